@@ -1,0 +1,49 @@
+"""The one door to TVM: import it through here.
+
+Three traps are closed before TVM is used (tried on 0.27):
+
+- Importing `tvm.s_tir.tensor_intrin` runs TVMScript parsers for all targets and takes 20 s or more,
+  and MetaSchedule imports it. Only its x86 part is loaded here.
+- TVM's thread pool pins the calling thread to one core, which cripples every other thread pool of the
+  process (PyTorch ran 100 times slower). `TVM_BIND_THREADS=0` is TVM's only switch for that.
+- By itself TVM starts one thread; the pool is set to the number of usable cores.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+
+os.environ.setdefault("TVM_BIND_THREADS", "0")
+
+import tvm  # noqa: E402
+import tvm.s_tir  # noqa: E402
+
+from foretune.target import num_usable_cores  # noqa: E402
+
+_INTRINSICS = "tvm.s_tir.tensor_intrin"
+
+
+def _load_x86_intrinsics_only() -> None:
+    if _INTRINSICS in sys.modules:
+        return
+    package = types.ModuleType(_INTRINSICS)
+    package.__path__ = [os.path.join(os.path.dirname(tvm.s_tir.__file__), "tensor_intrin")]
+    sys.modules[_INTRINSICS] = package
+    importlib.import_module(f"{_INTRINSICS}.x86")
+
+
+_load_x86_intrinsics_only()
+
+from tvm.s_tir import meta_schedule  # noqa: E402
+
+
+def set_num_threads(num_threads: int | None = None) -> None:
+    """Sets the size of TVM's thread pool; by default, one thread for each usable core."""
+    big_cores_first = 1
+    tvm.get_global_func("runtime.config_threadpool")(big_cores_first, num_threads or num_usable_cores())
+
+
+__all__ = ["meta_schedule", "set_num_threads", "tvm"]

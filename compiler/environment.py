@@ -1,0 +1,30 @@
+"""The TVM domain as the collector sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foretune.compiler.measure import Measurer
+from foretune.compiler.space import design_spaces
+from foretune.record import Trajectory
+from foretune.space import DesignSpace
+from foretune.task import Candidate, Task
+
+
+class TvmEnvironment:
+    """Design spaces of MetaSchedule, measured on this machine with per-store features.
+
+    Args:
+        measurer: with `store_features=True`.
+    """
+
+    def __init__(self, measurer: Measurer) -> None:
+        self._measurer = measurer
+
+    def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
+        """The spaces to sample from."""
+        return design_spaces(task)
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[Trajectory]:
+        """One trajectory for each candidate, in order."""
+        return [Trajectory(m.record, (), m.store_features) for m in self._measurer.measure_all(candidates)]

@@ -1,0 +1,232 @@
+"""PyTorch graph -> Relax -> fused TIR kernels -> tuning tasks, and back to an executable.
+
+The way is `torch.export` -> decompositions chosen so that TVM fuses well -> Relax -> legalise and fuse.
+Two decompositions matter most: batch norm becomes a scale and a shift, which fuse into the convolution
+before it, and attention becomes two matrix products around a softmax.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from foretune.compiler import traces
+from foretune.compiler._tvm import meta_schedule, tvm
+from foretune.compiler.space import ScheduleContext
+from foretune.compiler.target import tvm_target
+from foretune.compiler.workload import task_from_module
+from foretune.errors import IllegalActionError, UnsupportedError
+from foretune.target import Target
+from foretune.task import Task
+from foretune.trace import Trace
+
+_aten = torch.ops.aten
+
+# TVM has good kernels of its own for these; PyTorch's decompositions would only hide what they are.
+_KEPT_WHOLE = (
+    "native_layer_norm", "gelu.", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
+    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select",
+)  # fmt: skip
+
+
+def decompositions() -> dict:
+    """The table that graphs are decomposed with before they reach Relax."""
+    from torch._decomp import core_aten_decompositions
+
+    table = {op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)}
+    table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
+    table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
+    table[_aten.select.int] = _select
+    return table
+
+
+def _batch_norm_inference(x, weight, bias, mean, variance, momentum, eps):
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    scale = torch.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias
+    return x * scale.view(shape) + shift.view(shape), x.new_empty(0), x.new_empty(0)
+
+
+def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
+    if dropout_p:
+        return NotImplemented
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = torch.matmul(query * scale, key.transpose(-2, -1))
+    if is_causal:
+        rows = torch.arange(query.shape[-2], device=query.device).unsqueeze(1)
+        columns = torch.arange(key.shape[-2], device=query.device).unsqueeze(0)
+        scores = torch.where(columns <= rows, scores, float("-inf"))
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.matmul(torch.softmax(scores, -1), value), query.new_empty(query.shape[:-1])
+
+
+def _select(x, dim, index):
+    index = index + x.shape[dim] if index < 0 else index
+    return _aten.squeeze.dims(_aten.slice.Tensor(x, dim, index, index + 1), [dim])
+
+
+def _converters() -> dict:
+    """Translations of operators that Relax's own importer lacks."""
+    from tvm import relax
+
+    def reduce_with(operator):
+        def convert(node, importer):
+            x = importer.env[node.args[0]]
+            axes = node.args[1] if len(node.args) > 1 and node.args[1] else None
+            return importer.block_builder.emit(operator(x, list(axes) if isinstance(axes, (list, tuple)) else axes, bool((*node.args, False)[2]) if len(node.args) > 2 else False))
+
+        return convert
+
+    return {"amax.default": reduce_with(relax.op.max), "amin.default": reduce_with(relax.op.min)}
+
+
+def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
+    """An exported program as a Relax module of fused kernels.
+
+    Args:
+        program: a graph with static shapes; its parameters become inputs, before the user's inputs.
+        static_inputs: positions of user inputs that rarely change (weights). What depends on them alone
+            is moved into a function `main_transform_params`, to be run once.
+
+    Raises:
+        UnsupportedError: Relax has no translation of an operator; it is named.
+    """
+    from tvm.relax.frontend.torch import from_exported_program
+
+    try:
+        mod = from_exported_program(program, run_ep_decomposition=False, keep_params_as_input=True, custom_convert_map=_converters())
+        return _fuse(_lift(mod, static_inputs))
+    except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
+        raise UnsupportedError(f"TVM cannot lower the graph: {traces.last_line(error)}") from error
+
+
+def _lift(mod: tvm.IRModule, static_inputs: frozenset[int]) -> tvm.IRModule:
+    """Puts the static inputs last and lifts what depends on them alone into its own function."""
+    from tvm import relax
+
+    if "params" in mod["main"].attrs:
+        mod, _ = relax.frontend.detach_params(mod)
+    if not static_inputs:
+        return mod
+    main = mod["main"]
+    order = [i for i in range(len(main.params)) if i not in static_inputs] + sorted(static_inputs)
+    reordered = relax.Function([main.params[i] for i in order], main.body, main.ret_ty, main.is_pure, main.attrs)
+    reordered = reordered.with_attr("num_input", len(main.params) - len(static_inputs)).with_attr("global_symbol", "main")
+    mod = tvm.IRModule({**{gv: f for gv, f in mod.functions_items() if gv.name_hint != "main"}, "main": reordered})
+    return relax.transform.LiftTransformParams()(mod)
+
+
+def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
+    from tvm.relax import transform
+
+    passes = [
+        transform.CanonicalizeBindings(),
+        transform.FuseTransposeMatmul(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+        transform.RewriteDataflowReshape(),
+    ]
+    return tvm.transform.Sequential(passes)(mod)
+
+
+@dataclass(frozen=True)
+class GraphTask:
+    """A tuning task of a graph, with the TIR module that it stands for."""
+
+    task: Task
+    mod: tvm.IRModule
+
+
+def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[GraphTask]:
+    """The distinct kernels of a fused Relax module; weights count their calls in one run."""
+    found: dict[str, GraphTask] = {}
+    for extracted in meta_schedule.relax_integration.extract_tasks(mod, tvm_target(target)):
+        kernel = extracted.dispatched[0]
+        name = str(extracted.task_name)
+        try:
+            task = task_from_module(kernel, target, name, family or family_of(name), float(extracted.weight))
+        except UnsupportedError:
+            continue  # stays at the default schedule; symbolic shapes are reported by the backend
+        known = found.get(task.workload.hash)
+        if known is not None:
+            task = Task(task.workload, target, task.weight + known.task.weight)
+        found[task.workload.hash] = GraphTask(task, kernel)
+    return list(found.values())
+
+
+_FAMILY_PATTERNS = (
+    ("conv2d_transpose|conv1d_transpose|conv_transpose", "conv_transpose"), ("depthwise", "depthwise_conv2d"),
+    ("group_conv2d", "group_conv2d"), ("conv3d", "conv3d"), ("conv2d", "conv2d"), ("conv1d", "conv1d"), ("softmax", "softmax"),
+    ("layer_norm|group_norm|rms_norm", "norm"), ("matmul", "dense"), ("pool", "pooling"), ("take|gather|embedding", "gather"),
+    ("mean|sum|max$|min$|argmax|variance|prod", "reduction"),
+    ("transpose|reshape|concat|slice|pad|broadcast|split|flip|tile|expand", "layout"),
+)  # fmt: skip
+
+
+def family_of(task_name: str) -> str:
+    """Operator family, read off TVM's name of a fused kernel."""
+    for pattern, family in _FAMILY_PATTERNS:
+        if re.search(pattern, task_name):
+            return family
+    return "elementwise"
+
+
+def scheduled(graph_task: GraphTask, trace: Trace) -> tvm.tirx.PrimFunc:
+    """The task's kernel after a trace and MetaSchedule's post-processing.
+
+    Raises:
+        IllegalActionError: the trace does not apply, or a post-processor rejects the result.
+    """
+    context = ScheduleContext(graph_task.mod, graph_task.task.target)
+    schedule = traces.replay(graph_task.mod, trace)
+    if len(trace) and not context.post_process(schedule):
+        raise IllegalActionError("a post-processor rejects the schedule")
+    return schedule.mod["main"]
+
+
+def apply_schedules(mod: tvm.IRModule, graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> tvm.IRModule:
+    """Replaces kernels by their scheduled forms.
+
+    Args:
+        mod: the fused Relax module that the tasks were extracted from.
+        graph_tasks: its tasks.
+        chosen: workload hash -> trace; kernels without one keep the default schedule.
+        target: the tasks' target.
+    """
+    from tvm.relax import transform
+    from tvm.s_tir.schedule import Trace as TvmTrace  # noqa: F401 - registers the record's node type
+
+    database = meta_schedule.database.MemoryDatabase()
+    for graph_task in graph_tasks:
+        trace = chosen.get(graph_task.task.workload.hash)
+        if trace is None or not len(trace):
+            continue
+        context = ScheduleContext(graph_task.mod, target)
+        schedule = traces.replay(graph_task.mod, trace)
+        if not context.post_process(schedule):
+            raise IllegalActionError("a post-processor rejects the schedule")
+        workload = database.commit_workload(graph_task.mod)
+        database.commit_tuning_record(
+            meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), [])
+        )
+    with tvm_target(target), database, tvm.transform.PassContext(opt_level=3):
+        return transform.MetaScheduleApplyDatabase(enable_warning=False)(mod)
+
+
+def build(mod: tvm.IRModule, target: Target) -> tvm.runtime.Executable:
+    """Compiles a Relax module of scheduled kernels for the virtual machine."""
+    with tvm.transform.PassContext(opt_level=3):
+        return tvm.compile(mod, target=tvm_target(target))

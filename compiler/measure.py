@@ -1,0 +1,282 @@
+"""Measurer: builds and runs candidates in worker processes; each ends in a MeasureRecord.
+
+Candidates of a batch are built in parallel, one worker for each core, and then run one at a time,
+so that nothing disturbs the clock. A file lock keeps other measuring processes of this user on this
+machine out of the running phase too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import platform
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foretune.errors import WorkerError
+from foretune.record import MeasureRecord, MeasureSettings, Status
+from foretune.target import num_usable_cores
+from foretune.task import Candidate, Task
+from foretune.trace import Trace
+
+_START_TIMEOUT_SECS = 120.0
+_REPLAY_SEED = 1
+
+
+class _Silence(Exception):
+    """A worker did not answer in time."""
+
+
+class _Death(Exception):
+    """A worker ended; the message says how."""
+
+
+class WorkerProcess:
+    """One worker: JSON lines over pipes, a time limit on each reply, killed and restarted on demand."""
+
+    def __init__(self, num_threads: int, memory_bytes: int, command: Sequence[str] | None = None) -> None:
+        self._hello = {"num_threads": num_threads, "memory_bytes": memory_bytes}
+        self._command = list(command or [sys.executable, "-m", "foretune.compiler.worker"])
+        self._process: subprocess.Popen | None = None
+        self._buffer = b""
+        self.generation = 0
+        self.tvm_version = ""
+
+    def request(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        """Sends one request and waits for its reply.
+
+        Raises:
+            _Silence, _Death: no reply; the process is gone and the next request starts another.
+            WorkerError: no process can be started.
+        """
+        if self._process is None:
+            self._start()
+        return self._exchange(message, timeout_secs)
+
+    def close(self) -> None:
+        """Ends the process; safe to call twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+            self._process = None
+        self._buffer = b""
+
+    def _start(self) -> None:
+        self.generation += 1
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+        self._process.stderr = stderr
+        try:
+            self.tvm_version = self._exchange(self._hello, _START_TIMEOUT_SECS)["tvm"]
+        except (_Silence, _Death) as error:
+            raise WorkerError(f"a measuring process could not be started with {' '.join(self._command)}: {error}") from error
+
+    def _exchange(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        process = self._process
+        try:
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:
+            raise _Death(self._post_mortem()) from None
+        deadline = time.monotonic() + timeout_secs
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.close()
+                    raise _Silence(f"no answer within {timeout_secs:g} s")
+                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise _Death(self._post_mortem())
+                self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def _post_mortem(self) -> str:
+        code = self._process.wait()
+        self._process.stderr.seek(0, os.SEEK_END)
+        size = self._process.stderr.tell()
+        self._process.stderr.seek(max(0, size - 400))
+        tail = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return f"the measuring process {how}" + (f": {tail[-1]}" if tail else "")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A record with the static observations made on the way.
+
+    Attributes:
+        record: the outcome.
+        store_features: MetaSchedule's features of the final program, a row for each store; empty if not asked for.
+        build_secs: seconds of compiling alone.
+    """
+
+    record: MeasureRecord
+    store_features: tuple[tuple[float, ...], ...] = ()
+    build_secs: float = 0.0
+
+
+class Measurer:
+    """Builds and runs candidates on this machine.
+
+    Args:
+        settings: repeats and limits.
+        num_threads: threads of the measured kernels; all usable cores by default.
+        num_workers: processes that build in parallel; one for each usable core by default.
+        store_features: whether to extract static features of each final program.
+    """
+
+    def __init__(
+        self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False
+    ) -> None:
+        self.settings = settings
+        self._store_features = store_features
+        threads = num_threads or num_usable_cores()
+        self._workers = [WorkerProcess(threads, settings.memory_bytes) for _ in range(num_workers or num_usable_cores())]
+        self._ids = itertools.count()
+        self._environment: tuple[tuple[str, str], ...] = ()
+
+    def __enter__(self) -> Measurer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
+        """Measures candidates; one record for each, in order."""
+        return [m.record for m in self.measure_all(candidates)]
+
+    def measure_all(self, candidates: Sequence[Candidate]) -> list[Measurement]:
+        """Measures candidates, with static observations; one result for each, in order."""
+        jobs = [_Job(next(self._ids), c, self._workers[i % len(self._workers)]) for i, c in enumerate(candidates)]
+        shares = [[job for job in jobs if job.worker is worker] for worker in self._workers]
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(lambda share: [self._build(job) for job in share], shares))
+        with measuring_lock():
+            for job in jobs:
+                if job.status is Status.OK:
+                    self._run(job)
+        for worker, share in zip(self._workers, shares):
+            self._quietly(worker, {"op": "drop", "ids": [job.id for job in share]})
+        return [self._finish(job) for job in jobs]
+
+    def max_rel_error(self, candidate: Candidate, seed: int = 0) -> float:
+        """Largest difference from the unscheduled program, relative to its largest output; infinite if it fails."""
+        job = _Job(next(self._ids), candidate, self._workers[0])
+        self._build(job)
+        if job.status is not Status.OK:
+            return float("inf")
+        request = {"op": "check", "id": job.id, "program": candidate.task.workload.program, "target": candidate.task.target.to_dict(), "seed": seed}
+        try:
+            reply = job.worker.request(request, self.settings.build_timeout_sec + self.settings.run_timeout_sec)
+        except (_Silence, _Death):
+            return float("inf")
+        self._quietly(job.worker, {"op": "drop", "ids": [job.id]})
+        return reply.get("max_rel_error", float("inf"))
+
+    def _build(self, job: _Job) -> None:
+        task = job.candidate.task
+        request = {
+            "op": "build", "id": job.id, "workload": task.workload.hash, "program": task.workload.program,
+            "target": task.target.to_dict(), "trace": job.candidate.trace.to_json(), "seed": _REPLAY_SEED,
+            "features": self._store_features,
+        }  # fmt: skip
+        reply = self._ask(job, request, self.settings.build_timeout_sec, Status.BUILD_TIMEOUT, Status.BUILD_ERROR)
+        job.generation = job.worker.generation
+        job.program_hash = reply.get("program_hash", "")
+        job.features = reply.get("features", [])
+        job.build_secs = reply.get("build_secs", 0.0)
+        if "trace" in reply:
+            job.trace = Trace.from_json(reply["trace"])
+
+    def _run(self, job: _Job) -> None:
+        if job.generation != job.worker.generation:  # a neighbour took the process down with it
+            self._build(job)
+            if job.status is not Status.OK:
+                return
+        workload = job.candidate.task.workload
+        request = {
+            "op": "run", "id": job.id, "workload": workload.hash, "program": workload.program,
+            "repeat": self.settings.repeat, "min_repeat_ms": self.settings.min_repeat_ms,
+        }  # fmt: skip
+        reply = self._ask(job, request, self.settings.run_timeout_sec, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+        job.run_secs = tuple(reply.get("run_secs", ()))
+
+    def _ask(self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status) -> dict[str, Any]:
+        try:
+            reply = job.worker.request(request, timeout_secs)
+        except _Silence as error:
+            reply = {"status": on_silence.value, "error": str(error)}
+        except _Death as error:
+            reply = {"status": on_death.value, "error": str(error)}
+        job.status = on_death if reply["status"] == "error" else Status(reply["status"])
+        job.error = reply.get("error", "")
+        return reply
+
+    def _quietly(self, worker: WorkerProcess, request: dict[str, Any]) -> None:
+        with contextlib.suppress(_Silence, _Death):
+            worker.request(request, self.settings.run_timeout_sec)
+
+    def _finish(self, job: _Job) -> Measurement:
+        if not self._environment:
+            self._environment = (("cpu", cpu_name()), ("python", platform.python_version()), ("tvm", self._workers[0].tvm_version))
+        candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
+        record = MeasureRecord(
+            candidate, job.status, job.run_secs, job.error, job.program_hash, self._environment, self.settings, time.time()
+        )
+        return Measurement(record, tuple(tuple(row) for row in job.features), job.build_secs)
+
+
+@dataclass
+class _Job:
+    id: int
+    candidate: Candidate
+    worker: WorkerProcess
+    status: Status = Status.OK
+    error: str = ""
+    trace: Trace | None = None
+    program_hash: str = ""
+    run_secs: tuple[float, ...] = ()
+    features: list | tuple = ()
+    build_secs: float = 0.0
+    generation: int = 0
+
+
+@contextlib.contextmanager
+def measuring_lock() -> Iterator[None]:
+    """Holds this user's measuring lock of this machine; waits for it if another process has it."""
+    path = Path(tempfile.gettempdir()) / f"foretune-measuring-{os.getuid()}.lock"
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cpu_name() -> str:
+    """The processor's name as the system states it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        return f"{found.get('model name', platform.processor())} family {found.get('cpu family', '?')} model {found.get('model', '?')}"
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,107 @@
+"""Design spaces of a task: MetaSchedule's own, as traces with tables of options."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+from foretune.compiler import traces
+from foretune.compiler._tvm import meta_schedule, tvm
+from foretune.compiler.target import tvm_target
+from foretune.compiler.workload import module_from_program
+from foretune.errors import UnsupportedError
+from foretune.space import DesignSpace, Domain, factorizations
+from foretune.target import Target
+from foretune.task import Task
+from foretune.trace import Trace, Value
+
+_PARALLEL = "meta_schedule.parallel"
+_LOCATION_SAMPLES = 8  # replays that find which compute locations a space really offers
+
+
+class ScheduleContext:
+    """Space generator and post-processors of one program on one target."""
+
+    def __init__(self, mod: tvm.IRModule, target: Target) -> None:
+        self.mod = mod
+        self._context = meta_schedule.TuneContext(
+            mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"
+        )
+
+    def design_traces(self) -> list[tvm.s_tir.schedule.Trace]:
+        """One sampled TVM trace for each design space."""
+        return [schedule.trace for schedule in self._context.generate_design_space()]
+
+    def post_process(self, schedule: tvm.s_tir.Schedule) -> bool:
+        """Applies MetaSchedule's post-processors in place; False if one of them rejects the schedule."""
+        schedule.enter_postproc()
+        return all(postproc.apply(schedule) for postproc in self._context.space_generator.postprocs)
+
+    def store_features(self, schedule: tvm.s_tir.Schedule) -> list[list[float]]:
+        """MetaSchedule's 164 features for each buffer store of a finished program."""
+        extractor = meta_schedule.feature_extractor.PerStoreFeature()
+        candidate = meta_schedule.MeasureCandidate(schedule, [])
+        return extractor.extract_from(self._context, [candidate])[0].numpy().tolist()
+
+
+@lru_cache(maxsize=64)
+def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
+    """The design spaces that MetaSchedule generates for a task.
+
+    Raises:
+        UnsupportedError: MetaSchedule cannot schedule the program.
+    """
+    mod = module_from_program(task.workload.program)
+    try:
+        templates = ScheduleContext(mod, task.target).design_traces()
+    except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
+        raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {traces.last_line(error)}") from error
+    spaces = {}
+    for template in templates:
+        trace = traces.from_tvm(template)
+        domains = _domains(mod, trace, template)
+        for variant in (trace, _serial(trace)):
+            spaces.setdefault(variant.space_id, DesignSpace(variant, domains))
+    return tuple(spaces.values())
+
+
+def _serial(trace: Trace) -> Trace:
+    """The same trace on one thread: for small kernels, waking the other threads costs more than they save."""
+    actions = []
+    for action in trace.actions:
+        if action.op == "Annotate" and action.attrs == (_PARALLEL,):
+            action = replace(action, inputs=(action.inputs[0], 1))
+        actions.append(action)
+    return Trace(tuple(actions))
+
+
+def _domains(mod: tvm.IRModule, trace: Trace, template) -> tuple[Domain, ...]:
+    locations = {i: {d} for i, d in trace.decisions if trace.actions[i].op == "SampleComputeLocation"}
+    if locations:
+        undecided = tvm.s_tir.schedule.Trace(template.insts, {})
+        for seed in range(1, _LOCATION_SAMPLES + 1):
+            schedule = tvm.s_tir.Schedule(mod, seed=seed, error_render_level="none")
+            try:
+                undecided.apply_to_schedule(schedule, True)
+            except Exception:  # noqa: BLE001 - a sample that TVM itself cannot apply shows no location
+                continue
+            sampled = traces.from_tvm(schedule.trace)
+            for i in locations:
+                locations[i].add(sampled.actions[i].decision)
+    domains = []
+    for i, decision in trace.decisions:
+        action = trace.actions[i]
+        domains.append(Domain(i, _options(action.op, action.attrs, decision, locations.get(i, set()))))
+    return tuple(domains)
+
+
+def _options(op: str, attrs: tuple[Value, ...], decision: Value, locations: set) -> tuple[Value, ...]:
+    if op == "SamplePerfectTile":
+        parts, max_innermost = attrs
+        return factorizations(math.prod(decision), parts, max_innermost if max_innermost > 0 else math.prod(decision))
+    if op == "SampleCategorical":
+        return tuple(range(len(attrs[0])))
+    if op == "SampleComputeLocation":
+        return tuple(sorted(locations))
+    return (decision,)

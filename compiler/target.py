@@ -1,0 +1,52 @@
+"""TVM targets: detected from this machine, or checked against what TVM knows."""
+
+from __future__ import annotations
+
+from foretune.compiler._tvm import tvm
+from foretune.errors import TargetError
+from foretune.target import Target, measure_host, num_usable_cores
+
+
+def detect_target() -> Target:
+    """The CPU of this machine, with measured hardware features."""
+    from tvm.target import codegen
+
+    attrs = {"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "num-cores": num_usable_cores()}
+    return Target.from_dict(attrs, measure_host())
+
+
+def parse_target(text: str) -> Target:
+    """Parses a target and has TVM check it.
+
+    Args:
+        text: `auto` for this machine, or a target in TVM's JSON form or as a bare kind.
+
+    Raises:
+        TargetError: the text is malformed, or TVM does not know the target.
+    """
+    if text == "auto":
+        return detect_target()
+    target = Target.parse(text)
+    if target.kind != "llvm":
+        raise TargetError(f"only CPU targets (kind 'llvm') are built so far, but got kind {target.kind!r} in {text!r}")
+    if "num-cores" not in dict(target.attrs):
+        target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
+    tvm_target(target)
+    return Target(target.kind, target.attrs, measure_host())
+
+
+def tvm_target(target: Target) -> tvm.target.Target:
+    """The target as TVM's object.
+
+    Raises:
+        TargetError: TVM does not know the kind, an option or the processor.
+    """
+    from tvm.target import codegen
+
+    mcpu = dict(target.attrs).get("mcpu")
+    if target.kind == "llvm" and mcpu is not None and not codegen.llvm_is_valid_cpu(str(mcpu), codegen.llvm_get_system_triple()):
+        raise TargetError(f"unknown processor mcpu={mcpu!r}; this machine's is {codegen.llvm_get_system_cpu()!r}")
+    try:
+        return tvm.target.Target(target.to_dict())
+    except (ValueError, TypeError, tvm.error.TVMError) as error:
+        raise TargetError(f"TVM rejects target {target}: {str(error).strip().splitlines()[-1]}") from error

@@ -1,0 +1,75 @@
+"""Foretune traces <-> TVM traces, and replay."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from foretune.compiler._tvm import tvm
+from foretune.errors import IllegalActionError
+from foretune.trace import Action, Trace, freeze
+
+
+def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
+    """Converts a TVM trace; what comes after `EnterPostproc` is left out, since it follows from the rest."""
+    rows, decisions = trace.as_json(True)
+    return from_tvm_json(rows, decisions)
+
+
+def from_tvm_json(rows: list[Any], decisions: list[Any]) -> Trace:
+    """Converts the two lists of TVM's JSON form of a trace."""
+    chosen = {int(_plain(index)): _plain(value) for index, value in decisions}
+    actions = []
+    for i, (op, inputs, attrs, outputs) in enumerate(rows):
+        actions.append(Action(str(op), freeze(_plain(inputs)), freeze(_plain(attrs)), tuple(map(str, outputs)), freeze(chosen.get(i))))
+    return Trace(tuple(actions))
+
+
+def to_tvm_json(trace: Trace) -> list[Any]:
+    """The trace in TVM's JSON form, `[instructions, decisions]`."""
+    rows = [row[:4] for row in trace.to_json()]
+    return [rows, [[i, _as_list(d)] for i, d in trace.decisions]]
+
+
+def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1) -> tvm.s_tir.Schedule:
+    """Applies a trace to a program.
+
+    Raises:
+        IllegalActionError: TVM refuses an action; its own words are in the message.
+    """
+    schedule = tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+    try:
+        tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(trace), schedule)
+    except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
+        raise IllegalActionError(f"{type(error).__name__}: {last_line(error)}") from error
+    return schedule
+
+
+def as_python(mod: tvm.IRModule, trace: Trace) -> str:
+    """The trace as the TVM schedule calls that a person would write."""
+    return "\n".join(replay(mod, trace).trace.as_python())
+
+
+def last_line(error: BaseException) -> str:
+    """The telling line of a TVM error, without its stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__
+
+
+def _plain(value: Any) -> Any:
+    """TVM's boxed constants as Python's own."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "value"):
+        return _plain(value.value)
+    if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
+        return [_plain(v) for v in value]
+    raise IllegalActionError(f"cannot store a trace argument of type {type(value).__name__}: {value}")
+
+
+def _as_list(value: Any) -> Any:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,28 @@
+"""Foretune ranks what a compiler could do before hardware measures what it does."""
+
+from foretune.errors import (
+    DatabaseError,
+    DataError,
+    ForetuneError,
+    IllegalActionError,
+    ModelError,
+    OptionError,
+    TargetError,
+    UnsupportedError,
+    WorkerError,
+)
+from foretune.program import Edge, Node, ProgramGraph
+from foretune.record import MeasureRecord, MeasureSettings, Status, Trajectory
+from foretune.space import DesignSpace, Domain
+from foretune.target import HardwareFeatures, Target
+from foretune.task import Candidate, Task, Workload
+from foretune.trace import Action, Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Action", "Candidate", "DataError", "DatabaseError", "DesignSpace", "Domain", "Edge", "ForetuneError",
+    "HardwareFeatures", "IllegalActionError", "MeasureRecord", "MeasureSettings", "ModelError", "Node", "OptionError",
+    "ProgramGraph", "Status", "Target", "TargetError", "Task", "Trace", "Trajectory", "UnsupportedError", "WorkerError",
+    "Workload",
+]  # fmt: skip

@@ -1,0 +1,190 @@
+"""Target: where code runs, as the tool writes it, plus what was measured of the hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from foretune.errors import TargetError
+from foretune.trace import Value, freeze
+
+
+@dataclass(frozen=True)
+class HardwareFeatures:
+    """Measured or read off the machine; zero means unknown or not applicable.
+
+    Attributes:
+        cores: processors that this process may use.
+        vector_bits: width of the widest vector register.
+        l1_bytes, l2_bytes, l3_bytes: data cache of one core (L3: of the socket).
+        peak_gflops: highest float32 rate seen in a large matrix product, all cores.
+        memory_gb_per_sec: rate of a copy much larger than a core's own caches, bytes read plus written.
+        sms, shared_bytes, registers: of a GPU.
+    """
+
+    cores: int = 0
+    vector_bits: int = 0
+    l1_bytes: int = 0
+    l2_bytes: int = 0
+    l3_bytes: int = 0
+    peak_gflops: float = 0.0
+    memory_gb_per_sec: float = 0.0
+    sms: int = 0
+    shared_bytes: int = 0
+    registers: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The features as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> HardwareFeatures:
+        """Reads what `to_json` wrote; unknown keys are refused."""
+        unknown = set(data) - {f.name for f in fields(cls)}
+        if unknown:
+            raise TargetError(f"unknown hardware features {sorted(unknown)}; known are {[f.name for f in fields(cls)]}")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compilation target.
+
+    Attributes:
+        kind: code generator (`llvm`, `cuda`, ...).
+        attrs: its options, sorted by name.
+        hardware: features of the device; not part of the identity.
+    """
+
+    kind: str
+    attrs: tuple[tuple[str, Value], ...] = ()
+    hardware: HardwareFeatures = HardwareFeatures()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_][\w.-]*", self.kind):
+            raise TargetError(f"a target kind must be a word such as 'llvm', but got {self.kind!r}")
+
+    @classmethod
+    def parse(cls, text: str, hardware: HardwareFeatures = HardwareFeatures()) -> Target:
+        """Parses a target from a tool's own text.
+
+        Args:
+            text: TVM's JSON form `{"kind": "llvm", "mcpu": ...}`, the command-line form of older
+                versions `llvm -keys=cpu -mcpu=core-avx2`, or a bare kind.
+            hardware: features of the device, if known.
+
+        Raises:
+            TargetError: the text has neither form.
+        """
+        text = text.strip()
+        if text.startswith("{"):
+            try:
+                data = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise TargetError(f"target is not valid JSON ({error}): {text[:120]}") from error
+            return cls.from_dict(data, hardware)
+        words = text.split()
+        if not words:
+            raise TargetError("a target must not be empty")
+        attrs: dict[str, Any] = {}
+        for word in words[1:]:
+            match = re.fullmatch(r"-{1,2}([\w.-]+?)(?:=(.*))?", word)
+            if not match:
+                raise TargetError(f"expected -option=value in target {text[:120]!r}, but got {word!r}")
+            name, value = match.group(1), match.group(2)
+            attrs[name] = True if value is None else int(value) if re.fullmatch(r"-?\d+", value) else value
+        return cls(words[0], _sorted_attrs(attrs), hardware)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], hardware: HardwareFeatures = HardwareFeatures()) -> Target:
+        """Builds a target from a dict with the key `kind`."""
+        if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+            raise TargetError(f"a target must have a 'kind', but got {str(data)[:120]}")
+        return cls(data["kind"], _sorted_attrs({k: v for k, v in data.items() if k != "kind"}), hardware)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The target as the dict that TVM takes."""
+        return {"kind": self.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in self.attrs}}
+
+    @property
+    def key(self) -> str:
+        """A hash of kind and options, 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """The target with its hardware features as JSON data."""
+        return {"target": self.to_dict(), "hardware": self.hardware.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Target:
+        """Reads what `to_json` wrote."""
+        return cls.from_dict(data["target"], HardwareFeatures.from_json(data["hardware"]))
+
+    def __str__(self) -> str:
+        return json.dumps(self.to_dict())
+
+
+def _sorted_attrs(attrs: dict[str, Any]) -> tuple[tuple[str, Value], ...]:
+    return tuple(sorted((str(k), freeze(v)) for k, v in attrs.items()))
+
+
+def num_usable_cores() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def measure_host() -> HardwareFeatures:
+    """Reads and measures this machine's CPU; about half a second, once a process."""
+    import numpy as np
+
+    def best(function, repeats: int) -> float:
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    n = 768
+    a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
+    matmul_secs = best(lambda: a @ b, 6)
+    source = np.ones(1 << 24, np.float32)
+    copy = np.empty_like(source)
+    copy_secs = best(lambda: np.copyto(copy, source), 4)
+    return HardwareFeatures(
+        cores=num_usable_cores(),
+        vector_bits=_vector_bits(),
+        l1_bytes=_cache_bytes(1),
+        l2_bytes=_cache_bytes(2),
+        l3_bytes=_cache_bytes(3),
+        peak_gflops=round(2 * n**3 / matmul_secs / 1e9, 1),
+        memory_gb_per_sec=round(2 * source.nbytes / copy_secs / 1e9, 1),
+    )
+
+
+def _vector_bits() -> int:
+    try:
+        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0]))
+    except (OSError, IndexError):
+        return 0
+    return 512 if "avx512f" in flags else 256 if "avx" in flags else 128
+
+
+def _cache_bytes(level: int) -> int:
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            if int((folder / "level").read_text()) != level or (folder / "type").read_text().strip() == "Instruction":
+                continue
+            size = (folder / "size").read_text().strip()
+            return int(size.rstrip("KMG")) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1], 1)
+        except (OSError, ValueError):
+            continue
+    return 0
