@@ -74,7 +74,7 @@ def _select(x, dim, index):
     return _aten.squeeze.dims(_aten.slice.Tensor(x, dim, index, index + 1), [dim])
 
 
-def _converters() -> dict:
+def converters() -> dict:
     """Translations of operators that Relax's own importer lacks."""
     from tvm import relax
 
@@ -103,7 +103,7 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
     from tvm.relax.frontend.torch import from_exported_program
 
     try:
-        mod = from_exported_program(program, run_ep_decomposition=False, keep_params_as_input=True, custom_convert_map=_converters())
+        mod = from_exported_program(program, run_ep_decomposition=False, keep_params_as_input=True, custom_convert_map=converters())
         return _fuse(_lift(mod, static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
         raise UnsupportedError(f"TVM cannot lower the graph: {traces.last_line(error)}") from error

@@ -1,0 +1,65 @@
+"""Options of the torch.compile backend."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from foretune.datasets.database import default_path
+from foretune.errors import OptionError
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What `torch.compile(model, backend="foretune", options={...})` takes.
+
+    Attributes:
+        trials: measurements for each tuning task; 0 lets the model alone pick the schedules.
+        database: file of measured records.
+        target: `auto` for this machine, or a TVM target.
+        seed: of the search.
+        progress: show a progress bar while tuning.
+        tolerance: largest error accepted, relative to the largest magnitude of the reference output.
+        cost_model: file of model weights; None for the bundled ones.
+    """
+
+    trials: int = 64
+    database: str | Path = ""
+    target: str = "auto"
+    seed: int = 0
+    progress: bool = True
+    tolerance: float = 1e-3
+    cost_model: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
+            raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
+        if not isinstance(self.progress, bool):
+            raise OptionError(f"progress must be True or False, but got {self.progress!r}")
+        if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
+            raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
+        if not isinstance(self.target, str):
+            raise OptionError(f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}")
+        if not isinstance(self.database, (str, Path)):
+            raise OptionError(f"database must be a path, but got {self.database!r}")
+        object.__setattr__(self, "database", Path(self.database).expanduser() if str(self.database) else default_path())
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any] | None) -> BackendOptions:
+        """Checks the options of a user.
+
+        Raises:
+            OptionError: a name is unknown (the known ones are listed), or a value is out of its domain.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(options or {}) - set(known))
+        if unknown:
+            raise OptionError(f"unknown options {unknown} of backend 'foretune'; known are {known}")
+        return cls(**(options or {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON data."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}

@@ -1,0 +1,86 @@
+"""Splits an ATen graph into regions for TVM and operators that stay with PyTorch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+
+import torch
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import OperatorSupportBase
+
+from foretune.compiler.region import SUPPORTED_DTYPES
+
+# moving these alone to TVM would only add a hand-over
+_NO_WORK = ("view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "arange")
+
+# Relax has a translation, but one that changes the meaning or needs a random state
+_NEVER = frozenset({"bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense"})
+
+
+def translatable_operators() -> frozenset[str]:
+    """Names `op.overload` of the ATen operators that Relax can import."""
+    from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+    from foretune.compiler.importer import converters
+
+    return frozenset(ExportedProgramImporter().create_convert_map()) | frozenset(converters())
+
+
+class _Support(OperatorSupportBase):
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self.refused: dict[str, None] = {}
+
+    def is_node_supported(self, submodules: Mapping[str, torch.nn.Module], node: torch.fx.Node) -> bool:
+        if node.op != "call_function":
+            return False
+        if node.target is operator.getitem:
+            source = node.args[0]
+            return isinstance(source, torch.fx.Node) and self.is_node_supported(submodules, source)
+        name = operator_name(node)
+        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node)
+        if not supported:
+            self.refused[name] = None
+        return supported
+
+
+def operator_name(node: torch.fx.Node) -> str:
+    """`op.overload` of a node."""
+    return str(node.target).removeprefix("aten.").removeprefix("prims.")
+
+
+def _values_fit(node: torch.fx.Node) -> bool:
+    for n in (node, *node.all_input_nodes):
+        values = n.meta.get("val")
+        for value in values if isinstance(values, (tuple, list)) else [values]:
+            if isinstance(value, torch.Tensor):
+                static = all(isinstance(d, int) for d in value.shape)
+                if value.dtype not in SUPPORTED_DTYPES or value.device.type != "cpu" or not static or (value.numel() == 0 and n is not node):
+                    return False
+            elif value is not None and not isinstance(value, (int, float, bool)):
+                return False
+    return True
+
+
+def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], list[str]]:
+    """Groups what TVM can run into submodules.
+
+    Args:
+        graph: an ATen graph.
+        refuse: operators that must stay with PyTorch.
+
+    Returns:
+        (graph with submodules, names of the submodules for TVM, names of the operators that stay).
+    """
+    support = _Support(translatable_operators() - refuse)
+    partitioner = CapabilityBasedPartitioner(graph, support, allows_single_node_partition=True)
+    proposed = [p for p in partitioner.propose_partitions() if any(_does_work(n) for n in p.nodes)]
+    before = {name for name, _ in graph.named_children()}
+    fused = partitioner.fuse_partitions(proposed)
+    regions = [name for name, _ in fused.named_children() if name not in before]
+    return fused, regions, list(support.refused)
+
+
+def _does_work(node: torch.fx.Node) -> bool:
+    return node.target is not operator.getitem and operator_name(node).split(".")[0] not in _NO_WORK

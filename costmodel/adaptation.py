@@ -1,0 +1,93 @@
+"""Adaptation to one task: a Gaussian process on the frozen latent features of measured candidates.
+
+The network's score is the prior mean; the process models what it gets wrong on this task. It is
+refitted in closed form after each batch, in milliseconds, and never touches the network's weights.
+
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 2 and 5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_NOISE = 0.05
+_MAX_POINTS = 512
+
+
+class TaskAdaptation:
+    """Corrects scores of one task by its measured candidates."""
+
+    def __init__(self) -> None:
+        self._features = np.zeros((0, 0))
+        self._scores = np.zeros(0)
+        self._log_secs = np.zeros(0)
+        self._fitted = False
+
+    @property
+    def num_points(self) -> int:
+        """Measured candidates so far."""
+        return len(self._log_secs)
+
+    def add(self, features: np.ndarray, scores: np.ndarray, secs: np.ndarray) -> None:
+        """Adds measured candidates and refits.
+
+        Args:
+            features: [N, F] latent features.
+            scores: [N] the network's scores, higher is better.
+            secs: [N] run times in seconds.
+        """
+        if not len(secs):
+            return
+        empty = not len(self._log_secs)
+        self._features = features if empty else np.concatenate([self._features, features])
+        self._scores = np.concatenate([self._scores, scores])
+        self._log_secs = np.concatenate([self._log_secs, np.log(secs)])
+        if len(self._log_secs) > _MAX_POINTS:  # keep the fastest half of the budget and the newest rest
+            fastest = np.argsort(self._log_secs)[: _MAX_POINTS // 2]
+            keep = np.union1d(fastest, np.arange(len(self._log_secs) - _MAX_POINTS // 2, len(self._log_secs)))
+            self._features, self._scores, self._log_secs = self._features[keep], self._scores[keep], self._log_secs[keep]
+        self._fit()
+
+    def predict(self, features: np.ndarray, scores: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Corrected scores and their standard deviation, both in units of -log seconds; higher is better.
+
+        Args:
+            features: [N, F]. scores: [N]. spread: [N] the network's own uncertainty.
+        """
+        if not self._fitted:
+            return scores, spread
+        cross = self._kernel(features, self._features)  # [N, n]
+        prior = self._slope * scores + self._intercept
+        mean = prior + cross @ self._weights
+        v = np.linalg.solve(self._cholesky, cross.T)
+        variance = np.maximum(self._amplitude - (v * v).sum(0), 1e-6)
+        return mean, np.sqrt(variance)
+
+    def _fit(self) -> None:
+        target = -self._log_secs
+        # the prior mean is the network's score, scaled to this task; few points are shrunk to slope 1
+        centred_score, centred_target = self._scores - self._scores.mean(), target - target.mean()
+        strength = 4.0 * max(float(np.var(self._scores)), 1e-3)
+        self._slope = max(0.0, (centred_score @ centred_target + strength) / (centred_score @ centred_score + strength))
+        self._intercept = float(target.mean() - self._slope * self._scores.mean())
+        residual = target - self._slope * self._scores - self._intercept
+        self._amplitude = max(float(residual @ residual / len(residual)), 0.02)
+        squared = _squared_distances(self._features, self._features)
+        median = float(np.median(squared[squared > 0])) if (squared > 0).any() else 1.0
+        best = -np.inf
+        for scale in (0.15, 0.5, 1.5):
+            length = scale * median
+            kernel = self._amplitude * np.exp(-0.5 * squared / length)
+            cholesky = np.linalg.cholesky(kernel + (_NOISE * self._amplitude + 1e-6) * np.eye(len(residual)))
+            alpha = np.linalg.solve(cholesky.T, np.linalg.solve(cholesky, residual))
+            likelihood = -0.5 * residual @ alpha - np.log(np.diag(cholesky)).sum()
+            if likelihood > best:
+                best, self._length, self._cholesky, self._weights = likelihood, length, cholesky, alpha
+        self._fitted = True
+
+    def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return self._amplitude * np.exp(-0.5 * _squared_distances(a, b) / self._length)
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T, 0.0)

@@ -1,0 +1,219 @@
+"""LatentCostModel: ranks traces by rolling them forward in latent space, without the compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from foretune.costmodel.adaptation import TaskAdaptation
+from foretune.costmodel.base import CostModel
+from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
+from foretune.costmodel.network import LatentNetwork, NetworkConfig
+from foretune.errors import ModelError, OptionError
+from foretune.files import write_atomically
+from foretune.record import MeasureRecord, Status, Trajectory
+from foretune.space import DesignSpace
+from foretune.task import Candidate, Task
+
+SCHEMA = "foretune-latent-1"
+_MAX_HEADER_BYTES = 8 << 20
+_CACHED_TASKS = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of N points.
+
+    Attributes:
+        score: [N] higher is better.
+        spread: [N] standard deviation of the score.
+        legality: [N] probability that the trace is legal.
+        features: [N, F] latent features at the end of the rollout.
+    """
+
+    score: np.ndarray
+    spread: np.ndarray
+    legality: np.ndarray
+    features: np.ndarray
+
+
+class LatentCostModel(CostModel):
+    """The action-conditioned latent model.
+
+    Args:
+        network: its weights; they are only read by `predict` and `update`.
+        training_hash: identifies the data that the weights were trained on.
+    """
+
+    name = "latent"
+
+    def __init__(self, network: LatentNetwork, training_hash: str = "") -> None:
+        self.network = network.eval()
+        self.training_hash = training_hash
+        self._programs: OrderedDict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._spaces: OrderedDict[tuple, tuple[EncodedSpace, torch.Tensor]] = OrderedDict()
+        self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(TaskAdaptation)
+
+    @classmethod
+    def bundled(cls) -> LatentCostModel:
+        """The weights that ship with Foretune."""
+        return cls.load(Path(__file__).parent / "weights" / "cpu.safetensors")
+
+    # -- the model -------------------------------------------------------------------------------
+
+    def encode(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+        """(latent state of the unscheduled program [1, D], its nodes [V, D]); computed once per workload."""
+
+        def make() -> tuple[torch.Tensor, torch.Tensor]:
+            nodes = self.network.encode_nodes(encode_graph(task.workload.graph, self.network.vocabulary))
+            hardware = torch.from_numpy(encode_hardware(task.target.hardware))[None]
+            return self.network.encode(nodes, torch.zeros(len(nodes), dtype=torch.int64), hardware), nodes
+
+        with torch.inference_mode():
+            return _cached(self._programs, task.key, make)
+
+    def next(self, z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """One step in latent space: [N, D] states and [N, D] embedded actions -> [N, D] states."""
+        with torch.inference_mode():
+            return self.network.next(z, action)
+
+    def score(self, task: Task, space: DesignSpace, points: np.ndarray) -> Prediction:
+        """Rolls points of a design space forward and scores where they end, adapted to the task's measurements.
+
+        Args:
+            points: [N, number of domains] int64 option indices.
+        """
+        prediction = self._score_with_network(task, space, points)
+        score, spread = self._adaptations[task.key].predict(prediction.features, prediction.score, prediction.spread)
+        return Prediction(score, spread, prediction.legality, prediction.features)
+
+    def _score_with_network(self, task: Task, space: DesignSpace, points: np.ndarray) -> Prediction:
+        z0, nodes = self.encode(task)
+
+        def make() -> tuple[EncodedSpace, torch.Tensor]:
+            encoded = encode_space(space, task.workload.graph, self.network.vocabulary)
+            return encoded, self.network.encode_steps(encoded.table, nodes)
+
+        with torch.inference_mode():
+            encoded, steps = _cached(self._spaces, (task.key, space), make)
+            z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
+            features = self.network.features(z0.expand_as(z), z, total)
+            heads = self.network.score_out(features)  # [N, K]
+            legality = torch.sigmoid(self.network.legality_out(features)).squeeze(1)
+        return Prediction(
+            heads.mean(1).double().numpy(), heads.std(1).double().numpy(), legality.double().numpy(), features.double().numpy()
+        )
+
+    # -- the CostModel role ----------------------------------------------------------------------
+
+    def fit(self, trajectories: Sequence[Trajectory]) -> None:
+        """Trains from scratch with default settings; see `foretune.costmodel.training` for more."""
+        from foretune.costmodel.training import TrainConfig, train
+
+        trained = train(trajectories, TrainConfig())
+        self.__init__(trained.network, trained.training_hash)
+
+    def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Scores candidates of one task; [N] float64, higher is better."""
+        scores = np.zeros(len(candidates))
+        for rows, space, points in _by_space([c.trace for c in candidates]):
+            scores[rows] = self.score(task, space, points).score
+        return scores
+
+    def update(self, records: Sequence[MeasureRecord]) -> None:
+        """Adapts to measured records, task by task, in closed form; the weights stay as they are."""
+        by_task: dict[tuple[str, str], list[MeasureRecord]] = defaultdict(list)
+        for record in records:
+            if record.status is Status.OK and len(record.trace):
+                by_task[record.candidate.task.key].append(record)
+        for key, measured in by_task.items():
+            features, scores, secs = [], [], []
+            for rows, space, points in _by_space([r.trace for r in measured]):
+                prediction = self._score_with_network(measured[0].candidate.task, space, points)
+                features.append(prediction.features)
+                scores.append(prediction.score)
+                secs.append(np.array([measured[i].best_secs for i in rows]))
+            self._adaptations[key].add(np.concatenate(features), np.concatenate(scores), np.concatenate(secs))
+
+    def save(self, path: Path) -> None:
+        """Writes the weights as safetensors with a JSON header."""
+        from safetensors.torch import save_file
+
+        header = {
+            "schema": SCHEMA, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
+            "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash,
+        }  # fmt: skip
+        weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
+        write_atomically(path, lambda temporary: save_file(weights, temporary, header))
+
+    @classmethod
+    def load(cls, path: Path) -> LatentCostModel:
+        """Reads what `save` wrote.
+
+        Raises:
+            ModelError: the file is missing, truncated, of another schema, or its weights have wrong names or shapes.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        header = _read_header(path)
+        if header.get("schema") != SCHEMA:
+            raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {SCHEMA!r}")
+        try:
+            vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
+            network = LatentNetwork(Vocabulary(**vocabulary), NetworkConfig(**json.loads(header["config"])))
+            network.load_state_dict(load_file(path))
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
+            raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error
+        return cls(network, header.get("training_hash", ""))
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights, 16 hex digits."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    try:
+        with open(path, "rb") as file:
+            prefix = file.read(8)
+            if len(prefix) < 8:
+                raise ModelError(f"{path} is truncated")
+            size = struct.unpack("<Q", prefix)[0]
+            if size > _MAX_HEADER_BYTES:
+                raise ModelError(f"{path} is not a safetensors file")
+            return json.loads(file.read(size)).get("__metadata__", {})
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ModelError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def _by_space(traces):
+    """Groups traces by design space: yields (row numbers, space, points)."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, trace in enumerate(traces):
+        groups[trace.space_id].append(i)
+    for rows in groups.values():
+        space, points = observed_space([traces[i] for i in rows])
+        yield rows, space, points
+
+
+def _cached(cache: OrderedDict, key, make):
+    if key not in cache:
+        if len(cache) >= _CACHED_TASKS:
+            cache.popitem(last=False)
+        cache[key] = make()
+    cache.move_to_end(key)
+    return cache[key]

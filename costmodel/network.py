@@ -1,0 +1,182 @@
+"""The latent world model's network: encode a program, step it by actions, score where it ends.
+
+    z0 = encode(program, hardware)        once per workload
+    z' = next(z, a)                       once per distinct prefix
+    score(zT, sum of a)                   once per trajectory
+
+Dimension letters: G programs, N trajectories, T steps, U distinct steps, V nodes, E edges, D latent, K heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from foretune.costmodel.encoding import (
+    HARDWARE_FEATURES,
+    MAX_EDGE_FEATURES,
+    MAX_NODE_FEATURES,
+    NUMBER_FEATURES,
+    Batch,
+    GraphArrays,
+    StepTable,
+    Vocabulary,
+)
+from foretune.errors import OptionError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes.
+
+    Attributes:
+        latent: D.
+        rounds: of message passing in the program encoder.
+        heads: K score heads; their spread is the uncertainty.
+    """
+
+    latent: int = 96
+    rounds: int = 3
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")
+
+
+def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, width_out))
+
+
+class LatentNetwork(nn.Module):
+    """Program encoder, action encoder, transition and heads."""
+
+    def __init__(self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig()) -> None:
+        super().__init__()
+        self.vocabulary, self.config = vocabulary, config
+        width = config.latent
+        self.node_kind = nn.Embedding(len(vocabulary.node_kinds) + 1, width)
+        self.node_in = nn.Linear(MAX_NODE_FEATURES, width)
+        self.edge_kind = nn.Embedding(len(vocabulary.edge_kinds) + 1, width)
+        self.edge_in = nn.Linear(MAX_EDGE_FEATURES, width)
+        self.message = nn.ModuleList(_mlp(2 * width, width, width) for _ in range(2 * config.rounds))
+        self.node_norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.rounds))
+        self.program_out = _mlp(2 * width + HARDWARE_FEATURES, width, width)
+
+        self.symbol = nn.Embedding(len(vocabulary.symbols) + 1, width)
+        self.numbers_in = _mlp(NUMBER_FEATURES, width, width)
+        self.touched_in = nn.Linear(width, width, bias=False)
+        self.step_out = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.fixed_in = nn.Linear(width, width)
+
+        self.transition = nn.GRUCell(width, width)
+        self.score_heads = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+        self.score_out = nn.Linear(width, config.heads)
+        self.legality_out = nn.Linear(width, 1)
+
+    def encode_nodes(self, graph: GraphArrays) -> torch.Tensor:
+        """Embeds a program's nodes by message passing; [V, D]."""
+        source, destination = torch.from_numpy(graph.edges)  # [E], [E]
+        edge = self.edge_kind(torch.from_numpy(graph.edge_kinds)) + self.edge_in(torch.from_numpy(graph.edge_features))  # [E, D]
+        h = self.node_kind(torch.from_numpy(graph.kinds)) + self.node_in(torch.from_numpy(graph.features))  # [V, D]
+        for i, norm in enumerate(self.node_norm):
+            total = torch.zeros_like(h)
+            # both directions, so that a loop learns of the buffers it walks over and of the loops inside it
+            total.index_add_(0, destination, self.message[2 * i](torch.cat([h[source], edge], 1)))
+            total.index_add_(0, source, self.message[2 * i + 1](torch.cat([h[destination], edge], 1)))
+            h = norm(h + total)
+        return h
+
+    def encode(self, nodes: torch.Tensor, program_of_node: torch.Tensor, hardware: torch.Tensor) -> torch.Tensor:
+        """The latent states of the unscheduled programs.
+
+        Args:
+            nodes: [V, D] of all programs. program_of_node: [V]. hardware: [G, HARDWARE_FEATURES].
+
+        Returns:
+            [G, D].
+        """
+        programs = len(hardware)
+        count = torch.bincount(program_of_node, minlength=programs).unsqueeze(1)
+        mean = nodes.new_zeros(programs, nodes.shape[1]).index_add_(0, program_of_node, nodes) / count
+        index = program_of_node.unsqueeze(1).expand_as(nodes)
+        largest = nodes.new_full((programs, nodes.shape[1]), -torch.inf).scatter_reduce(0, index, nodes, "amax")
+        return torch.tanh(self.program_out(torch.cat([mean, largest, hardware], 1)))
+
+    def encode_steps(self, table: StepTable, nodes: torch.Tensor) -> torch.Tensor:
+        """Embeds distinct steps, with the fixed actions before each; [U, D]."""
+        own = self._embed(table.symbols, table.nodes, table.numbers, nodes)  # [U, D]
+        if len(table.fixed_symbols):
+            fixed = self._embed(table.fixed_symbols, table.fixed_nodes, table.fixed_numbers, nodes)
+            sums = torch.cat([fixed.new_zeros(1, fixed.shape[1]), fixed.cumsum(0)])  # prefix sums over fixed actions
+            start, end = torch.from_numpy(table.fixed).T
+            counts = (end - start).clamp(min=1).unsqueeze(1)
+            own = own + self.fixed_in((sums[end] - sums[start]) / counts)
+        return own
+
+    def _embed(self, symbols, step_nodes, numbers, nodes: torch.Tensor) -> torch.Tensor:
+        step_nodes = torch.from_numpy(step_nodes)
+        mask = (step_nodes >= 0).unsqueeze(2)
+        touched = (nodes[step_nodes.clamp(min=0)] * mask).sum(1) / mask.sum(1).clamp(min=1)  # [U, D]
+        x = self.symbol(torch.from_numpy(symbols)) + self.numbers_in(torch.from_numpy(numbers)) + self.touched_in(touched)
+        return self.step_out(x)
+
+    def next(self, z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        """The latent state after an action; [N, D], [N, D] -> [N, D]."""
+        return self.transition(a, z)
+
+    def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+        """What the heads read: latent states at both ends and the sum of the actions; each [N, D] -> [N, D]."""
+        return self.score_heads(torch.cat([start, end, total], 1))
+
+    def rollout(self, z: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rolls trajectories forward side by side.
+
+        Args:
+            z: [N, D] where each begins. steps: [U, D]. ids: [N, T] rows of `steps`.
+
+        Returns:
+            (latent states at the end [N, D], sums of the steps [N, D]).
+        """
+        total = torch.zeros_like(z)
+        for t in range(ids.shape[1]):
+            a = steps[ids[:, t]]
+            z, total = self.next(z, a), total + a
+        return z, total
+
+    def rollout_shared(self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`rollout` from one start [1, D], with each distinct prefix rolled once."""
+        which = torch.zeros(len(ids), dtype=torch.int64)  # [N] prefix of each trajectory
+        z, total = z0, torch.zeros_like(z0)
+        for t in range(ids.shape[1]):
+            distinct, inverse = torch.unique(which * len(steps) + ids[:, t], return_inverse=True)
+            if 2 * len(distinct) > len(ids):  # hardly anything left to share
+                end, rest = self.rollout(z[which], steps, ids[:, t:])
+                return end, total[which] + rest
+            parent = distinct // len(steps)
+            a = steps[distinct % len(steps)]
+            z, total = self.next(z[parent], a), total[parent] + a
+            which = inverse
+        return z[which], total[which]
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores [N, K] and legality logits [N] of all trajectories of a batch."""
+        nodes = self.encode_nodes(batch.graph)
+        z0 = self.encode(nodes, torch.from_numpy(batch.program_of_node), torch.from_numpy(batch.hardware))
+        steps = self.encode_steps(batch.table, nodes)
+        lengths = [rows.shape[1] for rows in batch.ids]
+        ends: list = [None] * len(batch.ids)
+        for length in sorted(set(lengths)):  # trajectories of equal length are rolled together
+            members = [i for i, n in enumerate(lengths) if n == length]
+            start = z0[torch.from_numpy(np.concatenate([batch.program_of[i] for i in members]))]
+            ids = torch.from_numpy(np.concatenate([batch.ids[i] for i in members]))
+            z, total = self.rollout(start, steps, ids)
+            features = self.features(start, z, total)
+            for i, part in zip(members, features.split([len(batch.ids[i]) for i in members])):
+                ends[i] = part
+        stacked = torch.cat(ends)
+        return self.score_out(stacked), self.legality_out(stacked).squeeze(1)
