@@ -6,7 +6,10 @@ Three traps are closed before TVM is used (tried on 0.27):
   and MetaSchedule imports it. Only its x86 part is loaded here.
 - TVM's thread pool pins the calling thread to one core, which cripples every other thread pool of the
   process (PyTorch ran 100 times slower). `TVM_BIND_THREADS=0` is TVM's only switch for that.
-- By itself TVM starts one thread; the pool is set to the number of usable cores.
+- By itself TVM starts one thread; `set_num_threads` sets the pool to the number of usable cores.
+
+Vector forms of exp, tanh and erf (`vector_math.py`) are installed here too, so that every process that
+compiles kernels compiles the same ones.
 """
 
 from __future__ import annotations
@@ -38,6 +41,10 @@ def _load_x86_intrinsics_only() -> None:
 _load_x86_intrinsics_only()
 
 from tvm.s_tir import meta_schedule  # noqa: E402
+
+from foretune.compiler import vector_math  # noqa: E402
+
+vector_math.install()
 
 
 def set_num_threads(num_threads: int | None = None) -> None:

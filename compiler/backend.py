@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from foretune.compiler import importer
 from foretune.compiler.options import BackendOptions
@@ -95,6 +96,10 @@ class Backend:
 
     def compile(self, gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Callable:
         """Compiles a functional ATen graph; the result takes a list of inputs (boxed) and returns a tuple."""
+        with unset_fake_temporarily():  # the cost model computes with real tensors
+            return self._compile(gm)
+
+    def _compile(self, gm: torch.fx.GraphModule) -> Callable:
         start = time.perf_counter()
         report = CompileReport()
         static = _static_placeholders(gm)
@@ -108,15 +113,15 @@ class Backend:
         if report.eager_operators:
             _log.warning("left with PyTorch: %s", ", ".join(report.eager_operators))
         tasks: dict[str, importer.GraphTask] = {}
-        for mod, _, _ in imported.values():
+        for mod, *_ in imported.values():
             for graph_task in importer.extract_tasks(mod, self.target):
                 tasks.setdefault(graph_task.task.workload.hash, graph_task)
         tuner = Tuner(self.model, self.database, TunerConfig(self.options.trials, tolerance=self.options.tolerance, seed=self.options.seed))
         with _progress_bar(self.options.progress) as show, contextlib.closing(tuner):
             tuned = tuner.tune([t.task for t in tasks.values()], show)
-        for name, (mod, num_inputs, static_inputs) in imported.items():
+        for name, (mod, *signature) in imported.items():
             scheduled = importer.apply_schedules(mod, list(tasks.values()), tuned.chosen, self.target)
-            region = CompiledRegion(importer.build(scheduled, self.target), num_inputs, static_inputs)
+            region = CompiledRegion(importer.build(scheduled, self.target), *signature)
             setattr(fused, name, region)
         report.num_regions, report.num_tasks = len(imported), tuned.num_tasks
         report.num_trials, report.num_reused = tuned.num_trials, tuned.num_reused
@@ -137,7 +142,8 @@ class Backend:
                 exported = torch.export.export(submodule, inputs)
         except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
             raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
-        return importer.import_exported(exported, static_inputs), len(placeholders), static_inputs
+        output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
+        return importer.import_exported(exported, static_inputs), len(placeholders), static_inputs, isinstance(output, torch.fx.Node)
 
 
 def _zeros_like(value: torch.Tensor) -> torch.Tensor:

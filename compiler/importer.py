@@ -28,7 +28,7 @@ _aten = torch.ops.aten
 
 # TVM has good kernels of its own for these; PyTorch's decompositions would only hide what they are.
 _KEPT_WHOLE = (
-    "native_layer_norm", "gelu.", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
+    "native_layer_norm", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
     "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select",
 )  # fmt: skip
 

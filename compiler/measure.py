@@ -10,111 +10,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import platform
-import selectors
-import subprocess
-import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import WorkerError
+from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import num_usable_cores
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
-_START_TIMEOUT_SECS = 120.0
 _REPLAY_SEED = 1
-
-
-class _Silence(Exception):
-    """A worker did not answer in time."""
-
-
-class _Death(Exception):
-    """A worker ended; the message says how."""
-
-
-class WorkerProcess:
-    """One worker: JSON lines over pipes, a time limit on each reply, killed and restarted on demand."""
-
-    def __init__(self, num_threads: int, memory_bytes: int, command: Sequence[str] | None = None) -> None:
-        self._hello = {"num_threads": num_threads, "memory_bytes": memory_bytes}
-        self._command = list(command or [sys.executable, "-m", "foretune.compiler.worker"])
-        self._process: subprocess.Popen | None = None
-        self._buffer = b""
-        self.generation = 0
-        self.tvm_version = ""
-
-    def request(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
-        """Sends one request and waits for its reply.
-
-        Raises:
-            _Silence, _Death: no reply; the process is gone and the next request starts another.
-            WorkerError: no process can be started.
-        """
-        if self._process is None:
-            self._start()
-        return self._exchange(message, timeout_secs)
-
-    def close(self) -> None:
-        """Ends the process; safe to call twice."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-                with contextlib.suppress(OSError):
-                    pipe.close()
-            self._process = None
-        self._buffer = b""
-
-    def _start(self) -> None:
-        self.generation += 1
-        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
-        self._process.stderr = stderr
-        try:
-            self.tvm_version = self._exchange(self._hello, _START_TIMEOUT_SECS)["tvm"]
-        except (_Silence, _Death) as error:
-            raise WorkerError(f"a measuring process could not be started with {' '.join(self._command)}: {error}") from error
-
-    def _exchange(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
-        process = self._process
-        try:
-            process.stdin.write(json.dumps(message).encode() + b"\n")
-            process.stdin.flush()
-        except OSError:
-            raise _Death(self._post_mortem()) from None
-        deadline = time.monotonic() + timeout_secs
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.close()
-                    raise _Silence(f"no answer within {timeout_secs:g} s")
-                chunk = os.read(process.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    raise _Death(self._post_mortem())
-                self._buffer += chunk
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return json.loads(line)
-
-    def _post_mortem(self) -> str:
-        code = self._process.wait()
-        self._process.stderr.seek(0, os.SEEK_END)
-        size = self._process.stderr.tell()
-        self._process.stderr.seek(max(0, size - 400))
-        tail = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        self.close()
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-        return f"the measuring process {how}" + (f": {tail[-1]}" if tail else "")
 
 
 @dataclass(frozen=True)
@@ -148,7 +61,8 @@ class Measurer:
         self.settings = settings
         self._store_features = store_features
         threads = num_threads or num_usable_cores()
-        self._workers = [WorkerProcess(threads, settings.memory_bytes) for _ in range(num_workers or num_usable_cores())]
+        hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes}
+        self._workers = [WorkerProcess("foretune.compiler.worker", hello) for _ in range(num_workers or num_usable_cores())]
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()
 
@@ -169,16 +83,17 @@ class Measurer:
 
     def measure_all(self, candidates: Sequence[Candidate]) -> list[Measurement]:
         """Measures candidates, with static observations; one result for each, in order."""
-        jobs = [_Job(next(self._ids), c, self._workers[i % len(self._workers)]) for i, c in enumerate(candidates)]
-        shares = [[job for job in jobs if job.worker is worker] for worker in self._workers]
+        jobs = [_Job(next(self._ids), candidate, self._workers[0]) for candidate in candidates]
+        queue = deque(jobs)
         with ThreadPoolExecutor(len(self._workers)) as pool:
-            list(pool.map(lambda share: [self._build(job) for job in share], shares))
+            list(pool.map(lambda worker: self._build_from(queue, worker), self._workers))
         with measuring_lock():
             for job in jobs:
                 if job.status is Status.OK:
                     self._run(job)
-        for worker, share in zip(self._workers, shares):
-            self._quietly(worker, {"op": "drop", "ids": [job.id for job in share]})
+        for worker in self._workers:
+            if ids := [job.id for job in jobs if job.worker is worker]:
+                self._quietly(worker, {"op": "drop", "ids": ids})
         return [self._finish(job) for job in jobs]
 
     def max_rel_error(self, candidate: Candidate, seed: int = 0) -> float:
@@ -190,10 +105,19 @@ class Measurer:
         request = {"op": "check", "id": job.id, "program": candidate.task.workload.program, "target": candidate.task.target.to_dict(), "seed": seed}
         try:
             reply = job.worker.request(request, self.settings.build_timeout_sec + self.settings.run_timeout_sec)
-        except (_Silence, _Death):
+        except (Silence, Death):
             return float("inf")
         self._quietly(job.worker, {"op": "drop", "ids": [job.id]})
         return reply.get("max_rel_error", float("inf"))
+
+    def _build_from(self, queue: deque[_Job], worker: WorkerProcess) -> None:
+        while True:
+            try:
+                job = queue.popleft()
+            except IndexError:
+                return
+            job.worker = worker
+            self._build(job)
 
     def _build(self, job: _Job) -> None:
         task = job.candidate.task
@@ -226,21 +150,21 @@ class Measurer:
     def _ask(self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status) -> dict[str, Any]:
         try:
             reply = job.worker.request(request, timeout_secs)
-        except _Silence as error:
+        except Silence as error:
             reply = {"status": on_silence.value, "error": str(error)}
-        except _Death as error:
+        except Death as error:
             reply = {"status": on_death.value, "error": str(error)}
         job.status = on_death if reply["status"] == "error" else Status(reply["status"])
         job.error = reply.get("error", "")
         return reply
 
     def _quietly(self, worker: WorkerProcess, request: dict[str, Any]) -> None:
-        with contextlib.suppress(_Silence, _Death):
+        with contextlib.suppress(Silence, Death):
             worker.request(request, self.settings.run_timeout_sec)
 
     def _finish(self, job: _Job) -> Measurement:
         if not self._environment:
-            self._environment = (("cpu", cpu_name()), ("python", platform.python_version()), ("tvm", self._workers[0].tvm_version))
+            self._environment = (("cpu", cpu_name()), ("python", platform.python_version()), ("tvm", self._workers[0].welcome.get("tvm", "")))
         candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
         record = MeasureRecord(
             candidate, job.status, job.run_secs, job.error, job.program_hash, self._environment, self.settings, time.time()

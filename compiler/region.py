@@ -24,15 +24,19 @@ class CompiledRegion(torch.nn.Module):
         executable: compiled Relax module with `main`, and `main_transform_params` if there are static inputs.
         num_inputs: inputs of the region.
         static_inputs: positions of those that rarely change.
+        single: return the only output itself, not in a tuple.
     """
 
-    def __init__(self, executable: tvm.runtime.Executable, num_inputs: int, static_inputs: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, executable: tvm.runtime.Executable, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False
+    ) -> None:
         super().__init__()
         from tvm import relax
 
         set_num_threads()
         self._vm = relax.VirtualMachine(executable, tvm.cpu())
         self._main = self._vm["main"]
+        self._single = single
         self._static = sorted(static_inputs)
         self._dynamic = [i for i in range(num_inputs) if i not in static_inputs]
         self._transform = self._vm["main_transform_params"] if static_inputs else None
@@ -40,7 +44,7 @@ class CompiledRegion(torch.nn.Module):
         self._transformed: tuple = ()
         self._held: tuple = ()
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
         if self._transform is not None:
             static = [inputs[i] for i in self._static]
@@ -50,8 +54,8 @@ class CompiledRegion(torch.nn.Module):
                 self._transformed = tuple(self._transform(self._held))
                 self._state = state
         outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
-        if isinstance(outputs, tvm.runtime.Tensor):
-            return (torch.from_dlpack(outputs),)
+        if self._single:
+            return torch.from_dlpack(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
         return tuple([torch.from_dlpack(o) for o in outputs])
 
 

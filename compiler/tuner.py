@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from foretune.compiler.measure import Measurer
 from foretune.compiler.space import design_spaces
@@ -84,10 +85,18 @@ class TuneReport:
 @dataclass
 class _TaskState:
     task: Task
-    spaces: list[DesignSpace]
     records: dict[str, MeasureRecord]
     proposed: set[str] = field(default_factory=set)
     exhausted: bool = False
+
+    @cached_property
+    def spaces(self) -> list[DesignSpace]:
+        """Made when first needed: a task that is tuned already needs none."""
+        try:
+            return list(design_spaces(self.task))
+        except UnsupportedError as error:
+            _log.warning("%s keeps its default schedule: %s", self.task.workload.name, error)
+            return []
 
 
 class Tuner:
@@ -116,7 +125,7 @@ class Tuner:
             tasks: distinct tasks.
             report: called after each batch.
         """
-        states = [self._state(task) for task in tasks]
+        states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in tasks]
         result = TuneReport(len(states), 0, sum(len(s.records) for s in states))
         if self._config.trials == 0:
             for state in states:
@@ -142,16 +151,8 @@ class Tuner:
                 result.secs[state.task.workload.hash] = winner.best_secs
         return result
 
-    def _state(self, task: Task) -> _TaskState:
-        try:
-            spaces = list(design_spaces(task))
-        except UnsupportedError as error:
-            _log.warning("%s keeps its default schedule: %s", task.workload.name, error)
-            spaces = []
-        return _TaskState(task, spaces, {r.trace.key: r for r in self._database.records(task)})
-
     def _missing(self, state: _TaskState) -> int:
-        if state.exhausted:
+        if state.exhausted or len(state.records) >= self._config.trials:
             return 0
         size = 1 + sum(space.size for space in state.spaces)
         return max(0, min(self._config.trials, size) - len(state.records))

@@ -35,6 +35,14 @@ def read_steps(trace: Trace, graph: ProgramGraph) -> list[Step]:
     return [_read(action, graph, names) for action in trace.actions]
 
 
+def read_names(trace: Trace, graph: ProgramGraph) -> dict[str, tuple[int, ...]]:
+    """The program's nodes that each value of a trace stands for."""
+    names: dict[str, tuple[int, ...]] = {}
+    for action in trace.actions:
+        _read(action, graph, names)
+    return names
+
+
 _NAMED = {"GetSBlock"}  # their text arguments are names in the program
 _PRODUCERS, _CONSUMERS = "GetProducers", "GetConsumers"
 

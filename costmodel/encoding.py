@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foretune.costmodel.actions import MAX_NUMBERS, Step, numbers_of, read_steps
+from foretune.costmodel.loopnest import LoopNest, loop_nest
 from foretune.program import ProgramGraph
 from foretune.space import DesignSpace, Domain
 from foretune.target import HardwareFeatures
@@ -159,11 +160,13 @@ class EncodedSpace:
         space: the space.
         table: its steps: for each domain, one for each option; last, the tail of fixed actions.
         offsets: [T] int64: row of the table where each domain's options begin; T counts the tail too.
+        nest: the tiled loops, for the symbolic part of the state.
     """
 
     space: DesignSpace
     table: StepTable
     offsets: np.ndarray
+    nest: LoopNest
 
     def ids(self, points: np.ndarray) -> np.ndarray:
         """Rows of the step table for points of the space.
@@ -226,7 +229,7 @@ def encode_space(space: DesignSpace, graph: ProgramGraph, vocabulary: Vocabulary
         start = end
     offsets.append(len(builder.rows["symbols"]))
     builder.add("", (), (), (start, len(builder.fixed["symbols"])))
-    return EncodedSpace(space, builder.finish(), np.array(offsets, np.int64))
+    return EncodedSpace(space, builder.finish(), np.array(offsets, np.int64), loop_nest(space, graph))
 
 
 def observed_space(traces: Sequence[Trace]) -> tuple[DesignSpace, np.ndarray]:
@@ -256,12 +259,14 @@ class EncodedTask:
         hardware: [HARDWARE_FEATURES] float32.
         tables: step tables of the design spaces.
         ids: for each space, [n, T] rows of its table; the n add up to N over the spaces.
+        nests: for each space, [n, loopnest.NUM_FEATURES] symbolic features.
     """
 
     graph: GraphArrays
     hardware: np.ndarray
     tables: tuple[StepTable, ...]
     ids: tuple[np.ndarray, ...]
+    nests: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -275,6 +280,7 @@ class Batch:
         table: all steps.
         ids: for each group of trajectories of one length, [n, T].
         program_of: for each group, [n] int64.
+        nests: for each group, [n, loopnest.NUM_FEATURES].
     """
 
     graph: GraphArrays
@@ -283,6 +289,7 @@ class Batch:
     table: StepTable
     ids: tuple[np.ndarray, ...]
     program_of: tuple[np.ndarray, ...]
+    nests: tuple[np.ndarray, ...]
 
 
 def collate(tasks: Sequence[EncodedTask]) -> Batch:
@@ -315,5 +322,5 @@ def collate(tasks: Sequence[EncodedTask]) -> Batch:
     program = [np.full(len(rows), g) for g, t in enumerate(tasks) for rows in t.ids]
     return Batch(
         graph, np.repeat(np.arange(len(tasks)), np.diff(nodes)), np.stack([t.hardware for t in tasks]), table,
-        tuple(rows + s for rows, s in zip(ids, steps)), tuple(program),
+        tuple(rows + s for rows, s in zip(ids, steps)), tuple(program), tuple(nest for t in tasks for nest in t.nests),
     )  # fmt: skip

@@ -105,7 +105,7 @@ class LatentCostModel(CostModel):
         with torch.inference_mode():
             encoded, steps = _cached(self._spaces, (task.key, space), make)
             z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
-            features = self.network.features(z0.expand_as(z), z, total)
+            features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
             heads = self.network.score_out(features)  # [N, K]
             legality = torch.sigmoid(self.network.legality_out(features)).squeeze(1)
         return Prediction(

@@ -2,7 +2,7 @@
 
     z0 = encode(program, hardware)        once per workload
     z' = next(z, a)                       once per distinct prefix
-    score(zT, sum of a)                   once per trajectory
+    score(z0, zT, sum of a, loop nest)    once per trajectory; the loop nest is exact (`loopnest.py`)
 
 Dimension letters: G programs, N trajectories, T steps, U distinct steps, V nodes, E edges, D latent, K heads.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from foretune.costmodel import loopnest
 from foretune.costmodel.encoding import (
     HARDWARE_FEATURES,
     MAX_EDGE_FEATURES,
@@ -74,7 +75,8 @@ class LatentNetwork(nn.Module):
         self.fixed_in = nn.Linear(width, width)
 
         self.transition = nn.GRUCell(width, width)
-        self.score_heads = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+        self.nest_in = nn.Sequential(nn.Linear(loopnest.NUM_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.score_heads = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
         self.score_out = nn.Linear(width, config.heads)
         self.legality_out = nn.Linear(width, 1)
 
@@ -129,9 +131,16 @@ class LatentNetwork(nn.Module):
         """The latent state after an action; [N, D], [N, D] -> [N, D]."""
         return self.transition(a, z)
 
-    def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        """What the heads read: latent states at both ends and the sum of the actions; each [N, D] -> [N, D]."""
-        return self.score_heads(torch.cat([start, end, total], 1))
+    def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
+        """What the heads read.
+
+        Args:
+            start, end: latent states [N, D]. total: sum of the actions [N, D]. nest: symbolic state [N, loopnest.NUM_FEATURES].
+
+        Returns:
+            [N, D].
+        """
+        return self.score_heads(torch.cat([start, end, total, self.nest_in(nest)], 1))
 
     def rollout(self, z: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rolls trajectories forward side by side.
@@ -175,7 +184,8 @@ class LatentNetwork(nn.Module):
             start = z0[torch.from_numpy(np.concatenate([batch.program_of[i] for i in members]))]
             ids = torch.from_numpy(np.concatenate([batch.ids[i] for i in members]))
             z, total = self.rollout(start, steps, ids)
-            features = self.features(start, z, total)
+            nest = torch.from_numpy(np.concatenate([batch.nests[i] for i in members]))
+            features = self.features(start, z, total, nest)
             for i, part in zip(members, features.split([len(batch.ids[i]) for i in members])):
                 ends[i] = part
         stacked = torch.cat(ends)

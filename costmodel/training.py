@@ -22,6 +22,9 @@ from foretune.errors import DataError, OptionError
 from foretune.record import Status, Trajectory
 
 
+_MIN_RANKABLE = 8  # tasks with fewer timed schedules say little of a ranking
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train.
@@ -94,18 +97,19 @@ def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary) -> La
     rows_of: dict[str, list[int]] = defaultdict(list)
     for i, trajectory in enumerate(trajectories):
         rows_of[trajectory.record.trace.space_id].append(i)
-    tables, ids = [], []
+    tables, ids, nests = [], [], []
     for rows in rows_of.values():
         space, points = observed_space([trajectories[i].record.trace for i in rows])
         encoded = encode_space(space, task.workload.graph, vocabulary)
         tables.append(encoded.table)
         ids.append(encoded.ids(points))
+        nests.append(encoded.nest.features(points))
     records = [trajectories[i].record for rows in rows_of.values() for i in rows]
     secs = np.array([r.best_secs if r.status is Status.OK else np.nan for r in records])
     relative = np.log(np.nanmin(secs) / secs) if np.isfinite(secs).any() else secs
     legal = np.array([r.status in (Status.OK, Status.WRONG_OUTPUT) for r in records], np.float32)
     graph = encode_graph(task.workload.graph, vocabulary)
-    return LabelledTask(EncodedTask(graph, encode_hardware(task.target.hardware), tuple(tables), tuple(ids)), relative, legal)
+    return LabelledTask(EncodedTask(graph, encode_hardware(task.target.hardware), tuple(tables), tuple(ids), tuple(nests)), relative, legal)
 
 
 def ranking_loss(scores: torch.Tensor, relative: torch.Tensor) -> torch.Tensor:
@@ -212,7 +216,7 @@ def evaluate_batches(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> d
         for task in tasks:
             scores = network(collate([task.encoded]))[0].mean(1).numpy()
             timed = np.isfinite(task.relative)
-            if timed.sum() < 2:
+            if timed.sum() < _MIN_RANKABLE:
                 continue
             top1.append(top_k_score(scores, task.relative, 1))
             top5.append(top_k_score(scores, task.relative, 5))
@@ -220,4 +224,6 @@ def evaluate_batches(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> d
             apart = r[:, None] - r[None, :] > 0.01
             if apart.any():
                 pairwise.append(float((s[:, None] > s[None, :])[apart].mean()))
+    if not top1:
+        return {"top1": 1.0, "top5": 1.0, "pairwise": 0.5}
     return {"top1": float(np.mean(top1)), "top5": float(np.mean(top5)), "pairwise": float(np.mean(pairwise or [0.5]))}

@@ -31,14 +31,15 @@ class MeasureSettings:
     Attributes:
         repeat: how many run times a record has, at most.
         min_repeat_ms: each of them is a mean over runs that last at least this long together.
-        build_timeout_sec, run_timeout_sec: limits of one candidate.
+        build_timeout_sec, run_timeout_sec: limits of one candidate. Good schedules build in about a second; LLVM
+            can take half a minute over one that unrolls too much, and those are not the fast ones.
         memory_bytes: address space of a worker process.
     """
 
     repeat: int = 3
     min_repeat_ms: float = 8.0
-    build_timeout_sec: float = 20.0
-    run_timeout_sec: float = 20.0
+    build_timeout_sec: float = 6.0
+    run_timeout_sec: float = 10.0
     memory_bytes: int = 16 << 30
 
     def __post_init__(self) -> None:

@@ -1,0 +1,114 @@
+"""A worker process that may crash or hang without harm to its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from foretune.errors import WorkerError
+
+
+class Silence(Exception):
+    """A worker did not answer in time."""
+
+
+class Death(Exception):
+    """A worker ended; the message says how."""
+
+
+class WorkerProcess:
+    """One worker: JSON lines over pipes, a time limit on each reply, killed and restarted on demand.
+
+    Args:
+        module: Python module to run with `-m`.
+        hello: the first message to each new process.
+        start_timeout_secs: limit of the reply to it.
+
+    Attributes:
+        welcome: the newest process's reply to the hello.
+        generation: how many processes there have been.
+    """
+
+    def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0) -> None:
+        self._command = [sys.executable, "-m", module]
+        self._hello, self._start_timeout_secs = hello, start_timeout_secs
+        self._process: subprocess.Popen | None = None
+        self._buffer = b""
+        self.generation = 0
+        self.welcome: dict[str, Any] = {}
+
+    def request(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        """Sends one request and waits for its reply.
+
+        Raises:
+            Silence, Death: no reply; the process is gone and the next request starts another.
+            WorkerError: no process can be started.
+        """
+        self.start()
+        return self._exchange(message, timeout_secs)
+
+    def close(self) -> None:
+        """Ends the process; safe to call twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+            self._process = None
+        self._buffer = b""
+
+    def start(self) -> None:
+        """Starts the process unless it runs.
+
+        Raises:
+            WorkerError: it ends or stays silent.
+        """
+        if self._process is not None:
+            return
+        self.generation += 1
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+        self._process.stderr = stderr
+        try:
+            self.welcome = self._exchange(self._hello, self._start_timeout_secs)
+        except (Silence, Death) as error:
+            raise WorkerError(f"a worker process could not be started with {' '.join(self._command)}: {error}") from error
+
+    def _exchange(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        process = self._process
+        try:
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:
+            raise Death(self._post_mortem()) from None
+        deadline = time.monotonic() + timeout_secs
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.close()
+                    raise Silence(f"no answer within {timeout_secs:g} s")
+                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise Death(self._post_mortem())
+                self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def _post_mortem(self) -> str:
+        code = self._process.wait()
+        self._process.stderr.seek(0, os.SEEK_END)
+        size = self._process.stderr.tell()
+        self._process.stderr.seek(max(0, size - 400))
+        tail = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return f"the worker process {how}" + (f": {tail[-1]}" if tail else "")
