@@ -21,10 +21,10 @@ import types
 
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
-import tvm  # noqa: E402
-import tvm.s_tir  # noqa: E402
+import tvm
+import tvm.s_tir
 
-from foretune.target import num_usable_cores  # noqa: E402
+from foretune.target import num_usable_cores
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 

@@ -7,7 +7,9 @@ that are tuned and compiled with TVM; the rest stays with PyTorch.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from foretune.compiler.partition import partition
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.target import parse_target
 from foretune.compiler.tuner import Progress, Tuner, TunerConfig
+from foretune.compiler.views import sink_views
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
 from foretune.errors import OptionError, UnsupportedError
@@ -103,6 +106,8 @@ class Backend:
         start = time.perf_counter()
         report = CompileReport()
         static = _static_placeholders(gm)
+        reference = copy.deepcopy(gm)
+        sink_views(gm)
         fused, regions, report.eager_operators = partition(gm)
         imported: dict[str, tuple] = {}
         for name in regions:
@@ -128,7 +133,7 @@ class Backend:
         report.secs = time.perf_counter() - start
         _reports.append(report)
         fused.recompile()
-        return make_boxed_func(_FirstCallCheck(fused, gm, self.options.tolerance))
+        return make_boxed_func(_FirstCallCheck(_direct_call(fused, regions) or fused, reference, self.options.tolerance))
 
     def _import(self, fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> tuple:
         submodule = fused.get_submodule(name)
@@ -157,6 +162,30 @@ def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
     indices = set(getattr(metadata, "static_input_indices", None) or ())
     placeholders = [n.name for n in gm.graph.nodes if n.op == "placeholder"]
     return frozenset(name for i, name in enumerate(placeholders) if i in indices)
+
+
+def _direct_call(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable | None:
+    """A shortcut past the graph's own Python code, where the whole graph is one region."""
+    nodes = [n for n in fused.graph.nodes if n.op not in ("placeholder", "output") and n.target is not operator.getitem]
+    if len(nodes) != 1 or len(regions) != 1 or nodes[0].target != regions[0]:
+        return None
+    placeholders = [n for n in fused.graph.nodes if n.op == "placeholder"]
+    positions = [placeholders.index(a) for a in nodes[0].args]
+    outputs = next(n for n in fused.graph.nodes if n.op == "output").args[0]
+    region = getattr(fused, regions[0])
+    if not isinstance(region, CompiledRegion) or not isinstance(outputs, (tuple, list)):
+        return None
+    if list(outputs) == [nodes[0]]:
+        return lambda *inputs: (region.forward(*[inputs[i] for i in positions]),)
+    if not all(isinstance(o, torch.fx.Node) and o.target is operator.getitem for o in outputs):
+        return None
+    picks = [o.args[1] for o in outputs]
+
+    def call(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        results = region.forward(*[inputs[i] for i in positions])
+        return tuple([results[k] for k in picks])
+
+    return call
 
 
 class _FirstCallCheck:
@@ -201,7 +230,8 @@ def _progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("tuning"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:

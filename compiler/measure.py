@@ -24,7 +24,7 @@ from typing import Any
 from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import num_usable_cores
-from foretune.task import Candidate, Task
+from foretune.task import Candidate
 from foretune.trace import Trace
 
 _REPLAY_SEED = 1

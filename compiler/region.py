@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.utils.dlpack import from_dlpack as _from_capsule
 
 from foretune.compiler._tvm import set_num_threads, tvm
 from foretune.errors import UnsupportedError
@@ -55,8 +56,12 @@ class CompiledRegion(torch.nn.Module):
                 self._state = state
         outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
         if self._single:
-            return torch.from_dlpack(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
-        return tuple([torch.from_dlpack(o) for o in outputs])
+            return _as_torch(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
+        return tuple([_as_torch(o) for o in outputs])
+
+
+def _as_torch(tensor: tvm.runtime.Tensor) -> torch.Tensor:
+    return _from_capsule(tensor.__dlpack__())
 
 
 def _as_tvm(tensor: torch.Tensor) -> tvm.runtime.Tensor:

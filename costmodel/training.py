@@ -21,7 +21,6 @@ from foretune.costmodel.network import LatentNetwork, NetworkConfig
 from foretune.errors import DataError, OptionError
 from foretune.record import Status, Trajectory
 
-
 _MIN_RANKABLE = 8  # tasks with fewer timed schedules say little of a ranking
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -65,23 +66,36 @@ class Database:
         self._check_writable()
         try:
             self._connection = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
-            self._connection.execute("PRAGMA busy_timeout = 60000")
+            self._set_up()
+        except sqlite3.DatabaseError as error:
+            raise DatabaseError(f"{self.path} cannot be used as a database: {error}. It was left as it is; move it away or choose another path") from error
+
+    def _set_up(self) -> None:
+        deadline = time.monotonic() + 30.0
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:  # another process is switching the new file to WAL; SQLite does not wait for that
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and "records" not in tables:
                 raise DatabaseError(f"{self.path} is an SQLite file of another program (its tables: {sorted(tables)[:5]}); choose another path")
             if tables and version != SCHEMA_VERSION:
                 raise DatabaseError(f"{self.path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            check = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if check != "ok":
-                raise DatabaseError(f"{self.path} is corrupt ({check}); it was left as it is. Move it away, or recover it with sqlite3's .recover")
-            self._connection.executescript(_TABLES)
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self._connection.commit()
-        except sqlite3.DatabaseError as error:
-            raise DatabaseError(f"{self.path} cannot be used as a database: {error}. It was left as it is; move it away or choose another path") from error
+            if not tables:
+                for statement in _TABLES.split(";"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        check = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise DatabaseError(f"{self.path} is corrupt ({check}); it was left as it is. Move it away, or recover it with sqlite3's .recover")
 
     def _check_writable(self) -> None:
         try:

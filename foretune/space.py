@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def factorizations(extent: int, parts: int, max_innermost: int) -> tuple[tuple[i
     """
     divisors = [d for d in range(1, extent + 1) if extent % d == 0] if extent <= 1 << 16 else _divisors(extent)
 
-    @lru_cache(maxsize=None)
+    @cache
     def split(rest: int, count: int) -> tuple[tuple[int, ...], ...]:
         if count == 1:
             return ((rest,),)
