@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,16 +13,16 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.backend import compile_reports
-from foretune.compiler.engine import ENGINES, compile_with, make_case
-from foretune.compiler.models import DEMO_MODELS
+from foretune.compiler.backend import CompileReport, compile_reports
+from foretune.compiler.engine import ENGINES, compile_with, make_case, time_calls
+from foretune.compiler.models import DEMO_MODELS, ModelCase
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.errors import WorkerError
 
 _ROUNDS = 7
 _BURST_SECS = 0.25
-_START_TIMEOUT_SECS = 600.0
+_TIMEOUT_SECS = 600.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,17 @@ class DemoReport:
         return {"models": [asdict(m) for m in self.models]}
 
 
+@dataclass(frozen=True)
+class _Tuned:
+    """A model of the demo after tuning, and what the tuning did."""
+
+    compiled: Callable
+    inputs: tuple[torch.Tensor, ...]
+    max_rel_error: float
+    report: CompileReport
+    secs: float
+
+
 def run(config: DemoConfig) -> DemoReport:
     """Tunes, checks and times the demo's models.
 
@@ -86,43 +98,52 @@ def run(config: DemoConfig) -> DemoReport:
         OptionError, DatabaseError, TargetError: the configuration cannot be used.
         WorkerError: an engine's process fails.
     """
-    options = {**config.options().to_json()}
-    rows = {case.name: _tune(case, config.seed, options) for case in DEMO_MODELS}
-    latency = _time_engines(config.seed, {**options, "progress": False})
+    options = config.options().to_json()
+    tuned = {case.name: _tune(case, config.seed, options) for case in DEMO_MODELS}
+    latency = _time_engines(config.seed, tuned)
     return DemoReport(
         [
-            ModelReport(name, *(latency[engine, name] for engine in ENGINES), error, report.num_tasks, report.num_trials, round(secs, 1))
-            for name, (error, report, secs) in rows.items()
+            ModelReport(
+                name, *(latency[engine, name] for engine in ENGINES), t.max_rel_error, t.report.num_tasks, t.report.num_trials, round(t.secs, 1)
+            )
+            for name, t in tuned.items()
         ]
     )
 
 
-def _tune(case, seed: int, options: dict[str, Any]) -> tuple:
+def _tune(case: ModelCase, seed: int, options: dict[str, Any]) -> _Tuned:
     model, inputs = make_case(case, seed)
     start = time.perf_counter()
+    compiled = compile_with("foretune", model, options)
     with torch.no_grad():
+        actual = compiled(*inputs)
+        secs = time.perf_counter() - start
         expected = model(*inputs)
-        actual = compile_with("foretune", model, options)(*inputs)
     error = ((actual - expected).abs().max() / expected.abs().max()).item()
-    return error, compile_reports()[-1], time.perf_counter() - start
+    return _Tuned(compiled, inputs, error, compile_reports()[-1], secs)
 
 
-def _time_engines(seed: int, options: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """Median milliseconds of a call for (engine, model); engines take turns, each in its own process."""
-    times: dict[tuple[str, str], list[float]] = {(e, c.name): [] for e in ENGINES for c in DEMO_MODELS}
+def _time_engines(seed: int, tuned: dict[str, _Tuned]) -> dict[tuple[str, str], float]:
+    """Median milliseconds of a call for (engine, model).
+
+    Engines take turns, each in a process of its own; this process, which has tuned the models, is Foretune's.
+    """
+    times: dict[tuple[str, str], list[float]] = {(e, name): [] for e in ENGINES for name in tuned}
     with contextlib.ExitStack() as stack:
         processes = {}
         for engine in ENGINES:
-            hello = {"engine": engine, "seed": seed, "options": options, "cases": "DEMO_MODELS"}
-            processes[engine] = WorkerProcess("foretune.compiler.engine", hello, _START_TIMEOUT_SECS)
-            stack.callback(processes[engine].close)
-        with ThreadPoolExecutor(len(ENGINES)) as pool:
+            if engine != "foretune":
+                processes[engine] = WorkerProcess("foretune.compiler.engine", {"engine": engine, "seed": seed, "cases": "DEMO_MODELS"}, _TIMEOUT_SECS)
+                stack.callback(processes[engine].close)
+        with ThreadPoolExecutor(len(processes)) as pool:
             list(pool.map(lambda process: process.start(), processes.values()))
         for _ in range(_ROUNDS):
             for engine, name in times:
+                if engine == "foretune":
+                    times[engine, name] += time_calls(tuned[name].compiled, tuned[name].inputs, _BURST_SECS)
+                    continue
                 try:
-                    reply = processes[engine].request({"model": name, "secs": _BURST_SECS}, _START_TIMEOUT_SECS)
+                    times[engine, name] += processes[engine].request({"model": name, "secs": _BURST_SECS}, _TIMEOUT_SECS)["run_ms"]
                 except (Silence, Death) as error:
                     raise WorkerError(f"timing {engine} on {name} failed: {error}") from error
-                times[engine, name] += reply["run_ms"]
     return {key: statistics.median(values) for key, values in times.items()}

@@ -230,7 +230,7 @@ class ModelCase:
 
 DEMO_MODELS = (
     ModelCase("resnet", lambda: ResNet(32, 3), lambda: (torch.randn(1, 3, 32, 32),)),
-    ModelCase("encoder", lambda: TransformerEncoder(128, 4, 2), lambda: (torch.randn(1, 64, 128),)),
+    ModelCase("encoder", lambda: TransformerEncoder(64, 4, 4), lambda: (torch.randn(1, 32, 64),)),
 )
 
 ZOO_MODELS = (

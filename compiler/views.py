@@ -16,7 +16,8 @@ _POINTWISE = frozenset(
     {
         _aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor, _aten.relu.default, _aten.neg.default,
         _aten.erf.default, _aten.exp.default, _aten.tanh.default, _aten.sigmoid.default, _aten.silu.default, _aten.abs.default,
-        _aten.sqrt.default, _aten.rsqrt.default, _aten.hardswish.default, _aten.hardtanh.default, _aten.clamp.default,
+        _aten.sqrt.default, _aten.rsqrt.default, _aten.hardswish.default, _aten.hardtanh.default, _aten.clamp.default, _aten.gelu.default,
+        _aten.leaky_relu.default, _aten.elu.default,
     }
 )  # fmt: skip
 

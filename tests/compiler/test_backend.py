@@ -1,0 +1,209 @@
+"""The torch.compile backend: right answers, reuse, fallbacks, options and errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from foretune.compiler.backend import compile_reports
+from foretune.compiler.models import DEMO_MODELS, ZOO_MODELS, ResNet
+from foretune.datasets.database import Database
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def options(tmp_path):
+    return {"trials": 0, "database": str(tmp_path / "records.db"), "progress": False}
+
+
+def agree(model: nn.Module, inputs, options, tolerance=1e-3) -> None:
+    compiled = torch.compile(model, backend="foretune", options=options)
+    with torch.no_grad():
+        expected = model(*inputs)
+        for _ in range(2):  # the first call checks itself against PyTorch, the second does not
+            actual = compiled(*inputs)
+            for e, a in zip(*([x] if isinstance(x, torch.Tensor) else x for x in (expected, actual))):
+                assert (e - a).abs().max() <= tolerance * e.abs().max()
+
+
+def small_mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 8)).eval()
+
+
+@pytest.mark.parametrize("case", DEMO_MODELS, ids=lambda c: c.name)
+def test_demo_models_without_measuring(case, options):
+    agree(case.make().eval(), case.inputs(), options)
+    report = compile_reports()[-1]
+    assert report.num_trials == 0 and report.num_regions == 1 and report.eager_operators == []
+    with Database(options["database"]) as database:
+        assert database.num_records() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ZOO_MODELS, ids=lambda c: c.name)
+def test_zoo_models_without_measuring(case, options):
+    agree(case.make().eval(), case.inputs(), options)
+
+
+def test_tuning_measures_and_a_second_compile_measures_nothing(options):
+    options = {**options, "trials": 6}
+    model, x = small_mlp(), torch.randn(16, 32)
+    agree(model, (x,), options)
+    first = compile_reports()[-1]
+    assert 0 < first.num_trials <= 6 * first.num_tasks
+    torch._dynamo.reset()
+    agree(model, (x,), options)
+    second = compile_reports()[-1]
+    assert second.num_trials == 0 and second.num_reused >= first.num_trials - first.num_tasks
+
+
+def test_weights_changed_in_place_are_seen(options):
+    model, x = small_mlp(), torch.randn(16, 32)
+    compiled = torch.compile(model, backend="foretune", options=options)
+    with torch.no_grad():
+        compiled(x)
+        for parameter in model.parameters():
+            parameter.mul_(-0.5)
+        assert torch.allclose(compiled(x), model(x), atol=1e-5)
+
+
+def test_unsupported_operators_split_the_graph_and_are_named_once(options, caplog):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.after = nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x):
+            return self.after(torch.linalg.inv(torch.relu(self.before(x)) + 20 * torch.eye(16)))
+
+    with caplog.at_level(logging.WARNING, "foretune"):
+        agree(Odd().eval(), (torch.randn(16, 16),), options)
+    warnings = [r.message for r in caplog.records if "left with PyTorch" in r.message]
+    assert len(warnings) == 1 and "linalg_inv" in warnings[0]
+    assert compile_reports()[-1].num_regions == 2
+
+
+def test_dynamic_shapes_and_other_dtypes_fall_back(options):
+    model = small_mlp()
+    compiled = torch.compile(model, backend="foretune", options=options)
+    with torch.no_grad():
+        for rows in (4, 5, 7):
+            x = torch.randn(rows, 32)
+            assert torch.allclose(compiled(x), model(x), atol=1e-5)
+    half = small_mlp().to(torch.bfloat16)
+    agree(half, (torch.randn(4, 32, dtype=torch.bfloat16),), options, 2e-2)
+
+
+def test_strided_and_unaligned_inputs(options):
+    compiled = torch.compile(lambda x: torch.relu(x) * 2 + 1, backend="foretune", options=options)
+    base = torch.randn(64, 33)
+    for x in (base[:, 1:], base.t(), base[1:, :]):
+        torch._dynamo.reset()
+        assert torch.allclose(compiled(x), torch.relu(x) * 2 + 1)
+
+
+def test_training_works(options):
+    model, x = small_mlp(), torch.randn(16, 32)
+    compiled = torch.compile(model, backend="foretune", options=options)
+    compiled(x).sum().backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    model(x).sum().backward()
+    assert all(torch.allclose(g, p.grad, atol=1e-4) for g, p in zip(gradients, model.parameters()))
+
+
+def test_views_sink_so_that_activations_fuse(options):
+    from foretune.compiler.models import TransformerEncoder
+
+    agree(TransformerEncoder(32, 2, 1).eval(), (torch.randn(1, 8, 32),), options)
+    assert compile_reports()[-1].num_tasks <= 16
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"trials": -1}, r"`trials >= 0` must hold"),
+        ({"trials": "many"}, r"trials='many'"),
+        ({"trails": 3}, r"unknown options \['trails'\] of backend 'foretune'; known are \['trials', 'database'"),
+        ({"target": "llvm -mcpu=pentium9"}, r"unknown processor mcpu='pentium9'"),
+        ({"target": "nonsense!"}, r"a target kind must be a word"),
+        ({"database": "/proc/nothing/records.db"}, r"choose another path"),
+        ({"cost_model": "/nowhere.safetensors"}, r"cannot be read"),
+    ],
+)
+def test_bad_options(options, bad, message):
+    with pytest.raises(Exception, match=message):
+        torch.compile(small_mlp(), backend="foretune", options={**options, **bad})(torch.randn(4, 32))
+
+
+def test_corrupt_database_is_refused_and_left_alone(options, tmp_path):
+    (tmp_path / "records.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(Exception, match="left as it was"):
+        torch.compile(small_mlp(), backend="foretune", options=options)(torch.randn(4, 32))
+    assert (tmp_path / "records.db").read_bytes() == b"garbage" * 1000
+
+
+def test_a_forward_that_fails_says_why(options):
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("the user's own mistake")
+
+    with pytest.raises(RuntimeError, match="the user's own mistake"):
+        torch.compile(Broken(), backend="foretune", options=options)(torch.randn(4))
+
+
+def test_unknown_mode():
+    with pytest.raises(Exception, match="mode must be one of"):
+        torch.compile(small_mlp(), backend="foretune", mode="reduce-overhead")(torch.randn(4, 32))
+
+
+def test_entry_point_needs_no_import():
+    code = "import torch; assert 'foretune' in torch._dynamo.list_backends(exclude_tags=())"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_kill_in_the_middle_of_tuning_loses_nothing(tmp_path):
+    script = (
+        "import sys, torch\n"
+        "from foretune.compiler.models import ResNet\n"
+        "torch.manual_seed(0)\n"
+        "model = ResNet(8, 2).eval()\n"
+        "with torch.no_grad():\n"
+        "    torch.compile(model, backend='foretune', options={'trials': 8, 'database': sys.argv[1], 'progress': False})(torch.ones(1, 3, 16, 16))\n"
+        "from foretune.compiler.backend import compile_reports\n"
+        "print(compile_reports()[-1].num_trials, compile_reports()[-1].num_reused)\n"
+    )
+    path = tmp_path / "records.db"
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if path.exists():
+            with Database(path) as database:
+                if database.num_records() >= 10:
+                    break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with Database(path) as database:
+        kept = database.num_records()
+    assert kept >= 10
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    _, reused = map(int, done.stdout.split())
+    assert reused == kept
+
+
+def test_models_with_one_stage_more():
+    assert ResNet(8, 4)(torch.randn(1, 3, 32, 32)).shape == (1, 10)
