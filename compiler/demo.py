@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.backend import CompileReport, compile_reports
+from foretune.compiler.backend import Backend, CompileReport, compile_reports
 from foretune.compiler.engine import ENGINES, compile_with, make_case, time_calls
 from foretune.compiler.models import DEMO_MODELS, ModelCase
 from foretune.compiler.options import BackendOptions
@@ -98,6 +98,7 @@ def run(config: DemoConfig) -> DemoReport:
         OptionError, DatabaseError, TargetError: the configuration cannot be used.
         WorkerError: an engine's process fails.
     """
+    Backend(config.options())  # a wrong option, database or model file fails here, at once
     options = config.options().to_json()
     tuned = {case.name: _tune(case, config.seed, options) for case in DEMO_MODELS}
     latency = _time_engines(config.seed, tuned)

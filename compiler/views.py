@@ -32,8 +32,26 @@ def sink_views(graph: torch.fx.GraphModule) -> None:
             if source is not None:
                 _sink(graph.graph, node, source)
                 changed = True
+    _merge_views(graph.graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _merge_views(graph: torch.fx.Graph) -> None:
+    """Turns a view of a view into one view, and a view of the same shape into nothing."""
+    for node in graph.nodes:
+        if node.target not in _VIEWS:
+            continue
+        source = node.args[0]
+        while source.target in _VIEWS:
+            source = source.args[0]
+        value = _value(source)
+        if value is None or _value(node) is None or not value.is_contiguous():
+            continue
+        if value.shape == _value(node).shape:
+            node.replace_all_uses_with(source)
+        elif source is not node.args[0]:
+            node.args = (source, node.args[1])
 
 
 def _value(node: torch.fx.Node) -> torch.Tensor | None:

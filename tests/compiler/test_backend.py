@@ -129,7 +129,7 @@ def test_views_sink_so_that_activations_fuse(options):
     from foretune.compiler.models import TransformerEncoder
 
     agree(TransformerEncoder(32, 2, 1).eval(), (torch.randn(1, 8, 32),), options)
-    assert compile_reports()[-1].num_tasks <= 16
+    assert compile_reports()[-1].num_tasks <= 17
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_bad_options(options, bad, message):
 
 def test_corrupt_database_is_refused_and_left_alone(options, tmp_path):
     (tmp_path / "records.db").write_bytes(b"garbage" * 1000)
-    with pytest.raises(Exception, match="left as it was"):
+    with pytest.raises(Exception, match="left as it is"):
         torch.compile(small_mlp(), backend="foretune", options=options)(torch.randn(4, 32))
     assert (tmp_path / "records.db").read_bytes() == b"garbage" * 1000
 

@@ -77,7 +77,7 @@ def test_half_overwritten_file(tmp_path):
     data = bytearray(path.read_bytes())
     data[4096:] = os.urandom(len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(DatabaseError, match="left as it was"):
+    with pytest.raises(DatabaseError, match="left as it is"):
         Database(path)
 
 
