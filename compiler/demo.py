@@ -20,8 +20,8 @@ from foretune.compiler.options import BackendOptions
 from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.errors import WorkerError
 
-_ROUNDS = 7
-_BURST_SECS = 0.25
+_ROUNDS = 5
+_BURST_SECS = 0.2
 _TIMEOUT_SECS = 600.0
 
 
@@ -36,7 +36,7 @@ class DemoConfig:
         progress: show a progress bar.
     """
 
-    trials: int = 64
+    trials: int = 48
     seed: int = 0
     database: str = ""
     progress: bool = True

@@ -45,7 +45,7 @@ def _print_json(document: Any) -> None:
 
 @app.command()
 def demo(
-    trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 64,
+    trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 48,
     seed: Annotated[int, typer.Option(help="Of weights, inputs and search.")] = 0,
     database: Annotated[str, typer.Option(help="File of measured records; by default the user's own.")] = "",
     as_json: Json = False,
@@ -57,13 +57,13 @@ def demo(
     if as_json:
         _print_json(report.to_json())
         return
-    table = Table("model", "eager ms", "inductor ms", "foretune ms", "vs eager", "vs inductor", "max rel. error", "tasks", "trials", "seconds")
+    table = Table("model", "eager ms", "inductor ms", "foretune ms", "vs eager", "vs inductor", "max rel. error", "tasks", "trials", "secs")
     for m in report.models:
         table.add_row(
             m.name, f"{m.eager_ms:.3f}", f"{m.inductor_ms:.3f}", f"{m.foretune_ms:.3f}", f"{m.eager_ms / m.foretune_ms:.2f}x",
             f"{m.inductor_ms / m.foretune_ms:.2f}x", f"{m.max_rel_error:.1e}", str(m.num_tasks), str(m.num_trials), f"{m.secs:.0f}",
         )  # fmt: skip
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _not_built(verb: str, issue: str) -> None:
