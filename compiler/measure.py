@@ -61,7 +61,8 @@ class Measurer:
         self.settings = settings
         self._store_features = store_features
         threads = num_threads or num_usable_cores()
-        hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes}
+        alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec))
+        hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
         self._workers = [WorkerProcess("foretune.compiler.worker", hello) for _ in range(num_workers or num_usable_cores())]
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections import OrderedDict
@@ -180,10 +181,12 @@ def main() -> None:
     replies.write(json.dumps({"status": "ok", "tvm": tvm.__version__}) + "\n")
     for line in requests:
         request = json.loads(line)
+        signal.alarm(hello["alarm_secs"])  # no handler: ends a hung process even if its parent is gone
         try:
             reply = {"build": worker.build, "run": worker.run, "check": worker.check, "drop": worker.drop}[request["op"]](request)
         except Exception as error:  # the worker boundary: becomes a status on the candidate's record
             reply = {"status": "error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+        signal.alarm(0)
         replies.write(json.dumps(reply) + "\n")
 
 
