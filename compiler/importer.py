@@ -184,19 +184,6 @@ def family_of(task_name: str) -> str:
     return "elementwise"
 
 
-def scheduled(graph_task: GraphTask, trace: Trace) -> tvm.tirx.PrimFunc:
-    """The task's kernel after a trace and MetaSchedule's post-processing.
-
-    Raises:
-        IllegalActionError: the trace does not apply, or a post-processor rejects the result.
-    """
-    context = ScheduleContext(graph_task.mod, graph_task.task.target)
-    schedule = traces.replay(graph_task.mod, trace)
-    if len(trace) and not context.post_process(schedule):
-        raise IllegalActionError("a post-processor rejects the schedule")
-    return schedule.mod["main"]
-
-
 def apply_schedules(mod: tvm.IRModule, graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> tvm.IRModule:
     """Replaces kernels by their scheduled forms.
 
@@ -207,7 +194,6 @@ def apply_schedules(mod: tvm.IRModule, graph_tasks: list[GraphTask], chosen: Map
         target: the tasks' target.
     """
     from tvm.relax import transform
-    from tvm.s_tir.schedule import Trace as TvmTrace  # noqa: F401 - registers the record's node type
 
     database = meta_schedule.database.MemoryDatabase()
     for graph_task in graph_tasks:

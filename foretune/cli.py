@@ -66,9 +66,8 @@ def demo(
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def _not_built(verb: str, issue: str) -> None:
-    built = "demo, collect, train"
-    raise ForetuneError(f"`foretune {verb}` is not built yet ({issue}); built so far: {built}")
+def _not_built(verb: str, what: str) -> None:
+    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, train")
 
 
 @app.command()
