@@ -11,7 +11,7 @@ import copy
 import logging
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from foretune.compiler import importer
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.partition import partition
+from foretune.compiler.progress import progress_bar
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.target import parse_target
-from foretune.compiler.tuner import Progress, Tuner, TunerConfig
+from foretune.compiler.tuner import Tuner, TunerConfig
 from foretune.compiler.views import sink_views
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
@@ -122,10 +123,11 @@ class Backend:
             for graph_task in importer.extract_tasks(mod, self.target):
                 tasks.setdefault(graph_task.task.workload.hash, graph_task)
         tuner = Tuner(self.model, self.database, TunerConfig(self.options.trials, tolerance=self.options.tolerance, seed=self.options.seed))
-        with _progress_bar(self.options.progress) as show, contextlib.closing(tuner):
-            tuned = tuner.tune([t.task for t in tasks.values()], show)
+        with progress_bar("tuning", self.options.progress, transient=True) as show, contextlib.closing(tuner):
+            tuned = tuner.tune([t.task for t in tasks.values()], lambda p: show(p.done, p.total, p.task))
+        schedules = importer.schedule_database(list(tasks.values()), tuned.chosen, self.target)
         for name, (mod, *signature) in imported.items():
-            scheduled = importer.apply_schedules(mod, list(tasks.values()), tuned.chosen, self.target)
+            scheduled = importer.apply_schedules(mod, schedules, self.target)
             region = CompiledRegion(importer.build(scheduled, self.target), *signature)
             setattr(fused, name, region)
         report.num_regions, report.num_tasks = len(imported), tuned.num_tasks
@@ -222,18 +224,3 @@ def _rel_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
     difference = (expected - actual).masked_fill(same, 0.0).abs().max().item()
     scale = expected.masked_fill(~expected.isfinite(), 0.0).abs().max().item()
     return difference / max(scale, 1e-6)
-
-
-@contextlib.contextmanager
-def _progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None]]:
-    if not wanted:
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("tuning"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task("", total=None)
-        yield lambda progress: bar.update(row, completed=progress.done, total=progress.total, description=progress.task)

@@ -9,6 +9,7 @@ from typing import Any
 
 from foretune.compiler.environment import TvmEnvironment
 from foretune.compiler.measure import Measurer
+from foretune.compiler.progress import progress_bar
 from foretune.compiler.target import detect_target
 from foretune.datasets.collect import CollectConfig, collect
 from foretune.datasets.store import RecordStore
@@ -49,7 +50,7 @@ def run(config: CollectionConfig) -> dict[str, Any]:
     limits = CollectConfig(config.num_records, seed=config.seed)
     with RecordStore(config.out, writable=True) as store, Measurer(SETTINGS, store_features=True) as measurer:
         tasks = _tasks(config, target)
-        with _bar(config.progress) as show:
+        with progress_bar("collecting", config.progress) as show:
             done = collect(tasks, TvmEnvironment(measurer), store, limits, show)
         store.compact()
     return {"num_records": done, "num_tasks": len(tasks)}
@@ -68,22 +69,3 @@ def _tasks(config: CollectionConfig, target: Target) -> list[Task]:
     tasks = zoo_tasks(target, families)
     write_text_atomically(kept, json.dumps({"families": list(families), "target": target.to_dict(), "tasks": [t.to_json() for t in tasks]}))
     return tasks
-
-
-def _bar(wanted: bool):
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
-
-    @contextmanager
-    def show():
-        if not wanted:
-            yield lambda done, total: None
-            return
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True))
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            row = bar.add_task("collecting", total=None)
-            yield lambda done, total: bar.update(row, completed=done, total=total)
-
-    return show()

@@ -184,17 +184,17 @@ def family_of(task_name: str) -> str:
     return "elementwise"
 
 
-def apply_schedules(mod: tvm.IRModule, graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> tvm.IRModule:
-    """Replaces kernels by their scheduled forms.
+def schedule_database(graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> meta_schedule.database.Database:
+    """Replays the chosen traces into a database that `apply_schedules` takes them from.
 
     Args:
-        mod: the fused Relax module that the tasks were extracted from.
-        graph_tasks: its tasks.
+        graph_tasks: tasks of one or several modules.
         chosen: workload hash -> trace; kernels without one keep the default schedule.
         target: the tasks' target.
-    """
-    from tvm.relax import transform
 
+    Raises:
+        IllegalActionError: a trace does not apply, or a post-processor rejects the result.
+    """
     database = meta_schedule.database.MemoryDatabase()
     for graph_task in graph_tasks:
         trace = chosen.get(graph_task.task.workload.hash)
@@ -205,9 +205,14 @@ def apply_schedules(mod: tvm.IRModule, graph_tasks: list[GraphTask], chosen: Map
         if not context.post_process(schedule):
             raise IllegalActionError("a post-processor rejects the schedule")
         workload = database.commit_workload(graph_task.mod)
-        database.commit_tuning_record(
-            meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), [])
-        )
+        database.commit_tuning_record(meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), []))
+    return database
+
+
+def apply_schedules(mod: tvm.IRModule, database: meta_schedule.database.Database, target: Target) -> tvm.IRModule:
+    """Replaces the kernels of a fused Relax module by their scheduled forms."""
+    from tvm.relax import transform
+
     with tvm_target(target), database, tvm.transform.PassContext(opt_level=3):
         return transform.MetaScheduleApplyDatabase(enable_warning=False)(mod)
 

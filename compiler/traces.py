@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from foretune.compiler._tvm import tvm
@@ -27,8 +26,8 @@ def from_tvm_json(rows: list[Any], decisions: list[Any]) -> Trace:
 
 def to_tvm_json(trace: Trace) -> list[Any]:
     """The trace in TVM's JSON form, `[instructions, decisions]`."""
-    rows = [row[:4] for row in trace.to_json()]
-    return [rows, [[i, _as_list(d)] for i, d in trace.decisions]]
+    rows = trace.to_json()
+    return [[row[:4] for row in rows], [[i, row[4]] for i, row in enumerate(rows) if row[4] is not None]]
 
 
 def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1) -> tvm.s_tir.Schedule:
@@ -69,7 +68,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
         return [_plain(v) for v in value]
     raise IllegalActionError(f"cannot store a trace argument of type {type(value).__name__}: {value}")
-
-
-def _as_list(value: Any) -> Any:
-    return json.loads(json.dumps(value))

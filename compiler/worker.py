@@ -16,13 +16,13 @@ import resource
 import signal
 import sys
 import time
-from collections import OrderedDict
 from typing import Any
 
 sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch if it can
 
 import numpy as np  # noqa: E402
 
+from foretune.cache import RecentCache  # noqa: E402
 from foretune.compiler import traces  # noqa: E402
 from foretune.compiler._tvm import set_num_threads, tvm  # noqa: E402
 from foretune.compiler.space import ScheduleContext  # noqa: E402
@@ -37,8 +37,8 @@ _CACHED_PROGRAMS = 8
 
 class _Worker:
     def __init__(self) -> None:
-        self.contexts: OrderedDict[tuple[str, str], ScheduleContext] = OrderedDict()
-        self.arguments: OrderedDict[str, list] = OrderedDict()
+        self.contexts: RecentCache[ScheduleContext] = RecentCache(_CACHED_PROGRAMS)
+        self.arguments: RecentCache[list] = RecentCache(_CACHED_PROGRAMS)
         self.built: dict[int, Any] = {}
 
     def build(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -92,19 +92,10 @@ class _Worker:
         return {"status": "ok"}
 
     def _context(self, workload: str, program: str, target: Target) -> ScheduleContext:
-        return _cached(self.contexts, (workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
+        return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
 
     def _arguments(self, workload: str, program: str) -> list:
-        return _cached(self.arguments, workload, lambda: [tvm.runtime.tensor(a) for a in _random_inputs(module_from_program(program), 0)])
-
-
-def _cached(cache: OrderedDict, key, make):
-    if key not in cache:
-        if len(cache) >= _CACHED_PROGRAMS:
-            cache.popitem(last=False)
-        cache[key] = make()
-    cache.move_to_end(key)
-    return cache[key]
+        return self.arguments.get(workload, lambda: [tvm.runtime.tensor(a) for a in _random_inputs(module_from_program(program), 0)])
 
 
 def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) -> list[float]:

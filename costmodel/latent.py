@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from foretune.cache import RecentCache
 from foretune.costmodel.adaptation import TaskAdaptation
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
@@ -58,8 +59,8 @@ class LatentCostModel(CostModel):
     def __init__(self, network: LatentNetwork, training_hash: str = "") -> None:
         self.network = network.eval()
         self.training_hash = training_hash
-        self._programs: OrderedDict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
-        self._spaces: OrderedDict[tuple, tuple[EncodedSpace, torch.Tensor]] = OrderedDict()
+        self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
+        self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(TaskAdaptation)
 
     @classmethod
@@ -78,7 +79,7 @@ class LatentCostModel(CostModel):
             return self.network.encode(nodes, torch.zeros(len(nodes), dtype=torch.int64), hardware), nodes
 
         with torch.inference_mode():
-            return _cached(self._programs, task.key, make)
+            return self._programs.get(task.key, make)
 
     def next(self, z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """One step in latent space: [N, D] states and [N, D] embedded actions -> [N, D] states."""
@@ -103,7 +104,7 @@ class LatentCostModel(CostModel):
             return encoded, self.network.encode_steps(encoded.table, nodes)
 
         with torch.inference_mode():
-            encoded, steps = _cached(self._spaces, (task.key, space), make)
+            encoded, steps = self._spaces.get((task.key, space), make)
             z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
             features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
             heads = self.network.score_out(features)  # [N, K]
@@ -208,12 +209,3 @@ def _by_space(traces):
     for rows in groups.values():
         space, points = observed_space([traces[i] for i in rows])
         yield rows, space, points
-
-
-def _cached(cache: OrderedDict, key, make):
-    if key not in cache:
-        if len(cache) >= _CACHED_TASKS:
-            cache.popitem(last=False)
-        cache[key] = make()
-    cache.move_to_end(key)
-    return cache[key]

@@ -139,8 +139,9 @@ class RecordStore:
         entries = {}
         for start in range(0, merged.num_rows, rows_per_shard):
             name = f"shard-{uuid.uuid4().hex}.parquet"
-            self._write(name, merged.slice(start, rows_per_shard))
-            entries[name] = self._describe(name)
+            part = merged.slice(start, rows_per_shard)
+            self._write(name, part)
+            entries[name] = self._describe(name, part)
         for name in batches:
             del self.manifest.shards[name]
         self.manifest.shards.update(entries)
@@ -229,14 +230,14 @@ class RecordStore:
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{self.path / name} is damaged: {error}") from error
 
-    def _describe(self, name: str) -> dict[str, Any]:
-        table = self._read_table(name).select(["status"])
+    def _describe(self, name: str, table: pa.Table) -> dict[str, Any]:
         digest = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
         return {"rows": table.num_rows, "statuses": dict(Counter(table["status"].to_pylist())), "sha256": digest}
 
     def _list(self, name: str) -> None:
-        self.manifest.shards[name] = self._describe(name)
-        for row in self._read_table(name).select(["environment", "target"]).to_pylist():
+        table = self._read_table(name)
+        self.manifest.shards[name] = self._describe(name, table)
+        for row in table.select(["environment", "target"]).to_pylist():
             text = json.dumps(json.loads(row["target"])["target"], sort_keys=True)
             self.manifest.targets[text] = self.manifest.targets.get(text, 0) + 1
             for tool, version in json.loads(row["environment"]).items():

@@ -99,7 +99,7 @@ def factorizations(extent: int, parts: int, max_innermost: int) -> tuple[tuple[i
 
     More than `MAX_OPTIONS` of them are thinned evenly.
     """
-    divisors = [d for d in range(1, extent + 1) if extent % d == 0] if extent <= 1 << 16 else _divisors(extent)
+    divisors = _divisors(extent)
 
     @cache
     def split(rest: int, count: int) -> tuple[tuple[int, ...], ...]:
