@@ -8,7 +8,8 @@
 
 Every file is written under another name, synced and renamed, so a kill at any moment leaves whole
 files only. A batch that the manifest does not list yet is complete and is adopted when the store is
-opened for writing; merged shards count only once the manifest lists them.
+opened for writing; merged shards count only once the manifest lists them. Each file's SHA-256 is in the
+manifest and is compared before it is read, so that no damage goes unseen.
 """
 
 from __future__ import annotations
@@ -17,54 +18,30 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import re
+import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foretune.datasets import schema
+from foretune.datasets.manifest import Manifest, read_manifest, write_manifest
+from foretune.datasets.split import Split
 from foretune.errors import DataError
-from foretune.files import write_atomically, write_text_atomically
+from foretune.files import write_atomically
 from foretune.record import Trajectory
 from foretune.target import Target
 from foretune.task import Task, Workload
 
-_SHARD_NAME = re.compile(r"(batch|shard|workloads)-[0-9a-f-]+\.parquet")
 _ROWS_PER_READ = 1024
-
-
-@dataclass
-class Manifest:
-    """What a store holds.
-
-    Attributes:
-        shards: file name -> {"rows", "statuses", "sha256"}.
-        replaced: files that compaction has merged and that may still lie about.
-        tools: versions seen in records.
-        targets: target text -> number of records.
-    """
-
-    shards: dict[str, dict[str, Any]] = field(default_factory=dict)
-    replaced: list[str] = field(default_factory=list)
-    tools: dict[str, list[str]] = field(default_factory=dict)
-    targets: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def num_records(self) -> int:
-        """Rows of all shards."""
-        return sum(entry["rows"] for entry in self.shards.values())
-
-    @property
-    def content_hash(self) -> str:
-        """A hash over the shards' hashes: equal data, written in the same shards, has equal hashes."""
-        return hashlib.sha256("".join(sorted(e["sha256"] for e in self.shards.values())).encode()).hexdigest()
+_APPEND_LEVEL, _COMPACT_LEVEL = 3, 15  # of zstd
+_log = logging.getLogger(__name__)
 
 
 class RecordStore:
@@ -73,27 +50,34 @@ class RecordStore:
     Args:
         path: the folder.
         writable: open for appending; makes the folder if missing and takes its lock.
+        skip_damaged: read what is whole, and list what is not in `damaged`, instead of raising.
+
+    Attributes:
+        manifest: what the folder holds.
+        damaged: a message for each damaged file that was met, with its name.
 
     Raises:
-        DataError: the folder is missing (for reading), has another schema version, or another process is writing.
+        DataError: the folder is missing (for reading), a file is damaged or has another schema version, or another
+            process is writing.
     """
 
-    def __init__(self, path: Path | str, writable: bool = False) -> None:
+    def __init__(self, path: Path | str, writable: bool = False, skip_damaged: bool = False) -> None:
         self.path = Path(path)
+        self.damaged: list[str] = []
+        self._skip_damaged = skip_damaged
         self._lock = None
+        self._known: set[str] | None = None
         if writable:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held until close
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self._lock.close()
-                raise DataError(f"{self.path} is being written by another process") from error
+            self._take_lock()
         elif not self.path.is_dir():
             raise DataError(f"there is no data folder {self.path}")
-        self.manifest = self._read_manifest(writable)
-        if writable:
-            self._recover()
+        try:
+            self.manifest = self._open_manifest(writable)
+            if writable and not self.damaged:
+                self._recover()
+        except DataError:
+            self.close()
+            raise
 
     def __enter__(self) -> RecordStore:
         return self
@@ -109,167 +93,278 @@ class RecordStore:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def append_workloads(self, tasks: Iterable[Task]) -> None:
-        """Adds the programs that the store does not have yet."""
-        known = {w.hash for w in self.workloads().values()}
-        rows = [schema.workload_row(task) for task in tasks if task.workload.hash not in known]
+    def append_workloads(self, tasks: Iterable[Task], initial: Mapping[str, schema.Rows] | None = None) -> None:
+        """Adds the programs that the store does not have yet.
+
+        Args:
+            tasks: whose programs to add.
+            initial: workload hash -> static features of the unscheduled program, where known.
+        """
+        if self._known is None:
+            self._known = set(self.entries())
+        rows = []
+        for task in tasks:
+            if task.workload.hash not in self._known:
+                self._known.add(task.workload.hash)
+                rows.append(schema.workload_row(task, (initial or {}).get(task.workload.hash, ())))
         if rows:
-            self._write(f"workloads-{uuid.uuid4().hex}.parquet", pa.Table.from_pylist(rows, schema.WORKLOADS))
+            name = f"workloads-{uuid.uuid4().hex}.parquet"
+            table = pa.Table.from_pylist(rows, schema.WORKLOADS)
+            self._write(name, table, _COMPACT_LEVEL)
+            self._list(name, table)
+            write_manifest(self.path, self.manifest)
 
     def append(self, trajectories: Iterable[Trajectory], source: str = "foretune") -> None:
         """Adds records; they are on disk when this returns."""
-        self.append_rows([schema.record_row(t, source) for t in trajectories])
+        rows = [schema.record_row(t, source) for t in trajectories]
+        if rows:
+            self.append_table(pa.Table.from_pylist(rows, schema.RECORDS))
 
-    def append_rows(self, rows: list[dict[str, Any]]) -> None:
-        """Adds rows of the record schema; they are on disk when this returns."""
-        if not rows:
-            return
-        name = f"batch-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet"
-        self._write(name, pa.Table.from_pylist(rows, schema.RECORDS))
-        self._list(name)
-        self._write_manifest()
+    def append_table(self, table: pa.Table, name: str = "", note: tuple[str, Any] | None = None) -> None:
+        """Adds a table of the record schema; it is on disk when this returns.
+
+        Args:
+            table: the rows.
+            name: of the file; a file of that name that is there already stays as it is, and nothing is added.
+            note: an entry for the manifest's `sources`, written together with the rows.
+        """
+        name = name or f"batch-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet"
+        if name not in self.manifest.shards and table.num_rows:
+            self._write(name, table, _APPEND_LEVEL)
+            self._list(name, table)
+        if note is not None:
+            self.manifest.sources[note[0]] = note[1]
+        write_manifest(self.path, self.manifest)
 
     def compact(self, rows_per_shard: int = 1 << 16) -> None:
-        """Merges all batches into shards of at most `rows_per_shard` rows, sorted for compression."""
-        batches = sorted(n for n, e in self.manifest.shards.items() if n.startswith("batch-"))
-        if len(batches) < 2:
-            return
-        merged = pa.concat_tables([self._read_table(n) for n in batches])
+        """Merges small batches into shards of at most `rows_per_shard` rows, sorted for compression.
+
+        Memory holds one shard at a time.
+        """
+        small = sorted(n for n, e in self.manifest.shards.items() if n.startswith("batch-") and e["rows"] <= rows_per_shard // 2)
+        while len(small) > 1:
+            group, rows = [], 0
+            while small and rows + self.manifest.shards[small[0]]["rows"] <= rows_per_shard:
+                rows += self.manifest.shards[small[0]]["rows"]
+                group.append(small.pop(0))
+            self._merge(group)
+
+    def _merge(self, names: list[str]) -> None:
+        merged = pa.concat_tables([self._read_table(n) for n in names])
         merged = merged.sort_by([("workload", "ascending"), ("space_id", "ascending"), ("timestamp", "ascending")])
-        entries = {}
-        for start in range(0, merged.num_rows, rows_per_shard):
-            name = f"shard-{uuid.uuid4().hex}.parquet"
-            part = merged.slice(start, rows_per_shard)
-            self._write(name, part)
-            entries[name] = self._describe(name, part)
-        for name in batches:
+        shard = f"shard-{uuid.uuid4().hex}.parquet"
+        # a reader that has lost the manifest learns from the shard which batches it stands for
+        merged = merged.replace_schema_metadata({**schema.RECORDS.metadata, b"foretune_merged": json.dumps(names).encode()})
+        self._write(shard, merged, _COMPACT_LEVEL)
+        entry = self._describe(shard, merged)
+        for name in names:
             del self.manifest.shards[name]
-        self.manifest.shards.update(entries)
-        self.manifest.replaced = batches
-        self._write_manifest()
+        self.manifest.shards[shard] = entry
+        self.manifest.replaced = names
+        write_manifest(self.path, self.manifest)
         self._delete_replaced()
+
+    def repair(self) -> list[str]:
+        """Sets damaged files aside, in the subfolder `damaged`, and lists what is whole anew.
+
+        Needs a store that was opened with `writable` and `skip_damaged`.
+
+        Returns:
+            Names of the files that were set aside.
+        """
+        names = [p.name for p in sorted(self.path.glob("*.parquet"))]
+        bad = [name for name in names if not self._is_whole(name)]
+        for name in bad:
+            (self.path / "damaged").mkdir(exist_ok=True)
+            (self.path / name).rename(self.path / "damaged" / name)
+        self.manifest = self._rebuilt_manifest()
+        write_manifest(self.path, self.manifest)
+        return bad
 
     # -- reading ---------------------------------------------------------------------------------
 
+    def entries(self) -> dict[str, schema.WorkloadEntry]:
+        """The workload table, by hash."""
+        found: dict[str, schema.WorkloadEntry] = {}
+        for name in sorted(self.manifest.workloads):
+            with self._guard():
+                for row in self._read_table(name).to_pylist():
+                    if row["hash"] not in found:
+                        found[row["hash"]] = schema.workload_entry_from_row(row)
+        return found
+
     def workloads(self) -> dict[str, Workload]:
         """All programs, by hash."""
-        found: dict[str, Workload] = {}
-        for path in sorted(self.path.glob("workloads-*.parquet")):
-            for row in self._read_table(path.name).to_pylist():
-                found.setdefault(row["hash"], schema.workload_from_row(row))
-        return found
+        return {key: entry.workload for key, entry in self.entries().items()}
 
-    def weights(self) -> dict[str, float]:
-        """Workload hash -> calls in one run of the model that it came from."""
-        found: dict[str, float] = {}
-        for path in sorted(self.path.glob("workloads-*.parquet")):
-            for row in self._read_table(path.name).select(["hash", "weight"]).to_pylist():
-                found.setdefault(row["hash"], row["weight"])
-        return found
-
-    def rows(self, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Streams rows, shard after shard, in constant memory.
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Streams record batches, shard after shard, in constant memory.
 
         Args:
             columns: names of the columns to read; all by default.
         """
         for name in sorted(self.manifest.shards):
-            with self._open(name) as file:
-                try:
-                    for batch in file.iter_batches(_ROWS_PER_READ, columns=columns):
-                        yield from batch.to_pylist()
-                except (OSError, pa.ArrowException) as error:
-                    raise DataError(f"{self.path / name} is damaged: {error}") from error
+            with self._guard(), self._open(name) as file:
+                yield from self._damage_named(name, file.iter_batches(_ROWS_PER_READ, columns=columns))
 
-    def trajectories(self, only: set[str] | None = None) -> Iterator[Trajectory]:
+    def rows(self, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Streams rows as dicts; see `batches`."""
+        for batch in self.batches(columns):
+            yield from batch.to_pylist()
+
+    def trajectories(self, only: Iterable[str] | None = None) -> Iterator[Trajectory]:
         """Streams trajectories.
 
         Args:
             only: hashes of the workloads to read; all by default.
         """
-        workloads, weights = self.workloads(), self.weights()
-        targets: dict[str, Target] = {}
-        for row in self.rows():
-            if only is not None and row["workload"] not in only:
-                continue
-            workload = workloads.get(row["workload"])
-            if workload is None:
-                raise DataError(f"{self.path} has a record of workload {row['workload']}, whose program is missing")
-            target = targets.setdefault(row["target"], Target.from_json(json.loads(row["target"])))
-            yield schema.trajectory_from_row(row, workload, target, weights[workload.hash])
+        wanted = None if only is None else pa.array(sorted(only), pa.string())
+        entries = self.entries()
+        tasks: dict[tuple[str, str], Task] = {}
+        for batch in self.batches():
+            if wanted is not None:
+                batch = batch.filter(pc.is_in(batch["workload"], wanted))
+            for row in batch.to_pylist():
+                entry = entries.get(row["workload"])
+                with self._guard():
+                    if entry is None:
+                        raise DataError(f"{self.path} has records of workload {row['workload']}, whose program is missing")
+                    key = (row["workload"], row["target"])
+                    if key not in tasks:
+                        tasks[key] = entry.task(_target(row["target"]))
+                    yield schema.trajectory_from_row(row, tasks[key], entry.initial)
 
     def counts(self) -> Counter[str]:
         """Workload hash -> number of records."""
-        return Counter(row["workload"] for row in self.rows(["workload"]))
+        counts: Counter[str] = Counter()
+        for batch in self.batches(["workload"]):
+            counts.update(batch["workload"].to_pylist())
+        return counts
+
+    def split(self) -> Split | None:
+        """The split beside the data, if there is one."""
+        return Split.load(self.path)
 
     # -- files -----------------------------------------------------------------------------------
 
-    def _write(self, name: str, table: pa.Table) -> None:
+    def _take_lock(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 - held until close
+        except OSError as error:
+            raise DataError(f"cannot write to the data folder {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise DataError(f"{self.path} is being written by another process") from error
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """With `skip_damaged`, notes damage and goes on after it."""
+        try:
+            yield
+        except DataError as error:
+            if not self._skip_damaged:
+                raise
+            if str(error) not in self.damaged:
+                self.damaged.append(str(error))
+                _log.warning("%s; skipped", error)
+
+    def _write(self, name: str, table: pa.Table, level: int) -> None:
         def write(path: Path) -> None:
-            pq.write_table(table, path, compression="zstd", compression_level=15, use_dictionary=True)
+            pq.write_table(table, path, compression="zstd", compression_level=level, use_dictionary=True)
 
         write_atomically(self.path / name, write)
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         path = self.path / name
+        entry = self.manifest.shards.get(name) or self.manifest.workloads.get(name)
         try:
+            if entry is not None and _sha256(path) != entry["sha256"]:
+                raise DataError(f"{path} is damaged: its content does not have the SHA-256 that manifest.json states")
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path} is not a readable Parquet file: {error}") from error
         with file:
-            version = (file.schema_arrow.metadata or {}).get(b"foretune_schema", b"").decode()
+            version = (file.schema_arrow.metadata or {}).get(b"foretune_schema", b"").decode(errors="replace")
             if version != str(schema.SCHEMA_VERSION):
                 raise DataError(f"{path} has schema version {version or 'none'}, but this release reads version {schema.SCHEMA_VERSION}")
+            expected = schema.WORKLOADS if name.startswith("workloads-") else schema.RECORDS
+            if not file.schema_arrow.equals(expected):
+                raise DataError(f"{path} does not have the columns of schema version {version}")
             yield file
+
+    def _damage_named(self, name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{self.path / name} is damaged: {error}") from error
+            yield batch
 
     def _read_table(self, name: str) -> pa.Table:
         with self._open(name) as file:
-            try:
-                return file.read()
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{self.path / name} is damaged: {error}") from error
+            batches = list(self._damage_named(name, file.iter_batches()))
+            return pa.Table.from_batches(batches, file.schema_arrow)
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            self._read_table(name)
+        except DataError as error:
+            self.damaged.append(str(error))
+            return False
+        return True
 
     def _describe(self, name: str, table: pa.Table) -> dict[str, Any]:
-        digest = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
-        return {"rows": table.num_rows, "statuses": dict(Counter(table["status"].to_pylist())), "sha256": digest}
+        entry: dict[str, Any] = {"rows": table.num_rows, "sha256": _sha256(self.path / name)}
+        if "status" in table.column_names:
+            entry["statuses"] = dict(Counter(table["status"].to_pylist()))
+        return entry
 
-    def _list(self, name: str) -> None:
-        table = self._read_table(name)
+    def _list(self, name: str, table: pa.Table) -> None:
+        if name.startswith("workloads-"):
+            self.manifest.workloads[name] = self._describe(name, table)
+            return
         self.manifest.shards[name] = self._describe(name, table)
-        for row in table.select(["environment", "target"]).to_pylist():
-            text = json.dumps(json.loads(row["target"])["target"], sort_keys=True)
-            self.manifest.targets[text] = self.manifest.targets.get(text, 0) + 1
-            for tool, version in json.loads(row["environment"]).items():
-                if version not in self.manifest.tools.setdefault(tool, []):
-                    self.manifest.tools[tool].append(version)
+        for text, count in Counter(table["target"].to_pylist()).items():
+            target = json.dumps(json.loads(text)["target"], sort_keys=True)
+            self.manifest.targets[target] = self.manifest.targets.get(target, 0) + count
+        for text in set(table["environment"].to_pylist()):
+            for tool, version in json.loads(text).items():
+                versions = self.manifest.tools.setdefault(tool, [])
+                if version not in versions:
+                    versions.append(version)
 
-    def _read_manifest(self, writable: bool) -> Manifest:
-        path = self.path / "manifest.json"
+    def _open_manifest(self, writable: bool) -> Manifest:
         try:
-            data = json.loads(path.read_text())
-            version = data["schema"]
-            manifest = Manifest(data["shards"], data["replaced"], data["tools"], data["targets"])
-        except FileNotFoundError:
-            if writable:
-                return Manifest()
-            raise DataError(f"{self.path} has no manifest.json; it is not a data folder") from None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is damaged: {error}") from error
-        if version != schema.SCHEMA_VERSION:
-            raise DataError(f"{path} has schema version {version}, but this release reads version {schema.SCHEMA_VERSION}")
-        bad = [n for n in [*manifest.shards, *manifest.replaced] if not _SHARD_NAME.fullmatch(n)]
-        if bad:
-            raise DataError(f"{path} names a file that is not a shard of this folder: {bad[0]!r}")
-        return manifest
+            manifest = read_manifest(self.path)
+        except DataError as error:
+            if not self._skip_damaged:
+                raise
+            self.damaged.append(str(error))
+            return self._rebuilt_manifest()
+        if manifest is not None:
+            return manifest
+        if not writable:
+            raise DataError(f"{self.path} has no manifest.json; it is not a data folder")
+        return Manifest()
 
-    def _write_manifest(self) -> None:
-        m = self.manifest
-        data = {
-            "schema": schema.SCHEMA_VERSION, "num_records": m.num_records, "content_hash": m.content_hash, "targets": m.targets,
-            "tools": m.tools, "shards": m.shards, "replaced": m.replaced,
-        }  # fmt: skip
-        write_text_atomically(self.path / "manifest.json", json.dumps(data, indent=1) + "\n")
+    def _rebuilt_manifest(self) -> Manifest:
+        self.manifest = Manifest()
+        merged: set[str] = set()
+        for kind in ("shard", "workloads", "batch"):
+            for path in sorted(self.path.glob(f"{kind}-*.parquet")):
+                if path.name in merged:
+                    continue
+                with self._guard():
+                    table = self._read_table(path.name)
+                    merged.update(json.loads((table.schema.metadata or {}).get(b"foretune_merged", b"[]")))
+                    self._list(path.name, table)
+        return self.manifest
 
     def _recover(self) -> None:
         self._delete_replaced()
@@ -278,11 +373,13 @@ class RecordStore:
         for path in self.path.glob("shard-*.parquet"):
             if path.name not in self.manifest.shards:
                 path.unlink()  # merged, but the kill came before the manifest listed it; its batches are still here
-        orphans = [p.name for p in sorted(self.path.glob("batch-*.parquet")) if p.name not in self.manifest.shards]
+        known = {*self.manifest.shards, *self.manifest.workloads}
+        orphans = [p.name for kind in ("batch", "workloads") for p in sorted(self.path.glob(f"{kind}-*.parquet")) if p.name not in known]
         for name in orphans:
-            self._list(name)
+            with self._guard():
+                self._list(name, self._read_table(name))
         if orphans:
-            self._write_manifest()
+            write_manifest(self.path, self.manifest)
 
     def _delete_replaced(self) -> None:
         for name in self.manifest.replaced:
@@ -290,4 +387,16 @@ class RecordStore:
                 (self.path / name).unlink()
         if self.manifest.replaced:
             self.manifest.replaced = []
-            self._write_manifest()
+            write_manifest(self.path, self.manifest)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _target(text: str) -> Target:
+    try:
+        return Target.from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"a record's target is damaged: {error}") from error

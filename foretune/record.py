@@ -59,7 +59,7 @@ class MeasureRecord:
         error: the tool's own words, if it failed.
         program_hash: structural hash of the final program, where it came so far.
         environment: (name, value) of tool versions and machine.
-        settings: how it was measured.
+        settings: how it was measured; None where a foreign log does not say.
         timestamp: seconds since the epoch, at the end of the measurement.
     """
 
@@ -69,7 +69,7 @@ class MeasureRecord:
     error: str = ""
     program_hash: str = ""
     environment: tuple[tuple[str, str], ...] = ()
-    settings: MeasureSettings = MeasureSettings()
+    settings: MeasureSettings | None = MeasureSettings()
     timestamp: float = 0.0
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class MeasureRecord:
             "error": self.error,
             "program_hash": self.program_hash,
             "environment": dict(self.environment),
-            "settings": asdict(self.settings),
+            "settings": asdict(self.settings) if self.settings else None,
             "timestamp": self.timestamp,
         }
 
@@ -117,10 +117,10 @@ class Trajectory:
 
     Attributes:
         record: the measured end.
-        initial: observations of the initial program (named rows of numbers).
-        final: observations of the final program; empty if it was never built.
+        initial: static features of the initial program, a row for each store; empty if unknown.
+        final: the same of the final program; empty if it was never built.
     """
 
     record: MeasureRecord
-    initial: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    initial: tuple[tuple[float, ...], ...] = ()
     final: tuple[tuple[float, ...], ...] = ()

@@ -54,11 +54,13 @@ class Task:
         workload: the program.
         target: where it runs.
         weight: how often one run of the model runs it.
+        networks: (name, calls in one run) of each network that the task is a part of, where known.
     """
 
     workload: Workload
     target: Target
     weight: float = 1.0
+    networks: tuple[tuple[str, float], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -67,7 +69,9 @@ class Task:
 
     def to_json(self) -> dict[str, Any]:
         """The task as JSON data."""
-        return {"workload": self.workload.to_json(), "target": self.target.to_json(), "weight": self.weight}
+        return {
+            "workload": self.workload.to_json(), "target": self.target.to_json(), "weight": self.weight, "networks": [list(n) for n in self.networks],
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Any) -> Task:
@@ -77,7 +81,8 @@ class Task:
             DataError: the data has another shape.
         """
         try:
-            return cls(Workload.from_json(data["workload"]), Target.from_json(data["target"]), float(data["weight"]))
+            networks = tuple((str(name), float(calls)) for name, calls in data["networks"])
+            return cls(Workload.from_json(data["workload"]), Target.from_json(data["target"]), float(data["weight"]), networks)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a task: {type(error).__name__}: {error}") from error
 

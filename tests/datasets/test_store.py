@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from foretune import DataError
@@ -34,7 +36,12 @@ def test_compaction_keeps_everything(filled):
         store.compact(rows_per_shard=8)
     store = RecordStore(filled)
     assert {t.record for t in store.trajectories()} == before
-    assert len(store.manifest.shards) == 3 and not list(filled.glob("batch-*"))
+    assert len(store.manifest.shards) == 4  # 5 + 5 is more than 8
+    with RecordStore(filled, writable=True) as store:
+        store.compact()
+    store = RecordStore(filled)
+    assert {t.record for t in store.trajectories()} == before
+    assert len(store.manifest.shards) == 1 and not list(filled.glob("batch-*"))
 
 
 def test_a_batch_that_the_manifest_misses_is_adopted(filled):
@@ -59,15 +66,68 @@ def test_one_writer_at_a_time(filled):
         RecordStore(filled, writable=True)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b"", lambda b: b"x" * len(b)])
-def test_damaged_shards_are_named(filled, damage):
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b"", lambda b: b"x" * len(b), flip])
+def test_damaged_shards_are_named_and_the_rest_is_readable(filled, damage):
     batch = sorted(filled.glob("batch-*"))[1]
     batch.write_bytes(damage(batch.read_bytes()))
     with pytest.raises(DataError, match=batch.name):
         list(RecordStore(filled).rows())
+    store = RecordStore(filled, skip_damaged=True)
+    assert len(list(store.trajectories())) == 15
+    assert len(store.damaged) == 1 and batch.name in store.damaged[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}'])
+def test_a_missing_shard_is_named(filled):
+    batch = sorted(filled.glob("batch-*"))[1]
+    batch.unlink()
+    with pytest.raises(DataError, match=batch.name):
+        list(RecordStore(filled).rows())
+
+
+def test_a_shard_of_another_version_is_named(filled):
+    name = "batch-00ff-00ff.parquet"
+    other = {b"foretune_schema": b"99"}
+    pq.write_table(pa.table({"x": [1]}, metadata=None).replace_schema_metadata(other), filled / name)
+    with pytest.raises(DataError, match=f"{name} has schema version 99, but this release reads version 2"):
+        RecordStore(filled, writable=True)
+    with RecordStore(filled, writable=True, skip_damaged=True) as store:
+        assert store.manifest.num_records == 20 and name in store.damaged[0]
+
+
+@pytest.mark.parametrize("damaged", ["manifest.json", "batch", "workloads"])
+def test_repair_sets_damaged_files_aside(filled, damaged):
+    path = sorted(filled.glob(f"{damaged}*"))[0]
+    path.write_bytes(path.read_bytes()[:-9])
+    with RecordStore(filled, writable=True, skip_damaged=True) as store:
+        bad = store.repair()
+    assert bad == ([] if damaged == "manifest.json" else [path.name])
+    store = RecordStore(filled)
+    assert store.manifest.num_records == len(list(store.rows())) == (15 if damaged == "batch" else 20)
+
+
+def test_a_lost_manifest_is_rebuilt_without_counting_merged_batches_twice(filled):
+    kept = {p.name: p.read_bytes() for p in filled.glob("batch-*")}
+    with RecordStore(filled, writable=True) as store:
+        store.compact()
+    for name, data in kept.items():  # as if the kill had come before the merged batches were deleted
+        (filled / name).write_bytes(data)
+    (filled / "manifest.json").write_text("{")
+    store = RecordStore(filled, skip_damaged=True)
+    assert len(list(store.rows())) == 20
+
+
+def test_columns_stream_in_batches(filled):
+    store = RecordStore(filled)
+    assert sum(b.num_rows for b in store.batches(["status"])) == 20
+    assert {name for b in store.batches(["status"]) for name in b.schema.names} == {"status"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', "\x00\xff"])
 def test_damaged_manifest(filled, text):
     (filled / "manifest.json").write_text(text)
     with pytest.raises(DataError, match=r"manifest\.json is damaged"):
