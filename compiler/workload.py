@@ -9,7 +9,7 @@ import zlib
 import tvm_ffi
 
 from foretune.compiler._tvm import tvm
-from foretune.compiler.program import program_graph
+from foretune.datasets.tir_graph import program_graph
 from foretune.errors import DataError
 from foretune.target import Target
 from foretune.task import Task, Workload
@@ -48,6 +48,10 @@ def module_from_program(program: str) -> tvm.IRModule:
         text = unpacker.decompress(base64.b64decode(program, validate=True), _MAX_PROGRAM_BYTES)
         if not unpacker.eof:
             raise DataError(f"a program is truncated, or unpacks to more than {_MAX_PROGRAM_BYTES} bytes")
-        return tvm.ir.load_json(text.decode())
+        decoded = text.decode()
     except (binascii.Error, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"a stored program is damaged: {error}") from error
+    try:
+        return tvm.ir.load_json(decoded)
+    except Exception as error:  # TVM raises plain RuntimeError and others of its own
+        raise DataError(f"a stored program cannot be read by TVM {tvm.__version__}; another version may have written it") from error

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import TargetError
+from foretune.errors import IllegalActionError, TargetError
 from foretune.trace import Value, freeze
 
 
@@ -100,18 +100,18 @@ class Target:
                 raise TargetError(f"expected -option=value in target {text[:120]!r}, but got {word!r}")
             name, value = match.group(1), match.group(2)
             attrs[name] = True if value is None else int(value) if re.fullmatch(r"-?\d+", value) else value
-        return cls(words[0], _sorted_attrs(attrs), hardware)
+        return cls(words[0], _sorted_attrs(words[0], attrs), hardware)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], hardware: HardwareFeatures = HardwareFeatures()) -> Target:
         """Builds a target from a dict with the key `kind`."""
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
             raise TargetError(f"a target must have a 'kind', but got {str(data)[:120]}")
-        return cls(data["kind"], _sorted_attrs({k: v for k, v in data.items() if k != "kind"}), hardware)
+        return cls(data["kind"], _sorted_attrs(data["kind"], {k: v for k, v in data.items() if k != "kind"}), hardware)
 
     def to_dict(self) -> dict[str, Any]:
         """The target as the dict that TVM takes."""
-        return {"kind": self.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in self.attrs}}
+        return {"kind": self.kind, **{k: _plain_attr(v) for k, v in self.attrs}}
 
     @property
     def key(self) -> str:
@@ -131,8 +131,29 @@ class Target:
         return json.dumps(self.to_dict())
 
 
-def _sorted_attrs(attrs: dict[str, Any]) -> tuple[tuple[str, Value], ...]:
-    return tuple(sorted((str(k), freeze(v)) for k, v in attrs.items()))
+# what TVM writes out although it follows from the kind; a target is the same with and without it
+_IMPLIED = {"llvm": {"keys": ("cpu",), "tag": "", "link-params": 0}, "cuda": {"keys": ("cuda", "gpu"), "tag": ""}}
+
+
+def _sorted_attrs(kind: str, attrs: dict[str, Any]) -> tuple[tuple[str, Value], ...]:
+    frozen: dict[str, Value] = {}
+    for name, value in attrs.items():
+        if isinstance(value, dict):  # a host: kept as text
+            value = json.dumps(value, sort_keys=True)
+        elif name == "keys" and isinstance(value, str):
+            value = value.split(",")
+        try:
+            frozen[str(name)] = freeze(value)
+        except IllegalActionError as error:
+            raise TargetError(f"target option {name!r} has a value that is not plain data: {str(value)[:60]}") from error
+    implied = _IMPLIED.get(kind, {"tag": ""})
+    return tuple(sorted((name, value) for name, value in frozen.items() if implied.get(name, frozen) != value))
+
+
+def _plain_attr(value: Value) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return json.loads(value) if isinstance(value, str) and value.startswith('{"') else value
 
 
 def num_usable_cores() -> int:

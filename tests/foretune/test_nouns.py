@@ -62,13 +62,21 @@ def test_malformed_actions_are_refused(row):
     ("text", "attrs"),
     [
         ("llvm", {}),
-        ("llvm -keys=cpu -mcpu=core-avx2", {"keys": "cpu", "mcpu": "core-avx2"}),
+        ("llvm -keys=cpu -mcpu=core-avx2", {"mcpu": "core-avx2"}),
+        ("cuda -keys=cuda,gpu -max_threads_per_block=1024", {"max_threads_per_block": 1024}),
+        ("llvm -keys=arm_cpu,cpu", {"keys": ("arm_cpu", "cpu")}),
+        ('{"kind": "llvm", "keys": ["cpu"], "tag": "", "mcpu": "x"}', {"mcpu": "x"}),
         ("llvm -num-cores=4 -device=arm_cpu", {"num-cores": 4, "device": "arm_cpu"}),
         ('{"kind": "llvm", "mattr": ["+avx2"]}', {"mattr": ("+avx2",)}),
     ],
 )
 def test_targets_in_the_tools_own_text(text, attrs):
     assert dict(Target.parse(text).attrs) == attrs
+
+
+def test_a_targets_host_survives():
+    data = {"kind": "cuda", "arch": "sm_90", "host": {"kind": "llvm", "mcpu": "x"}}
+    assert Target.from_dict(data).to_dict() == data
 
 
 @pytest.mark.parametrize("text", ["", "   ", "{", '{"mcpu": "x"}', "llvm mcpu", "!x", "[1]"])

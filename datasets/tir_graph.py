@@ -1,5 +1,8 @@
 """TIR -> ProgramGraph: blocks, loops and buffers of an unscheduled task, and how they access each other.
 
+The module is read by class and attribute names alone, so that TVM's own objects and the JSON that any
+TVM release has written (`tir_json.py`) go the same way.
+
 Node features (see `BLOCK_FEATURES`, `LOOP_FEATURES`, `BUFFER_FEATURES`) and edges:
 
 - `in` loop -> block: the loop is around the block
@@ -13,8 +16,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-from foretune.compiler._tvm import tvm
 from foretune.errors import UnsupportedError
 from foretune.program import Edge, Node, ProgramGraph
 
@@ -29,10 +32,10 @@ ACCESS_FEATURES = ("block", "is_write", "dim", "coefficient", "stride", "is_line
 _ARITHMETIC = {"Add": "adds", "Sub": "adds", "Mul": "muls", "Div": "divs", "Max": "min_max", "Min": "min_max"}
 _COMPARES = {"EQ", "NE", "LT", "LE", "GT", "GE", "And", "Or", "Not", "Select"}
 _INT_DIVISIONS = {"FloorDiv", "FloorMod", "Mod", "Div"}
-_BRANCH = "prim.if_then_else"
+_BRANCH = ".if_then_else"
 
 
-def program_graph(mod: tvm.IRModule) -> ProgramGraph:
+def program_graph(mod: Any) -> ProgramGraph:
     """Reads the structure of an unscheduled TIR module with one function, `main`.
 
     Raises:
@@ -186,7 +189,7 @@ def _body_statistics(block) -> tuple[dict[str, float], list]:
                     visit(child)
         elif name == "Call":
             operator = str(getattr(node.op, "name", ""))
-            if operator == _BRANCH:
+            if operator.endswith(_BRANCH):
                 stats["has_branch"] = 1.0
             else:
                 stats["math_calls"] += 1
