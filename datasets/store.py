@@ -39,7 +39,7 @@ from foretune.record import Trajectory
 from foretune.target import Target
 from foretune.task import Task, Workload
 
-_ROWS_PER_READ = 1024
+_ROWS_PER_READ, _ROWS_PER_GROUP = 1024, 1 << 13
 _APPEND_LEVEL, _COMPACT_LEVEL = 3, 15  # of zstd
 _log = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ class RecordStore:
 
     def _write(self, name: str, table: pa.Table, level: int) -> None:
         def write(path: Path) -> None:
-            pq.write_table(table, path, compression="zstd", compression_level=level, use_dictionary=True)
+            pq.write_table(table, path, compression="zstd", compression_level=level, use_dictionary=True, row_group_size=_ROWS_PER_GROUP)
 
         write_atomically(self.path / name, write)
 

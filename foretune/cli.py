@@ -6,22 +6,24 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from foretune import data_verbs
+from foretune.console import Json, print_json, printable
 from foretune.errors import ForetuneError, OptionError, TargetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+app.add_typer(data_verbs.app, name="data")
 
+_SHOWN_BAD_LINES = 20
 
 def main() -> None:
     """Entry point of the `foretune` command."""
@@ -35,12 +37,8 @@ def main() -> None:
 
 
 def _fail(error: Exception, status: int) -> None:
-    print(f"foretune: {error}", file=sys.stderr)
+    print(printable(f"foretune: {error}"), file=sys.stderr)
     raise SystemExit(status)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=1))
 
 
 @app.command()
@@ -55,7 +53,7 @@ def demo(
 
     report = implementation.run(implementation.DemoConfig(trials, seed, database))
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
         return
     table = Table("model", "eager ms", "inductor ms", "foretune ms", "vs eager", "vs inductor", "max rel. error", "tasks", "trials", "secs")
     for m in report.models:
@@ -67,7 +65,7 @@ def demo(
 
 
 def _not_built(verb: str, what: str) -> None:
-    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, train")
+    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, import, data, train")
 
 
 @app.command()
@@ -76,15 +74,19 @@ def collect(
     records: Annotated[int, typer.Option(help="Records that the folder shall hold in the end.")],
     workloads: Annotated[str, typer.Option(help="Families of the zoo, comma-separated, or 'all'.")] = "all",
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    target: Annotated[str, typer.Option(help="TVM target in JSON; by default that of the machine that measures.")] = "auto",
+    ray: Annotated[str, typer.Option(help="Measure on a Ray cluster: local (started here), auto, or HOST:PORT.")] = "",
+    rpc: Annotated[str, typer.Option(help="Measure on devices of an RPC tracker: HOST:PORT:KEY.")] = "",
+    cost_model: Annotated[str, typer.Option(help="Weights that guide the sampling: a file, 'bundled', or 'none'.")] = "bundled",
     as_json: Json = False,
 ) -> None:
     """Measure sampled schedules of the workload zoo into a data set; a run that was stopped goes on."""
     from foretune.compiler import collection
 
     families = None if workloads == "all" else tuple(w.strip() for w in workloads.split(","))
-    report = collection.run(collection.CollectionConfig(out, records, families, seed))
+    report = collection.run(collection.CollectionConfig(out, records, families, seed, target, ray, rpc, cost_model))
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         print(f"{report['num_records']} records in {out}")
 
@@ -102,15 +104,58 @@ def train(
 
     report = offline.train_and_save(data, out, epochs, seed)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         print(f"{out}: top-1 {report['top1']:.3f}, pairwise accuracy {report['pairwise']:.3f} on held-out tasks")
 
 
 @app.command(name="import")
-def import_() -> None:
-    """Import logs of other tuners (not built yet)."""
-    _not_built("import", "importers")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Logs, plain, .gz or .xz, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
+    log_format: Annotated[str, typer.Option("--format", help="auto, metaschedule, ansor or autotvm.")] = "auto",
+    workload_file: Annotated[Path | None, typer.Option(help="MetaSchedule's file of workloads, if its name does not tell.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any line is bad.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import logs of MetaSchedule, Ansor, TenSet and AutoTVM into a data set."""
+    from foretune.datasets.importers import FORMATS, import_logs
+    from foretune.datasets.store import RecordStore
+
+    if log_format not in FORMATS:
+        raise OptionError(f"unknown log format {log_format!r}; known are {list(FORMATS)}")
+    with RecordStore(out, writable=True) as store:
+        report = import_logs(files, store, log_format, strict, workload_file)
+    for bad in report.bad[:_SHOWN_BAD_LINES]:
+        print(f"foretune: {bad}", file=sys.stderr)
+    if report.num_bad > _SHOWN_BAD_LINES:
+        print(f"foretune: {report.num_bad - _SHOWN_BAD_LINES} more bad lines", file=sys.stderr)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print(
+            f"{report.num_records} records ({report.num_ok} ok) of {report.num_workloads} workloads from {report.num_lines} lines into {out}; "
+            f"{report.num_bad} bad lines, {len(report.already_imported)} files imported before; {report.lines_per_sec:,.0f} lines/s"
+        )
+    if report.num_bad and not report.num_records and not report.already_imported:
+        raise ForetuneError("no line could be imported")
+
+
+@app.command()
+def export(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set.")],
+    out: Annotated[Path, typer.Option(help="Folder for MetaSchedule's two files.")],
+    best: Annotated[int | None, typer.Option(help="Records of each task, the fastest first; all by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a data set's records as MetaSchedule's JSON database."""
+    from foretune.compiler.export import export_database
+
+    report = export_database(data, out, best)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print(f"{report.num_records} records of {report.num_workloads} workloads in {out}; left out: {report.skipped or 'none'}")
 
 
 @app.command()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+LOGS = Path(__file__).parent / "datasets" / "logs"
 
 
 def foretune(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "foretune", *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("verb", ["import", "evaluate", "tune", "passes", "mlir", "report"])
+@pytest.mark.parametrize("verb", ["evaluate", "tune", "passes", "mlir", "report"])
 def test_verbs_that_are_not_built_say_so(verb):
     result = foretune(verb)
     assert result.returncode == 1
@@ -43,3 +47,18 @@ def test_missing_data():
     result = foretune("train", "--data", "/nowhere", "--out", "/tmp/m.safetensors")
     assert result.returncode == 1
     assert "there is no data folder /nowhere" in result.stderr
+
+
+def test_import(tmp_path):
+    log = tmp_path / "log.json"
+    log.write_text((LOGS / "autotvm.log").read_text() + "{\n")
+    result = foretune("import", str(log), str(LOGS / "ansor.json"), "--out", str(tmp_path / "data"), "--json")
+    report = json.loads(result.stdout)
+    assert result.returncode == 0 and f"{log}:7: not JSON" in result.stderr
+    assert (report["num_records"], report["num_bad"], report["bad"][0]["line"]) == (18, 1, 7)
+    strict = foretune("import", str(log), "--out", str(tmp_path / "other"), "--strict")
+    assert strict.returncode == 1 and f"{log}:7: not JSON" in strict.stderr
+    assert foretune("import", str(log), "--out", str(tmp_path / "x"), "--format", "csv").returncode == 2
+    nothing = tmp_path / "nothing.json"
+    nothing.write_text("{\n")
+    assert "no line could be imported" in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
