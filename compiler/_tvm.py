@@ -3,7 +3,7 @@
 Three traps are closed before TVM is used (tried on 0.27):
 
 - Importing `tvm.s_tir.tensor_intrin` runs TVMScript parsers for all targets and takes 20 s or more,
-  and MetaSchedule imports it. Only its x86 part is loaded here.
+  and MetaSchedule imports it. Only its x86 part is loaded here; `load_intrinsics` adds others.
 - TVM's thread pool pins the calling thread to one core, which cripples every other thread pool of the
   process (PyTorch ran 100 times slower). `TVM_BIND_THREADS=0` is TVM's only switch for that.
 - By itself TVM starts one thread; `set_num_threads` sets the pool to the number of usable cores.
@@ -47,10 +47,22 @@ from foretune.compiler import vector_math  # noqa: E402
 vector_math.install()
 
 
+def load_intrinsics(architecture: str) -> None:
+    """Registers the tensor intrinsics that MetaSchedule asks for when it schedules for an architecture, such as `aarch64`."""
+    parts = {"aarch64": "arm_cpu", "arm": "arm_cpu", "riscv64": "riscv_cpu"}
+    if architecture in parts:
+        importlib.import_module(f"{_INTRINSICS}.{parts[architecture]}")
+
+
 def set_num_threads(num_threads: int | None = None) -> None:
-    """Sets the size of TVM's thread pool; by default, one thread for each usable core."""
-    big_cores_first = 1
-    tvm.get_global_func("runtime.config_threadpool")(big_cores_first, num_threads or num_usable_cores())
+    """Sets the size of TVM's thread pool; by default, one thread for each usable core.
+
+    Without a list of cores TVM ignores the number, and stays at one thread on two cores; the list is only counted here,
+    because `TVM_BIND_THREADS` is 0.
+    """
+    threads_share_cores = -2
+    num_threads = num_threads or num_usable_cores()
+    tvm.get_global_func("runtime.config_threadpool")(threads_share_cores, num_threads, [str(core) for core in range(num_threads)])
 
 
-__all__ = ["meta_schedule", "set_num_threads", "tvm"]
+__all__ = ["load_intrinsics", "meta_schedule", "set_num_threads", "tvm"]

@@ -12,11 +12,16 @@ from foretune.task import Candidate, Task
 
 
 class TvmEnvironment:
-    """Design spaces of MetaSchedule, measured on this machine with per-store features.
+    """Design spaces of MetaSchedule, and measurements with per-store features, one batch at a time.
 
     Args:
         measurer: with `store_features=True`.
+
+    Attributes:
+        slots: one, for the tasks' own target.
     """
+
+    slots = (None,)
 
     def __init__(self, measurer: Measurer) -> None:
         self._measurer = measurer
@@ -28,3 +33,7 @@ class TvmEnvironment:
     def measure(self, candidates: Sequence[Candidate]) -> list[Trajectory]:
         """One trajectory for each candidate, in order."""
         return [Trajectory(m.record, (), m.store_features) for m in self._measurer.measure_all(candidates)]
+
+    def interrupt(self) -> None:
+        """Ends running measurements in a WorkerError."""
+        self._measurer.interrupt()

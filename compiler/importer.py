@@ -8,7 +8,6 @@ before it, and attention becomes two matrix products around a softmax.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.space import ScheduleContext
 from foretune.compiler.target import tvm_target
 from foretune.compiler.workload import task_from_module
+from foretune.datasets.families import family_of
 from foretune.errors import IllegalActionError, UnsupportedError
 from foretune.target import Target
 from foretune.task import Task
@@ -125,12 +125,36 @@ def _lift(mod: tvm.IRModule, static_inputs: frozenset[int]) -> tvm.IRModule:
     return relax.transform.LiftTransformParams()(mod)
 
 
+@tvm.transform.module_pass(opt_level=0, name="FuseTransposedMatmul")
+def _fuse_transposed_matmul(mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """TVM's FuseTransposeMatmul, but for products of a tensor with its own transpose, on which that pass fails.
+
+    Such a fused function has one parameter, where TVM's pass takes the second one of two.
+    """
+    from tvm import relax
+    from tvm.relax.transform import fuse_transpose_matmul as tvm_pass
+
+    product, annotations, fits = tvm_pass._pattern()
+
+    def fits_and_differ(context: relax.transform.PatternCheckContext) -> bool:
+        same = context.annotated_expr["x"].same_as(context.annotated_expr["w"])
+        return not same and fits(context)
+
+    pattern = ("transpose_matmul_fuse", product, annotations, fits_and_differ)
+    mod = relax.transform.FuseOpsByPattern([pattern], bind_constants=False)(mod)
+    fuser = tvm_pass._TransposeMatmulFuser(mod)
+    for name, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            fuser.builder_.update_func(name, fuser.visit_expr(function))
+    return fuser.builder_.get()
+
+
 def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
     from tvm.relax import transform
 
     passes = [
         transform.CanonicalizeBindings(),
-        transform.FuseTransposeMatmul(),
+        _fuse_transposed_matmul,
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
@@ -165,23 +189,6 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
             task = Task(task.workload, target, task.weight + known.task.weight)
         found[task.workload.hash] = GraphTask(task, kernel)
     return list(found.values())
-
-
-_FAMILY_PATTERNS = (
-    ("conv2d_transpose|conv1d_transpose|conv_transpose", "conv_transpose"), ("depthwise", "depthwise_conv2d"),
-    ("group_conv2d", "group_conv2d"), ("conv3d", "conv3d"), ("conv2d", "conv2d"), ("conv1d", "conv1d"), ("softmax", "softmax"),
-    ("layer_norm|group_norm|rms_norm", "norm"), ("matmul", "dense"), ("pool", "pooling"), ("take|gather|embedding", "gather"),
-    ("mean|sum|max$|min$|argmax|variance|prod", "reduction"),
-    ("transpose|reshape|concat|slice|pad|broadcast|split|flip|tile|expand", "layout"),
-)  # fmt: skip
-
-
-def family_of(task_name: str) -> str:
-    """Operator family, read off TVM's name of a fused kernel."""
-    for pattern, family in _FAMILY_PATTERNS:
-        if re.search(pattern, task_name):
-            return family
-    return "elementwise"
 
 
 def schedule_database(graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> meta_schedule.database.Database:

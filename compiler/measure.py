@@ -2,7 +2,8 @@
 
 Candidates of a batch are built in parallel, one worker for each core, and then run one at a time,
 so that nothing disturbs the clock. A file lock keeps other measuring processes of this user on this
-machine out of the running phase too.
+machine out of the running phase too. Remote devices are as many as there are: each worker times what it
+has built on the next free one.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import os
 import platform
 import tempfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from foretune.compiler.process import Death, Silence, WorkerProcess
+from foretune.compiler.remote import Device
+from foretune.errors import WorkerError
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import num_usable_cores
 from foretune.task import Candidate
 from foretune.trace import Trace
 
 _REPLAY_SEED = 1
+_SESSION_GRACE_SECS = 5.0
 
 
 @dataclass(frozen=True)
@@ -46,22 +51,28 @@ class Measurement:
 
 
 class Measurer:
-    """Builds and runs candidates on this machine.
+    """Builds candidates on this machine, and runs them here or on remote devices.
 
     Args:
         settings: repeats and limits.
         num_threads: threads of the measured kernels; all usable cores by default.
         num_workers: processes that build in parallel; one for each usable core by default.
         store_features: whether to extract static features of each final program.
+        device: where candidates run; this machine, if None.
+        device_wait_secs: how long to wait for a device that is free.
     """
 
     def __init__(
-        self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False
-    ) -> None:
+        self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False,
+        device: Device | None = None, device_wait_secs: float = 60.0,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self._store_features = store_features
+        self._device, self._device_wait_secs = device, device_wait_secs
+        self._library_folder = tempfile.TemporaryDirectory(prefix="foretune-") if device is not None else None
+        self._interrupted = False
         threads = num_threads or num_usable_cores()
-        alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec))
+        alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
         hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
         self._workers = [WorkerProcess("foretune.compiler.worker", hello) for _ in range(num_workers or num_usable_cores())]
         self._ids = itertools.count()
@@ -77,6 +88,24 @@ class Measurer:
         """Ends the worker processes."""
         for worker in self._workers:
             worker.close()
+        if self._library_folder is not None:
+            self._library_folder.cleanup()
+
+    def interrupt(self) -> None:
+        """Makes what other threads measure end in a WorkerError, soon and for good."""
+        self._interrupted = True
+        for worker in self._workers:
+            worker.kill()
+
+    def num_device_threads(self) -> int:
+        """Threads that a kernel gets on the remote device.
+
+        Raises:
+            WorkerError: no device is free in time.
+        """
+        threads = self._connect(self._workers[0])
+        self._quietly(self._workers[0], {"op": "disconnect"})
+        return threads
 
     def measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
         """Measures candidates; one record for each, in order."""
@@ -88,13 +117,17 @@ class Measurer:
         queue = deque(jobs)
         with ThreadPoolExecutor(len(self._workers)) as pool:
             list(pool.map(lambda worker: self._build_from(queue, worker), self._workers))
-        with measuring_lock():
-            for job in jobs:
-                if job.status is Status.OK:
-                    self._run(job)
+            if self._device is None:
+                with measuring_lock():
+                    self._run_built(jobs)
+            else:
+                list(pool.map(lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers))
         for worker in self._workers:
             if ids := [job.id for job in jobs if job.worker is worker]:
                 self._quietly(worker, {"op": "drop", "ids": ids})
+        for job in jobs:
+            if job.library:
+                Path(job.library).unlink(missing_ok=True)
         return [self._finish(job) for job in jobs]
 
     def max_rel_error(self, candidate: Candidate, seed: int = 0) -> float:
@@ -118,6 +151,7 @@ class Measurer:
             except IndexError:
                 return
             job.worker = worker
+            self._check_interrupted()
             self._build(job)
 
     def _build(self, job: _Job) -> None:
@@ -127,26 +161,63 @@ class Measurer:
             "target": task.target.to_dict(), "trace": job.candidate.trace.to_json(), "seed": _REPLAY_SEED,
             "features": self._store_features,
         }  # fmt: skip
+        if self._library_folder is not None:
+            request["library"] = f"{self._library_folder.name}/{uuid.uuid4().hex}"
         reply = self._ask(job, request, self.settings.build_timeout_sec, Status.BUILD_TIMEOUT, Status.BUILD_ERROR)
         job.generation = job.worker.generation
         job.program_hash = reply.get("program_hash", "")
+        job.library = reply.get("library", "")
         job.features = reply.get("features", [])
         job.build_secs = reply.get("build_secs", 0.0)
         if "trace" in reply:
             job.trace = Trace.from_json(reply["trace"])
 
-    def _run(self, job: _Job) -> None:
+    def _run_built(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if job.status is Status.OK:
+                self._check_interrupted()
+                self._run_here(job) if self._device is None else self._run_on_device(job)
+
+    def _run_here(self, job: _Job) -> None:
         if job.generation != job.worker.generation:  # a neighbour took the process down with it
             self._build(job)
             if job.status is not Status.OK:
                 return
-        workload = job.candidate.task.workload
-        request = {
-            "op": "run", "id": job.id, "workload": workload.hash, "program": workload.program,
-            "repeat": self.settings.repeat, "min_repeat_ms": self.settings.min_repeat_ms,
-        }  # fmt: skip
+        request = {"op": "run", "id": job.id, **self._run_request(job)}
         reply = self._ask(job, request, self.settings.run_timeout_sec, Status.RUN_TIMEOUT, Status.RUN_ERROR)
         job.run_secs = tuple(reply.get("run_secs", ()))
+
+    def _run_on_device(self, job: _Job) -> None:
+        """Runs an exported candidate; if the device is lost on the way, once more on the next one that is free."""
+        request = {"op": "run_remotely", "library": job.library, **self._run_request(job)}
+        for _ in range(2):
+            self._connect(job.worker)
+            reply = self._ask(job, request, self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+            if reply["status"] != "lost":
+                break
+        job.run_secs = tuple(reply.get("run_secs", ()))
+
+    def _run_request(self, job: _Job) -> dict[str, Any]:
+        workload = job.candidate.task.workload
+        return {"workload": workload.hash, "program": workload.program, "repeat": self.settings.repeat, "min_repeat_ms": self.settings.min_repeat_ms}
+
+    def _connect(self, worker: WorkerProcess) -> int:
+        request = {"op": "connect", "device": asdict(self._device), "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS}
+        try:
+            reply = worker.request(request, self._device_wait_secs)
+        except (Silence, Death) as error:
+            reply = {"status": "error", "error": str(error)}
+        self._check_interrupted()
+        if reply["status"] != "ok":
+            raise WorkerError(
+                f"no device {self._device} could be used ({reply['error']}); "
+                f"start one with `python -m tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
+            )
+        return reply["num_threads"]
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise WorkerError("measuring was interrupted")
 
     def _ask(self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status) -> dict[str, Any]:
         try:
@@ -155,7 +226,7 @@ class Measurer:
             reply = {"status": on_silence.value, "error": str(error)}
         except Death as error:
             reply = {"status": on_death.value, "error": str(error)}
-        job.status = on_death if reply["status"] == "error" else Status(reply["status"])
+        job.status = on_death if reply["status"] in ("error", "lost") else Status(reply["status"])
         job.error = reply.get("error", "")
         return reply
 
@@ -165,7 +236,8 @@ class Measurer:
 
     def _finish(self, job: _Job) -> Measurement:
         if not self._environment:
-            self._environment = (("cpu", cpu_name()), ("python", platform.python_version()), ("tvm", self._workers[0].welcome.get("tvm", "")))
+            machine = ("cpu", cpu_name()) if self._device is None else ("device", self._device.key)
+            self._environment = (machine, ("python", platform.python_version()), ("tvm", self._workers[0].welcome.get("tvm", "")))
         candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
         record = MeasureRecord(
             candidate, job.status, job.run_secs, job.error, job.program_hash, self._environment, self.settings, time.time()
@@ -181,6 +253,7 @@ class _Job:
     status: Status = Status.OK
     error: str = ""
     trace: Trace | None = None
+    library: str = ""
     program_hash: str = ""
     run_secs: tuple[float, ...] = ()
     features: list | tuple = ()

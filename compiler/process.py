@@ -54,6 +54,12 @@ class WorkerProcess:
         self.start()
         return self._exchange(message, timeout_secs)
 
+    def kill(self) -> None:
+        """Ends the process from another thread; a request that waits for it raises `Death`."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
         """Ends the process; safe to call twice."""
         if self._process is not None:

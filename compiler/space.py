@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from foretune.compiler import traces
-from foretune.compiler._tvm import meta_schedule, tvm
-from foretune.compiler.target import tvm_target
+from foretune.compiler._tvm import load_intrinsics, meta_schedule, tvm
+from foretune.compiler.target import architecture, tvm_target
 from foretune.compiler.workload import module_from_program
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain, factorizations
@@ -24,6 +24,7 @@ class ScheduleContext:
     """Space generator and post-processors of one program on one target."""
 
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
+        load_intrinsics(architecture(target))
         self.mod = mod
         self._context = meta_schedule.TuneContext(
             mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"

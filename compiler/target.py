@@ -35,6 +35,14 @@ def parse_target(text: str) -> Target:
     return Target(target.kind, target.attrs, measure_host())
 
 
+def architecture(target: Target | None = None) -> str:
+    """Architecture that a target's code is for, such as `x86_64`; by default this machine's."""
+    from tvm.target import codegen
+
+    triple = dict(target.attrs).get("mtriple") if target is not None else None
+    return str(triple or codegen.llvm_get_system_triple()).split("-")[0]
+
+
 def tvm_target(target: Target) -> tvm.target.Target:
     """The target as TVM's object.
 
@@ -43,9 +51,10 @@ def tvm_target(target: Target) -> tvm.target.Target:
     """
     from tvm.target import codegen
 
-    mcpu = dict(target.attrs).get("mcpu")
-    if target.kind == "llvm" and mcpu is not None and not codegen.llvm_is_valid_cpu(str(mcpu), codegen.llvm_get_system_triple()):
-        raise TargetError(f"unknown processor mcpu={mcpu!r}; this machine's is {codegen.llvm_get_system_cpu()!r}")
+    attrs = dict(target.attrs)
+    mcpu, triple = attrs.get("mcpu"), str(attrs.get("mtriple", codegen.llvm_get_system_triple()))
+    if target.kind == "llvm" and mcpu is not None and not codegen.llvm_is_valid_cpu(str(mcpu), triple):
+        raise TargetError(f"unknown processor mcpu={mcpu!r} for {triple}; this machine's is {codegen.llvm_get_system_cpu()!r}")
     try:
         return tvm.target.Target(target.to_dict())
     except (ValueError, TypeError, tvm.error.TVMError) as error:

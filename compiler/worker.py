@@ -23,10 +23,12 @@ sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch
 import numpy as np  # noqa: E402
 
 from foretune.cache import RecentCache  # noqa: E402
-from foretune.compiler import traces  # noqa: E402
+from foretune.compiler import remote, traces  # noqa: E402
 from foretune.compiler._tvm import set_num_threads, tvm  # noqa: E402
+from foretune.compiler.pinning import ThreadPinning  # noqa: E402
 from foretune.compiler.space import ScheduleContext  # noqa: E402
-from foretune.compiler.target import tvm_target  # noqa: E402
+from foretune.compiler.target import architecture, tvm_target  # noqa: E402
+from foretune.compiler.timing import repeats  # noqa: E402
 from foretune.compiler.workload import module_from_program, module_hash  # noqa: E402
 from foretune.errors import IllegalActionError  # noqa: E402
 from foretune.target import Target  # noqa: E402
@@ -36,9 +38,11 @@ _CACHED_PROGRAMS = 8
 
 
 class _Worker:
-    def __init__(self) -> None:
+    def __init__(self, pinning: ThreadPinning) -> None:
+        self.pinning = pinning
+        self.session: remote.Session | None = None
         self.contexts: RecentCache[ScheduleContext] = RecentCache(_CACHED_PROGRAMS)
-        self.arguments: RecentCache[list] = RecentCache(_CACHED_PROGRAMS)
+        self.inputs: RecentCache[list[np.ndarray]] = RecentCache(_CACHED_PROGRAMS)
         self.built: dict[int, Any] = {}
 
     def build(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -59,19 +63,43 @@ class _Worker:
         start = time.perf_counter()
         try:
             executable = tvm.compile(schedule.mod, target=tvm_target(target))
-            self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
+            if library := request.get("library"):
+                reply["library"] = library + (".so" if architecture(target) == architecture() else ".tar")  # a foreign device links for itself
+                executable.export_library(reply["library"])
+            else:
+                self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
         except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
             return {**reply, "status": "build_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
         return {**reply, "build_secs": time.perf_counter() - start}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Times a built candidate."""
+        """Times a built candidate here."""
         executable, function = self.built[request["id"]]
-        arguments = self._arguments(request["workload"], request["program"])
+        arguments = [tvm.runtime.tensor(a) for a in self._inputs(request["workload"], request["program"])]
         try:
-            return {"status": "ok", "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"])}
+            with self.pinning.pinned():
+                return {"status": "ok", "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"])}
         except Exception as error:  # the worker boundary
             return {"status": "run_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+
+    def connect(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Waits for a remote device that is free, for the next candidate."""
+        self.session = None
+        self.session = remote.Session(remote.Device(**request["device"]), request["session_secs"])
+        return {"status": "ok", "num_threads": self.session.num_threads}
+
+    def disconnect(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Gives the remote device back."""
+        self.session = None
+        return {"status": "ok"}
+
+    def run_remotely(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Times an exported library on the connected device."""
+        try:
+            inputs = self._inputs(request["workload"], request["program"])
+            return self.session.time(request["library"], inputs, request["repeat"], request["min_repeat_ms"])
+        finally:
+            self.session = None
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
         """Compares a built candidate with the unscheduled program on the same random inputs."""
@@ -94,15 +122,12 @@ class _Worker:
     def _context(self, workload: str, program: str, target: Target) -> ScheduleContext:
         return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
 
-    def _arguments(self, workload: str, program: str) -> list:
-        return self.arguments.get(workload, lambda: [tvm.runtime.tensor(a) for a in _random_inputs(module_from_program(program), 0)])
+    def _inputs(self, workload: str, program: str) -> list[np.ndarray]:
+        return self.inputs.get(workload, lambda: _random_inputs(module_from_program(program), 0))
 
 
 def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) -> list[float]:
-    """Mean seconds of one run for each repeat; slow kernels are repeated less.
-
-    The number of runs in a repeat comes from a short trial, which is several times quicker than the timer's own search for it.
-    """
+    """Mean seconds of one run for each repeat."""
 
     def milliseconds(runs: int) -> float:
         start = time.perf_counter()
@@ -110,12 +135,7 @@ def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) ->
             function(*arguments)
         return (time.perf_counter() - start) * 1e3 / runs
 
-    one_ms = milliseconds(1)
-    if one_ms > 4 * min_repeat_ms:
-        repeat, number = (1 if one_ms > 500 else 2), 1
-    else:
-        one_ms = milliseconds(3 if one_ms > 0.5 else 10)
-        number = max(1, int(min_repeat_ms / one_ms) + 1)
+    number, repeat = repeats(milliseconds, repeat, min_repeat_ms)
     module = getattr(executable, "mod", executable)
     timer = module.time_evaluator("main", tvm.cpu(), number=number, repeat=repeat)
     return [float(t) for t in timer(*arguments).results]
@@ -167,14 +187,17 @@ def main() -> None:
     hello = json.loads(requests.readline())
     resource.setrlimit(resource.RLIMIT_AS, (hello["memory_bytes"], hello["memory_bytes"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    set_num_threads(hello["num_threads"])
-    worker = _Worker()
+    worker = _Worker(ThreadPinning(lambda: set_num_threads(hello["num_threads"])))
+    operations = {
+        "build": worker.build, "run": worker.run, "check": worker.check, "drop": worker.drop,
+        "connect": worker.connect, "disconnect": worker.disconnect, "run_remotely": worker.run_remotely,
+    }  # fmt: skip
     replies.write(json.dumps({"status": "ok", "tvm": tvm.__version__}) + "\n")
     for line in requests:
         request = json.loads(line)
         signal.alarm(hello["alarm_secs"])  # no handler: ends a hung process even if its parent is gone
         try:
-            reply = {"build": worker.build, "run": worker.run, "check": worker.check, "drop": worker.drop}[request["op"]](request)
+            reply = operations[request["op"]](request)
         except Exception as error:  # the worker boundary: becomes a status on the candidate's record
             reply = {"status": "error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
         signal.alarm(0)

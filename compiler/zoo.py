@@ -7,8 +7,9 @@ tuning meets.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -162,8 +163,8 @@ _FAMILIES: dict[str, Callable[[], Iterator[tuple]]] = {
 FAMILIES = (*_FAMILIES, "models")
 
 
-def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
-    """The programs of some families.
+def check_families(families: tuple[str, ...]) -> None:
+    """Checks names of families.
 
     Raises:
         OptionError: a family is unknown.
@@ -171,6 +172,15 @@ def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
     unknown = sorted(set(families) - set(FAMILIES))
     if unknown:
         raise OptionError(f"unknown workload families {unknown}; known are {list(FAMILIES)}")
+
+
+def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
+    """The programs of some families.
+
+    Raises:
+        OptionError: a family is unknown.
+    """
+    check_families(families)
     for family in families:
         for name, module, inputs in _FAMILIES.get(family, lambda: iter(()))():
             yield ZooEntry(f"{family}/{name}", family, module.eval(), inputs)
@@ -180,17 +190,26 @@ def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
 
 
 def zoo_tasks(target: Target, families: tuple[str, ...] = FAMILIES) -> list[Task]:
-    """The distinct tuning tasks of the zoo, in a fixed order; a program that cannot be imported is logged and left out."""
+    """The distinct tuning tasks of the zoo, in a fixed order; a program that cannot be imported is logged and left out.
+
+    Each entry is a network, and a task knows all networks that it is a part of.
+    """
     found: dict[str, Task] = {}
     for entry in zoo_entries(families):
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
                 exported = torch.export.export(entry.module, entry.inputs).run_decompositions(importer.decompositions())
             graph_tasks = importer.extract_tasks(importer.import_exported(exported), target, entry.family)
         except UnsupportedError as error:
             _log.warning("%s is left out: %s", entry.name, error)
             continue
         for graph_task in graph_tasks:
-            workload = graph_task.task.workload
-            found.setdefault(workload.hash, graph_task.task)
+            task = graph_task.task
+            known = found.get(task.workload.hash)
+            network = (entry.name, task.weight)
+            found[task.workload.hash] = (
+                replace(task, networks=(network,))
+                if known is None
+                else replace(known, weight=known.weight + task.weight, networks=(*known.networks, network))
+            )
     return list(found.values())

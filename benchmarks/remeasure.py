@@ -1,0 +1,78 @@
+"""How well the bundled run times hold: `python benchmarks/remeasure.py [--records 200]`.
+
+Measures records of the bundled data again, eight of each of some tasks, and compares old and new times by
+Spearman's rank correlation within tasks. Meant for a machine of the kind that the data is from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from results import write_results
+
+from foretune.compiler.collection import SETTINGS
+from foretune.compiler.measure import Measurer
+from foretune.costmodel.metrics import spearman
+from foretune.datasets.store import RecordStore
+from foretune.record import MeasureRecord, Status
+
+BUNDLED = Path(__file__).parents[1] / "datasets" / "bundled" / "cpu"
+_PER_TASK = 8
+
+
+def sample(store: RecordStore, count: int, seed: int) -> list[list[MeasureRecord]]:
+    """Groups of eight records, each of one task."""
+    by_task: dict[str, list[str]] = defaultdict(list)
+    for row in store.rows(["workload", "trace_key", "status"]):
+        if row["status"] == "ok":
+            by_task[row["workload"]].append(row["trace_key"])
+    rng = random.Random(seed)
+    tasks = sorted(w for w, keys in by_task.items() if len(keys) >= _PER_TASK)
+    chosen = {w: set(rng.sample(sorted(by_task[w]), _PER_TASK)) for w in rng.sample(tasks, min(len(tasks), count // _PER_TASK))}
+    groups: dict[str, list[MeasureRecord]] = defaultdict(list)
+    for trajectory in store.trajectories(chosen):
+        record = trajectory.record
+        if record.trace.key in chosen[record.candidate.task.workload.hash]:
+            groups[record.candidate.task.workload.hash].append(record)
+    return list(groups.values())
+
+
+def main() -> None:
+    """Parses the options and runs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=BUNDLED)
+    options = parser.parse_args()
+    with RecordStore(options.data) as store:
+        groups = sample(store, options.records, options.seed)
+    rows, same_program = [], 0
+    with Measurer(SETTINGS) as measurer:
+        for old in groups:
+            new = measurer.measure([r.candidate for r in old])
+            same_program += sum(a.program_hash == b.program_hash for a, b in zip(old, new))
+            kept = [(a, b) for a, b in zip(old, new) if b.status is Status.OK]
+            before, after = np.array([a.best_secs for a, _ in kept]), np.array([b.best_secs for _, b in kept])
+            workload = old[0].candidate.task.workload
+            rows.append(
+                {
+                    "workload": workload.hash, "name": workload.name, "family": workload.family, "records": len(kept),
+                    "spearman": spearman(before, after), "median_ratio": float(np.median(after / before)), "spread": float(before.max() / before.min()),
+                }
+            )  # fmt: skip
+            print(f"{rows[-1]['family']:18s} spearman {rows[-1]['spearman']:.3f}  new / old {rows[-1]['median_ratio']:.3f}  spread {rows[-1]['spread']:.2f}", flush=True)
+    correlations = [row["spearman"] for row in rows]
+    figures = {
+        "num_records": sum(len(g) for g in groups), "num_tasks": len(groups), "spearman_mean": float(np.mean(correlations)),
+        "spearman_median": float(np.median(correlations)), "share_of_tasks_above_095": float(np.mean([c > 0.95 for c in correlations])),
+        "same_program": same_program, "median_new_over_old": float(np.median([row["median_ratio"] for row in rows])),
+    }  # fmt: skip
+    write_results("remeasure", figures, rows)
+
+
+if __name__ == "__main__":
+    main()

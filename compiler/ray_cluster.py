@@ -1,0 +1,208 @@
+"""Collection on a Ray cluster: a batch is measured by whichever node of its target is free.
+
+Ray is imported when a cluster is asked for, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from foretune.compiler.ray_node import RayNode
+from foretune.compiler.space import design_spaces
+from foretune.compiler.target import tvm_target
+from foretune.datasets import schema
+from foretune.errors import OptionError, TargetError, UnsupportedError, WorkerError
+from foretune.record import MeasureRecord, MeasureSettings, Status, Trajectory
+from foretune.space import DesignSpace
+from foretune.target import Target, num_usable_cores
+from foretune.task import Candidate, Task
+
+_CONNECT_SECS = 30.0
+_START_SECS = 120.0
+_ATTEMPTS = 3
+_LOCAL_STORE_BYTES = 100 << 20
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Node:
+    id: str
+    name: str
+    num_cpus: float
+    actor: Any = None
+    target: Target | None = None
+    busy: bool = False
+
+
+class RayEnvironment:
+    """One batch at a time on each node of a cluster.
+
+    A node has one measuring actor, which takes all the CPUs that Ray knows of, so that nothing else of Ray's disturbs
+    the clock. If the actor dies, it is started again and its batch is measured elsewhere; a node whose actor cannot be
+    started is left out from there on.
+
+    Args:
+        address: `local` starts a cluster here; `auto` or HOST:PORT joins one that this machine is a node of.
+        settings: repeats and limits.
+
+    Raises:
+        UnsupportedError: Ray is not installed.
+        OptionError: no cluster answers at the address.
+        WorkerError: no node of it can measure.
+    """
+
+    def __init__(self, address: str, settings: MeasureSettings) -> None:
+        self._ray = _connect(address)
+        self._settings = json.dumps(asdict(settings))
+        self._changed = threading.Condition()
+        self._interrupted = False
+        nodes = [_Node(n["NodeID"], n["NodeManagerAddress"], n["Resources"]["CPU"]) for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+        for node in nodes:
+            self._launch(node)
+        self._nodes = [node for node in nodes if self._comes_up(node)]
+        if not self._nodes:
+            self.close()
+            raise WorkerError(f"none of the {len(nodes)} nodes of the Ray cluster at {address!r} can measure; the log above says why")
+
+    def __enter__(self) -> RayEnvironment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the cluster, and ends it if it was started here."""
+        self._ray.shutdown()
+
+    @property
+    def slots(self) -> list[Target]:
+        """The nodes' targets."""
+        return [node.target for node in self._nodes]
+
+    def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
+        """The spaces to sample from."""
+        return design_spaces(task)
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[Trajectory]:
+        """One trajectory for each candidate, in order; its target is that of the node that measured it."""
+        task = candidates[0].task
+        batch = json.dumps({"task": task.to_json(), "traces": [c.trace.to_json() for c in candidates]})
+        error = ""
+        for _ in range(_ATTEMPTS):
+            with self._free_node(task.target.key) as node:
+                try:
+                    rows = json.loads(self._ray.get(node.actor.measure.remote(batch)))
+                except self._ray.exceptions.RayTaskError as failure:  # not the batch's fault: the node cannot measure at all
+                    raise WorkerError(f"Ray node {node.name} cannot measure: {_last_line(failure)}") from failure
+                except self._ray.exceptions.RayError as failure:
+                    error = _last_line(failure)
+                    self._check_interrupted()
+                    self._restart(node, error)
+                    continue
+            return [schema.trajectory_from_row(row, replace(task, target=Target.from_json(json.loads(row["target"])))) for row in rows]
+        return [Trajectory(MeasureRecord(c, Status.RUN_ERROR, error=f"its batch ended {_ATTEMPTS} Ray workers: {error}", timestamp=time.time())) for c in candidates]
+
+    def interrupt(self) -> None:
+        """Ends running measurements in a WorkerError."""
+        with self._changed:
+            self._interrupted = True
+            for node in self._nodes:
+                self._ray.kill(node.actor)
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _free_node(self, target_key: str) -> Iterator[_Node]:
+        with self._changed:
+            while True:
+                self._check_interrupted()
+                candidates = [n for n in self._nodes if n.target.key == target_key]
+                if not candidates:
+                    raise WorkerError("the last node of the Ray cluster with this target is gone")
+                node = next((n for n in candidates if not n.busy), None)
+                if node is not None:
+                    break
+                self._changed.wait()
+            node.busy = True
+        try:
+            yield node
+        finally:
+            with self._changed:
+                node.busy = False
+                self._changed.notify_all()
+
+    def _launch(self, node: _Node) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        where = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        node.actor = self._ray.remote(RayNode).options(num_cpus=node.num_cpus, scheduling_strategy=where).remote(self._settings)
+
+    def _comes_up(self, node: _Node) -> bool:
+        """Waits for a node's actor; a node that cannot measure is logged."""
+        try:
+            node.target = Target.from_json(json.loads(self._ray.get(node.actor.target.remote(), timeout=_START_SECS)))
+            tvm_target(node.target)
+        except (self._ray.exceptions.RayError, TargetError) as error:
+            _log.warning("Ray node %s is left out: %s", node.name, _last_line(error))
+            return False
+        return True
+
+    def _restart(self, node: _Node, error: str) -> None:
+        _log.warning("the worker on Ray node %s is started again: %s", node.name, error)
+        self._ray.kill(node.actor)
+        self._launch(node)
+        if not self._comes_up(node):
+            with self._changed:
+                self._nodes.remove(node)
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise WorkerError("measuring was interrupted")
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _connect(address: str) -> Any:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address == "local":
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's only switch that binds a cluster to the loopback address
+    try:
+        import ray
+    except ImportError as error:
+        raise UnsupportedError("Ray is not installed; install it with: pip install 'foretune[ray]'") from error
+    handler = signal.getsignal(signal.SIGTERM)
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        ray.init("local", num_cpus=num_usable_cores(), object_store_memory=_LOCAL_STORE_BYTES, include_dashboard=False, **options)
+    else:
+        _check_reachable(address)
+        ray.init(address, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
+    return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Joins the cluster from another process first, because Ray itself waits for minutes, or ends the process."""
+    probe = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+    try:
+        result = subprocess.run([sys.executable, "-c", probe, address], capture_output=True, text=True, timeout=_CONNECT_SECS)
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"no answer within {_CONNECT_SECS:g} s"
+    else:
+        if result.returncode == 0:
+            return
+    raise OptionError(f"no Ray cluster can be joined at {address!r}: {reason}; this machine must be a node of it (`ray start --address HOST:PORT`)")
