@@ -15,7 +15,7 @@ lint: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,dev]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,ray,tensorboard,dev]"
 	touch $@
 
 clean:

@@ -7,6 +7,8 @@ Spearman's rank correlation within tasks. Meant for a machine of the kind that t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -19,6 +21,7 @@ from foretune.compiler.measure import Measurer
 from foretune.costmodel.metrics import spearman
 from foretune.datasets.store import RecordStore
 from foretune.record import MeasureRecord, Status
+from foretune.target import Target, num_usable_cores
 
 BUNDLED = Path(__file__).parents[1] / "datasets" / "bundled" / "cpu"
 _PER_TASK = 8
@@ -26,18 +29,19 @@ _PER_TASK = 8
 
 def sample(store: RecordStore, count: int, seed: int) -> list[list[MeasureRecord]]:
     """Groups of eight records, each of one task."""
-    by_task: dict[str, list[str]] = defaultdict(list)
-    for row in store.rows(["workload", "trace_key", "status"]):
+    by_task: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in store.rows(["workload", "target", "trace_key", "status"]):
         if row["status"] == "ok":
-            by_task[row["workload"]].append(row["trace_key"])
+            target = Target.from_json(json.loads(row["target"]))
+            by_task[target.key, row["workload"]].append(row["trace_key"])
     rng = random.Random(seed)
-    tasks = sorted(w for w, keys in by_task.items() if len(keys) >= _PER_TASK)
-    chosen = {w: set(rng.sample(sorted(by_task[w]), _PER_TASK)) for w in rng.sample(tasks, min(len(tasks), count // _PER_TASK))}
-    groups: dict[str, list[MeasureRecord]] = defaultdict(list)
-    for trajectory in store.trajectories(chosen):
+    tasks = sorted(key for key, keys in by_task.items() if len(keys) >= _PER_TASK)
+    chosen = {key: set(rng.sample(sorted(by_task[key]), _PER_TASK)) for key in rng.sample(tasks, min(len(tasks), count // _PER_TASK))}
+    groups: dict[tuple[str, str], list[MeasureRecord]] = defaultdict(list)
+    for trajectory in store.trajectories({workload for _, workload in chosen}):
         record = trajectory.record
-        if record.trace.key in chosen[record.candidate.task.workload.hash]:
-            groups[record.candidate.task.workload.hash].append(record)
+        if record.trace.key in chosen.get(record.candidate.task.key, ()):
+            groups[record.candidate.task.key].append(record)
     return list(groups.values())
 
 
@@ -51,9 +55,13 @@ def main() -> None:
     with RecordStore(options.data) as store:
         groups = sample(store, options.records, options.seed)
     rows, same_program = [], 0
-    with Measurer(SETTINGS) as measurer:
+    with contextlib.ExitStack() as stack:
+        measurers: dict[int, Measurer] = {}  # threads -> measurer
         for old in groups:
-            new = measurer.measure([r.candidate for r in old])
+            threads = dict(old[0].candidate.task.target.attrs).get("num-cores", num_usable_cores())
+            if threads not in measurers:
+                measurers[threads] = stack.enter_context(Measurer(SETTINGS, num_threads=threads))
+            new = measurers[threads].measure([r.candidate for r in old])
             same_program += sum(a.program_hash == b.program_hash for a, b in zip(old, new))
             kept = [(a, b) for a, b in zip(old, new) if b.status is Status.OK]
             before, after = np.array([a.best_secs for a, _ in kept]), np.array([b.best_secs for _, b in kept])

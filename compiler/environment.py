@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foretune.compiler.measure import Measurer
-from foretune.compiler.space import design_spaces
+from foretune.compiler.space import design_spaces, initial_features
+from foretune.datasets.schema import Rows
 from foretune.record import Trajectory
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
@@ -29,6 +30,10 @@ class TvmEnvironment:
     def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
         """The spaces to sample from."""
         return design_spaces(task)
+
+    def initial_features(self, task: Task) -> Rows:
+        """Static features of the unscheduled program, a row for each store."""
+        return initial_features(task)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Trajectory]:
         """One trajectory for each candidate, in order."""

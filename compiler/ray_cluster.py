@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from foretune.compiler.ray_node import RayNode
-from foretune.compiler.space import design_spaces
+from foretune.compiler.space import design_spaces, initial_features
 from foretune.compiler.target import tvm_target
 from foretune.datasets import schema
 from foretune.errors import OptionError, TargetError, UnsupportedError, WorkerError
@@ -93,6 +93,10 @@ class RayEnvironment:
     def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
         """The spaces to sample from."""
         return design_spaces(task)
+
+    def initial_features(self, task: Task) -> schema.Rows:
+        """Static features of the unscheduled program, a row for each store; extracted here."""
+        return initial_features(task)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Trajectory]:
         """One trajectory for each candidate, in order; its target is that of the node that measured it."""

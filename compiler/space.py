@@ -67,6 +67,16 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
     return tuple(spaces.values())
 
 
+def initial_features(task: Task) -> tuple[tuple[float, ...], ...]:
+    """MetaSchedule's features of the unscheduled program, a row for each store; empty if it cannot be read."""
+    mod = module_from_program(task.workload.program)
+    try:
+        rows = ScheduleContext(mod, task.target).store_features(tvm.s_tir.Schedule(mod))
+    except Exception:  # TVM raises plain RuntimeError and others of its own; the program is measured all the same
+        return ()
+    return tuple(tuple(row) for row in rows)
+
+
 def _serial(trace: Trace) -> Trace:
     """The same trace on one thread: for small kernels, waking the other threads costs more than they save."""
     actions = []

@@ -6,6 +6,7 @@ to nodes of the program graph here and go no further.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from foretune.program import ProgramGraph
@@ -43,12 +44,15 @@ def read_names(trace: Trace, graph: ProgramGraph) -> dict[str, tuple[int, ...]]:
     return names
 
 
-_NAMED = {"GetSBlock"}  # their text arguments are names in the program
+_NAMED = {"GetSBlock", "GetBlock"}  # their text arguments are names in the program
 _PRODUCERS, _CONSUMERS = "GetProducers", "GetConsumers"
+_NAMED_KINDS = ("stage",)  # nodes that inputs name without an action having made them, as in Ansor's steps
+# what a choice among words becomes: AutoTVM's annotations
+_WORDS = ("none", "unroll", "vec", "vectorize", "parallel", "vthread", "blockIdx.x", "threadIdx.x")
 
 
 def _read(action: Action, graph: ProgramGraph, names: dict[str, tuple[int, ...]]) -> Step:
-    nodes = tuple(dict.fromkeys(n for v in action.inputs if isinstance(v, str) for n in names.get(v, ())))
+    nodes = tuple(dict.fromkeys(n for v in action.inputs if isinstance(v, str) for n in names.get(v) or _named(graph, v)))
     if action.op in _NAMED:
         found = [graph.index.get((kind, str(a))) for a in action.attrs[:1] for kind in ("block", "root")]
         nodes = tuple(n for n in found if n is not None)
@@ -65,6 +69,10 @@ def _read(action: Action, graph: ProgramGraph, names: dict[str, tuple[int, ...]]
     else:
         names.update(dict.fromkeys(action.outputs, nodes))
     return Step(_symbol(action), nodes, numbers_of(action, action.decision))
+
+
+def _named(graph: ProgramGraph, name: str) -> tuple[int, ...]:
+    return tuple(graph.index[kind, name] for kind in _NAMED_KINDS if (kind, name) in graph.index)
 
 
 def _neighbours(graph: ProgramGraph, blocks: tuple[int, ...], forward: bool) -> tuple[int, ...]:
@@ -85,6 +93,10 @@ def _symbol(action: Action) -> str:
 
 def numbers_of(action: Action, decision: Value) -> tuple[float, ...]:
     """The numbers of an action if `decision` were taken: the decision itself, or else the constants."""
+    if action.op == "SP" and isinstance(decision, tuple) and len(action.attrs) == 3:  # Ansor leaves the outermost factor out
+        extent, lengths = action.attrs[1], _flatten(decision)
+        inner = math.prod(lengths)
+        return (float(math.ceil(extent / inner)), *lengths)[:MAX_NUMBERS] if extent and inner > 0 else lengths
     if action.op == "SampleCategorical" and isinstance(decision, int) and isinstance(action.attrs[0], tuple):
         return _flatten(action.attrs[0][decision])
     if decision is not None:
@@ -97,4 +109,4 @@ def _flatten(value: Value) -> tuple[float, ...]:
         return (float(value),)
     if isinstance(value, tuple):
         return tuple(n for v in value for n in _flatten(v))[:MAX_NUMBERS]
-    return ()
+    return (float(_WORDS.index(value)),) if value in _WORDS else ()

@@ -18,13 +18,14 @@ from foretune.costmodel.adaptation import TaskAdaptation
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
+from foretune.costmodel.training import TrainConfig, train
 from foretune.errors import ModelError, OptionError
 from foretune.files import write_atomically
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 
-SCHEMA = "foretune-latent-1"
+SCHEMA = "foretune-latent-2"
 _MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
 
@@ -50,23 +51,47 @@ class LatentCostModel(CostModel):
     """The action-conditioned latent model.
 
     Args:
-        network: its weights; they are only read by `predict` and `update`.
+        network: its weights; they are only read by `predict` and `update`. None for a model that is still to be fitted.
         training_hash: identifies the data that the weights were trained on.
+        config: how `fit` trains; by default with `seed` and the settings of `TrainConfig`.
+        seed: of `fit`.
     """
 
     name = "latent"
 
-    def __init__(self, network: LatentNetwork, training_hash: str = "") -> None:
-        self.network = network.eval()
+    def __init__(self, network: LatentNetwork | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0) -> None:
+        self._network = network.eval() if network is not None else None
         self.training_hash = training_hash
+        self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(TaskAdaptation)
 
     @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains unless it is told otherwise."""
+        return TrainConfig(seed=seed)
+
+    @property
+    def network(self) -> LatentNetwork:
+        """The weights.
+
+        Raises:
+            ModelError: the model was neither trained nor loaded.
+        """
+        if self._network is None:
+            raise ModelError("the latent model was neither trained nor loaded: call `fit` or `load` first")
+        return self._network
+
+    @classmethod
     def bundled(cls) -> LatentCostModel:
         """The weights that ship with Foretune."""
-        return cls.load(Path(__file__).parent / "weights" / "cpu.safetensors")
+        return cls.load(cls.bundled_path())
+
+    @staticmethod
+    def bundled_path() -> Path:
+        """The file of the weights that ship with Foretune."""
+        return Path(__file__).parent / "weights" / "cpu.safetensors"
 
     # -- the model -------------------------------------------------------------------------------
 
@@ -107,27 +132,40 @@ class LatentCostModel(CostModel):
             encoded, steps = self._spaces.get((task.key, space), make)
             z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
             features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
-            heads = self.network.score_out(features)  # [N, K]
-            legality = torch.sigmoid(self.network.legality_out(features)).squeeze(1)
+            heads = self.network.score(features)  # [N, K]
+            legality = torch.sigmoid(self.network.legality(features))
         return Prediction(
             heads.mean(1).double().numpy(), heads.std(1).double().numpy(), legality.double().numpy(), features.double().numpy()
         )
 
     # -- the CostModel role ----------------------------------------------------------------------
 
-    def fit(self, trajectories: Sequence[Trajectory]) -> None:
-        """Trains from scratch with default settings; see `foretune.costmodel.training` for more."""
-        from foretune.costmodel.training import TrainConfig, train
-
-        trained = train(trajectories, TrainConfig())
-        self.__init__(trained.network, trained.training_hash)
+    def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
+        """Trains from scratch; see `foretune.costmodel.training` for checkpoints, reports and fine-tuning."""
+        trained = train(trajectories, self._config, validation=validation)
+        self.__init__(trained.network, trained.training_hash, self._config)
 
     def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
         """Scores candidates of one task; [N] float64, higher is better."""
-        scores = np.zeros(len(candidates))
+        return self.predict_with_spread(task, candidates)[0]
+
+    def predict_with_spread(self, task: Task, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [N], higher is better, and their standard deviations [N]."""
+        prediction = self._predict_candidates(task, candidates)
+        return prediction.score, prediction.spread
+
+    def predict_legality(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Probability that each candidate is legal; [N]."""
+        return self._predict_candidates(task, candidates).legality
+
+    def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
+        count, width = len(candidates), self.network.config.latent
+        whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in _by_space([c.trace for c in candidates]):
-            scores[rows] = self.score(task, space, points).score
-        return scores
+            part = self.score(task, space, points)
+            for name in ("score", "spread", "legality", "features"):
+                getattr(whole, name)[rows] = getattr(part, name)
+        return whole
 
     def update(self, records: Sequence[MeasureRecord]) -> None:
         """Adapts to measured records, task by task, in closed form; the weights stay as they are."""
@@ -150,7 +188,7 @@ class LatentCostModel(CostModel):
 
         header = {
             "schema": SCHEMA, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
-            "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash,
+            "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash, "fingerprint": self.fingerprint,
         }  # fmt: skip
         weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_atomically(path, lambda temporary: save_file(weights, temporary, header))
@@ -174,7 +212,10 @@ class LatentCostModel(CostModel):
             network.load_state_dict(load_file(path))
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error
-        return cls(network, header.get("training_hash", ""))
+        model = cls(network, header.get("training_hash", ""))
+        if header.get("fingerprint") != model.fingerprint:
+            raise ModelError(f"{path} is damaged: its weights do not have the fingerprint that its header states")
+        return model
 
     @property
     def fingerprint(self) -> str:

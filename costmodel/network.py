@@ -9,7 +9,7 @@ Dimension letters: G programs, N trajectories, T steps, U distinct steps, V node
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,20 +37,56 @@ class NetworkConfig:
         latent: D.
         rounds: of message passing in the program encoder.
         heads: K score heads; their spread is the uncertainty.
+        bins: of each symbolic feature.
+        final: width of the static features of the final program that the latent is trained to agree with; 0 without them.
+        dynamics: step the state by actions; False takes the bag of actions instead.
+        program: see the program's structure; False sees the actions alone.
+        hardware: see the hardware's features.
     """
 
     latent: int = 96
     rounds: int = 3
     heads: int = 4
+    bins: int = 8
+    final: int = 0
+    dynamics: bool = True
+    program: bool = True
+    hardware: bool = True
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not isinstance(value, int) or value < 1:
+        for name in ("latent", "rounds", "heads", "bins"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
                 raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")
+        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.program, self.hardware)):
+            raise OptionError(f"final must be a width, and dynamics, program and hardware truth values, but got {self}")
 
 
 def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, width_out))
+
+
+class PiecewiseLinear(nn.Module):
+    """Each feature as its position in quantile bins, so that thresholds are easy to learn.
+
+    Source: Gorishniy, Rubachev and Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, 2022.
+    """
+
+    def __init__(self, width: int, bins: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(width, bins))
+        self.register_buffer("scale", torch.zeros(width, bins))
+
+    def fit(self, x: np.ndarray) -> None:
+        """Sets the bins by the quantiles of training data [N, F]."""
+        edges = np.quantile(x, np.linspace(0, 1, self.low.shape[1] + 1), axis=0).T  # [F, bins + 1]
+        size = np.diff(edges, axis=1)
+        self.low.copy_(torch.from_numpy(edges[:, :-1]))
+        self.scale.copy_(torch.from_numpy(np.where(size > 1e-6, 1 / np.maximum(size, 1e-6), 0.0)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, F] -> [N, F * bins]."""
+        return ((x.unsqueeze(2) - self.low) * self.scale).clamp(0, 1).flatten(1)
 
 
 class LatentNetwork(nn.Module):
@@ -67,6 +103,8 @@ class LatentNetwork(nn.Module):
         self.message = nn.ModuleList(_mlp(2 * width, width, width) for _ in range(2 * config.rounds))
         self.node_norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.rounds))
         self.program_out = _mlp(2 * width + HARDWARE_FEATURES, width, width)
+        self.register_buffer("hardware_mean", torch.zeros(HARDWARE_FEATURES))
+        self.register_buffer("hardware_scale", torch.zeros(HARDWARE_FEATURES))
 
         self.symbol = nn.Embedding(len(vocabulary.symbols) + 1, width)
         self.numbers_in = _mlp(NUMBER_FEATURES, width, width)
@@ -75,10 +113,32 @@ class LatentNetwork(nn.Module):
         self.fixed_in = nn.Linear(width, width)
 
         self.transition = nn.GRUCell(width, width)
-        self.nest_in = nn.Sequential(nn.Linear(loopnest.NUM_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.nest_in = nn.Sequential(
+            PiecewiseLinear(loopnest.NUM_FEATURES, config.bins), nn.Linear(loopnest.NUM_FEATURES * config.bins, 2 * width), nn.SiLU(),
+            nn.Linear(2 * width, width),
+        )  # fmt: skip
         self.score_heads = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
         self.score_out = nn.Linear(width, config.heads)
         self.legality_out = nn.Linear(width, 1)
+        if config.final:
+            self.register_buffer("final_mean", torch.zeros(config.final))
+            self.register_buffer("final_scale", torch.zeros(config.final))
+            self.final_in = nn.Sequential(nn.Linear(config.final, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+            self.final_out = nn.Linear(width, config.final)
+            self.agree = nn.Linear(width, width)
+
+    def fit_scales(self, hardware: np.ndarray, nests: np.ndarray, final: np.ndarray) -> None:
+        """Sets the scales of all inputs by training data; what is constant there is ignored from then on.
+
+        Args:
+            hardware: [G, HARDWARE_FEATURES]. nests: [N, loopnest.NUM_FEATURES]. final: [N, config.final].
+        """
+        _standardise(self.hardware_mean, self.hardware_scale, hardware)
+        for layer in self.modules():
+            if isinstance(layer, PiecewiseLinear):
+                layer.fit(nests)
+        if self.config.final and len(final):
+            _standardise(self.final_mean, self.final_scale, final)
 
     def encode_nodes(self, graph: GraphArrays) -> torch.Tensor:
         """Embeds a program's nodes by message passing; [V, D]."""
@@ -91,7 +151,7 @@ class LatentNetwork(nn.Module):
             total.index_add_(0, destination, self.message[2 * i](torch.cat([h[source], edge], 1)))
             total.index_add_(0, source, self.message[2 * i + 1](torch.cat([h[destination], edge], 1)))
             h = norm(h + total)
-        return h
+        return h if self.config.program else torch.zeros_like(h)
 
     def encode(self, nodes: torch.Tensor, program_of_node: torch.Tensor, hardware: torch.Tensor) -> torch.Tensor:
         """The latent states of the unscheduled programs.
@@ -103,6 +163,7 @@ class LatentNetwork(nn.Module):
             [G, D].
         """
         programs = len(hardware)
+        hardware = ((hardware - self.hardware_mean) * self.hardware_scale).clamp(-3, 3) * self.config.hardware
         count = torch.bincount(program_of_node, minlength=programs).unsqueeze(1)
         mean = nodes.new_zeros(programs, nodes.shape[1]).index_add_(0, program_of_node, nodes) / count
         index = program_of_node.unsqueeze(1).expand_as(nodes)
@@ -129,7 +190,7 @@ class LatentNetwork(nn.Module):
 
     def next(self, z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         """The latent state after an action; [N, D], [N, D] -> [N, D]."""
-        return self.transition(a, z)
+        return self.transition(a, z) if self.config.dynamics else z
 
     def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
         """What the heads read.
@@ -140,7 +201,8 @@ class LatentNetwork(nn.Module):
         Returns:
             [N, D].
         """
-        return self.score_heads(torch.cat([start, end, total, self.nest_in(nest)], 1))
+        nest = self.nest_in(nest if self.config.program else torch.zeros_like(nest))
+        return self.score_heads(torch.cat([start, end, total, nest], 1))
 
     def rollout(self, z: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rolls trajectories forward side by side.
@@ -172,8 +234,23 @@ class LatentNetwork(nn.Module):
             which = inverse
         return z[which], total[which]
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores [N, K] and legality logits [N] of all trajectories of a batch."""
+    def final_features(self, final: torch.Tensor) -> torch.Tensor:
+        """The latent features of finished programs, which rollouts are trained to agree with.
+
+        Args:
+            final: [N, config.final] static features.
+
+        Returns:
+            [N, D].
+        """
+        return self.final_in(self.standardised(final))
+
+    def standardised(self, final: torch.Tensor) -> torch.Tensor:
+        """Static features with mean 0 and deviation 1 over the training data; [N, config.final]."""
+        return ((final - self.final_mean) * self.final_scale).clamp(-8, 8)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The latent features [N, D] at the ends of all trajectories of a batch."""
         nodes = self.encode_nodes(batch.graph)
         z0 = self.encode(nodes, torch.from_numpy(batch.program_of_node), torch.from_numpy(batch.hardware))
         steps = self.encode_steps(batch.table, nodes)
@@ -188,5 +265,18 @@ class LatentNetwork(nn.Module):
             features = self.features(start, z, total, nest)
             for i, part in zip(members, features.split([len(batch.ids[i]) for i in members])):
                 ends[i] = part
-        stacked = torch.cat(ends)
-        return self.score_out(stacked), self.legality_out(stacked).squeeze(1)
+        return torch.cat(ends)
+
+    def score(self, features: torch.Tensor) -> torch.Tensor:
+        """Scores of latent features: [N, D] -> [N, K], higher is better."""
+        return self.score_out(features)
+
+    def legality(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits that a trace is legal: [N, D] -> [N]."""
+        return self.legality_out(features).squeeze(1)
+
+
+def _standardise(mean: torch.Tensor, scale: torch.Tensor, rows: np.ndarray) -> None:
+    deviation = rows.std(0, dtype=np.float64)
+    mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
+    scale.copy_(torch.from_numpy(np.where(deviation > 1e-4, 1 / np.maximum(deviation, 1e-4), 0.0)))

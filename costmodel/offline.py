@@ -1,28 +1,159 @@
-"""`foretune train`: a data set into a file of weights."""
+"""`foretune train` and `foretune evaluate`: cost models from data sets, and what they are worth."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import foretune.datasets
+from foretune.costmodel import registry
+from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from foretune.costmodel.latent import LatentCostModel
-from foretune.costmodel.training import TrainConfig, train
+from foretune.costmodel.training import train
+from foretune.datasets.split import Split, make_split
 from foretune.datasets.store import RecordStore
+from foretune.errors import OptionError, UnsupportedError
+from foretune.record import Trajectory
+
+BUNDLED = Path(foretune.datasets.__file__).parent / "bundled" / "cpu"
+_log = logging.getLogger(__name__)
 
 
-def train_and_save(data: Path, out: Path, epochs: int = 40, seed: int = 0) -> dict[str, Any]:
-    """Trains on all records of a data set and writes the weights of the best epoch.
+@dataclass(frozen=True)
+class TrainingRun:
+    """What to train, on what.
+
+    Attributes:
+        data: folder of a data set; its split tells what to train on.
+        out: file of the weights.
+        model: a name of `foretune.costmodel.registry`.
+        epochs: passes over the data at most; the model's own number by default. Only of the latent model.
+        seed: of weights and order.
+        share: share of the training records to train on.
+        start: weights to go on from (fine-tuning), for instance those of another target. Only of the latent model.
+        checkpoint: file to keep the state in after each epoch; training goes on from it. Only of the latent model.
+        tensorboard: folder for TensorBoard logs. Only of the latent model.
+        skip_damaged: train on what can be read.
+    """
+
+    data: Path
+    out: Path
+    model: str = "latent"
+    epochs: int | None = None
+    seed: int = 0
+    share: float = 1.0
+    start: Path | None = None
+    checkpoint: Path | None = None
+    tensorboard: Path | None = None
+    skip_damaged: bool = False
+
+    def __post_init__(self) -> None:
+        registry.model_class(self.model)
+        if not 0 < self.share <= 1:
+            raise OptionError(f"`0 < share <= 1` must hold, but got share={self.share}")
+        if self.epochs is not None and self.epochs < 1:
+            raise OptionError(f"`epochs >= 1` must hold, but got epochs={self.epochs}")
+        only_latent = [name for name in ("epochs", "start", "checkpoint", "tensorboard") if getattr(self, name) is not None]
+        if self.model != "latent" and only_latent:
+            raise OptionError(f"{', '.join(only_latent)} can only be set for the latent model, but got model={self.model!r}")
+
+
+def run_training(run: TrainingRun) -> dict[str, Any]:
+    """Trains a model and writes it.
 
     Returns:
-        Figures of the best epoch on held-out tasks.
+        `{"model", "num_records", "num_validation_records", "secs"}`, and for the latent model `top1, top5, pairwise` of the
+        best epoch on the validation tasks.
     """
-    with RecordStore(data) as store:
-        trajectories = list(store.trajectories())
-    trained = train(trajectories, TrainConfig(epochs=epochs, seed=seed), _print_epoch)
-    LatentCostModel(trained.network, trained.training_hash).save(out)
-    return max(trained.history, key=lambda figures: figures["top1"] + figures["pairwise"])
+    training, validation = _parts(run)
+    start = time.perf_counter()
+    figures: dict[str, Any] = {}
+    if run.model == "latent":
+        figures = _train_latent(run, training, validation)
+    else:
+        model = registry.make(run.model, run.seed)
+        model.fit(training, validation)
+        model.save(run.out)
+    secs = time.perf_counter() - start
+    return {"model": run.model, "num_records": len(training), "num_validation_records": len(validation), "secs": round(secs, 1), **figures}
 
 
-def _print_epoch(figures: dict[str, float]) -> None:
-    print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()), file=sys.stderr)
+def _parts(run: TrainingRun) -> tuple[list[Trajectory], list[Trajectory]]:
+    with RecordStore(run.data, skip_damaged=run.skip_damaged) as store:
+        split = split_of(store)
+        training, validation = list(store.trajectories(split.train)), list(store.trajectories(split.validation))
+    if run.share < 1:
+        kept = np.random.default_rng(run.seed).random(len(training)) < run.share
+        training = [t for t, keep in zip(training, kept) if keep]
+    return training, validation
+
+
+def split_of(store: RecordStore) -> Split:
+    """The split beside the data, or else the one that `foretune data split` would make."""
+    split = store.split()
+    if split is None:
+        _log.warning("%s has no split.json; workloads are split as `foretune data split` would do it", store.path)
+        split = make_split({key: w.family for key, w in store.workloads().items()})
+    return split
+
+
+def _train_latent(run: TrainingRun, training: list[Trajectory], validation: list[Trajectory]) -> dict[str, Any]:
+    config = LatentCostModel.default_config(run.seed)
+    if run.epochs is not None:
+        config = replace(config, epochs=run.epochs)
+    network = None
+    if run.start is not None:
+        network = LatentCostModel.load(run.start).network
+        config = replace(config, learning_rate=config.learning_rate / 4)
+    with _epoch_log(run.tensorboard) as log:
+        trained = train(training, config, log, validation, run.checkpoint, network)
+    LatentCostModel(trained.network, trained.training_hash).save(run.out)
+    best = max(trained.history, key=lambda f: f["top1"] + f["top5"] + f["pairwise"])
+    return {name: best[name] for name in ("top1", "top5", "pairwise")} | {"epochs": len(trained.history)}
+
+
+@contextlib.contextmanager
+def _epoch_log(folder: Path | None) -> Iterator:
+    writer = None
+    if folder is not None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UnsupportedError("TensorBoard logs need the package: pip install foretune[tensorboard]") from error
+        writer = SummaryWriter(folder)
+
+    def log(figures: dict[str, float]) -> None:
+        print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()), file=sys.stderr)
+        if writer is not None:
+            for name, value in figures.items():
+                writer.add_scalar(name, value, int(figures["epoch"]))
+
+    try:
+        yield log
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def run_evaluation(data: Path | None, config: EvaluationConfig) -> EvaluationReport:
+    """Trains and scores models on a data set.
+
+    On the bundled data the latent model's weights are the bundled ones, which were trained on its training split; the
+    others are trained.
+
+    Args:
+        data: folder of a data set; the bundled one by default.
+        config: models and settings.
+    """
+    if data is None and "latent" in config.models and "latent" not in config.weights:
+        config = replace(config, weights={**config.weights, "latent": LatentCostModel.bundled_path()})
+    with RecordStore(data or BUNDLED) as store:
+        return evaluate(store, split_of(store), config, lambda line: print(line, file=sys.stderr))

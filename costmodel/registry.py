@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from foretune.costmodel.base import CostModel
 from foretune.errors import OptionError
-from foretune.record import Trajectory
 
 _RIVALS = "foretune.costmodel.rivals"
 _CLASSES = {
     "latent": "foretune.costmodel.latent:LatentCostModel",
+    "latent_no_dynamics": "foretune.costmodel.ablations:NoDynamics",
+    "latent_no_program": "foretune.costmodel.ablations:NoProgram",
+    "latent_no_consistency": "foretune.costmodel.ablations:NoConsistency",
+    "latent_no_hardware": "foretune.costmodel.ablations:NoHardware",
+    "latent_snapshot": "foretune.costmodel.ablations:Snapshot",
     "random": f"{_RIVALS}.baselines:RandomModel",
     "size": f"{_RIVALS}.baselines:SizeModel",
     "ridge": f"{_RIVALS}.pooled:RidgeModel",
@@ -28,8 +31,13 @@ _CLASSES = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of all cost models, the latent model first."""
+    """Names of all cost models: the latent model, its ablations, then the rivals."""
     return tuple(_CLASSES)
+
+
+def ablations() -> tuple[str, ...]:
+    """Names of the latent model's ablations."""
+    return tuple(name for name in _CLASSES if name.startswith("latent_"))
 
 
 def model_class(name: str) -> type[CostModel]:
@@ -54,7 +62,7 @@ def make(name: str, seed: int = 0) -> CostModel:
     Raises:
         OptionError: there is no such model.
     """
-    return _untrained_latent(seed) if name == "latent" else model_class(name)(seed=seed)
+    return model_class(name)(seed=seed)
 
 
 def load(name: str, path: Path) -> CostModel:
@@ -66,21 +74,3 @@ def load(name: str, path: Path) -> CostModel:
         UnsupportedError: the model needs a package that is not installed.
     """
     return model_class(name).load(path)
-
-
-def _untrained_latent(seed: int) -> CostModel:
-    """Bridges to `train` until `LatentCostModel` itself takes a seed and validation tasks."""
-    from foretune.costmodel.encoding import Vocabulary
-    from foretune.costmodel.latent import LatentCostModel
-    from foretune.costmodel.network import LatentNetwork
-    from foretune.costmodel.training import TrainConfig, train
-
-    class Untrained(LatentCostModel):
-        def __init__(self, network: LatentNetwork | None = None, training_hash: str = "") -> None:
-            super().__init__(network or LatentNetwork(Vocabulary((), (), ())), training_hash)
-
-        def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
-            trained = train(trajectories, TrainConfig(epochs=40, seed=seed))
-            LatentCostModel.__init__(self, trained.network, trained.training_hash)
-
-    return Untrained()

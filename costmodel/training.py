@@ -1,27 +1,31 @@
-"""Training of the latent model on measured trajectories.
+"""Training of the latent model on measured trajectories: early stopping on other tasks, checkpoints, exact resume.
 
-A step takes a few tasks, concatenated without padding. The loss ranks within the task (pairwise logistic, weighted towards the fast end
-in the manner of LambdaRank: Burges, From RankNet to LambdaRank to LambdaMART, 2010), regresses the
-logarithm of relative speed, and predicts legality.
+A step takes a few tasks, concatenated without padding.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from foretune.costmodel.encoding import EncodedTask, Vocabulary, collate, encode_graph, encode_hardware, encode_space, observed_space
+from foretune.costmodel.checkpoint import Checkpoint
+from foretune.costmodel.encoding import Vocabulary, collate
+from foretune.costmodel.labels import LabelledTask, group_by_task, label_task, pooled_width
+from foretune.costmodel.losses import LossConfig, batch_loss
+from foretune.costmodel.metrics import MIN_TIMED, pairwise_accuracy, top_k_score
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
 from foretune.errors import DataError, OptionError
-from foretune.record import Status, Trajectory
+from foretune.record import Trajectory
 
-_MIN_RANKABLE = 8  # tasks with fewer timed schedules say little of a ranking
+
+_MIN_STEPS = 8  # of an epoch
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,30 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        epochs: passes over the data.
+        epochs: passes over the data, at most.
+        patience: epochs without progress on the validation tasks after which training ends.
         learning_rate: peak, of a cosine schedule with warm-up.
         tasks_per_step: tasks whose losses are averaged in one step.
-        validation_share: share of the tasks held out for early stopping.
+        trajectories_per_task: of a larger task, this many are drawn anew in each epoch.
+        validation_share: share of the tasks held out if no validation tasks are given.
         seed: of weights, order and held-out tasks.
         network: sizes.
+        losses: weights of the losses.
     """
 
-    epochs: int = 20
+    epochs: int = 40
+    patience: int = 12
     learning_rate: float = 2e-3
     tasks_per_step: int = 8
+    trajectories_per_task: int = 128
     validation_share: float = 0.1
     seed: int = 0
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.tasks_per_step < 1 or self.learning_rate <= 0:
-            raise OptionError(f"epochs, tasks_per_step and learning_rate must be positive, but got {self}")
+        if min(self.epochs, self.patience, self.tasks_per_step) < 1 or self.trajectories_per_task < 2 or self.learning_rate <= 0:
+            raise OptionError(f"epochs, patience, tasks_per_step, trajectories_per_task and learning_rate must be positive, but got {self}")
         if not 0 <= self.validation_share < 1:
             raise OptionError(f"`0 <= validation_share < 1` must hold, but got {self.validation_share}")
 
@@ -66,93 +76,13 @@ class Trained:
     training_hash: str
 
 
-@dataclass(frozen=True)
-class LabelledTask:
-    """All trajectories of one task, encoded, with what was measured; N trajectories.
-
-    Attributes:
-        encoded: program and steps.
-        relative: [N] log of (best time / time), at most 0; NaN where there is no time.
-        legal: [N] 1 where the program could be built and run.
-    """
-
-    encoded: EncodedTask
-    relative: np.ndarray
-    legal: np.ndarray
-
-
-def group_by_task(trajectories: Iterable[Trajectory]) -> dict[tuple[str, str], list[Trajectory]]:
-    """Trajectories by task key; default schedules (empty traces) are left out."""
-    groups: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
-    for trajectory in trajectories:
-        if len(trajectory.record.trace):
-            groups[trajectory.record.candidate.task.key].append(trajectory)
-    return dict(groups)
-
-
-def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary) -> LabelledTask:
-    """Encodes the trajectories of one task."""
-    task = trajectories[0].record.candidate.task
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for i, trajectory in enumerate(trajectories):
-        rows_of[trajectory.record.trace.space_id].append(i)
-    tables, ids, nests = [], [], []
-    for rows in rows_of.values():
-        space, points = observed_space([trajectories[i].record.trace for i in rows])
-        encoded = encode_space(space, task.workload.graph, vocabulary)
-        tables.append(encoded.table)
-        ids.append(encoded.ids(points))
-        nests.append(encoded.nest.features(points))
-    records = [trajectories[i].record for rows in rows_of.values() for i in rows]
-    secs = np.array([r.best_secs if r.status is Status.OK else np.nan for r in records])
-    relative = np.log(np.nanmin(secs) / secs) if np.isfinite(secs).any() else secs
-    legal = np.array([r.status in (Status.OK, Status.WRONG_OUTPUT) for r in records], np.float32)
-    graph = encode_graph(task.workload.graph, vocabulary)
-    return LabelledTask(EncodedTask(graph, encode_hardware(task.target.hardware), tuple(tables), tuple(ids), tuple(nests)), relative, legal)
-
-
-def ranking_loss(scores: torch.Tensor, relative: torch.Tensor) -> torch.Tensor:
-    """Pairwise logistic loss; pairs weigh more the further apart they are and the faster the faster one is.
-
-    Args:
-        scores: [N, K] higher is better.
-        relative: [N] log of relative speed, at most 0.
-    """
-    difference = relative[:, None] - relative[None, :]  # [N, N]
-    weight = difference.clamp(min=0, max=1.0) * torch.exp(relative / 2)[:, None]
-    loss = F.softplus(-(scores[:, None, :] - scores[None, :, :]))  # [N, N, K]
-    return (loss * weight.unsqueeze(2)).sum() / (weight.sum().clamp(min=1e-6) * scores.shape[1])
-
-
-def task_loss(scores: torch.Tensor, legality: torch.Tensor, task: LabelledTask) -> torch.Tensor:
-    """The training loss of one task, from its scores [N, K] and legality logits [N]."""
-    loss = 0.2 * F.binary_cross_entropy_with_logits(legality, torch.from_numpy(task.legal))
-    timed = np.flatnonzero(np.isfinite(task.relative))
-    if len(timed) >= 2:
-        relative = torch.from_numpy(task.relative[timed]).float()
-        scores = scores[torch.from_numpy(timed)]
-        centred = scores - scores.mean(0)
-        loss = loss + ranking_loss(scores, relative) + 0.3 * F.smooth_l1_loss(centred, (relative - relative.mean())[:, None].expand_as(centred))
-    return loss
-
-
-def batch_loss(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> torch.Tensor:
-    """Mean loss of several tasks."""
-    scores, legality = network(collate([t.encoded for t in tasks]))
-    sizes = [len(t.relative) for t in tasks]
-    parts = zip(scores.split(sizes), legality.split(sizes), tasks)
-    return torch.stack([task_loss(s, g, t) for s, g, t in parts]).mean()
-
-
-def top_k_score(scores: np.ndarray, relative: np.ndarray, k: int) -> float:
-    """Best time over best time among the k ranked highest; 1 is perfect."""
-    timed = np.isfinite(relative)
-    scores, relative = scores[timed], relative[timed]
-    return float(np.exp(relative[np.argsort(-scores, kind="stable")[:k]].max() - relative.max())) if len(relative) else 1.0
-
-
 def train(
-    trajectories: Sequence[Trajectory], config: TrainConfig = TrainConfig(), report: Callable[[dict[str, float]], None] = lambda figures: None
+    trajectories: Sequence[Trajectory],
+    config: TrainConfig = TrainConfig(),
+    report: Callable[[dict[str, float]], None] = lambda figures: None,
+    validation: Sequence[Trajectory] = (),
+    checkpoint: Path | None = None,
+    start: LatentNetwork | None = None,
 ) -> Trained:
     """Trains a latent model.
 
@@ -160,69 +90,100 @@ def train(
         trajectories: measured, of many tasks.
         config: how.
         report: called with the figures of each epoch.
+        validation: of other tasks, for early stopping; a share of the tasks is held out if there are none.
+        checkpoint: a file that is written after each epoch; if it is there, training goes on from it, exactly as if it had
+            not been interrupted.
+        start: a trained network to go on from (fine-tuning); it keeps its vocabulary and sizes.
 
     Raises:
         DataError: there is nothing to rank: no task has two timed trajectories.
+        ModelError: the checkpoint is damaged, or of other data or another configuration.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    groups = group_by_task(trajectories)
-    usable = {k: v for k, v in groups.items() if sum(t.record.status is Status.OK for t in v) >= 2}
-    if not usable:
+    groups = {k: v for k, v in group_by_task(trajectories).items() if sum(bool(t.record.run_secs) for t in v) >= 2}
+    if not groups:
         raise DataError("training needs at least one task with two measured schedules")
-    graphs = [v[0].record.candidate.task.workload.graph for v in usable.values()]
-    representative = {(k, t.record.trace.space_id): (t.record.trace, t.record.candidate.task.workload.graph) for k, v in usable.items() for t in v}
-    vocabulary = Vocabulary.of(graphs, representative.values())
-    network = LatentNetwork(vocabulary, config.network)
-    batches = [label_task(v, vocabulary) for v in usable.values()]
-    order = rng.permutation(len(batches))
-    held_out = int(len(batches) * config.validation_share)
-    validation, training = [batches[i] for i in order[:held_out]], [batches[i] for i in order[held_out:]]
-
+    training_hash = _hash(t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v)
+    network = _network(list(groups.values()), config) if start is None else start
+    width = network.config.final
+    held_out = [label_task(v, network.vocabulary, width) for v in group_by_task(validation).values()]
+    labelled = [label_task(v, network.vocabulary, width) for v in groups.values()]
+    if not held_out:
+        order = rng.permutation(len(labelled))
+        count = int(len(labelled) * config.validation_share)
+        held_out, labelled = [labelled[i] for i in order[:count]], [labelled[i] for i in order[count:]]
+    if start is None:
+        _fit_scales(network, labelled)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    steps_per_epoch = -(-len(training) // config.tasks_per_step)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.epochs * steps_per_epoch, pct_start=0.1)
-    history: list[dict[str, float]] = []
-    best, best_state = -np.inf, None
-    for epoch in range(config.epochs):
-        network.train()
-        total = 0.0
-        shuffled = rng.permutation(len(training))
-        for start in range(0, len(training), config.tasks_per_step):
-            chosen = shuffled[start : start + config.tasks_per_step]
-            optimizer.zero_grad()
-            loss = batch_loss(network, [training[i] for i in chosen])
-            loss.backward()
-            total += float(loss.detach()) * len(chosen)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        network.eval()
-        figures = {"epoch": epoch, "loss": total / len(training), **evaluate_batches(network, validation or training)}
-        history.append(figures)
+    steps = config.epochs * _steps_per_epoch(len(labelled), config)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
+    identity = _hash([training_hash, json.dumps(asdict(config), sort_keys=True), "" if start is None else "fine-tuned"])
+    state = Checkpoint(network, optimizer, schedule, rng, identity)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint)
+    while len(state.history) < config.epochs and not state.is_stale(config.patience):
+        loss = _epoch(network, labelled, optimizer, schedule, rng, config)
+        figures = {"epoch": len(state.history), "loss": loss, **validate(network, held_out or labelled)}
+        state.add(figures, figures["top1"] + figures["top5"] + figures["pairwise"])
+        if checkpoint is not None:
+            state.save(checkpoint)
         report(figures)
-        if figures["top1"] + figures["pairwise"] > best:
-            best, best_state = figures["top1"] + figures["pairwise"], {k: v.clone() for k, v in network.state_dict().items()}
-    network.load_state_dict(best_state)
-    keys = sorted(t.record.trace.key + t.record.candidate.task.workload.hash for v in usable.values() for t in v)
-    return Trained(network, history, hashlib.sha256("".join(keys).encode()).hexdigest()[:16])
+    network.load_state_dict(state.best_weights)
+    return Trained(network.eval(), state.history, training_hash)
 
 
-def evaluate_batches(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> dict[str, float]:
-    """Mean top-1 and top-5 score and pairwise accuracy over tasks; higher is better."""
-    top1, top5, pairwise = [], [], []
+def _network(groups: Sequence[list[Trajectory]], config: TrainConfig) -> LatentNetwork:
+    graphs = [v[0].record.candidate.task.workload.graph for v in groups]
+    representative = {(i, t.record.trace.space_id): (t.record.trace, t.record.candidate.task.workload.graph) for i, v in enumerate(groups) for t in v}
+    final = max((pooled_width(t) for v in groups for t in v), default=0)
+    sizes = NetworkConfig(**{**asdict(config.network), "final": final})
+    return LatentNetwork(Vocabulary.of(graphs, representative.values()), sizes)
+
+
+def _fit_scales(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> None:
+    hardware = np.stack([t.encoded.hardware for t in tasks])
+    nests = np.concatenate([nest for t in tasks for nest in t.encoded.nests])
+    network.fit_scales(hardware, nests, np.concatenate([t.final[t.observed] for t in tasks]))
+
+
+def _steps_per_epoch(num_tasks: int, config: TrainConfig) -> int:
+    """One pass over the tasks; over few tasks, several."""
+    return max(_MIN_STEPS, -(-num_tasks // config.tasks_per_step))
+
+
+def _epoch(network: LatentNetwork, tasks: Sequence[LabelledTask], optimizer, schedule, rng: np.random.Generator, config: TrainConfig) -> float:
+    network.train()
+    losses = []
+    order: list[int] = []
+    for _ in range(_steps_per_epoch(len(tasks), config)):
+        if not order:
+            order = rng.permutation(len(tasks)).tolist()
+        chosen, order = order[: config.tasks_per_step], order[config.tasks_per_step :]
+        optimizer.zero_grad()
+        loss = batch_loss(network, [tasks[i].drawn(config.trajectories_per_task, rng) for i in chosen], config.losses)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    network.eval()
+    return float(np.mean(losses))
+
+
+def validate(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> dict[str, float]:
+    """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories; higher is better."""
+    rows = []
     with torch.inference_mode():
         for task in tasks:
-            scores = network(collate([task.encoded]))[0].mean(1).numpy()
             timed = np.isfinite(task.relative)
-            if timed.sum() < _MIN_RANKABLE:
-                continue
-            top1.append(top_k_score(scores, task.relative, 1))
-            top5.append(top_k_score(scores, task.relative, 5))
-            s, r = scores[timed], task.relative[timed]
-            apart = r[:, None] - r[None, :] > 0.01
-            if apart.any():
-                pairwise.append(float((s[:, None] > s[None, :])[apart].mean()))
-    if not top1:
-        return {"top1": 1.0, "top5": 1.0, "pairwise": 0.5}
-    return {"top1": float(np.mean(top1)), "top5": float(np.mean(top5)), "pairwise": float(np.mean(pairwise or [0.5]))}
+            if timed.sum() >= MIN_TIMED:
+                scores = network.score(network(collate([task.encoded]))).mean(1).double().numpy()[timed]
+                secs = np.exp(-task.relative[timed])
+                rows.append((top_k_score(scores, secs, 1), top_k_score(scores, secs, 5), pairwise_accuracy(scores, secs)))
+    top1, top5, pairwise = np.nanmean(rows, 0) if rows else (1.0, 1.0, 0.5)
+    return {"top1": float(top1), "top5": float(top5), "pairwise": float(pairwise)}
+
+
+def _hash(texts: Any) -> str:
+    return hashlib.sha256("".join(sorted(texts)).encode()).hexdigest()[:16]

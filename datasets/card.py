@@ -52,6 +52,7 @@ _WORKLOAD_FIELDS = {
     "num_stores": "rows of `store_features`",
     "store_features": "static features of the untouched program, a row for each store statement",
 }
+NOTES = "NOTES.md"
 _FEW_RECORDS = 8
 _SHORT_SECS = 1e-6
 
@@ -67,6 +68,7 @@ def data_card(summary: Summary) -> str:
         _at_a_glance(summary),
         "## How it was collected\n",
         _collected(summary),
+        _notes(Path(summary.path)),
         "## Families\n",
         _families(summary),
         "## Statuses\n",
@@ -89,6 +91,12 @@ def data_card(summary: Summary) -> str:
         "        record = trajectory.record\n        print(record.candidate.task.workload.name, record.status.value, record.run_secs)\n```\n",
     ]
     return "\n".join(sections)
+
+
+def _notes(folder: Path) -> str:
+    """What the collectors wrote in `NOTES.md` beside the data."""
+    path = folder / NOTES
+    return path.read_text(errors="replace").strip() + "\n" if path.is_file() else ""
 
 
 def _at_a_glance(summary: Summary) -> str:

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from foretune.datasets.sampling import Guide, TaskSampler
+from foretune.datasets.schema import Rows
 from foretune.datasets.store import RecordStore
 from foretune.errors import OptionError
 from foretune.record import Trajectory
@@ -37,6 +38,10 @@ class Environment(Protocol):
 
     def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
         """The spaces to sample from; empty if the program has none."""
+        ...
+
+    def initial_features(self, task: Task) -> Rows:
+        """Static features of the unscheduled program, a row for each store."""
         ...
 
     def measure(self, candidates: Sequence[Candidate]) -> Sequence[Trajectory]:
@@ -95,7 +100,9 @@ def collect(
         Records in the store; fewer than wanted only if every design space is exhausted.
     """
     tasks = list(tasks)
-    store.append_workloads(tasks)
+    known = store.entries()
+    fresh = {task.workload.hash: task for task in tasks if task.workload.hash not in known}
+    store.append_workloads(fresh.values(), {key: environment.initial_features(task) for key, task in fresh.items()})
     collector = _Collector(tasks, environment, store, config, guide)
     pool = ThreadPoolExecutor(len(environment.slots))
     try:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foretune import data_verbs
-from foretune.console import Json, print_json, printable
+from foretune.console import Json, print_json, print_table, printable
 from foretune.errors import ForetuneError, OptionError, TargetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
@@ -65,7 +65,7 @@ def demo(
 
 
 def _not_built(verb: str, what: str) -> None:
-    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, import, data, train")
+    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, import, export, data, train, evaluate")
 
 
 @app.command()
@@ -95,18 +95,24 @@ def collect(
 def train(
     data: Annotated[Path, typer.Option(help="Folder of a data set.")],
     out: Annotated[Path, typer.Option(help="File of the weights.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 40,
+    model: Annotated[str, typer.Option(help="Cost model; `foretune evaluate --help` names them.")] = "latent",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    share: Annotated[float, typer.Option(help="Share of the training records to train on.")] = 1.0,
+    start: Annotated[Path | None, typer.Option(help="Weights to go on from, for instance of another target.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="File that keeps the state after each epoch; training goes on from it.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Train on what can be read of a damaged data set.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the latent cost model on a data set."""
+    """Train a cost model on the training part of a data set."""
     from foretune.costmodel import offline
 
-    report = offline.train_and_save(data, out, epochs, seed)
+    report = offline.run_training(offline.TrainingRun(data, out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged))
     if as_json:
         print_json(report)
     else:
-        print(f"{out}: top-1 {report['top1']:.3f}, pairwise accuracy {report['pairwise']:.3f} on held-out tasks")
+        print(f"{out}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items()))
 
 
 @app.command(name="import")
@@ -159,9 +165,57 @@ def export(
 
 
 @app.command()
-def evaluate() -> None:
-    """Evaluate cost models on held-out workloads (not built yet)."""
-    _not_built("evaluate", "evaluation")
+def evaluate(
+    data: Annotated[Path | None, typer.Option(help="Folder of a data set; by default the bundled one.", show_default=False)] = None,
+    models: Annotated[str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")] = "all",
+    weights: Annotated[list[str], typer.Option(help="NAME=FILE of weights that are trained already; may be repeated.")] = [],  # noqa: B006 - typer copies it
+    shares: Annotated[str, typer.Option(help="Shares of the training data for learning curves, such as 0.01,0.1,0.5,1.")] = "1",
+    unit: Annotated[str, typer.Option(help="What a share is of: tasks or records.")] = "tasks",
+    seed: Annotated[int, typer.Option(help="Of every model.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for results, trained models and plots; a run that was stopped goes on from it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train cost models and score them on workloads that none of them has seen."""
+    from foretune.costmodel import offline, registry
+    from foretune.costmodel.evaluation import EvaluationConfig
+
+    chosen: dict[str, None] = {}
+    for name in (m.strip() for m in models.split(",")):
+        rivals = [n for n in registry.names() if n not in registry.ablations()]
+        chosen.update(dict.fromkeys({"all": rivals, "ablations": ["latent", *registry.ablations()]}.get(name, [name])))
+    files = dict(_name_and_file(text) for text in weights)
+    config = EvaluationConfig(tuple(chosen), seed, _numbers(shares, "shares"), unit, out, files)
+    report = offline.run_evaluation(data, config)
+    if out is not None:
+        from foretune.costmodel.evaluation_plots import draw_all
+
+        draw_all(report, out)
+    if as_json:
+        print_json(report.to_json())
+        return
+    columns = ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise", "spearman", "candidates_per_sec", "train_secs")
+    rows = ((name, *(_figure(figures.get(c)) for c in columns)) for name, figures in report.models.items())
+    print_table(("model", *columns), rows, f"{report.data['num_ranked_test_tasks']} test tasks")
+    for name, reason in report.skipped.items():
+        print(f"{name}: left out: {reason}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def _name_and_file(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise OptionError(f"weights must be given as NAME=FILE, but got {text!r}")
+    return name, Path(path)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"`--{option}` must be numbers separated by commas, but got {text!r}") from None
 
 
 @app.command()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretune.costmodel.base import Featurizer
+from foretune.costmodel.labels import group_by_task
 from foretune.costmodel.metrics import pairwise_accuracy, top_k_score
-from foretune.costmodel.training import group_by_task
 from foretune.errors import DataError, ModelError
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.task import Candidate, Task

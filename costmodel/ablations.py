@@ -1,0 +1,103 @@
+"""The latent model with one part left out: what is each part worth?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from foretune.costmodel.base import StaticCostModel
+from foretune.costmodel.labels import pooled_width
+from foretune.costmodel.latent import LatentCostModel
+from foretune.costmodel.rivals.store_features import pool_stores
+from foretune.costmodel.training import TrainConfig
+from foretune.errors import ModelError
+from foretune.record import Trajectory
+from foretune.task import Candidate, Task
+
+
+class NoDynamics(LatentCostModel):
+    """A bag of actions: the latent state is never stepped."""
+
+    name = "latent_no_dynamics"
+
+    @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains."""
+        config = super().default_config(seed)
+        return replace(config, network=replace(config.network, dynamics=False))
+
+
+class NoProgram(LatentCostModel):
+    """Blind to the program: neither its graph nor what follows from its loops."""
+
+    name = "latent_no_program"
+
+    @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains."""
+        config = super().default_config(seed)
+        return replace(config, network=replace(config.network, program=False))
+
+
+class NoHardware(LatentCostModel):
+    """Blind to the hardware's features."""
+
+    name = "latent_no_hardware"
+
+    @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains."""
+        config = super().default_config(seed)
+        return replace(config, network=replace(config.network, hardware=False))
+
+
+class NoConsistency(LatentCostModel):
+    """Trained without looking at the programs that traces produced."""
+
+    name = "latent_no_consistency"
+
+    @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains."""
+        config = super().default_config(seed)
+        return replace(config, losses=replace(config.losses, consistency=0.0, prediction=0.0))
+
+
+class Snapshot(StaticCostModel):
+    """A static snapshot: the latent model's encoding of the finished program, without a trajectory."""
+
+    name = "latent_snapshot"
+
+    def __init__(self, latent: LatentCostModel | None = None, seed: int = 0) -> None:
+        self._latent = latent if latent is not None else LatentCostModel(seed=seed)
+
+    def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
+        """Trains the latent model, whose teacher this is."""
+        if not any(pooled_width(t) for t in trajectories):
+            raise ModelError("the data has no features of final programs, which the snapshot model looks at")
+        self._latent.fit(trajectories, validation)
+
+    def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Scores candidates by their final programs; [N] float64, minus infinity where there is none."""
+        finals = self.featurize(task, candidates)
+        scores = np.full(len(candidates), -np.inf)
+        known = [i for i, final in enumerate(finals) if len(final)]
+        if known:
+            network = self._latent.network
+            with torch.inference_mode():
+                features = network.final_features(torch.from_numpy(pool_stores([finals[i] for i in known])))
+                scores[known] = network.score(features).mean(1).double().numpy()
+        return scores
+
+    def save(self, path: Path) -> None:
+        """Writes the latent model."""
+        self._latent.save(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot:
+        """Reads what `save` wrote."""
+        return cls(LatentCostModel.load(path))
