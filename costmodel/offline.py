@@ -32,7 +32,7 @@ class TrainingRun:
     """What to train, on what.
 
     Attributes:
-        data: folder of a data set; its split tells what to train on.
+        data: folders of data sets; their splits tell what to train on.
         out: file of the weights.
         model: a name of `foretune.costmodel.registry`.
         epochs: passes over the data at most; the model's own number by default. Only of the latent model.
@@ -44,7 +44,7 @@ class TrainingRun:
         skip_damaged: train on what can be read.
     """
 
-    data: Path
+    data: tuple[Path, ...]
     out: Path
     model: str = "latent"
     epochs: int | None = None
@@ -87,9 +87,13 @@ def run_training(run: TrainingRun) -> dict[str, Any]:
 
 
 def _parts(run: TrainingRun) -> tuple[list[Trajectory], list[Trajectory]]:
-    with RecordStore(run.data, skip_damaged=run.skip_damaged) as store:
-        split = split_of(store)
-        training, validation = list(store.trajectories(split.train)), list(store.trajectories(split.validation))
+    training: list[Trajectory] = []
+    validation: list[Trajectory] = []
+    for folder in run.data:
+        with RecordStore(folder, skip_damaged=run.skip_damaged) as store:
+            split = split_of(store)
+            training.extend(store.trajectories(split.train))
+            validation.extend(store.trajectories(split.validation))
     if run.share < 1:
         kept = np.random.default_rng(run.seed).random(len(training)) < run.share
         training = [t for t, keep in zip(training, kept) if keep]

@@ -24,7 +24,6 @@ from foretune.costmodel.network import LatentNetwork, NetworkConfig
 from foretune.errors import DataError, OptionError
 from foretune.record import Trajectory
 
-
 _MIN_STEPS = 8  # of an epoch
 
 

@@ -93,7 +93,7 @@ def collect(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of a data set.")],
+    data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated.")],
     out: Annotated[Path, typer.Option(help="File of the weights.")],
     model: Annotated[str, typer.Option(help="Cost model; `foretune evaluate --help` names them.")] = "latent",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data at most.")] = None,
@@ -108,7 +108,7 @@ def train(
     """Train a cost model on the training part of a data set."""
     from foretune.costmodel import offline
 
-    report = offline.run_training(offline.TrainingRun(data, out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged))
+    report = offline.run_training(offline.TrainingRun(tuple(data), out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged))
     if as_json:
         print_json(report)
     else:
