@@ -78,16 +78,16 @@ class Snapshot(StaticCostModel):
     def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
         """Trains the latent model, whose teacher this is."""
         if not any(pooled_width(t) for t in trajectories):
-            raise ModelError("the data has no features of final programs, which the snapshot model looks at")
+            raise ModelError(f"the {self.name} model needs features of final programs, which the data does not have")
         self._latent.fit(trajectories, validation)
 
     def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
         """Scores candidates by their final programs; [N] float64, minus infinity where there is none."""
+        network = self._latent.network
         finals = self.featurize(task, candidates)
         scores = np.full(len(candidates), -np.inf)
         known = [i for i, final in enumerate(finals) if len(final)]
         if known:
-            network = self._latent.network
             with torch.inference_mode():
                 features = network.final_features(torch.from_numpy(pool_stores([finals[i] for i in known])))
                 scores[known] = network.score(features).mean(1).double().numpy()

@@ -80,7 +80,7 @@ class LatentCostModel(CostModel):
             ModelError: the model was neither trained nor loaded.
         """
         if self._network is None:
-            raise ModelError("the latent model was neither trained nor loaded: call `fit` or `load` first")
+            raise ModelError(f"the {self.name} model has neither been trained nor loaded: there is nothing to predict with, and nothing to save")
         return self._network
 
     @classmethod

@@ -108,7 +108,7 @@ def test_a_flipped_weight_is_seen(model, tmp_path):
 
 
 def test_an_untrained_model_says_so(data):
-    with pytest.raises(ModelError, match="neither trained nor loaded"):
+    with pytest.raises(ModelError, match="neither been trained nor loaded"):
         LatentCostModel().predict(data[0].record.candidate.task, [data[0].record.candidate])
 
 
