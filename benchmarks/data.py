@@ -25,10 +25,9 @@ from results import write_results
 
 from foretune.datasets import schema
 from foretune.datasets.importers import import_logs
-from foretune.datasets.store import RecordStore
+from foretune.datasets.store import BUNDLED, RecordStore
 
 LOGS = Path(__file__).parents[1] / "tests" / "datasets" / "logs"
-BUNDLED = Path(__file__).parents[1] / "datasets" / "bundled" / "cpu"
 _CHUNK = 1 << 14
 
 

@@ -19,11 +19,10 @@ from results import write_results
 from foretune.compiler.collection import SETTINGS
 from foretune.compiler.measure import Measurer
 from foretune.costmodel.metrics import spearman
-from foretune.datasets.store import RecordStore
+from foretune.datasets.store import BUNDLED, RecordStore
 from foretune.record import MeasureRecord, Status
 from foretune.target import Target, num_usable_cores
 
-BUNDLED = Path(__file__).parents[1] / "datasets" / "bundled" / "cpu"
 _PER_TASK = 8
 
 

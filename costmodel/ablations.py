@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,52 +19,45 @@ from foretune.record import Trajectory
 from foretune.task import Candidate, Task
 
 
-class NoDynamics(LatentCostModel):
+class _Ablation(LatentCostModel):
+    """A latent model whose training differs in a few settings."""
+
+    network_settings: Mapping[str, bool] = {}
+    loss_weights: Mapping[str, float] = {}
+
+    @classmethod
+    def default_config(cls, seed: int) -> TrainConfig:
+        """How `fit` trains."""
+        config = super().default_config(seed)
+        return replace(config, network=replace(config.network, **cls.network_settings), losses=replace(config.losses, **cls.loss_weights))
+
+
+class NoDynamics(_Ablation):
     """A bag of actions: the latent state is never stepped."""
 
     name = "latent_no_dynamics"
-
-    @classmethod
-    def default_config(cls, seed: int) -> TrainConfig:
-        """How `fit` trains."""
-        config = super().default_config(seed)
-        return replace(config, network=replace(config.network, dynamics=False))
+    network_settings: Mapping[str, bool] = {"dynamics": False}
 
 
-class NoProgram(LatentCostModel):
+class NoProgram(_Ablation):
     """Blind to the program: neither its graph nor what follows from its loops."""
 
     name = "latent_no_program"
-
-    @classmethod
-    def default_config(cls, seed: int) -> TrainConfig:
-        """How `fit` trains."""
-        config = super().default_config(seed)
-        return replace(config, network=replace(config.network, program=False))
+    network_settings: Mapping[str, bool] = {"program": False}
 
 
-class NoHardware(LatentCostModel):
+class NoHardware(_Ablation):
     """Blind to the hardware's features."""
 
     name = "latent_no_hardware"
-
-    @classmethod
-    def default_config(cls, seed: int) -> TrainConfig:
-        """How `fit` trains."""
-        config = super().default_config(seed)
-        return replace(config, network=replace(config.network, hardware=False))
+    network_settings: Mapping[str, bool] = {"hardware": False}
 
 
-class NoConsistency(LatentCostModel):
+class NoConsistency(_Ablation):
     """Trained without looking at the programs that traces produced."""
 
     name = "latent_no_consistency"
-
-    @classmethod
-    def default_config(cls, seed: int) -> TrainConfig:
-        """How `fit` trains."""
-        config = super().default_config(seed)
-        return replace(config, losses=replace(config.losses, consistency=0.0, prediction=0.0))
+    loss_weights: Mapping[str, float] = {"consistency": 0.0, "prediction": 0.0}
 
 
 class Snapshot(StaticCostModel):

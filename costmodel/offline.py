@@ -13,17 +13,15 @@ from typing import Any
 
 import numpy as np
 
-import foretune.datasets
 from foretune.costmodel import registry
 from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.training import train
 from foretune.datasets.split import Split, make_split
-from foretune.datasets.store import RecordStore
+from foretune.datasets.store import BUNDLED, RecordStore
 from foretune.errors import OptionError, UnsupportedError
 from foretune.record import Trajectory
 
-BUNDLED = Path(foretune.datasets.__file__).parent / "bundled" / "cpu"
 _log = logging.getLogger(__name__)
 
 

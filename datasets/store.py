@@ -39,6 +39,9 @@ from foretune.record import Trajectory
 from foretune.target import Target
 from foretune.task import Task, Workload
 
+BUNDLED = Path(__file__).parent / "bundled" / "cpu"
+"""The data set that comes with Foretune."""
+
 _ROWS_PER_READ, _ROWS_PER_GROUP = 1024, 1 << 13
 _APPEND_LEVEL, _COMPACT_LEVEL = 3, 15  # of zstd
 _log = logging.getLogger(__name__)

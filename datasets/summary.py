@@ -27,8 +27,24 @@ _TIMES_OF_A_TASK = 512  # kept for its median
 _NOISE_ROWS = 1 << 16
 
 
+class _Counted:
+    """What follows from the counts of statuses."""
+
+    statuses: dict[str, int]
+
+    @property
+    def num_records(self) -> int:
+        """Records that can be read, failed ones too."""
+        return sum(self.statuses.values())
+
+    @property
+    def num_ok(self) -> int:
+        """Records that have run times."""
+        return self.statuses.get(Status.OK.value, 0)
+
+
 @dataclass(frozen=True)
-class TaskFigures:
+class TaskFigures(_Counted):
     """What was measured of one task: a workload on a target.
 
     Attributes:
@@ -51,16 +67,6 @@ class TaskFigures:
     default_secs: float | None
 
     @property
-    def num_records(self) -> int:
-        """Measurements, failed ones too."""
-        return sum(self.statuses.values())
-
-    @property
-    def num_ok(self) -> int:
-        """Measurements that have run times."""
-        return self.statuses.get(Status.OK.value, 0)
-
-    @property
     def spread(self) -> float | None:
         """Worst time over best time: how much there is to rank; None with fewer than two ok records."""
         return self.worst_secs / self.best_secs if self.best_secs and self.worst_secs and self.num_ok > 1 else None
@@ -80,7 +86,7 @@ class TaskFigures:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(_Counted):
     """Figures of a whole data set.
 
     Attributes:
@@ -118,16 +124,6 @@ class Summary:
     def statuses(self) -> dict[str, int]:
         """Status -> records, most frequent first."""
         return dict(sum((Counter(t.statuses) for t in self.tasks), Counter[str]()).most_common())
-
-    @property
-    def num_records(self) -> int:
-        """Records that can be read."""
-        return sum(self.statuses.values())
-
-    @property
-    def num_ok(self) -> int:
-        """Records that have run times."""
-        return self.statuses.get(Status.OK.value, 0)
 
     @cached_property
     def families(self) -> dict[str, list[TaskFigures]]:

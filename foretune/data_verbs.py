@@ -166,10 +166,9 @@ def repair(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of
 
 
 def _open(folder: Path | None) -> RecordStore:
-    import foretune.datasets
-    from foretune.datasets.store import RecordStore
+    from foretune.datasets.store import BUNDLED, RecordStore
 
-    return RecordStore(folder or Path(foretune.datasets.__file__).parent / "bundled" / "cpu", skip_damaged=True)
+    return RecordStore(folder or BUNDLED, skip_damaged=True)
 
 
 def _refuse_damage(damaged: list[str] | tuple[str, ...]) -> None:
