@@ -27,7 +27,8 @@ from foretune.target import HardwareFeatures, Target
 from foretune.task import Task
 
 SETTINGS = MeasureSettings(repeat=3, min_repeat_ms=5.0)
-_TASKS_VERSION = 2
+_TASKS_VERSION = 3
+_QUIET_WAIT_SECS = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class CollectionConfig:
         out: folder of the data set.
         num_records: records it shall hold in the end.
         families: of the zoo; None for all.
-        seed: of the sampling.
+        seed: of the sampling, and of the random workloads.
+        num_random: so many random workloads of the families in place of the zoo's own.
         target: what to build for; `auto` for the machine that measures.
         ray: address of a Ray cluster that measures: `local`, `auto` or HOST:PORT.
         rpc: HOST:PORT:KEY of an RPC tracker and its devices that measure.
@@ -50,6 +52,7 @@ class CollectionConfig:
     num_records: int
     families: tuple[str, ...] | None = None
     seed: int = 0
+    num_random: int = 0
     target: str = "auto"
     ray: str = ""
     rpc: str = ""
@@ -57,6 +60,8 @@ class CollectionConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        if self.num_random < 0:
+            raise OptionError(f"`random workloads >= 0` must hold, but got {self.num_random}")
         if self.ray and self.rpc:
             raise OptionError(f"only one of --ray and --rpc can be used, but got {self.ray!r} and {self.rpc!r}")
         if self.ray and self.target != "auto":
@@ -80,7 +85,7 @@ def run(config: CollectionConfig) -> dict[str, Any]:
     try:
         with _ended_by_signals(), RecordStore(config.out, writable=True) as store:
             with _environment(config, target, device) as (environment, target), progress_bar("collecting", config.progress) as show:
-                tasks = _tasks(config.out, families, target)
+                tasks = _tasks(config, families, target)
                 done = collect(tasks, environment, store, limits, show, guide)
             store.compact()
             return {"num_records": done, "num_tasks": len(tasks)}
@@ -97,7 +102,8 @@ def _environment(config: CollectionConfig, target: Target, device: Device | None
         with RayEnvironment(config.ray, SETTINGS) as environment:
             yield environment, target
         return
-    with Measurer(SETTINGS, store_features=True, device=device) as measurer:
+    cores = dict(target.attrs).get("num-cores") if device is None else None
+    with Measurer(SETTINGS, num_threads=cores, store_features=True, device=device, quiet_wait_secs=_QUIET_WAIT_SECS) as measurer:
         if device is not None:
             target = _device_target(config.target, target, measurer.num_device_threads())
         yield TvmEnvironment(measurer), target
@@ -130,17 +136,17 @@ def _families(config: CollectionConfig) -> tuple[str, ...]:
     return config.families or FAMILIES
 
 
-def _tasks(folder: Path, families: tuple[str, ...], target: Target) -> list[Task]:
+def _tasks(config: CollectionConfig, families: tuple[str, ...], target: Target) -> list[Task]:
     """The zoo's tasks; importing them takes a minute, so they are kept beside the data."""
     from foretune.compiler.zoo import zoo_tasks
 
-    kept = folder / "tasks.json"
-    key = {"version": _TASKS_VERSION, "families": list(families), "target": target.to_dict()}
+    kept = config.out / "tasks.json"
+    key = {"version": _TASKS_VERSION, "families": list(families), "target": target.to_dict(), "random": [config.num_random, config.seed] if config.num_random else []}
     if kept.exists():
         data = json.loads(kept.read_text())
         if {name: data.get(name) for name in key} == key:
             return [replace(Task.from_json(t), target=target) for t in data["tasks"]]
-    tasks = zoo_tasks(target, families)
+    tasks = zoo_tasks(target, families, config.num_random, config.seed)
     write_text_atomically(kept, json.dumps({**key, "tasks": [t.to_json() for t in tasks]}))
     return tasks
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.compiler.process import Death, Silence, WorkerProcess
+from foretune.compiler.quietness import Quietness
 from foretune.compiler.remote import Device
 from foretune.errors import WorkerError
 from foretune.record import MeasureRecord, MeasureSettings, Status
@@ -33,6 +34,7 @@ from foretune.trace import Trace
 
 _REPLAY_SEED = 1
 _SESSION_GRACE_SECS = 5.0
+_QUIET_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class Measurer:
         store_features: whether to extract static features of each final program.
         device: where candidates run; this machine, if None.
         device_wait_secs: how long to wait for a device that is free.
+        quiet_wait_secs: if other processes disturbed a batch, how long to wait for quiet before it is timed again; 0 takes
+            times as they come.
     """
 
     def __init__(
         self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False,
-        device: Device | None = None, device_wait_secs: float = 60.0,
+        device: Device | None = None, device_wait_secs: float = 60.0, quiet_wait_secs: float = 0.0,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._store_features = store_features
@@ -75,6 +79,7 @@ class Measurer:
         alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
         hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
         self._workers = [WorkerProcess("foretune.compiler.worker", hello) for _ in range(num_workers or num_usable_cores())]
+        self._quiet_wait_secs = quiet_wait_secs
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()
 
@@ -119,7 +124,7 @@ class Measurer:
             list(pool.map(lambda worker: self._build_from(queue, worker), self._workers))
             if self._device is None:
                 with measuring_lock():
-                    self._run_built(jobs)
+                    self._run_quietly(jobs)
             else:
                 list(pool.map(lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers))
         for worker in self._workers:
@@ -171,6 +176,19 @@ class Measurer:
         job.build_secs = reply.get("build_secs", 0.0)
         if "trace" in reply:
             job.trace = Trace.from_json(reply["trace"])
+
+    def _run_quietly(self, jobs: Sequence[_Job]) -> None:
+        """Times a batch, and again what others disturbed; of several times of a candidate the fastest stay."""
+        for _ in range(_QUIET_ATTEMPTS if self._quiet_wait_secs else 1):
+            quietness = Quietness([os.getpid(), *(worker.pid for worker in self._workers if worker.pid is not None)])
+            earlier = [job.run_secs for job in jobs]
+            self._run_built(jobs)
+            for job, before in zip(jobs, earlier):
+                if before and (not job.run_secs or min(before) < min(job.run_secs)):
+                    job.status, job.error, job.run_secs = Status.OK, "", before
+            if not self._quiet_wait_secs or not quietness.is_disturbed():
+                return
+            quietness.wait(self._quiet_wait_secs)
 
     def _run_built(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:

@@ -33,7 +33,7 @@ class WorkerProcess:
 
     Attributes:
         welcome: the newest process's reply to the hello.
-        generation: how many processes there have been.
+        generation: grows whenever a process starts or ends; what one held is lost when it has grown.
     """
 
     def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0) -> None:
@@ -54,6 +54,11 @@ class WorkerProcess:
         self.start()
         return self._exchange(message, timeout_secs)
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None if none runs."""
+        return self._process.pid if self._process is not None else None
+
     def kill(self) -> None:
         """Ends the process from another thread; a request that waits for it raises `Death`."""
         process = self._process
@@ -69,6 +74,7 @@ class WorkerProcess:
                 with contextlib.suppress(OSError):
                     pipe.close()
             self._process = None
+            self.generation += 1  # what it held is lost now, not only when the next one starts
         self._buffer = b""
 
     def start(self) -> None:

@@ -26,24 +26,24 @@ class ScheduleContext:
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
         load_intrinsics(architecture(target))
         self.mod = mod
-        self._context = meta_schedule.TuneContext(
+        self.context = meta_schedule.TuneContext(
             mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"
         )
 
     def design_traces(self) -> list[tvm.s_tir.schedule.Trace]:
         """One sampled TVM trace for each design space."""
-        return [schedule.trace for schedule in self._context.generate_design_space()]
+        return [schedule.trace for schedule in self.context.generate_design_space()]
 
     def post_process(self, schedule: tvm.s_tir.Schedule) -> bool:
         """Applies MetaSchedule's post-processors in place; False if one of them rejects the schedule."""
         schedule.enter_postproc()
-        return all(postproc.apply(schedule) for postproc in self._context.space_generator.postprocs)
+        return all(postproc.apply(schedule) for postproc in self.context.space_generator.postprocs)
 
     def store_features(self, schedule: tvm.s_tir.Schedule) -> list[list[float]]:
         """MetaSchedule's 164 features for each buffer store of a finished program."""
         extractor = meta_schedule.feature_extractor.PerStoreFeature()
         candidate = meta_schedule.MeasureCandidate(schedule, [])
-        return extractor.extract_from(self._context, [candidate])[0].numpy().tolist()
+        return extractor.extract_from(self.context, [candidate])[0].numpy().tolist()
 
 
 @lru_cache(maxsize=64)

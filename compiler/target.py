@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from foretune.compiler._tvm import tvm
 from foretune.errors import TargetError
-from foretune.target import Target, measure_host, num_usable_cores
+from foretune.target import HardwareFeatures, Target, measure_host, num_usable_cores
 
 
 def detect_target() -> Target:
@@ -32,7 +34,13 @@ def parse_target(text: str) -> Target:
     if "num-cores" not in dict(target.attrs):
         target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
     tvm_target(target)
-    return Target(target.kind, target.attrs, measure_host())
+    return Target(target.kind, target.attrs, _hardware(int(dict(target.attrs)["num-cores"])))
+
+
+def _hardware(num_cores: int) -> HardwareFeatures:
+    """This machine's features if only some of its cores are used."""
+    host = measure_host()
+    return replace(host, cores=num_cores, peak_gflops=round(host.peak_gflops * min(1.0, num_cores / host.cores), 1))
 
 
 def architecture(target: Target | None = None) -> str:

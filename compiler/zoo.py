@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -17,30 +17,13 @@ from torch.nn import functional as F
 
 from foretune.compiler import importer
 from foretune.compiler.models import ZOO_MODELS
+from foretune.compiler.zoo_entry import Function, ZooEntry
+from foretune.compiler.zoo_random import random_entries
 from foretune.errors import OptionError, UnsupportedError
 from foretune.target import Target
 from foretune.task import Task
 
 _log = logging.getLogger(__name__)
-
-
-class _Function(nn.Module):
-    def __init__(self, function: Callable) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
-
-
-@dataclass(frozen=True)
-class ZooEntry:
-    """One program of the zoo; it may give several tasks."""
-
-    name: str
-    family: str
-    module: nn.Module
-    inputs: tuple[torch.Tensor, ...]
 
 
 def _dense() -> Iterator[tuple]:
@@ -52,12 +35,12 @@ def _dense() -> Iterator[tuple]:
         activation = (nn.ReLU(), nn.GELU(), nn.Identity(), nn.Sigmoid())[i % 4]
         yield f"m{m}k{k}n{n}", nn.Sequential(nn.Linear(k, n), activation), (torch.randn(m, k),)
     for m, k, n in [(64, 64, 64), (128, 192, 256), (384, 384, 384), (512, 64, 512), (40, 1000, 56)]:
-        yield f"nn_m{m}k{k}n{n}", _Function(torch.matmul), (torch.randn(m, k), torch.randn(k, n))
+        yield f"nn_m{m}k{k}n{n}", Function(torch.matmul), (torch.randn(m, k), torch.randn(k, n))
 
 
 def _batch_matmul() -> Iterator[tuple]:
     for b, m, k, n in [(4, 64, 32, 64), (8, 32, 64, 128), (12, 128, 64, 128), (6, 49, 32, 49), (16, 16, 128, 16), (2, 200, 96, 56), (3, 256, 64, 64)]:
-        yield f"b{b}m{m}k{k}n{n}", _Function(torch.bmm), (torch.randn(b, m, k), torch.randn(b, k, n))
+        yield f"b{b}m{m}k{k}n{n}", Function(torch.bmm), (torch.randn(b, m, k), torch.randn(b, k, n))
 
 
 def _conv2d() -> Iterator[tuple]:
@@ -104,7 +87,7 @@ def _pooling() -> Iterator[tuple]:
 
 def _softmax() -> Iterator[tuple]:
     for rows, columns in [(64, 64), (256, 128), (512, 49), (96, 1000), (1024, 32), (8, 4096), (384, 384)]:
-        yield f"{rows}x{columns}", _Function(lambda x: torch.softmax(x, -1)), (torch.randn(rows, columns),)
+        yield f"{rows}x{columns}", Function(lambda x: torch.softmax(x, -1)), (torch.randn(rows, columns),)
 
 
 def _norm() -> Iterator[tuple]:
@@ -117,15 +100,15 @@ def _norm() -> Iterator[tuple]:
 def _attention() -> Iterator[tuple]:
     for heads, length, width in [(4, 64, 32), (6, 48, 32), (8, 128, 64), (2, 200, 48), (12, 32, 64)]:
         qkv = tuple(torch.randn(1, heads, length, width) for _ in range(3))
-        yield f"h{heads}l{length}w{width}", _Function(F.scaled_dot_product_attention), qkv
+        yield f"h{heads}l{length}w{width}", Function(F.scaled_dot_product_attention), qkv
 
 
 def _reduction() -> Iterator[tuple]:
     for i, (rows, columns) in enumerate([(64, 1024), (1024, 64), (256, 256), (16, 8192), (2000, 100)]):
-        yield f"sum{i % 2}_{rows}x{columns}", _Function(lambda x, axis=i % 2: x.sum(axis)), (torch.randn(rows, columns),)
-        yield f"max_{rows}x{columns}", _Function(lambda x: x.amax(1)), (torch.randn(rows, columns),)
-    yield "mean_hw", _Function(lambda x: x.mean((2, 3))), (torch.randn(1, 256, 14, 14),)
-    yield "sum_of_squares", _Function(lambda x: (x * x).sum()), (torch.randn(300, 300),)
+        yield f"sum{i % 2}_{rows}x{columns}", Function(lambda x, axis=i % 2: x.sum(axis)), (torch.randn(rows, columns),)
+        yield f"max_{rows}x{columns}", Function(lambda x: x.amax(1)), (torch.randn(rows, columns),)
+    yield "mean_hw", Function(lambda x: x.mean((2, 3))), (torch.randn(1, 256, 14, 14),)
+    yield "sum_of_squares", Function(lambda x: (x * x).sum()), (torch.randn(300, 300),)
 
 
 def _elementwise() -> Iterator[tuple]:
@@ -138,8 +121,8 @@ def _elementwise() -> Iterator[tuple]:
     ]
     shapes = [(64, 128), (1000, 300), (1, 32, 56, 56), (512, 512), (7, 11, 13)]
     for i, (chain, shape) in enumerate(zip(chains, shapes)):
-        yield f"chain{i}", _Function(chain), (torch.randn(shape), torch.randn(shape))
-        yield f"chain{i}b", _Function(chain), (torch.randn(shapes[(i + 2) % 5]), torch.randn(shapes[(i + 2) % 5]))
+        yield f"chain{i}", Function(chain), (torch.randn(shape), torch.randn(shape))
+        yield f"chain{i}b", Function(chain), (torch.randn(shapes[(i + 2) % 5]), torch.randn(shapes[(i + 2) % 5]))
 
 
 def _gather() -> Iterator[tuple]:
@@ -148,9 +131,9 @@ def _gather() -> Iterator[tuple]:
 
 
 def _layout() -> Iterator[tuple]:
-    yield "transpose", _Function(lambda x: x.transpose(0, 1) * 2.0), (torch.randn(512, 384),)
-    yield "permute", _Function(lambda x: x.permute(0, 2, 3, 1).contiguous()), (torch.randn(1, 64, 28, 28),)
-    yield "concat", _Function(lambda x, y: torch.cat([x, y], 1)), (torch.randn(64, 100), torch.randn(64, 156))
+    yield "transpose", Function(lambda x: x.transpose(0, 1) * 2.0), (torch.randn(512, 384),)
+    yield "permute", Function(lambda x: x.permute(0, 2, 3, 1).contiguous()), (torch.randn(1, 64, 28, 28),)
+    yield "concat", Function(lambda x, y: torch.cat([x, y], 1)), (torch.randn(64, 100), torch.randn(64, 156))
 
 
 _FAMILIES: dict[str, Callable[[], Iterator[tuple]]] = {
@@ -174,13 +157,21 @@ def check_families(families: tuple[str, ...]) -> None:
         raise OptionError(f"unknown workload families {unknown}; known are {list(FAMILIES)}")
 
 
-def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
+def zoo_entries(families: tuple[str, ...] = FAMILIES, num_random: int = 0, seed: int = 0) -> Iterator[ZooEntry]:
     """The programs of some families.
+
+    Args:
+        families: of the zoo.
+        num_random: so many random workloads of these families in their place.
+        seed: of the random shapes.
 
     Raises:
         OptionError: a family is unknown.
     """
     check_families(families)
+    if num_random:
+        yield from random_entries(num_random, seed, families)
+        return
     for family in families:
         for name, module, inputs in _FAMILIES.get(family, lambda: iter(()))():
             yield ZooEntry(f"{family}/{name}", family, module.eval(), inputs)
@@ -189,13 +180,13 @@ def zoo_entries(families: tuple[str, ...] = FAMILIES) -> Iterator[ZooEntry]:
                 yield ZooEntry(f"models/{case.name}", "", case.make().eval(), case.inputs())
 
 
-def zoo_tasks(target: Target, families: tuple[str, ...] = FAMILIES) -> list[Task]:
+def zoo_tasks(target: Target, families: tuple[str, ...] = FAMILIES, num_random: int = 0, seed: int = 0) -> list[Task]:
     """The distinct tuning tasks of the zoo, in a fixed order; a program that cannot be imported is logged and left out.
 
     Each entry is a network, and a task knows all networks that it is a part of.
     """
     found: dict[str, Task] = {}
-    for entry in zoo_entries(families):
+    for entry in zoo_entries(families, num_random, seed):
         try:
             with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
                 exported = torch.export.export(entry.module, entry.inputs).run_decompositions(importer.decompositions())

@@ -33,7 +33,7 @@ from foretune.errors import DataError, ModelError, OptionError
 from foretune.files import write_text_atomically
 from foretune.record import Status, Trajectory
 
-_ROW_SCHEMA = 1
+_ROW_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -194,24 +194,25 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
     Returns:
         `top1_mean, top1_sum, top5_mean, top5_sum, pairwise, spearman` (higher is better), `regret1, regret5, regret10` (lower
         is better), `calibration`, `legality_auc` (None where the model or the data has none), `candidates_per_sec`,
-        `needs_final_program`, and `families`, the same for each operator family.
+        `needs_final_program`, and `families` and `targets`, the same for each operator family and each target.
     """
     if isinstance(model, StaticCostModel):
         model.bind(recorded_features(trajectories))
     start = time.perf_counter()
-    scores = [model.predict(group.task, group.candidates) for group in groups]
+    scores = [_scores_and_spreads(model, group) for group in groups]
     secs = time.perf_counter() - start
     records = {t.record.candidate.key: t.record for t in trajectories}
-    ranked, rows, spreads = [], defaultdict(list), []
-    for group, all_scores in zip(groups, scores):
+    ranked, everything, families, targets, spreads = [], [], defaultdict(list), defaultdict(list), []
+    for group, (all_scores, all_spreads) in zip(groups, scores):
         timed = np.flatnonzero(group.throughput)
         task = group.task
         measured = np.array([records[group.candidates[i].key].best_secs for i in timed])
         ranked.append(metrics.RankedTask("/".join(task.key), all_scores[timed], measured, task.networks))
-        rows[task.workload.family].append(_task_figures(ranked[-1]))
-        if isinstance(model, PredictsSpread):
-            spreads.append((*(part[timed] for part in model.predict_with_spread(task, group.candidates)), measured))
-    everything = [row for family in rows.values() for row in family]
+        everything.append(_task_figures(ranked[-1]))
+        families[task.workload.family].append(everything[-1])
+        targets[str(task.target)].append(everything[-1])
+        if all_spreads is not None:
+            spreads.append((all_scores[timed], all_spreads[timed], measured))
     networks = {k: metrics.network_top_k(ranked, k) for k in (1, 5)}
     means = _means(everything)
     return {
@@ -219,8 +220,18 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
         **{name: means[name] for name in ("pairwise", "spearman", "regret1", "regret5", "regret10")},
         "calibration": metrics.calibration(spreads), "legality_auc": _legality_auc(model, groups, records),
         "candidates_per_sec": sum(len(g.candidates) for g in groups) / max(secs, 1e-9), "needs_final_program": isinstance(model, StaticCostModel),
-        "families": {family: {"num_tasks": len(members), **_means(members)} for family, members in sorted(rows.items())},
+        "families": _means_by_name(families), "targets": _means_by_name(targets),
     }  # fmt: skip
+
+
+def _scores_and_spreads(model: CostModel, group: Group) -> tuple[np.ndarray, np.ndarray | None]:
+    if isinstance(model, PredictsSpread):
+        return model.predict_with_spread(group.task, group.candidates)
+    return model.predict(group.task, group.candidates), None
+
+
+def _means_by_name(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
+    return {name: {"num_tasks": len(members), **_means(members)} for name, members in sorted(rows.items())}
 
 
 def _task_figures(task: metrics.RankedTask) -> dict[str, float]:

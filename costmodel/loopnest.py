@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foretune.costmodel import generated_code
 from foretune.costmodel.actions import read_names
+from foretune.costmodel.generated_code import Access
 from foretune.program import ProgramGraph
 from foretune.space import DesignSpace
 from foretune.trace import Action
@@ -23,8 +25,11 @@ _CUTS, _BUFFERS, _PLACEMENTS = 5, 4, 4
 _PER_CUT = 2 + 2 * _BUFFERS  # iterations, whether they are unrolled; footprint and contiguous run of each buffer
 _TAIL = 10 + _BUFFERS
 _PER_PLACEMENT = 7
-NUM_FEATURES = _CUTS * _PER_CUT + _TAIL + _PLACEMENTS * _PER_PLACEMENT + 2
+_NEST_FEATURES = _CUTS * _PER_CUT + _TAIL + _PLACEMENTS * _PER_PLACEMENT + 2
+_OTHERS = 2  # blocks beside the main one whose code is looked at
+NUM_FEATURES = _NEST_FEATURES + (1 + _OTHERS) * generated_code.NUM_FEATURES
 _PARALLEL = ("meta_schedule.parallel",)
+_VECTORIZE = ("meta_schedule.vectorize",)
 _UNROLL = ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit")
 
 
@@ -57,10 +62,34 @@ class _Placement:
     domain: int
     locations: tuple[int, ...]  # what the options mean: -2 inlined, -1 at the root, else the loop
     loops: tuple[_Loop, ...]  # of the consumer
-    dims: tuple  # how the consumer reads it; empty if it reads all of it once
+    access: Access | None  # of the consumer; None if it reads all of it once
     elements: float  # of its buffer
     iterations: float
     block: int
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block beside the main one.
+
+    Attributes:
+        loops: where it is on its own, from the outermost in.
+        accesses: what it writes first.
+        placement: position of its placement, or -1.
+    """
+
+    loops: tuple[_Loop, ...]
+    accesses: tuple[Access, ...]
+    placement: int
+
+    def placed(self, placement: _Placement, at: int) -> list[tuple[int, int]]:
+        """Its loops under loop `at` of its consumer: (node, position among the consumer's loops, or -1 for a loop of its own)."""
+        own = {}  # loop of the consumer -> loop of this block that it moves
+        for read, written in zip(placement.access.dims, self.accesses[0].dims):
+            for node, _ in read:
+                own.setdefault(node, written[0][0] if written else node)
+        outer = [(own.get(loop.origin, loop.origin), i) for i, loop in enumerate(placement.loops[: at + 1])]
+        return outer + [(loop.origin, -1) for loop in self.loops]
 
 
 @dataclass(frozen=True)
@@ -71,23 +100,27 @@ class LoopNest:
         loops: of the main block, from the outermost in.
         cuts: positions where a band of loops begins, from the innermost band out.
         extents: extent of each original loop node.
-        accesses: for each buffer of the main block, (element bytes, dims); a dim is ((loop node, coefficient), ...).
+        accesses: of the main block, what it writes first.
         serial: whether the design space forbids parallel loops.
+        max_vector: extent that a vector loop may have.
         factors: for each domain, [options, factors] float64, or None.
         unroll: (deciding domain, its values), or None.
         placements: blocks with a decided place.
         work: iterations of each block of the program.
+        others: the largest blocks beside the main one.
     """
 
     loops: tuple[_Loop, ...]
     cuts: tuple[int, ...]
     extents: dict[int, float]
-    accesses: tuple
+    accesses: tuple[Access, ...]
     serial: bool
+    max_vector: float
     factors: tuple[np.ndarray | None, ...]
     unroll: tuple[int, np.ndarray] | None
     placements: tuple[_Placement, ...]
     work: dict[int, float]
+    others: tuple[_Block, ...]
 
     def features(self, points: np.ndarray) -> np.ndarray:
         """Log-scaled features of points.
@@ -105,6 +138,12 @@ class LoopNest:
             extents = self._extents(self.loops, points)
             self._band_features(extents, log_unroll, out)
             self._tail_features(extents, out[:, _CUTS * _PER_CUT :])
+            origins, is_reduce = [loop.origin for loop in self.loops], [loop.is_reduce for loop in self.loops]
+            code = generated_code.features(origins, is_reduce, extents, self.accesses, unroll, self.max_vector)
+            out[:, _NEST_FEATURES : _NEST_FEATURES + generated_code.NUM_FEATURES] = code
+        for i, block in enumerate(self.others):
+            base = _NEST_FEATURES + (1 + i) * generated_code.NUM_FEATURES
+            self._other_features(block, points, unroll, out[:, base : base + generated_code.NUM_FEATURES])
         tail = _CUTS * _PER_CUT + _TAIL
         out[:, tail - 2] = self.serial
         out[:, tail - 1] = log_unroll / 8
@@ -118,9 +157,9 @@ class LoopNest:
             out[:, base] = iterations / 8
             out[:, base + 1] = (iterations <= log_unroll) & (log_unroll > 0)
             tile = _tiles(self.loops[cut:], extents[:, cut:])
-            for b, (size, dims) in enumerate(self.accesses[:_BUFFERS]):
-                footprint, run = _footprint(tile, dims)
-                out[:, base + 2 + 2 * b] = np.log2(footprint * size) / 8
+            for b, access in enumerate(self.accesses[:_BUFFERS]):
+                footprint, run = access.footprint(tile)
+                out[:, base + 2 + 2 * b] = np.log2(footprint * access.element_bytes) / 8
                 out[:, base + 3 + 2 * b] = np.log2(run) / 4
 
     def _tail_features(self, extents: np.ndarray, out: np.ndarray) -> None:
@@ -132,8 +171,8 @@ class LoopNest:
             out[:, 1] = extents[:, last] % 16 == 0
             out[:, 2] = extents[:, last] % 8 == 0
             out[:, 3] = np.log2(extents[:, band]).sum(1) / 4
-            for b, (_, dims) in enumerate(self.accesses[:_BUFFERS]):
-                out[:, 8 + b] = bool(dims) and any(node == self.loops[last].origin and abs(c) == 1 for node, c in dims[-1])
+            for b, access in enumerate(self.accesses[:_BUFFERS]):
+                out[:, 8 + b] = bool(access.dims) and any(node == self.loops[last].origin and abs(c) == 1 for node, c in access.dims[-1])
         outer = self.loops[0].factor
         parallel = [i for i, loop in enumerate(self.loops) if loop.factor == outer and not loop.is_reduce]
         chunks = extents[:, parallel].prod(1) if parallel else np.ones(len(extents))
@@ -153,7 +192,7 @@ class LoopNest:
                 chosen = location == at
                 if chosen.any():
                     tile = _tiles(placement.loops[at + 1 :], extents[:, at + 1 :])
-                    needed = _footprint(tile, placement.dims)[0] if placement.dims else placement.elements / 2 ** outer[:, at + 1]
+                    needed = placement.access.footprint(tile)[0] if placement.access is not None else placement.elements / 2 ** outer[:, at + 1]
                     redundancy = np.where(chosen, np.maximum(0.0, outer[:, at + 1] + np.log2(needed) - np.log2(placement.elements)), redundancy)
                     outside = np.where(chosen, outer[:, at + 1], outside)
             if placement.block in repeated:
@@ -172,6 +211,36 @@ class LoopNest:
             total = sum(work * 2 ** repeated[block] for block, work in self.work.items())
             out[:, _PLACEMENTS * _PER_PLACEMENT] = np.log2(total / base) / 4
             out[:, _PLACEMENTS * _PER_PLACEMENT + 1] = np.log2(base) / 16
+
+    def _other_features(self, block: _Block, points: np.ndarray, unroll: np.ndarray, out: np.ndarray) -> None:
+        """Code of a block beside the main one, wherever it is computed; nothing where it is inlined."""
+        own = self._extents(block.loops, points)
+        if block.placement < 0:
+            out[:] = self._code(block, [loop.origin for loop in block.loops], own, unroll)
+            return
+        placement = self.placements[block.placement]
+        outer = self._extents(placement.loops, points)
+        location = np.array(placement.locations)[points[:, placement.domain]]
+        for at in np.unique(location):
+            rows = np.flatnonzero(location == at)
+            if at == -1 or (at >= 0 and (placement.access is None or at >= len(placement.loops))):
+                out[rows] = self._code(block, [loop.origin for loop in block.loops], own[rows], unroll[rows])
+            elif at >= 0:
+                tile = _tiles(placement.loops[at + 1 :], outer[rows, at + 1 :])
+                needed = {w[0][0]: size for w, size in zip(block.accesses[0].dims, placement.access.sizes(tile)) if w}
+                nest = block.placed(placement, at)
+                extents = np.ones((len(rows), len(nest)))
+                for i, (node, position) in enumerate(nest):
+                    if position >= 0:
+                        extents[:, i] = outer[rows, position]
+                    elif i - at - 1 < len(block.loops):
+                        full = own[rows, i - at - 1]
+                        extents[:, i] = np.minimum(full, needed.pop(node)) if node in needed else full
+                out[rows] = self._code(block, [node for node, _ in nest], extents, unroll[rows])
+
+    def _code(self, block: _Block, origins: list[int], extents: np.ndarray, unroll: np.ndarray) -> np.ndarray:
+        is_reduce = [False] * (len(origins) - len(block.loops)) + [loop.is_reduce for loop in block.loops]
+        return generated_code.features(origins, is_reduce, extents, block.accesses, unroll, self.max_vector)
 
     def _extents(self, loops: Sequence[_Loop], points: np.ndarray) -> np.ndarray:
         """[N, L]."""
@@ -194,21 +263,6 @@ def _tiles(loops: Sequence[_Loop], extents: np.ndarray) -> dict[int, np.ndarray]
     for i, loop in enumerate(loops):
         tiles[loop.origin] = tiles.get(loop.origin, 1.0) * extents[:, i]
     return tiles
-
-
-def _footprint(tile: dict[int, np.ndarray], dims) -> tuple[np.ndarray | float, np.ndarray | float]:
-    """Elements that a tile touches, and how many of them are contiguous."""
-    total: np.ndarray | float = 1.0
-    run: np.ndarray | float = 1.0
-    for i, dim in enumerate(dims):
-        size = 1.0
-        for node, coefficient in dim:
-            if node in tile:
-                size = size + abs(coefficient) * (tile[node] - 1)
-        total = total * np.maximum(size, 1.0)
-        if i == len(dims) - 1:
-            run = np.maximum(size, 1.0)
-    return total, run
 
 
 # -- following a template --------------------------------------------------------------------------
@@ -235,6 +289,8 @@ class _Walk:
     placements: list[_Placement] = field(default_factory=list)
     unroll: tuple[int, np.ndarray] | None = None
     serial: bool = False
+    max_vector: float = 1.0
+    inlined: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         graph = self.graph
@@ -320,7 +376,7 @@ class _Walk:
         loop = self.loops.get(action.inputs[0])
         for block, order in self.nests.items():
             if loop is not None and any(loop is o for o in order):
-                self.factored[block] = list(order)
+                self.factored[block] = [_Loop(o.parts, False) if o is loop else o for o in order]
                 self.nests[block] = [o for o in order if not o.is_reduce or o is loop]
                 self.parts[action.outputs[0]] = block
 
@@ -332,6 +388,8 @@ class _Walk:
     def _Annotate(self, index: int, action: Action) -> None:
         if action.attrs == _PARALLEL:
             self.serial = action.inputs[1] == 1
+        elif action.attrs == _VECTORIZE and isinstance(action.inputs[1], int):
+            self.max_vector = float(action.inputs[1])
         elif action.attrs and action.attrs[0] in _UNROLL and action.inputs[1] in self.decided:
             domain = self.decided[action.inputs[1]][0]
             values = self.space.template.actions[self.space.domains[domain].action].attrs[0]
@@ -345,13 +403,20 @@ class _Walk:
         node = self.graph.nodes[block]
         locations = tuple(int(o) for o in self.space.domains[domain].options)
         if action.inputs[0] in self.parts:  # the factored part of a reduction is read once by the rest of it
-            loops, dims, elements = self.nests.get(block, []), (), 2.0 ** node.features[3]
+            loops, access, elements = self.nests.get(block, []), None, 2.0 ** node.features[3]
         else:
             consumer, buffer = self._consumer(block)
             loops = self.nests.get(consumer, [])
-            dims = _buffer_dims(self.graph, consumer, buffer) if consumer is not None else ()
+            access = _read_of(self.graph, consumer, buffer) if consumer is not None else None
             elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
-        self.placements.append(_Placement(domain, locations, tuple(loops), dims, elements, 2.0 ** node.features[3], block))
+        self.placements.append(_Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block))
+
+    def _ComputeInline(self, index: int, action: Action) -> None:
+        block = self._block(action.inputs[0])
+        if block is not None:
+            self.inlined.add(block)
+
+    _ReverseComputeInline = _ComputeInline
 
     def _consumer(self, block: int) -> tuple[int | None, int | None]:
         """The first block that reads what a block writes, and the buffer between them."""
@@ -380,35 +445,48 @@ class _Walk:
         )
         accesses = _accesses(self.graph, main) if main is not None else ()
         work = {i: 2.0 ** n.features[3] for i, n in enumerate(nodes) if n.kind == "block"}
-        return LoopNest(loops, tuple(cuts), extents, accesses, self.serial, factors, self.unroll, tuple(self.placements), work)
+        return LoopNest(
+            loops, tuple(cuts), extents, accesses, self.serial, self.max_vector, factors, self.unroll, tuple(self.placements), work, self._others(main)
+        )
+
+    def _others(self, main: int | None) -> tuple[_Block, ...]:
+        """The largest blocks beside the main one that are not inlined."""
+        left = sorted((b for b in self.nests if b != main and b not in self.inlined), key=lambda b: -self.graph.nodes[b].features[3])
+        placement_of = {placement.block: i for i, placement in reversed(list(enumerate(self.placements)))}
+        found = [_Block(tuple(self._order(b)), _accesses(self.graph, b), placement_of.get(b, -1)) for b in left]
+        return tuple(block for block in found if block.accesses)[:_OTHERS]
 
     def _order(self, block: int) -> list[_Loop]:
         return self.factored.get(block, self.nests[block])
 
 
-def _buffer_dims(graph: ProgramGraph, block: int, buffer: int | None) -> tuple:
-    """How a block reads a buffer: for each dimension, ((loop node, coefficient), ...)."""
-    if buffer is None:
-        return ()
-    dims: dict[int, list[tuple[int, float]]] = {}
-    for edge in graph.edges:
-        if edge.kind == "access" and edge.dst == buffer and int(edge.features[0]) == block and not edge.features[1]:
-            dims.setdefault(int(edge.features[2]), []).append((edge.src, edge.features[3]))
-    return tuple(tuple(dims.get(d, ())) for d in range(int(graph.nodes[buffer].features[2])))
+def _read_of(graph: ProgramGraph, block: int, buffer: int | None) -> Access | None:
+    """How a block reads a buffer; None if no index moves with a loop."""
+    found = [access for (node, is_write), access in _accesses_of(graph, block).items() if node == buffer and not is_write]
+    return found[0] if found else None
 
 
-def _accesses(graph: ProgramGraph, block: int) -> tuple:
-    """Buffers of a block: what it writes first, then what it reads, the largest first."""
+def _accesses(graph: ProgramGraph, block: int) -> tuple[Access, ...]:
+    """Accesses of a block: what it writes first, then what it reads, the largest first."""
+    found = _accesses_of(graph, block)
+    written = {buffer for buffer, is_write in found if is_write}
+    keys = sorted((k for k in found if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0]))
+    return tuple(found[k] for k in keys)
+
+
+def _accesses_of(graph: ProgramGraph, block: int) -> dict[tuple[int, bool], Access]:
+    """(buffer, is write) -> access."""
     dims: dict[tuple[int, bool], dict[int, list[tuple[int, float]]]] = {}
+    strides: dict[tuple[int, bool], dict[int, float]] = {}
     for edge in graph.edges:
         if edge.kind == "access" and int(edge.features[0]) == block:
-            _, is_write, dim, coefficient, *_ = edge.features
-            dims.setdefault((edge.dst, bool(is_write)), {}).setdefault(int(dim), []).append((edge.src, coefficient))
-    written = {buffer for buffer, is_write in dims if is_write}
-    keys = sorted((k for k in dims if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0]))
-    found = []
-    for buffer, is_write in keys:
-        features = graph.nodes[buffer].features
-        per_dim = dims[buffer, is_write]
-        found.append((features[3], tuple(tuple(per_dim.get(d, ())) for d in range(int(features[2])))))
-    return tuple(found)
+            _, is_write, dim, coefficient, stride, *_ = edge.features
+            key = edge.dst, bool(is_write)
+            dims.setdefault(key, {}).setdefault(int(dim), []).append((edge.src, coefficient))
+            strides.setdefault(key, {})[int(dim)] = stride / abs(coefficient)
+    found = {}
+    for key, per_dim in dims.items():
+        features = graph.nodes[key[0]].features
+        count = range(int(features[2]))
+        found[key] = Access(features[3], tuple(tuple(per_dim.get(d, ())) for d in count), tuple(strides[key].get(d, 0.0) for d in count))
+    return found

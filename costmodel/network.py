@@ -26,6 +26,7 @@ from foretune.costmodel.encoding import (
     StepTable,
     Vocabulary,
 )
+from foretune.costmodel.piecewise import PiecewiseLayer
 from foretune.errors import OptionError
 
 
@@ -66,29 +67,6 @@ def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, width_out))
 
 
-class PiecewiseLinear(nn.Module):
-    """Each feature as its position in quantile bins, so that thresholds are easy to learn.
-
-    Source: Gorishniy, Rubachev and Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, 2022.
-    """
-
-    def __init__(self, width: int, bins: int) -> None:
-        super().__init__()
-        self.register_buffer("low", torch.zeros(width, bins))
-        self.register_buffer("scale", torch.zeros(width, bins))
-
-    def fit(self, x: np.ndarray) -> None:
-        """Sets the bins by the quantiles of training data [N, F]."""
-        edges = np.quantile(x, np.linspace(0, 1, self.low.shape[1] + 1), axis=0).T  # [F, bins + 1]
-        size = np.diff(edges, axis=1)
-        self.low.copy_(torch.from_numpy(edges[:, :-1]))
-        self.scale.copy_(torch.from_numpy(np.where(size > 1e-6, 1 / np.maximum(size, 1e-6), 0.0)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, F] -> [N, F * bins]."""
-        return ((x.unsqueeze(2) - self.low) * self.scale).clamp(0, 1).flatten(1)
-
-
 class LatentNetwork(nn.Module):
     """Program encoder, action encoder, transition and heads."""
 
@@ -114,8 +92,7 @@ class LatentNetwork(nn.Module):
 
         self.transition = nn.GRUCell(width, width)
         self.nest_in = nn.Sequential(
-            PiecewiseLinear(loopnest.NUM_FEATURES, config.bins), nn.Linear(loopnest.NUM_FEATURES * config.bins, 2 * width), nn.SiLU(),
-            nn.Linear(2 * width, width),
+            PiecewiseLayer(loopnest.NUM_FEATURES, config.bins, 2 * width), nn.SiLU(), nn.Linear(2 * width, width),
         )  # fmt: skip
         self.score_heads = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
         self.score_out = nn.Linear(width, config.heads)
@@ -135,7 +112,7 @@ class LatentNetwork(nn.Module):
         """
         _standardise(self.hardware_mean, self.hardware_scale, hardware)
         for layer in self.modules():
-            if isinstance(layer, PiecewiseLinear):
+            if isinstance(layer, PiecewiseLayer):
                 layer.fit(nests)
         if self.config.final and len(final):
             _standardise(self.final_mean, self.final_scale, final)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import operator
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, ev
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.training import train
 from foretune.datasets.split import Split, make_split
-from foretune.datasets.store import BUNDLED, RecordStore
+from foretune.datasets.store import BUNDLED_SETS, RecordStore
 from foretune.errors import OptionError, UnsupportedError
 from foretune.record import Trajectory
 
@@ -145,17 +147,22 @@ def _epoch_log(folder: Path | None) -> Iterator:
             writer.close()
 
 
-def run_evaluation(data: Path | None, config: EvaluationConfig) -> EvaluationReport:
-    """Trains and scores models on a data set.
+def run_evaluation(data: Sequence[Path], config: EvaluationConfig) -> EvaluationReport:
+    """Trains and scores models on data sets.
 
     On the bundled data the latent model's weights are the bundled ones, which were trained on its training split; the
     others are trained.
 
     Args:
-        data: folder of a data set; the bundled one by default.
+        data: folders of data sets; the bundled ones by default.
         config: models and settings.
     """
-    if data is None and "latent" in config.models and "latent" not in config.weights:
+    if not data and "latent" in config.models and "latent" not in config.weights:
         config = replace(config, weights={**config.weights, "latent": LatentCostModel.bundled_path()})
-    with RecordStore(data or BUNDLED) as store:
-        return evaluate(store, split_of(store), config, lambda line: print(line, file=sys.stderr))
+    trajectories: list[Trajectory] = []
+    splits: list[Split] = []
+    for folder in data or BUNDLED_SETS:
+        with RecordStore(folder) as store:
+            splits.append(split_of(store))
+            trajectories.extend(store.trajectories())
+    return evaluate(trajectories, functools.reduce(operator.or_, splits), config, lambda line: print(line, file=sys.stderr))

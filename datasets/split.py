@@ -56,6 +56,14 @@ class Split:
         except (ValueError, KeyError, TypeError, DataError) as error:
             raise DataError(f"{path} is damaged: {error}") from error
 
+    def __or__(self, other: Split) -> Split:
+        """The split of two data sets together.
+
+        Raises:
+            DataError: they disagree on a workload.
+        """
+        return Split(*(getattr(self, part) | getattr(other, part) for part in _PARTS))
+
 
 def make_split(families: Mapping[str, str], validation: float = 0.1, test: float = 0.2, seed: int = 0, kept: Split | None = None) -> Split:
     """Splits workloads, family by family.

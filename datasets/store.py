@@ -40,6 +40,7 @@ from foretune.target import Target
 from foretune.task import Task, Workload
 
 BUNDLED = Path(__file__).parent / "bundled" / "cpu"
+BUNDLED_SETS = (BUNDLED, BUNDLED.with_name("cpu_two_threads"))
 """The data set that comes with Foretune."""
 
 _ROWS_PER_READ, _ROWS_PER_GROUP = 1024, 1 << 13

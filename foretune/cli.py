@@ -73,7 +73,8 @@ def collect(
     out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
     records: Annotated[int, typer.Option(help="Records that the folder shall hold in the end.")],
     workloads: Annotated[str, typer.Option(help="Families of the zoo, comma-separated, or 'all'.")] = "all",
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    random_workloads: Annotated[int, typer.Option(help="So many random workloads of these families in place of the zoo's own.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sampling, and of the random workloads.")] = 0,
     target: Annotated[str, typer.Option(help="TVM target in JSON; by default that of the machine that measures.")] = "auto",
     ray: Annotated[str, typer.Option(help="Measure on a Ray cluster: local (started here), auto, or HOST:PORT.")] = "",
     rpc: Annotated[str, typer.Option(help="Measure on devices of an RPC tracker: HOST:PORT:KEY.")] = "",
@@ -84,7 +85,7 @@ def collect(
     from foretune.compiler import collection
 
     families = None if workloads == "all" else tuple(w.strip() for w in workloads.split(","))
-    report = collection.run(collection.CollectionConfig(out, records, families, seed, target, ray, rpc, cost_model))
+    report = collection.run(collection.CollectionConfig(out, records, families, seed, random_workloads, target, ray, rpc, cost_model))
     if as_json:
         print_json(report)
     else:
@@ -166,7 +167,7 @@ def export(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path | None, typer.Option(help="Folder of a data set; by default the bundled one.", show_default=False)] = None,
+    data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated; by default the bundled ones.", show_default=False)] = [],  # noqa: B006 - typer copies it
     models: Annotated[str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")] = "all",
     weights: Annotated[list[str], typer.Option(help="NAME=FILE of weights that are trained already; may be repeated.")] = [],  # noqa: B006 - typer copies it
     shares: Annotated[str, typer.Option(help="Shares of the training data for learning curves, such as 0.01,0.1,0.5,1.")] = "1",
