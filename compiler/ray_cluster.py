@@ -8,10 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,16 +18,15 @@ from foretune.compiler.ray_node import RayNode
 from foretune.compiler.space import design_spaces, initial_features
 from foretune.compiler.target import tvm_target
 from foretune.datasets import schema
-from foretune.errors import OptionError, TargetError, UnsupportedError, WorkerError
+from foretune.datasets.ray_connection import connect
+from foretune.errors import TargetError, WorkerError
 from foretune.record import MeasureRecord, MeasureSettings, Status, Trajectory
 from foretune.space import DesignSpace
-from foretune.target import Target, num_usable_cores
+from foretune.target import Target
 from foretune.task import Candidate, Task
 
-_CONNECT_SECS = 30.0
 _START_SECS = 120.0
 _ATTEMPTS = 3
-_LOCAL_STORE_BYTES = 100 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +58,7 @@ class RayEnvironment:
     """
 
     def __init__(self, address: str, settings: MeasureSettings) -> None:
-        self._ray = _connect(address)
+        self._ray = connect(address)
         self._settings = json.dumps(asdict(settings))
         self._changed = threading.Condition()
         self._interrupted = False
@@ -176,37 +171,3 @@ class RayEnvironment:
 
 def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-def _connect(address: str) -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address == "local":
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's only switch that binds a cluster to the loopback address
-    try:
-        import ray
-    except ImportError as error:
-        raise UnsupportedError("Ray is not installed; install it with: pip install 'foretune[ray]'") from error
-    handler = signal.getsignal(signal.SIGTERM)
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == "local":
-        ray.init("local", num_cpus=num_usable_cores(), object_store_memory=_LOCAL_STORE_BYTES, include_dashboard=False, **options)
-    else:
-        _check_reachable(address)
-        ray.init(address, **options)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Joins the cluster from another process first, because Ray itself waits for minutes, or ends the process."""
-    probe = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
-    try:
-        result = subprocess.run([sys.executable, "-c", probe, address], capture_output=True, text=True, timeout=_CONNECT_SECS)
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-    except subprocess.TimeoutExpired:
-        reason = f"no answer within {_CONNECT_SECS:g} s"
-    else:
-        if result.returncode == 0:
-            return
-    raise OptionError(f"no Ray cluster can be joined at {address!r}: {reason}; this machine must be a node of it (`ray start --address HOST:PORT`)")

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foretune.costmodel.actions import MAX_NUMBERS, Step, numbers_of, read_steps
-from foretune.costmodel.loopnest import LoopNest, loop_nest
+from foretune.costmodel.loopnest import LoopNest
+from foretune.costmodel.template_walk import loop_nest
 from foretune.program import ProgramGraph
 from foretune.space import DesignSpace, Domain
 from foretune.target import HardwareFeatures

@@ -70,8 +70,9 @@ class Access:
 
 
 def features(
-    origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access], max_unroll: np.ndarray, max_vector: float
-) -> np.ndarray:
+    origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access], max_unroll: np.ndarray, max_vector: float,
+    is_alone: bool,
+) -> np.ndarray:  # fmt: skip
     """Log-scaled features of the code for a block; what it writes comes first among its accesses.
 
     Args:
@@ -80,13 +81,14 @@ def features(
         extents: [N, L].
         accesses: of the block, the written buffer first.
         max_unroll: [N] iterations that may be unrolled. max_vector: of the vector loop.
+        is_alone: whether its loops are its own, not those of a consumer that it is computed in.
 
     Returns:
         [N, NUM_FEATURES] float64.
     """
     code = _Code(origins, is_reduce, extents, accesses[:NUM_BUFFERS])
     out = np.zeros((len(extents), NUM_FEATURES))
-    code.vectorise(max_vector)
+    code.vectorise(max_vector, is_alone)
     code.unroll(max_unroll)
     code.body_features(out)
     code.loop_features(out)
@@ -106,7 +108,7 @@ class _Code:
                 self.strides[b, i] = np.where(extents[:, i] > 1, access.stride(node, unit), 0.0)
             inside[node] = unit * extents[:, i]
 
-    def vectorise(self, limit: float) -> None:
+    def vectorise(self, limit: float, is_alone: bool) -> None:
         """Fuses innermost loops into a vector loop; `vector` is its extent [N], `first` the outermost of its loops [N]."""
         fusible = np.full(self.count, float(self.depth))
         for strides in self.strides:
@@ -120,6 +122,10 @@ class _Code:
             alive = alive & (self.depth - i <= fusible) & (grown <= limit)
             self.vector = np.where(alive, grown, self.vector)
             self.first = np.where(alive, i, self.first)
+        if is_alone and not any(self.is_reduce):  # where all loops are contiguous they are fused and split by the limit
+            split = fusible == self.depth
+            self.vector = np.where(split, np.minimum(limit, self.extents.prod(1)), self.vector)
+            self.first = np.where(split, self.depth, self.first)
 
     def _contiguous_loops(self, strides: np.ndarray) -> np.ndarray:
         """How many of the innermost loops walk contiguously through a buffer, or not at all; [N]."""
@@ -127,7 +133,7 @@ class _Code:
         alive = np.ones(self.count, bool)
         for i in reversed(range(self.depth)):
             still = strides[i] == 0
-            follows = np.where(previous == 0, strides[i] == 1, strides[i] == previous * extent)
+            follows = np.where(previous == 0, (strides[i] == 1) | (count == 0), strides[i] == previous * extent)
             alive = alive & (still | follows)
             count += alive
             moved = alive & ~still

@@ -18,6 +18,7 @@ import numpy as np
 from foretune.costmodel import registry
 from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from foretune.costmodel.latent import LatentCostModel
+from foretune.costmodel.sweep import Setting, configured
 from foretune.costmodel.training import train
 from foretune.datasets.split import Split, make_split
 from foretune.datasets.store import BUNDLED_SETS, RecordStore
@@ -42,6 +43,7 @@ class TrainingRun:
         checkpoint: file to keep the state in after each epoch; training goes on from it. Only of the latent model.
         tensorboard: folder for TensorBoard logs. Only of the latent model.
         skip_damaged: train on what can be read.
+        settings: of the training that differ from the model's own. Only of the latent model.
     """
 
     data: tuple[Path, ...]
@@ -54,6 +56,7 @@ class TrainingRun:
     checkpoint: Path | None = None
     tensorboard: Path | None = None
     skip_damaged: bool = False
+    settings: tuple[Setting, ...] = ()
 
     def __post_init__(self) -> None:
         registry.model_class(self.model)
@@ -62,6 +65,7 @@ class TrainingRun:
         if self.epochs is not None and self.epochs < 1:
             raise OptionError(f"`epochs >= 1` must hold, but got epochs={self.epochs}")
         only_latent = [name for name in ("epochs", "start", "checkpoint", "tensorboard") if getattr(self, name) is not None]
+        only_latent += ["settings"] if self.settings else []
         if self.model != "latent" and only_latent:
             raise OptionError(f"{', '.join(only_latent)} can only be set for the latent model, but got model={self.model!r}")
 
@@ -110,7 +114,7 @@ def split_of(store: RecordStore) -> Split:
 
 
 def _train_latent(run: TrainingRun, training: list[Trajectory], validation: list[Trajectory]) -> dict[str, Any]:
-    config = LatentCostModel.default_config(run.seed)
+    config = configured(LatentCostModel.default_config(run.seed), run.settings)
     if run.epochs is not None:
         config = replace(config, epochs=run.epochs)
     network = None

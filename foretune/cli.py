@@ -104,16 +104,22 @@ def train(
     checkpoint: Annotated[Path | None, typer.Option(help="File that keeps the state after each epoch; training goes on from it.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Train on what can be read of a damaged data set.")] = False,
+    sweep: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE,... of the training; may be repeated: the best combination stays.")] = [],  # noqa: B006 - typer copies it
+    ray: Annotated[str, typer.Option(help="Sweep on a Ray cluster: local (started here), auto, or HOST:PORT.")] = "",
     as_json: Json = False,
 ) -> None:
     """Train a cost model on the training part of a data set."""
     from foretune.costmodel import offline
+    from foretune.costmodel.sweep import parse_sweep, run_sweep
 
-    report = offline.run_training(offline.TrainingRun(tuple(data), out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged))
+    run = offline.TrainingRun(tuple(data), out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged)
+    if (ray or sweep) and (not sweep or model != "latent" or checkpoint is not None):
+        raise OptionError("--ray goes with --sweep, which is for the latent model and keeps no checkpoints")
+    report = run_sweep(run, parse_sweep(sweep), ray) if sweep else offline.run_training(run)
     if as_json:
         print_json(report)
     else:
-        print(f"{out}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items()))
+        print(f"{out}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items() if name != "trials"))
 
 
 @app.command(name="import")

@@ -25,13 +25,14 @@ from foretune.costmodel.rivals.groups import Group
 from foretune.costmodel.rivals.neural import Inputs, NeuralRival, Standardised, masked_mean, masked_sum
 from foretune.costmodel.rivals.rival import StaticRival
 from foretune.costmodel.rivals.store_features import BUFFER_COLUMNS, buffer_rows
+from foretune.costmodel.template_walk import loop_nest
 from foretune.task import Candidate, Task
 
 _WIDTH, _HEADS, _LAYERS, _NEST_TOKENS = 96, 4, 1, 5
 
 
 class PacmNetwork(nn.Module):
-    """Stores [N, S, F], accesses [N, A, BUFFER_COLUMNS + 1] and the loop nest [N, 1, NUM_FEATURES] -> scores [N]."""
+    """Stores [N, S, F], accesses [N, A, BUFFER_COLUMNS + 1] and the loop nest [N, 1, NUM_NEST_FEATURES] -> scores [N]."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class PacmNetwork(nn.Module):
         self.access_in = nn.Sequential(
             Standardised("accesses", BUFFER_COLUMNS + 1), nn.Linear(BUFFER_COLUMNS + 1, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH)
         )
-        self.nest_in = nn.Sequential(Standardised("nest", loopnest.NUM_FEATURES), nn.Linear(loopnest.NUM_FEATURES, _NEST_TOKENS * _WIDTH))
+        self.nest_in = nn.Sequential(Standardised("nest", loopnest.NUM_NEST_FEATURES), nn.Linear(loopnest.NUM_NEST_FEATURES, _NEST_TOKENS * _WIDTH))
         self.nest_kind = nn.Parameter(0.1 * torch.randn(_NEST_TOKENS, _WIDTH))
         layer = nn.TransformerEncoderLayer(_WIDTH, _HEADS, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
         self.attention = nn.TransformerEncoder(layer, _LAYERS, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
@@ -64,16 +65,16 @@ class PacmModel(StaticRival, NeuralRival):
     name = "pacm"
 
     def _read(self, groups: Sequence[Group]) -> dict[str, Any]:
-        return {"num_features": self.num_features, "num_nest_features": loopnest.NUM_FEATURES}
+        return {"num_features": self.num_features, "num_nest_features": loopnest.NUM_NEST_FEATURES}
 
     def _network(self, shape: Mapping[str, Any]) -> nn.Module:
-        if int(shape["num_nest_features"]) != loopnest.NUM_FEATURES:
-            raise ValueError(f"the loop nest has {loopnest.NUM_FEATURES} features in this release, but the file was trained on {shape['num_nest_features']}")
+        if int(shape["num_nest_features"]) != loopnest.NUM_NEST_FEATURES:
+            raise ValueError(f"the loop nest has {loopnest.NUM_NEST_FEATURES} features in this release, but the file was trained on {shape['num_nest_features']}")
         return PacmNetwork(int(shape["num_features"]))
 
     def _inputs(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> list[Inputs]:
-        nests = np.zeros((len(candidates), 1, loopnest.NUM_FEATURES), np.float32)
+        nests = np.zeros((len(candidates), 1, loopnest.NUM_NEST_FEATURES), np.float32)
         for rows in rows_by_space(candidates):
             space, points = observed_space([candidates[i].trace for i in rows])
-            nests[rows, 0] = loopnest.loop_nest(space, task.workload.graph).features(points)
+            nests[rows, 0] = loop_nest(space, task.workload.graph).features(points)[:, : loopnest.NUM_NEST_FEATURES]
         return [{"stores": final, "accesses": buffer_rows(final), "nest": nest} for final, nest in zip(finals, nests)]

@@ -18,9 +18,9 @@ pytest.importorskip("ray", reason="Ray is not installed")
 import psutil
 
 from foretune import Candidate, MeasureSettings, OptionError, Status, Trace, WorkerError
-from foretune.compiler import ray_cluster
 from foretune.compiler.ray_cluster import RayEnvironment
 from foretune.compiler.workload import task_from_module
+from foretune.datasets import ray_connection
 from foretune.datasets.collect import CollectConfig, collect
 from foretune.datasets.store import RecordStore
 from tests.programs import matmul_module
@@ -76,7 +76,7 @@ def test_two_nodes_and_what_they_survive(cluster, target, tmp_path):
 
 
 def test_an_address_where_no_cluster_answers(monkeypatch):
-    monkeypatch.setattr(ray_cluster, "_CONNECT_SECS", 6.0)
+    monkeypatch.setattr(ray_connection, "_CONNECT_SECS", 6.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -1,0 +1,99 @@
+"""The latent model, its rivals and its ablations on the bundled test split: `python benchmarks/evaluation.py`.
+
+All are trained from scratch on the same training tasks, stop early by the same validation tasks, and are scored in one run.
+A control is trained on labels shuffled within each task. Learning curves are over shares of the training tasks. What is known
+already is read from the folder, so a run that was stopped goes on; parts may run side by side with `--models`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import operator
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from results import FOLDER, write_results
+
+from foretune.costmodel import registry
+from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from foretune.costmodel.evaluation_plots import draw_all
+from foretune.datasets.split import Split
+from foretune.datasets.store import BUNDLED_SETS, RecordStore
+from foretune.record import Trajectory
+
+CURVES = ("latent", "lightgbm", "tenset_mlp")
+SHARES = (0.01, 0.1, 0.5, 1.0)
+COLUMNS = ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise", "spearman", "regret1", "regret5", "regret10", "legality_auc", "candidates_per_sec", "train_secs")
+
+
+def shuffled(trajectories: Sequence[Trajectory], tested: frozenset[str], seed: int = 0) -> list[Trajectory]:
+    """The same trajectories with the run times of each task dealt out anew, except those of tested workloads."""
+    rng = np.random.default_rng(seed)
+    by_task: dict[tuple, list[int]] = defaultdict(list)
+    for i, trajectory in enumerate(trajectories):
+        if trajectory.record.run_secs and len(trajectory.record.trace) and trajectory.record.candidate.task.workload.hash not in tested:
+            by_task[trajectory.record.candidate.task.key].append(i)
+    out = list(trajectories)
+    for members in by_task.values():
+        for i, j in zip(members, rng.permutation(members)):
+            out[i] = replace(trajectories[i], record=replace(trajectories[i].record, run_secs=trajectories[j].record.run_secs))
+    return out
+
+
+def figures_of(report: EvaluationReport, control: EvaluationReport | None) -> dict:
+    """The numbers to quote."""
+    rivals = {n: f for n, f in report.models.items() if n != "latent" and n not in registry.ablations()}
+    ablations = {n: f for n, f in report.models.items() if n in registry.ablations()}
+    latent = report.models["latent"]
+    figures = {f"latent_{k}": latent[k] for k in ("top1_mean", "top5_mean", "pairwise")}
+    for k in ("top1_mean", "top5_mean", "pairwise"):
+        figures[f"best_rival_{k}"] = max((f[k] for f in rivals.values()), default=None)
+        figures[f"best_ablation_{k}"] = max((f[k] for f in ablations.values()), default=None)
+    if control is not None:
+        figures |= {f"shuffled_{k}": control.models["latent"][k] for k in ("top1_mean", "top5_mean", "pairwise")}
+    return figures
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder of intermediate results")
+    parser.add_argument("--models", default="", help="compute these alone and write no document; also `control` and `curves`")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    trajectories, splits = [], []
+    for folder in BUNDLED_SETS:
+        with RecordStore(folder) as store:
+            splits.append(store.split())
+            trajectories.extend(store.trajectories())
+    split: Split = functools.reduce(operator.or_, splits)
+    chosen = tuple(m for m in options.models.split(",") if m) or (*registry.names(), "control", "curves")
+    models = tuple(m for m in chosen if m not in ("control", "curves"))
+    say = functools.partial(print, flush=True)
+    control = report = None
+    if models:
+        report = evaluate(trajectories, split, EvaluationConfig(models, options.seed, out=options.out), say)
+    if "control" in chosen:
+        config = EvaluationConfig(("latent",), options.seed, out=options.out)
+        control = evaluate(shuffled(trajectories, split.test), split, config, lambda line: say(f"shuffled labels: {line}"))
+    if "curves" in chosen:
+        curves = evaluate(trajectories, split, EvaluationConfig(CURVES, options.seed, SHARES, out=options.out), say)
+        report = replace(report, curves=curves.curves) if report is not None else None
+    if options.models:
+        return
+    draw_all(report, FOLDER / "evaluation")
+    rows = [{"model": name, **{c: figures[c] for c in COLUMNS}, "calibration": figures["calibration"]} for name, figures in report.models.items()]
+    rows += [{"model": "latent on shuffled labels", **{c: control.models["latent"][c] for c in COLUMNS}}]
+    for name, points in report.curves.items():
+        rows += [{"model": name, "share": p["share"], **{c: p[c] for c in ("top1_mean", "top5_mean", "pairwise")}} for p in points]
+    rows += [{"family": family, **figures} for family, figures in report.models["latent"]["families"].items()]
+    rows += [{"target": target, **figures} for target, figures in report.models["latent"]["targets"].items()]
+    write_results("evaluation", {**figures_of(report, control), **report.data}, rows)
+
+
+if __name__ == "__main__":
+    main()
