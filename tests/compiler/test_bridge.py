@@ -123,10 +123,11 @@ def test_silence_and_death(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = WorkerProcess("odd_worker", {})
     assert process.request({"do": "nothing"}, 10) == {"status": "ok"}
-    start = time.monotonic()
+    start, generation = time.monotonic(), process.generation
     with pytest.raises(Silence):
         process.request({"do": "hang"}, 0.2)
     assert time.monotonic() - start < 5
+    assert process.generation > generation and process.pid is None  # what it held is lost from now on
     with pytest.raises(Death, match="killed by signal 6"):
         process.request({"do": "crash"}, 10)
     assert process.request({"do": "nothing"}, 10) == {"status": "ok"}

@@ -59,3 +59,25 @@ def test_what_cannot_be_lowered_is_named(target):
 
     with pytest.raises(UnsupportedError, match="TVM cannot lower the graph"):
         importer.import_exported(exported(Unusual(), (torch.randn(4, 4),)))
+
+
+def test_random_workloads_follow_the_seed():
+    from foretune.compiler.zoo_random import MAX_FLOPS, random_entries
+
+    families = ("dense", "softmax", "pooling")
+    first = list(random_entries(6, 3, families))
+    longer = list(random_entries(9, 3, families))
+    shapes = [[tuple(x.shape) for x in e.inputs] for e in first]
+    assert [e.name for e in first] == [e.name for e in longer[:6]] and shapes == [[tuple(x.shape) for x in e.inputs] for e in longer[:6]]
+    assert shapes != [[tuple(x.shape) for x in e.inputs] for e in random_entries(6, 4, families)]
+    assert {e.family for e in longer} <= set(families) and MAX_FLOPS > 0
+    assert not list(random_entries(5, 0, ("gather",)))
+
+
+def test_random_workloads_of_every_family_become_tasks(target):
+    from foretune.compiler.zoo_random import _FAMILIES, random_entries
+
+    names = {family: next(iter(random_entries(1, 0, (family,)))) for family in _FAMILIES}
+    assert all(entry.family == family for family, entry in names.items())
+    tasks = zoo_tasks(target, tuple(_FAMILIES), num_random=12, seed=5)
+    assert len(tasks) >= 10

@@ -48,3 +48,10 @@ def test_damaged_files(tmp_path, text):
 def test_bad_shares(validation, test):
     with pytest.raises(OptionError, match=r"validation \+ test < 1"):
         make_split(FAMILIES, validation, test)
+
+
+def test_splits_of_two_data_sets_together():
+    one, other = Split(frozenset("a"), frozenset("b"), frozenset("c")), Split(frozenset("ad"), frozenset(), frozenset("ce"))
+    assert one | other == Split(frozenset("ad"), frozenset("b"), frozenset("ce"))
+    with pytest.raises(DataError, match="two parts"):
+        one | Split(frozenset("b"), frozenset(), frozenset())
