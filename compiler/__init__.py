@@ -11,8 +11,11 @@ from typing import Any
 _HOMES = {
     "Backend": "backend",
     "BackendOptions": "options",
+    "ForetuneCostModel": "metaschedule_cost_model",
+    "LatentSearchStrategy": "metaschedule_search",
     "Measurer": "measure",
     "Tuner": "tuner",
+    "builder_and_runner": "metaschedule_measure",
     "design_spaces": "space",
     "detect_target": "target",
     "task_from_module": "workload",

@@ -9,7 +9,8 @@ Three traps are closed before TVM is used (tried on 0.27):
 - By itself TVM starts one thread; `set_num_threads` sets the pool to the number of usable cores.
 
 Vector forms of exp, tanh and erf (`vector_math.py`) are installed here too, so that every process that
-compiles kernels compiles the same ones.
+compiles kernels compiles the same ones; and Foretune's errors are made known to TVM, so that they keep their
+types where they pass through C++, out of a callback.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 import tvm
 import tvm.s_tir
+import tvm_ffi
 
+from foretune import errors
 from foretune.target import num_usable_cores
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
@@ -45,6 +48,9 @@ from tvm.s_tir import meta_schedule  # noqa: E402
 from foretune.compiler import vector_math  # noqa: E402
 
 vector_math.install()
+
+for _error in (errors.ModelError, errors.OptionError, errors.UnsupportedError, errors.WorkerError):
+    tvm_ffi.register_error(_error.__name__, _error)
 
 
 def load_intrinsics(architecture: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -58,6 +59,15 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
         templates = ScheduleContext(mod, task.target).design_traces()
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
         raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {traces.last_line(error)}") from error
+    return spaces_of(mod, templates)
+
+
+def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace]) -> tuple[DesignSpace, ...]:
+    """The design spaces of a program that sampled TVM traces are points of; each of them on one thread, too.
+
+    Raises:
+        IllegalActionError: an action has arguments that are not plain data.
+    """
     spaces = {}
     for template in templates:
         trace = traces.from_tvm(template)

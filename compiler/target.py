@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from foretune.compiler._tvm import tvm
 from foretune.errors import TargetError
@@ -35,6 +36,30 @@ def parse_target(text: str) -> Target:
         target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
     tvm_target(target)
     return Target(target.kind, target.attrs, _hardware(int(dict(target.attrs)["num-cores"])))
+
+
+def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None = None) -> Target:
+    """TVM's target object as a target.
+
+    Args:
+        target: of any kind.
+        hardware: of the device; by default this machine's where its code could run here, otherwise unknown.
+    """
+    found = Target.from_dict(_plain(target.export()))
+    if hardware is None:
+        local = found.kind == "llvm" and architecture(found) == architecture()
+        hardware = _hardware(int(dict(found.attrs).get("num-cores", num_usable_cores()))) if local else HardwareFeatures()
+    return replace(found, hardware=hardware)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if hasattr(value, "items"):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return _plain(value.value) if hasattr(value, "value") else [_plain(v) for v in value]
 
 
 def _hardware(num_cores: int) -> HardwareFeatures:

@@ -28,8 +28,12 @@ def workload_from_module(mod: tvm.IRModule, name: str = "", family: str = "") ->
     Raises:
         UnsupportedError: its structure cannot be read (a symbolic shape, say).
     """
-    program = base64.b64encode(zlib.compress(tvm.ir.save_json(mod).encode(), 9)).decode()
-    return Workload(module_hash(mod), program, program_graph(mod), name, family)
+    return Workload(module_hash(mod), program_text(mod), program_graph(mod), name, family)
+
+
+def program_text(mod: tvm.IRModule) -> str:
+    """A TIR module as the program text of a workload."""
+    return base64.b64encode(zlib.compress(tvm.ir.save_json(mod).encode(), 9)).decode()
 
 
 def task_from_module(mod: tvm.IRModule, target: Target, name: str = "", family: str = "", weight: float = 1.0) -> Task:

@@ -1,7 +1,8 @@
-"""What code generation makes of scheduled loops: vector lanes, the unrolled body, registers, reuse, and memory traffic.
+"""What code generation makes of scheduled loops: vector lanes, the unrolled body, chunks of work, reuse, and memory traffic.
 
-MetaSchedule's post-processing fuses the innermost loops into a vector loop as far as every access stays contiguous, and
-unrolls outwards from there up to a limit. Both follow exactly from extents and strides, for many points at a time.
+MetaSchedule's post-processing fuses the innermost loops into a vector loop as far as every access stays contiguous, the
+outermost ones into a parallel loop until there are enough chunks, and unrolls outwards from the vector loop up to a limit. All
+of it follows exactly from extents and strides, for many points at a time.
 
 Dimension letters: N points, L loops from the outermost in, B buffers.
 """
@@ -18,9 +19,24 @@ _REGISTERS = 30.0
 _LINE_BYTES = 64.0
 _CACHES = (2.0**15, 2.0**19, 2.0**23)
 NUM_BUFFERS = 4
-_SHARED = 17
+_SHARED = 21
 _PER_BUFFER = 9
 NUM_FEATURES = _SHARED + NUM_BUFFERS * _PER_BUFFER + 3 * len(_CACHES)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trace allows post-processing.
+
+    Attributes:
+        vector: largest extent of a vector loop.
+        parallel: chunks of work that are enough.
+        unroll: [N] iterations that may be unrolled.
+    """
+
+    vector: float
+    parallel: float
+    unroll: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,9 +86,8 @@ class Access:
 
 
 def features(
-    origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access], max_unroll: np.ndarray, max_vector: float,
-    is_alone: bool,
-) -> np.ndarray:  # fmt: skip
+    origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access], limits: Limits, is_alone: bool
+) -> np.ndarray:
     """Log-scaled features of the code for a block; what it writes comes first among its accesses.
 
     Args:
@@ -80,7 +95,7 @@ def features(
         is_reduce: [L].
         extents: [N, L].
         accesses: of the block, the written buffer first.
-        max_unroll: [N] iterations that may be unrolled. max_vector: of the vector loop.
+        limits: of post-processing.
         is_alone: whether its loops are its own, not those of a consumer that it is computed in.
 
     Returns:
@@ -88,8 +103,9 @@ def features(
     """
     code = _Code(origins, is_reduce, extents, accesses[:NUM_BUFFERS])
     out = np.zeros((len(extents), NUM_FEATURES))
-    code.vectorise(max_vector, is_alone)
-    code.unroll(max_unroll)
+    code.vectorise(limits.vector, is_alone)
+    code.parallelise(limits.parallel)
+    code.unroll(limits.unroll)
     code.body_features(out)
     code.loop_features(out)
     return out
@@ -126,6 +142,17 @@ class _Code:
             split = fusible == self.depth
             self.vector = np.where(split, np.minimum(limit, self.extents.prod(1)), self.vector)
             self.first = np.where(split, self.depth, self.first)
+
+    def parallelise(self, enough: float) -> None:
+        """Fuses outermost loops until there are more than enough chunks; `chunks` is their number [N]."""
+        self.chunks = np.ones(self.count)
+        alive = np.ones(self.count, bool)
+        for i in range(self.depth):
+            if self.is_reduce[i]:
+                break
+            alive = alive & (i < self.first)
+            self.chunks = np.where(alive, self.chunks * self.extents[:, i], self.chunks)
+            alive = alive & (self.chunks <= enough)
 
     def _contiguous_loops(self, strides: np.ndarray) -> np.ndarray:
         """How many of the innermost loops walk contiguously through a buffer, or not at all; [N]."""
@@ -203,6 +230,10 @@ class _Code:
         out[:, 14] = (kept > 0) | (reductions > 0)
         out[:, 15] = np.log2(self.extents).sum(1) / 16
         out[:, 16] = (np.log2(self.extents).sum(1) - np.log2(self.vector * self.unrolled)) / 16  # bodies executed
+        out[:, 17] = np.log2(self.chunks) / 8
+        out[:, 18] = self.chunks == 1
+        out[:, 19] = np.ceil(self.chunks / 2) * 2 / self.chunks - 1  # idle share of two cores, a yardstick too
+        out[:, 20] = (np.log2(self.extents).sum(1) - np.log2(self.chunks)) / 16
 
     def loop_features(self, out: np.ndarray) -> None:
         """Reuse of each buffer, and traffic through caches of several sizes, from the innermost loop out."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from foretune.costmodel import generated_code
-from foretune.costmodel.generated_code import Access
+from foretune.costmodel.generated_code import Access, Limits
 
 _CUTS, _BUFFERS, _PLACEMENTS = 5, 4, 4
 _PER_CUT = 2 + 2 * _BUFFERS  # iterations, whether they are unrolled; footprint and contiguous run of each buffer
@@ -96,8 +96,7 @@ class LoopNest:
         others: the largest blocks beside it.
         cuts: positions where a band of the main block's loops begins, from the innermost band out.
         extents: extent of each original loop node.
-        serial: whether the design space forbids parallel loops.
-        max_vector: extent that a vector loop may have.
+        max_parallel: chunks of work that are enough. max_vector: extent that a vector loop may have.
         factors: for each domain, [options, factors] float64, or None.
         unroll: (deciding domain, its values), or None.
         placements: blocks with a decided place.
@@ -108,7 +107,7 @@ class LoopNest:
     others: tuple[Block, ...]
     cuts: tuple[int, ...]
     extents: dict[int, float]
-    serial: bool
+    max_parallel: float
     max_vector: float
     factors: tuple[np.ndarray | None, ...]
     unroll: tuple[int, np.ndarray] | None
@@ -127,15 +126,16 @@ class LoopNest:
         out = np.zeros((len(points), NUM_FEATURES))
         unroll = self.unroll[1][points[:, self.unroll[0]]] if self.unroll else np.zeros(len(points))
         log_unroll = np.log2(1 + unroll)
+        limits = Limits(self.max_vector, self.max_parallel, unroll)
         if self.main is not None:
             extents = self._extents(self.main.loops, points)
             self._band_features(self.main, extents, log_unroll, out)
             self._tail_features(self.main, extents, out[:, _CUTS * _PER_CUT :])
             for i, block in enumerate((self.main, *self.others)):
                 base = NUM_NEST_FEATURES + i * generated_code.NUM_FEATURES
-                self._code_features(block, points, unroll, out[:, base : base + generated_code.NUM_FEATURES])
+                self._code_features(block, points, limits, out[:, base : base + generated_code.NUM_FEATURES])
         tail = _CUTS * _PER_CUT + _TAIL
-        out[:, tail - 2] = self.serial
+        out[:, tail - 2] = self.max_parallel == 1
         out[:, tail - 1] = log_unroll / 8
         self._placement_features(points, out[:, tail:])
         return out.astype(np.float32)
@@ -202,26 +202,24 @@ class LoopNest:
             out[:, _PLACEMENTS * _PER_PLACEMENT] = np.log2(total / base) / 4
             out[:, _PLACEMENTS * _PER_PLACEMENT + 1] = np.log2(base) / 16
 
-    def _code_features(self, block: Block, points: np.ndarray, unroll: np.ndarray, out: np.ndarray) -> None:
+    def _code_features(self, block: Block, points: np.ndarray, limits: Limits, out: np.ndarray) -> None:
         """Code of a block wherever it is computed; nothing where it is inlined."""
         own = self._extents(block.loops, points)
         at_root = _Nest(tuple(loop.origin for loop in block.loops), tuple(loop.is_reduce for loop in block.loops), own)
         if block.placement < 0:
-            out[:] = self._code(block, at_root, unroll, True)
+            out[:] = _code(block, at_root, limits, True)
             return
         placement = self.placements[block.placement]
         outer = self._extents(placement.loops, points)
         location = np.array(placement.locations)[points[:, placement.domain]]
         for at in np.unique(location):
             rows = np.flatnonzero(location == at)
+            here = replace(limits, unroll=limits.unroll[rows])
             if at == -1 or at >= len(placement.loops):
-                out[rows] = self._code(block, replace(at_root, extents=own[rows]), unroll[rows], True)
+                out[rows] = _code(block, replace(at_root, extents=own[rows]), here, True)
             elif at >= 0:
                 place = _placed if placement.access is not None else _placed_part
-                out[rows] = self._code(block, place(block, placement, at, own[rows], outer[rows]), unroll[rows], False)
-
-    def _code(self, block: Block, nest: _Nest, unroll: np.ndarray, is_alone: bool) -> np.ndarray:
-        return generated_code.features(nest.origins, nest.is_reduce, nest.extents, block.accesses, unroll, self.max_vector, is_alone)
+                out[rows] = _code(block, place(block, placement, at, own[rows], outer[rows]), here, False)
 
     def _extents(self, loops: Sequence[Loop], points: np.ndarray) -> np.ndarray:
         """[N, L]."""
@@ -233,6 +231,10 @@ class LoopNest:
                 else:
                     out[:, i] *= factor if domain == LITERAL else self.extents[origin]
         return out
+
+
+def _code(block: Block, nest: _Nest, limits: Limits, is_alone: bool) -> np.ndarray:
+    return generated_code.features(nest.origins, nest.is_reduce, nest.extents, block.accesses, limits, is_alone)
 
 
 def _tiles(loops: Sequence[Loop], extents: np.ndarray) -> dict[int, np.ndarray]:

@@ -42,7 +42,7 @@ class _Walk:
     parts: dict[str, int] = field(default_factory=dict)  # value -> block whose factored part it is
     placements: list[Placement] = field(default_factory=list)
     unroll: tuple[int, np.ndarray] | None = None
-    serial: bool = False
+    max_parallel: float = 1.0
     max_vector: float = 1.0
     inlined: set[int] = field(default_factory=set)
 
@@ -140,8 +140,8 @@ class _Walk:
             self.parts[action.outputs[0]] = block
 
     def _Annotate(self, index: int, action: Action) -> None:
-        if action.attrs == _PARALLEL:
-            self.serial = action.inputs[1] == 1
+        if action.attrs == _PARALLEL and isinstance(action.inputs[1], int):
+            self.max_parallel = float(action.inputs[1])
         elif action.attrs == _VECTORIZE and isinstance(action.inputs[1], int):
             self.max_vector = float(action.inputs[1])
         elif action.attrs and action.attrs[0] in _UNROLL and action.inputs[1] in self.decided:
@@ -200,7 +200,7 @@ class _Walk:
         )
         work = {i: 2.0 ** n.features[3] for i, n in enumerate(nodes) if n.kind == "block"}
         return LoopNest(
-            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.serial, self.max_vector, factors, self.unroll,
+            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.max_parallel, self.max_vector, factors, self.unroll,
             tuple(self.placements), work,
         )  # fmt: skip
 

@@ -1,0 +1,272 @@
+"""TaskSearch: which schedules of one MetaSchedule task to measure next.
+
+Thousands of traces are scored in latent space without being replayed. Only the chosen few are replayed, post-processed and
+handed out; what a post-processor rejects, and what gives a program that was handed out before, is replaced by the next best.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from foretune.compiler import traces
+from foretune.compiler._tvm import meta_schedule, tvm
+from foretune.compiler.metaschedule_records import default_schedule, record_of, trace_of
+from foretune.compiler.online_model import OnlineModel
+from foretune.compiler.space import spaces_of
+from foretune.compiler.target import target_from_tvm
+from foretune.compiler.workload import module_hash
+from foretune.costmodel.planner import Planner, PlannerConfig
+from foretune.errors import ForetuneError, IllegalActionError, OptionError
+from foretune.record import MeasureRecord, Status
+from foretune.space import DesignSpace
+from foretune.target import HardwareFeatures
+from foretune.task import Candidate, Task
+from foretune.trace import Trace
+
+_MAX_ROUNDS = 8  # searches for one batch; more than one only where candidates had to be replaced
+_MAX_RECALLED = 256  # records of a database that the model adapts to
+_CPU_KINDS = frozenset({"llvm", "c"})  # elsewhere an unscheduled program has no threads to run on
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How to search.
+
+    Attributes:
+        planner: of the search in latent space.
+        batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter` allows more.
+        num_elites: fastest measured traces that a search starts from.
+        seed: of the search; by default that of the tuning context.
+    """
+
+    planner: PlannerConfig = PlannerConfig()
+    batch_size: int = 16
+    num_elites: int = 8
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.num_elites < 0:
+            raise OptionError(f"`batch_size >= 1` and `num_elites >= 0` must hold, but got {self.batch_size} and {self.num_elites}")
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """Counts of the tuning of one task.
+
+    Attributes:
+        num_trials: candidates handed out.
+        num_illegal: chosen traces that did not replay or that a post-processor rejected.
+        num_duplicates: chosen traces that gave a program which was handed out before.
+        own_secs: time spent here, all but building and running.
+    """
+
+    num_trials: int = 0
+    num_illegal: int = 0
+    num_duplicates: int = 0
+    own_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class TuningProgram:
+    """A program with what a tuning context says of it; without the context, which owns its search strategy.
+
+    Attributes:
+        mod, target, name: of the context.
+        postprocs: applied to each replayed trace.
+        seed: of the search.
+    """
+
+    mod: tvm.IRModule
+    target: tvm.target.Target
+    name: str
+    postprocs: tuple[meta_schedule.postproc.Postproc, ...]
+    seed: int
+
+    def schedule(self, trace: Trace) -> tvm.s_tir.Schedule:
+        """Replays and post-processes a trace.
+
+        Raises:
+            IllegalActionError: TVM refuses an action, or a post-processor rejects the result.
+        """
+        schedule = traces.replay(self.mod, trace)
+        try:
+            schedule.enter_postproc()
+            accepted = all(postproc.apply(schedule) for postproc in self.postprocs)
+        except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
+            raise IllegalActionError(f"{type(error).__name__}: {traces.last_line(error)}") from error
+        if not accepted:
+            raise IllegalActionError("a post-processor rejects the schedule")
+        return schedule
+
+
+@dataclass(frozen=True)
+class _HandedOut:
+    trace: Trace
+    program_hash: str
+
+
+@dataclass
+class TaskSearch:
+    """The tuning of one task.
+
+    Args:
+        program: what to tune.
+        templates: a sampled schedule of each design space.
+        online: ranks traces, and learns.
+        config: how to search.
+        max_trials: how many candidates to hand out.
+    """
+
+    program: TuningProgram
+    templates: Sequence[tvm.s_tir.Schedule]
+    online: OnlineModel
+    config: SearchConfig
+    max_trials: int
+    report: SearchReport = SearchReport()
+    _tried: set[str] = field(default_factory=set)
+    _programs: set[str] = field(default_factory=set)
+    _measured: list[MeasureRecord] = field(default_factory=list)
+    _handed_out: list[_HandedOut] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        model = self.online.model
+        self._rng = np.random.default_rng(self.program.seed)
+        self._spaces = self._design_spaces()
+        self._task = self._make_task()
+        self._planner = Planner(model, self.config.planner, self.program.seed) if self._task is not None else None
+
+    def recall(self, database: meta_schedule.database.Database) -> None:
+        """Learns what a database holds of this task; it is not measured again."""
+        if self._task is None or not database.has_workload(self.program.mod):
+            return
+        start = time.perf_counter()
+        for kept in database.get_top_k(database.commit_workload(self.program.mod), _MAX_RECALLED):
+            if kept.target is not None and target_from_tvm(kept.target, HardwareFeatures()).key != self._task.target.key:
+                continue
+            try:
+                candidate = Candidate(self._task, trace_of(kept.trace))
+            except IllegalActionError:
+                continue
+            record = record_of(candidate, meta_schedule.runner.RunnerResult(kept.run_secs, None))
+            if len(record.trace) and record.status is Status.OK:
+                self._measured.append(record)
+                self._tried.add(record.trace.key)
+        self._learn(self._measured)
+        self._count(start)
+
+    def next_batch(self) -> list[meta_schedule.MeasureCandidate]:
+        """Candidates to measure, each with a program of its own; empty when the tuning is over."""
+        start = time.perf_counter()
+        wanted = min(self.config.batch_size, self.max_trials - self.report.num_trials)
+        self._handed_out = []
+        batch, illegal = [], []
+        if wanted > 0 and not self.report.num_trials and str(self.program.target.kind.name) in _CPU_KINDS:
+            batch.append(self._hand_out(Trace(()), default_schedule(self.program.mod)))
+        for _ in range(_MAX_ROUNDS):
+            proposals = self._propose(wanted - len(batch))
+            for trace in proposals:
+                if len(batch) >= wanted:
+                    break
+                self._tried.add(trace.key)
+                try:
+                    candidate = self._hand_out(trace, self.program.schedule(trace))
+                except IllegalActionError as error:
+                    illegal.append((trace, str(error)))
+                    continue
+                if candidate is not None:
+                    batch.append(candidate)
+            if not proposals:
+                break
+        if self._task is not None:
+            self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
+        self._count(start, num_trials=len(batch), num_illegal=len(illegal))
+        return batch
+
+    def observe(self, results: Sequence[meta_schedule.runner.RunnerResult]) -> None:
+        """Learns from the results of the last batch, in its order."""
+        start = time.perf_counter()
+        if self._task is not None:
+            records = [record_of(Candidate(self._task, h.trace), r, h.program_hash) for h, r in zip(self._handed_out, results)]
+            self._measured += records
+            self._learn(records)
+        self._count(start)
+
+    def _hand_out(self, trace: Trace, schedule: tvm.s_tir.Schedule) -> meta_schedule.MeasureCandidate | None:
+        """The candidate of a finished schedule; None if its program was handed out before."""
+        program_hash = module_hash(schedule.mod)
+        if program_hash in self._programs:
+            self._count(num_duplicates=1)
+            return None
+        self._programs.add(program_hash)
+        self._handed_out.append(_HandedOut(trace, program_hash))
+        return meta_schedule.MeasureCandidate(schedule, meta_schedule.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
+
+    def _propose(self, num: int) -> list[Trace]:
+        """Traces that were not tried, the most promising first, and then some spare ones; a search costs more than they do."""
+        if num < 1 or not self._spaces:
+            return []
+        if self._planner is not None:
+            wanted = num + 2 + num // 8
+            try:
+                found = [c.trace for c in self._planner.propose(self._task, self._spaces, wanted, frozenset(self._tried), self._elites())]
+                num_random = round(self.config.planner.random_share * num)  # the planner's random ones come last, and are no spare ones
+                first, last = max(0, num - num_random), len(found) - num_random
+                return found[:first] + found[last:] + found[first:last] if first < last else found
+            except Exception as error:  # a guess must not end the tuning
+                self._give_up_ranking(error)
+        return self._sample(num)
+
+    def _sample(self, num: int) -> list[Trace]:
+        found: dict[str, Trace] = {}
+        for _ in range(20 * num):
+            if len(found) >= num:
+                break
+            space = self._spaces[self._rng.integers(len(self._spaces))]
+            trace = space.decode(space.sample(self._rng, 1)[0])
+            if trace.key not in self._tried:
+                found[trace.key] = trace
+        return list(found.values())
+
+    def _elites(self) -> list[Trace]:
+        timed = sorted((r for r in self._measured if r.status is Status.OK and len(r.trace)), key=lambda r: r.best_secs)
+        return [record.trace for record in timed[: self.config.num_elites]]
+
+    def _learn(self, records: Sequence[MeasureRecord]) -> None:
+        if self._planner is None:
+            return
+        try:
+            self.online.learn(records)
+        except Exception as error:  # what was measured is with MetaSchedule all the same
+            self._give_up_ranking(error)
+
+    def _give_up_ranking(self, error: Exception) -> None:
+        self._planner = None
+        _log.warning("%s is searched at random, because the model cannot rank it: %s: %s", self.program.name, type(error).__name__, traces.last_line(error))
+
+    def _make_task(self) -> Task | None:
+        try:
+            return self.online.task(self.program.mod, self.program.target, self.program.name)
+        except Exception as error:  # MetaSchedule tunes programs of every kind
+            self._give_up_ranking(error)
+            return None
+
+    def _design_spaces(self) -> tuple[DesignSpace, ...]:
+        spaces: dict[str, DesignSpace] = {}
+        for template in self.templates:
+            try:
+                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace]))
+            except ForetuneError as error:
+                _log.warning("a design space of %s is left out: %s", self.program.name, error)
+        return tuple(spaces.values())
+
+    def _count(self, since: float | None = None, **more: Any) -> None:
+        changed = {name: getattr(self.report, name) + number for name, number in more.items()}
+        secs = time.perf_counter() - since if since is not None else 0.0
+        self.report = replace(self.report, own_secs=self.report.own_secs + secs, **changed)
