@@ -1,8 +1,9 @@
 """The latent model, its rivals and its ablations on the bundled test split: `python benchmarks/evaluation.py`.
 
 All are trained from scratch on the same training tasks, stop early by the same validation tasks, and are scored in one run.
-A control is trained on labels shuffled within each task. Learning curves are over shares of the training tasks. What is known
-already is read from the folder, so a run that was stopped goes on; parts may run side by side with `--models`.
+A control is trained on labels shuffled within each task. Learning curves are over shares of the training tasks. The hardware's
+features say nothing where there is one target only: their ablation is on the bundled data of one and of two threads together.
+What is known already is read from the folder, so a run that was stopped goes on; parts may run side by side with `--parts`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from foretune.costmodel import registry
 from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from foretune.costmodel.evaluation_plots import draw_all
 from foretune.datasets.split import Split
-from foretune.datasets.store import BUNDLED_SETS, RecordStore
+from foretune.datasets.store import BUNDLED, BUNDLED_SETS, RecordStore
 from foretune.record import Trajectory
 
+PARTS = ("control", "curves", "targets")
+TARGETS = ("latent", "latent_no_hardware")
 CURVES = ("latent", "lightgbm", "tenset_mlp")
 SHARES = (0.01, 0.1, 0.5, 1.0)
 COLUMNS = ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise", "spearman", "regret1", "regret5", "regret10", "legality_auc", "candidates_per_sec", "train_secs")
@@ -44,37 +47,42 @@ def shuffled(trajectories: Sequence[Trajectory], tested: frozenset[str], seed: i
     return out
 
 
-def figures_of(report: EvaluationReport, control: EvaluationReport | None) -> dict:
+def figures_of(report: EvaluationReport, control: EvaluationReport, targets: EvaluationReport) -> dict:
     """The numbers to quote."""
     rivals = {n: f for n, f in report.models.items() if n != "latent" and n not in registry.ablations()}
-    ablations = {n: f for n, f in report.models.items() if n in registry.ablations()}
-    latent = report.models["latent"]
-    figures = {f"latent_{k}": latent[k] for k in ("top1_mean", "top5_mean", "pairwise")}
-    for k in ("top1_mean", "top5_mean", "pairwise"):
-        figures[f"best_rival_{k}"] = max((f[k] for f in rivals.values()), default=None)
-        figures[f"best_ablation_{k}"] = max((f[k] for f in ablations.values()), default=None)
-    if control is not None:
-        figures |= {f"shuffled_{k}": control.models["latent"][k] for k in ("top1_mean", "top5_mean", "pairwise")}
+    ablations = {n: f for n, f in report.models.items() if n in registry.ablations() and n not in TARGETS}
+    figures: dict = {}
+    for k in ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise"):
+        figures[f"latent_{k}"] = report.models["latent"][k]
+        figures[f"best_rival_{k}"] = max(f[k] for f in rivals.values())
+        figures[f"best_ablation_{k}"] = max(f[k] for f in ablations.values())
+        figures[f"shuffled_{k}"] = control.models["latent"][k]
+        figures |= {f"two_targets_{name}_{k}": targets.models[name][k] for name in TARGETS}
     return figures
+
+
+def read(folders: Sequence[Path]) -> tuple[list[Trajectory], Split]:
+    """Trajectories and split of data sets together."""
+    trajectories, splits = [], []
+    for folder in folders:
+        with RecordStore(folder) as store:
+            splits.append(store.split())
+            trajectories.extend(store.trajectories())
+    return trajectories, functools.reduce(operator.or_, splits)
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder of intermediate results")
-    parser.add_argument("--models", default="", help="compute these alone and write no document; also `control` and `curves`")
+    parser.add_argument("--parts", default="", help=f"compute these alone and write no document: names of models, and {', '.join(PARTS)}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    trajectories, splits = [], []
-    for folder in BUNDLED_SETS:
-        with RecordStore(folder) as store:
-            splits.append(store.split())
-            trajectories.extend(store.trajectories())
-    split: Split = functools.reduce(operator.or_, splits)
-    chosen = tuple(m for m in options.models.split(",") if m) or (*registry.names(), "control", "curves")
-    models = tuple(m for m in chosen if m not in ("control", "curves"))
+    chosen = tuple(m for m in options.parts.split(",") if m) or (*(n for n in registry.names() if n not in TARGETS[1:]), *PARTS)
+    models = tuple(m for m in chosen if m not in PARTS)
     say = functools.partial(print, flush=True)
-    control = report = None
+    control = report = curves = targets = None
+    trajectories, split = read([BUNDLED])
     if models:
         report = evaluate(trajectories, split, EvaluationConfig(models, options.seed, out=options.out), say)
     if "control" in chosen:
@@ -82,17 +90,25 @@ def main() -> None:
         control = evaluate(shuffled(trajectories, split.test), split, config, lambda line: say(f"shuffled labels: {line}"))
     if "curves" in chosen:
         curves = evaluate(trajectories, split, EvaluationConfig(CURVES, options.seed, SHARES, out=options.out), say)
-        report = replace(report, curves=curves.curves) if report is not None else None
-    if options.models:
+    if "targets" in chosen:
+        config = EvaluationConfig(TARGETS, options.seed, out=options.out)
+        targets = evaluate(*read(BUNDLED_SETS), config, lambda line: say(f"one and two threads: {line}"))
+    if options.parts:
         return
+    report = replace(report, curves=curves.curves)
+    (FOLDER / "evaluation").mkdir(exist_ok=True)
     draw_all(report, FOLDER / "evaluation")
-    rows = [{"model": name, **{c: figures[c] for c in COLUMNS}, "calibration": figures["calibration"]} for name, figures in report.models.items()]
-    rows += [{"model": "latent on shuffled labels", **{c: control.models["latent"][c] for c in COLUMNS}}]
+    rows = [_row(name, figures) for name, figures in report.models.items()]
+    rows += [_row("latent on shuffled labels", control.models["latent"])]
+    rows += [_row(f"{name} on one and two threads", targets.models[name]) for name in TARGETS]
     for name, points in report.curves.items():
-        rows += [{"model": name, "share": p["share"], **{c: p[c] for c in ("top1_mean", "top5_mean", "pairwise")}} for p in points]
+        rows += [{"model": name, "share": p["share"], **{c: p[c] for c in ("num_train_tasks", "top1_mean", "top5_mean", "pairwise")}} for p in points]
     rows += [{"family": family, **figures} for family, figures in report.models["latent"]["families"].items()]
-    rows += [{"target": target, **figures} for target, figures in report.models["latent"]["targets"].items()]
-    write_results("evaluation", {**figures_of(report, control), **report.data}, rows)
+    write_results("evaluation", {**figures_of(report, control, targets), **report.data}, rows)
+
+
+def _row(name: str, figures: dict) -> dict:
+    return {"model": name, **{c: figures[c] for c in COLUMNS}, "calibration": figures["calibration"]}
 
 
 if __name__ == "__main__":

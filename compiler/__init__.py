@@ -14,6 +14,7 @@ _HOMES = {
     "ForetuneCostModel": "metaschedule_cost_model",
     "LatentSearchStrategy": "metaschedule_search",
     "Measurer": "measure",
+    "SearchConfig": "task_search",
     "Tuner": "tuner",
     "builder_and_runner": "metaschedule_measure",
     "design_spaces": "space",

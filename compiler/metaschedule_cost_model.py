@@ -19,6 +19,7 @@ import numpy as np
 from foretune.compiler import traces
 from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.metaschedule_records import record_of, trace_of
+from foretune.compiler.one_thread import one_torch_thread
 from foretune.compiler.online_model import OnlineModel
 from foretune.compiler.workload import module_hash
 from foretune.costmodel.latent import LatentCostModel
@@ -56,6 +57,7 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         self._warned: set[str] = set()
         _live.add(self)
 
+    @one_torch_thread()
     def predict(self, context: meta_schedule.TuneContext, candidates: Sequence[meta_schedule.MeasureCandidate]) -> np.ndarray:
         """Speeds of finished schedules of one task, relative to each other; [N] float64, positive, higher is better."""
         scores = np.full(len(candidates), np.nan)
@@ -68,6 +70,7 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
                 scores[rows] = found
         return self._speeds(task, scores)
 
+    @one_torch_thread()
     def update(
         self, context: meta_schedule.TuneContext, candidates: Sequence[meta_schedule.MeasureCandidate],
         results: Sequence[meta_schedule.runner.RunnerResult],

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.metaschedule_cost_model import find_cost_model
+from foretune.compiler.one_thread import one_torch_thread
 from foretune.compiler.online_model import OnlineModel
 from foretune.compiler.task_search import SearchConfig, SearchReport, TaskSearch, TuningProgram
 from foretune.costmodel.latent import LatentCostModel
@@ -48,6 +49,7 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         seed = int(context.rand_state) if self._config.seed is None else self._config.seed
         self._program = TuningProgram(context.mod, context.target, str(context.task_name), postprocs, seed & (2**31 - 1))
 
+    @one_torch_thread()
     def pre_tuning(
         self, max_trials: int, num_trials_per_iter: int, design_spaces: Sequence[tvm.s_tir.Schedule],
         database: meta_schedule.database.Database | None = None, cost_model: meta_schedule.cost_model.CostModel | None = None,
@@ -74,10 +76,12 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
             report.num_trials, report.own_secs, report.num_illegal, report.num_duplicates,
         )  # fmt: skip
 
+    @one_torch_thread()
     def generate_measure_candidates(self) -> list[meta_schedule.MeasureCandidate] | None:
         """The next batch; None when the trials are spent, or the design spaces hold no more."""
         return self._search.next_batch() or None
 
+    @one_torch_thread()
     def notify_runner_results(
         self, measure_candidates: Sequence[meta_schedule.MeasureCandidate], results: Sequence[meta_schedule.runner.RunnerResult]
     ) -> None:

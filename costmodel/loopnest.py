@@ -52,15 +52,21 @@ class Loop:
 
 @dataclass(frozen=True)
 class Placement:
-    """A block whose place under its consumer's loops is decided."""
+    """A block whose place under the loops of its consumer is decided, or fixed under those of its producer."""
 
-    domain: int
+    domain: int  # -1 if the place is fixed
     locations: tuple[int, ...]  # what the options mean: -2 inlined, -1 at the root, else the loop
-    loops: tuple[Loop, ...]  # of the consumer
-    access: Access | None  # of the consumer; None if it reads all of it once
+    loops: tuple[Loop, ...]  # of the consumer or producer
+    access: Access | None  # of the consumer or producer to the buffer between them; None if all of it is read once
     elements: float  # of its buffer
     iterations: float
     block: int
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Where the block is at each point, [N]."""
+        if self.domain < 0:
+            return np.full(len(points), self.locations[0])
+        return np.array(self.locations)[points[:, self.domain]]
 
 
 @dataclass(frozen=True)
@@ -173,10 +179,10 @@ class LoopNest:
 
     def _placement_features(self, points: np.ndarray, out: np.ndarray) -> None:
         repeated = {block: np.zeros(len(points)) for block in self.work}  # log2 of how often a block's work is done
-        for p, placement in enumerate(self.placements):
+        for p, placement in enumerate(q for q in self.placements if q.domain >= 0):
             extents = self._extents(placement.loops, points)
             outer = np.concatenate([np.zeros((len(points), 1)), np.cumsum(np.log2(extents), 1)], 1)  # [N, L + 1]
-            location = np.array(placement.locations)[points[:, placement.domain]]
+            location = placement.at(points)
             redundancy, outside = np.zeros(len(points)), np.zeros(len(points))
             for at in sorted({v for v in placement.locations if 0 <= v < len(placement.loops)}):
                 chosen = location == at
@@ -211,7 +217,7 @@ class LoopNest:
             return
         placement = self.placements[block.placement]
         outer = self._extents(placement.loops, points)
-        location = np.array(placement.locations)[points[:, placement.domain]]
+        location = placement.at(points)
         for at in np.unique(location):
             rows = np.flatnonzero(location == at)
             here = replace(limits, unroll=limits.unroll[rows])
@@ -246,10 +252,10 @@ def _tiles(loops: Sequence[Loop], extents: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _placed(block: Block, placement: Placement, at: int, own: np.ndarray, outer: np.ndarray) -> _Nest:
-    """A block under loop `at` of its consumer: it makes what one iteration of that loop reads."""
+    """A block under loop `at` of its consumer or producer: it does what belongs to one iteration of that loop."""
     tile = _tiles(placement.loops[at + 1 :], outer[:, at + 1 :])
-    needed: dict[int, np.ndarray | float] = {}  # loop of the block -> extent that is read
-    moves: dict[int, int] = {}  # loop of the consumer -> loop of the block
+    needed: dict[int, np.ndarray | float] = {}  # loop of this block -> extent inside
+    moves: dict[int, int] = {}  # loop of the other block -> loop of this one
     for read, written, size in zip(placement.access.dims, block.accesses[0].dims, placement.access.sizes(tile)):
         for node, _ in read if written else ():
             moves.setdefault(node, written[0][0])

@@ -21,7 +21,7 @@ from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.sweep import Setting, configured
 from foretune.costmodel.training import train
 from foretune.datasets.split import Split, make_split
-from foretune.datasets.store import BUNDLED_SETS, RecordStore
+from foretune.datasets.store import BUNDLED, RecordStore
 from foretune.errors import OptionError, UnsupportedError
 from foretune.record import Trajectory
 
@@ -158,14 +158,14 @@ def run_evaluation(data: Sequence[Path], config: EvaluationConfig) -> Evaluation
     others are trained.
 
     Args:
-        data: folders of data sets; the bundled ones by default.
+        data: folders of data sets; by default the bundled one of one thread.
         config: models and settings.
     """
     if not data and "latent" in config.models and "latent" not in config.weights:
         config = replace(config, weights={**config.weights, "latent": LatentCostModel.bundled_path()})
     trajectories: list[Trajectory] = []
     splits: list[Split] = []
-    for folder in data or BUNDLED_SETS:
+    for folder in data or (BUNDLED,):
         with RecordStore(folder) as store:
             splits.append(split_of(store))
             trajectories.extend(store.trajectories())

@@ -165,6 +165,18 @@ class _Walk:
             elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
         self.placements.append(Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block))
 
+    def _ReverseComputeAt(self, index: int, action: Action) -> None:
+        block, loop = self._block(action.inputs[0]), self.loops.get(action.inputs[1])
+        producer = next((b for b, order in self.nests.items() if any(loop is o for o in order)), None)
+        if block is None or loop is None or producer in (None, block):
+            return
+        order = self.nests[producer]
+        at = next(i for i, o in enumerate(order) if o is loop)
+        written = [access for (_, is_write), access in _accesses_of(self.graph, producer).items() if is_write]
+        if written:
+            node = self.graph.nodes[block]
+            self.placements.append(Placement(-1, (at,), tuple(order), written[0], 2.0 ** node.features[3], 2.0 ** node.features[3], block))
+
     def _ComputeInline(self, index: int, action: Action) -> None:
         block = self._block(action.inputs[0])
         if block is not None:

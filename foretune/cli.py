@@ -173,7 +173,7 @@ def export(
 
 @app.command()
 def evaluate(
-    data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated; by default the bundled ones.", show_default=False)] = [],  # noqa: B006 - typer copies it
+    data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated; by default the bundled one.", show_default=False)] = [],  # noqa: B006 - typer copies it
     models: Annotated[str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")] = "all",
     weights: Annotated[list[str], typer.Option(help="NAME=FILE of weights that are trained already; may be repeated.")] = [],  # noqa: B006 - typer copies it
     shares: Annotated[str, typer.Option(help="Shares of the training data for learning curves, such as 0.01,0.1,0.5,1.")] = "1",
