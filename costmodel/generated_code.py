@@ -99,10 +99,10 @@ def features(
         is_alone: whether its loops are its own, not those of a consumer that it is computed in.
 
     Returns:
-        [N, NUM_FEATURES] float64.
+        [N, NUM_FEATURES] float32.
     """
-    code = _Code(origins, is_reduce, extents, accesses[:NUM_BUFFERS])
-    out = np.zeros((len(extents), NUM_FEATURES))
+    code = _Code(origins, is_reduce, extents.astype(np.float32), accesses[:NUM_BUFFERS])
+    out = np.zeros((len(extents), NUM_FEATURES), np.float32)
     code.vectorise(limits.vector, is_alone)
     code.parallelise(limits.parallel)
     code.unroll(limits.unroll)
@@ -115,21 +115,22 @@ class _Code:
     def __init__(self, origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access]) -> None:
         self.origins, self.is_reduce, self.extents, self.accesses = origins, is_reduce, extents, accesses
         self.count, self.depth = extents.shape
+        self.log_extents = np.log2(extents)
         inside: dict[int, np.ndarray] = {}
-        self.strides = np.zeros((len(accesses), self.depth, self.count))
+        self.strides = np.zeros((len(accesses), self.depth, self.count), np.float32)
         for i in reversed(range(self.depth)):
             node = origins[i]
-            unit = inside.get(node, np.ones(self.count))
+            unit = inside.get(node, np.ones(self.count, np.float32))
             for b, access in enumerate(accesses):
                 self.strides[b, i] = np.where(extents[:, i] > 1, access.stride(node, unit), 0.0)
             inside[node] = unit * extents[:, i]
 
     def vectorise(self, limit: float, is_alone: bool) -> None:
         """Fuses innermost loops into a vector loop; `vector` is its extent [N], `first` the outermost of its loops [N]."""
-        fusible = np.full(self.count, float(self.depth))
+        fusible = np.full(self.count, self.depth, np.float32)
         for strides in self.strides:
             fusible = np.minimum(fusible, self._contiguous_loops(strides))
-        self.vector, self.first = np.ones(self.count), np.full(self.count, self.depth)
+        self.vector, self.first = np.ones(self.count, np.float32), np.full(self.count, self.depth)
         alive = np.ones(self.count, bool)
         for i in reversed(range(self.depth)):
             if self.is_reduce[i]:
@@ -145,7 +146,7 @@ class _Code:
 
     def parallelise(self, enough: float) -> None:
         """Fuses outermost loops until there are more than enough chunks; `chunks` is their number [N]."""
-        self.chunks = np.ones(self.count)
+        self.chunks = np.ones(self.count, np.float32)
         alive = np.ones(self.count, bool)
         for i in range(self.depth):
             if self.is_reduce[i]:
@@ -156,7 +157,7 @@ class _Code:
 
     def _contiguous_loops(self, strides: np.ndarray) -> np.ndarray:
         """How many of the innermost loops walk contiguously through a buffer, or not at all; [N]."""
-        count, previous, extent = np.zeros(self.count), np.zeros(self.count), np.ones(self.count)
+        count, previous, extent = (np.zeros(self.count, np.float32) for _ in range(3))
         alive = np.ones(self.count, bool)
         for i in reversed(range(self.depth)):
             still = strides[i] == 0
@@ -169,7 +170,7 @@ class _Code:
 
     def unroll(self, limit: np.ndarray) -> None:
         """Unrolls outwards from the vector loop; `body` is the outermost loop of the unrolled body [N]."""
-        self.unrolled, self.body = np.ones(self.count), self.first.copy()
+        self.unrolled, self.body = np.ones(self.count, np.float32), self.first.copy()
         alive = limit > 0
         for i in reversed(range(self.depth)):
             outside = i < self.first
@@ -185,7 +186,7 @@ class _Code:
         for i in range(self.depth):
             inside = np.where(i >= self.body, self.extents[:, i], 1.0)
             tile[self.origins[i]] = tile.get(self.origins[i], 1.0) * inside
-        innermost = np.zeros((len(self.accesses), self.count))  # stride along the innermost loop that moves at all
+        innermost = np.zeros((len(self.accesses), self.count), np.float32)  # stride along the innermost loop that moves at all
         moved, scalar_chain = np.zeros(self.count, bool), np.zeros(self.count, bool)
         for i in reversed(range(self.depth)):
             here = ~moved & (self.extents[:, i] > 1)
@@ -193,9 +194,9 @@ class _Code:
             scalar_chain |= here & bool(self.is_reduce[i])
             moved |= here
         work = lanes * self.unrolled
-        loads = np.zeros(self.count)
+        loads = np.zeros(self.count, np.float32)
         for b, access in enumerate(self.accesses):
-            elements = access.footprint(tile)[0] * np.ones(self.count)
+            elements = access.footprint(tile)[0] * np.ones(self.count, np.float32)
             contiguous = (innermost[b] == 1) & (self.vector > 1)
             registers = np.where(contiguous, np.ceil(elements / np.minimum(self.vector, _LANES)), elements)
             columns = out[:, _SHARED + b * _PER_BUFFER :]
@@ -218,9 +219,9 @@ class _Code:
         out[:, 7] = scalar_chain
         out[:, 10] = np.log2(np.maximum(loads, 1) / work) / 4
         out[:, 11] = np.log2(self.vector / (lanes * _LANES)) / 4  # share of the lanes that do something
-        reductions, kept, ended = np.zeros(self.count), np.zeros(self.count), np.zeros(self.count, bool)
+        reductions, kept, ended = np.zeros(self.count, np.float32), np.zeros(self.count, np.float32), np.zeros(self.count, bool)
         for i in reversed(range(self.depth)):
-            size = np.log2(self.extents[:, i])
+            size = self.log_extents[:, i]
             inside = i >= self.body
             reductions += np.where(inside, size * self.is_reduce[i], 0.0)
             ended = ended | (~inside & (not self.is_reduce[i]) & (size > 0))
@@ -228,57 +229,61 @@ class _Code:
         out[:, 12] = reductions / 4
         out[:, 13] = kept / 8  # reduction loops right around the body: accumulators stay in registers
         out[:, 14] = (kept > 0) | (reductions > 0)
-        out[:, 15] = np.log2(self.extents).sum(1) / 16
-        out[:, 16] = (np.log2(self.extents).sum(1) - np.log2(self.vector * self.unrolled)) / 16  # bodies executed
+        out[:, 15] = self.log_extents.sum(1) / 16
+        out[:, 16] = (self.log_extents.sum(1) - np.log2(self.vector * self.unrolled)) / 16  # bodies executed
         out[:, 17] = np.log2(self.chunks) / 8
         out[:, 18] = self.chunks == 1
         out[:, 19] = np.ceil(self.chunks / 2) * 2 / self.chunks - 1  # idle share of two cores, a yardstick too
-        out[:, 20] = (np.log2(self.extents).sum(1) - np.log2(self.chunks)) / 16
+        out[:, 20] = (self.log_extents.sum(1) - np.log2(self.chunks)) / 16
 
     def loop_features(self, out: np.ndarray) -> None:
         """Reuse of each buffer, and traffic through caches of several sizes, from the innermost loop out."""
         tile: dict[int, np.ndarray] = {}
         per_buffer = len(self.accesses)
-        bytes_of = np.array([[access.element_bytes] for access in self.accesses]) * np.ones((per_buffer, self.count))
+        bytes_of = np.array([[access.element_bytes] for access in self.accesses], np.float32) * np.ones((per_buffer, self.count), np.float32)
         lines_of = np.maximum(bytes_of, _LINE_BYTES)
         reused = np.zeros((per_buffer, self.count), bool)
-        around = np.log2(self.extents).sum(1)  # iterations of the loops not yet inside, log2
-        total = around.copy()
+        total = self.log_extents.sum(1)
+        around = total.copy()  # iterations of the loops not yet inside, log2
         fits = np.zeros((len(_CACHES), self.count), bool)
-        traffic = np.zeros((len(_CACHES), per_buffer, self.count))
-        previous = lines_of.copy()
+        traffic = np.zeros((len(_CACHES), per_buffer, self.count), np.float32)
+        touched = lines_of.sum(0)
         for i in reversed(range(self.depth)):
-            node, extent = self.origins[i], self.extents[:, i]
+            node, extent, log_extent = self.origins[i], self.extents[:, i], self.log_extents[:, i]
             wide = extent > 1
-            for b, access in enumerate(self.accesses):
-                if not access.uses(node):
-                    first = wide & ~reused[b]
+            if not wide.any():
+                continue
+            uses = [access.uses(node) for access in self.accesses]
+            for b in range(per_buffer):
+                first = wide & ~reused[b] if not uses[b] else wide[:0]
+                if first.any():
                     columns = out[:, _SHARED + b * _PER_BUFFER :]
                     columns[first, 4] = (total - around)[first] / 8  # iterations between uses
-                    columns[first, 5] = np.log2(lines_of.sum(0))[first] / 8
-                    columns[first, 6] = np.log2(extent)[first] / 4
+                    columns[first, 5] = np.log2(touched[first]) / 8
+                    columns[first, 6] = log_extent[first] / 4
                     reused[b] |= wide
-            previous = lines_of.copy()
+            inner, inner_touched = lines_of.copy(), touched
             tile[node] = tile.get(node, 1.0) * extent
             for b, access in enumerate(self.accesses):
-                if access.uses(node):
+                if uses[b]:
                     elements, run = access.footprint(tile)
                     bytes_of[b] = elements * access.element_bytes
                     lines_of[b] = elements / run * np.ceil(run * access.element_bytes / _LINE_BYTES) * _LINE_BYTES
+            touched = lines_of.sum(0)
             for c, size in enumerate(_CACHES):  # the largest tile that fits is loaded once for each time that it is entered
-                inside = previous.sum(0) <= size
-                over = (lines_of.sum(0) > size) & ~fits[c] & inside
-                for b, access in enumerate(self.accesses):
-                    steps = np.where(access.uses(node), around, around - np.log2(extent))
-                    traffic[c, b] = np.where(over, np.log2(previous[b]) + steps, traffic[c, b])
-                fits[c] |= over
-            around = around - np.log2(extent)
+                over = (touched > size) & ~fits[c] & (inner_touched <= size)
+                if over.any():
+                    for b in range(per_buffer):
+                        steps = around if uses[b] else around - log_extent
+                        traffic[c, b] = np.where(over, np.log2(inner[b]) + steps, traffic[c, b])
+                    fits[c] |= over
+            around = around - log_extent
         for b in range(per_buffer):
             out[:, _SHARED + b * _PER_BUFFER + 7] = np.log2(bytes_of[b]) / 8
             out[:, _SHARED + b * _PER_BUFFER + 8] = reused[b]
         base = _SHARED + NUM_BUFFERS * _PER_BUFFER
+        whole = np.log2(lines_of)  # everything fits: each line once
         for c in range(len(_CACHES)):
-            whole = np.log2(lines_of)  # everything fits: each line once
             per = np.where(fits[c], traffic[c], whole)  # [B, N]
             out[:, base + 3 * c] = (np.log2((2.0**per).sum(0)) - total) / 8
             out[:, base + 3 * c + 1] = (per[0] - total) / 8

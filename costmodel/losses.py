@@ -28,12 +28,18 @@ from foretune.errors import OptionError
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the losses beside ranking, whose weight is 1."""
+    """Weights of the losses beside ranking, whose weight is 1.
+
+    Attributes:
+        regression, legality, consistency, prediction: weights.
+        focus: how much more pairs weigh in the ranking, the faster the faster one is: with this power of its relative speed.
+    """
 
     regression: float = 0.3
     legality: float = 0.2
     consistency: float = 0.5
     prediction: float = 0.2
+    focus: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -67,7 +73,7 @@ def _speed_loss(scores: torch.Tensor, relative: np.ndarray, config: LossConfig) 
     scores = scores[torch.from_numpy(timed)]
     centred = scores - scores.mean(0)
     regression = F.smooth_l1_loss(centred, (target - target.mean())[:, None].expand_as(centred))
-    return ranking_loss(scores, target) + config.regression * regression
+    return ranking_loss(scores, target, config.focus) + config.regression * regression
 
 
 def _final_loss(network: LatentNetwork, features: torch.Tensor, final: torch.Tensor, observed: torch.Tensor, tasks: Sequence[LabelledTask], config: LossConfig) -> torch.Tensor:
@@ -80,14 +86,15 @@ def _final_loss(network: LatentNetwork, features: torch.Tensor, final: torch.Ten
     return config.consistency * (teacher + consistency) + config.prediction * prediction
 
 
-def ranking_loss(scores: torch.Tensor, relative: torch.Tensor) -> torch.Tensor:
+def ranking_loss(scores: torch.Tensor, relative: torch.Tensor, focus: float) -> torch.Tensor:
     """Pairwise logistic loss; pairs weigh more the further apart they are and the faster the faster one is.
 
     Args:
         scores: [N, K] higher is better.
         relative: [N] log of relative speed, at most 0.
+        focus: see `LossConfig`.
     """
     difference = relative[:, None] - relative[None, :]  # [N, N]
-    weight = difference.clamp(min=0, max=1.0) * torch.exp(relative / 2)[:, None]
+    weight = difference.clamp(min=0, max=1.0) * torch.exp(focus * relative)[:, None]
     loss = F.softplus(-(scores[:, None, :] - scores[None, :, :]))  # [N, N, K]
     return (loss * weight.unsqueeze(2)).sum() / (weight.sum().clamp(min=1e-6) * scores.shape[1])

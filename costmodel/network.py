@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from foretune.costmodel import loopnest
 from foretune.costmodel.encoding import (
@@ -167,7 +168,7 @@ class LatentNetwork(nn.Module):
 
     def next(self, z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         """The latent state after an action; [N, D], [N, D] -> [N, D]."""
-        return self.transition(a, z) if self.config.dynamics else z
+        return self._next(z, self._gates(a))
 
     def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
         """What the heads read.
@@ -190,26 +191,42 @@ class LatentNetwork(nn.Module):
         Returns:
             (latent states at the end [N, D], sums of the steps [N, D]).
         """
-        total = torch.zeros_like(z)
-        for t in range(ids.shape[1]):
-            a = steps[ids[:, t]]
-            z, total = self.next(z, a), total + a
-        return z, total
+        return self._rollout(z, steps, self._gates(steps), ids)
 
     def rollout_shared(self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`rollout` from one start [1, D], with each distinct prefix rolled once."""
+        gates = self._gates(steps)
         which = torch.zeros(len(ids), dtype=torch.int64)  # [N] prefix of each trajectory
         z, total = z0, torch.zeros_like(z0)
         for t in range(ids.shape[1]):
             distinct, inverse = torch.unique(which * len(steps) + ids[:, t], return_inverse=True)
             if 2 * len(distinct) > len(ids):  # hardly anything left to share
-                end, rest = self.rollout(z[which], steps, ids[:, t:])
+                end, rest = self._rollout(z[which], steps, gates, ids[:, t:])
                 return end, total[which] + rest
-            parent = distinct // len(steps)
-            a = steps[distinct % len(steps)]
-            z, total = self.next(z[parent], a), total[parent] + a
+            parent, step = distinct // len(steps), distinct % len(steps)
+            z, total = self._next(z[parent], gates[step]), total[parent] + steps[step]
             which = inverse
         return z[which], total[which]
+
+    def _rollout(self, z: torch.Tensor, steps: torch.Tensor, gates: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        total = torch.zeros_like(z)
+        for t in range(ids.shape[1]):
+            z, total = self._next(z, gates[ids[:, t]]), total + steps[ids[:, t]]
+        return z, total
+
+    def _gates(self, steps: torch.Tensor) -> torch.Tensor:
+        """What each distinct step adds to the transition's gates: [U, D] -> [U, 3 D]."""
+        return functional.linear(steps, self.transition.weight_ih, self.transition.bias_ih)
+
+    def _next(self, z: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """The gated recurrent unit, with the step's part of its gates computed beforehand; [N, D], [N, 3 D] -> [N, D]."""
+        if not self.config.dynamics:
+            return z
+        width = z.shape[1]
+        own = functional.linear(z, self.transition.weight_hh, self.transition.bias_hh)
+        reset, update = torch.sigmoid(gates[:, : 2 * width] + own[:, : 2 * width]).split(width, 1)
+        fresh = torch.tanh(torch.addcmul(gates[:, 2 * width :], reset, own[:, 2 * width :]))
+        return torch.lerp(fresh, z, update)
 
     def final_features(self, final: torch.Tensor) -> torch.Tensor:
         """The latent features of finished programs, which rollouts are trained to agree with.

@@ -206,7 +206,7 @@ class _Walk:
         cuts = [
             i for i in range(len(loops) - 1, 0, -1) if (loops[i].is_reduce, loops[i].factor) != (loops[i - 1].is_reduce, loops[i - 1].factor)
         ]
-        extents = {i: 2.0 ** n.features[0] for i, n in enumerate(nodes) if n.kind == "loop"}
+        extents = {i: float(round(2.0 ** n.features[0])) for i, n in enumerate(nodes) if n.kind == "loop"}
         factors = tuple(
             np.array(d.options, np.float64) if d.options and isinstance(d.options[0], tuple) else None for d in self.space.domains
         )

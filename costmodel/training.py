@@ -43,8 +43,8 @@ class TrainConfig:
         losses: weights of the losses.
     """
 
-    epochs: int = 40
-    patience: int = 12
+    epochs: int = 20
+    patience: int = 10
     learning_rate: float = 2e-3
     tasks_per_step: int = 8
     trajectories_per_task: int = 128
