@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
+from foretune.compiler.one_thread import one_torch_thread
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.record import Status, Trajectory
@@ -28,7 +27,6 @@ class ModelGuide:
     """Proposes traces with a short search of the planner, and adapts the model to what was measured of a task.
 
     It keeps itself to a small share of the collector's time: where the next search would exceed it, it proposes nothing.
-    It computes on one thread, because PyTorch's others would go on spinning while kernels are timed.
 
     Args:
         model: ranks traces.
@@ -71,14 +69,13 @@ class ModelGuide:
         """Does some work unless the task has been found to be outside the model's knowledge."""
         if task.key in self._unfit:
             return None
-        start, threads = time.monotonic(), torch.get_num_threads()
-        torch.set_num_threads(1)
+        start = time.monotonic()
         try:
-            return work()
+            with one_torch_thread():
+                return work()
         except Exception as error:  # a guess must not end hours of collecting
             self._unfit.add(task.key)
             _log.warning("the cost model cannot guide %s: %s: %s", task.workload.name, type(error).__name__, error)
             return None
         finally:
-            torch.set_num_threads(threads)
             self._spent_secs += time.monotonic() - start

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from foretune.compiler.measure import Measurer
+from foretune.compiler.one_thread import one_torch_thread
 from foretune.compiler.space import design_spaces
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner
@@ -118,6 +119,7 @@ class Tuner:
         if self._measurer is not None:
             self._measurer.close()
 
+    @one_torch_thread()
     def tune(self, tasks: Sequence[Task], report: Callable[[Progress], None] = lambda progress: None) -> TuneReport:
         """Tunes tasks and picks a schedule for each.
 

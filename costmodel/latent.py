@@ -17,7 +17,8 @@ from foretune.cache import RecentCache
 from foretune.costmodel.adaptation import TaskAdaptation
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
-from foretune.costmodel.network import LatentNetwork, NetworkConfig
+from foretune.costmodel.ensemble import Ensemble
+from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.training import TrainConfig, train
 from foretune.errors import ModelError, OptionError
 from foretune.files import write_atomically
@@ -25,9 +26,10 @@ from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 
-SCHEMA = "foretune-latent-2"
+SCHEMA = "foretune-latent-3"
 _MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
+_CHUNK = 2048  # points scored at once
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class LatentCostModel(CostModel):
 
     name = "latent"
 
-    def __init__(self, network: LatentNetwork | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0) -> None:
+    def __init__(self, network: Ensemble | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0) -> None:
         self._network = network.eval() if network is not None else None
         self.training_hash = training_hash
         self._config = config if config is not None else self.default_config(seed)
@@ -73,7 +75,7 @@ class LatentCostModel(CostModel):
         return TrainConfig(seed=seed)
 
     @property
-    def network(self) -> LatentNetwork:
+    def network(self) -> Ensemble:
         """The weights.
 
         Raises:
@@ -130,13 +132,16 @@ class LatentCostModel(CostModel):
 
         with torch.inference_mode():
             encoded, steps = self._spaces.get((task.key, space), make)
-            z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
-            features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
-            heads = self.network.score(features)  # [N, K]
-            legality = torch.sigmoid(self.network.legality(features))
-        return Prediction(
-            heads.mean(1).double().numpy(), heads.std(1).double().numpy(), legality.double().numpy(), features.double().numpy()
-        )
+            # a chunk's arrays stay in the cache
+            chunks = [self._score_chunk(z0, steps, encoded, part) for part in np.array_split(points, -(-len(points) // _CHUNK) or 1)]
+        return Prediction(*(np.concatenate(parts) for parts in zip(*chunks)))
+
+    def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:
+        z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
+        features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
+        heads = self.network.score(features)  # [N, K]
+        legality = torch.sigmoid(self.network.legality(features))
+        return tuple(part.double().numpy() for part in (heads.mean(1), heads.std(1), legality, features))
 
     # -- the CostModel role ----------------------------------------------------------------------
 
@@ -159,7 +164,7 @@ class LatentCostModel(CostModel):
         return self._predict_candidates(task, candidates).legality
 
     def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
-        count, width = len(candidates), self.network.config.latent
+        count, width = len(candidates), self.network.config.latent * self.network.config.members
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in _by_space([c.trace for c in candidates]):
             part = self.score(task, space, points)
@@ -208,7 +213,7 @@ class LatentCostModel(CostModel):
             raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {SCHEMA!r}")
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
-            network = LatentNetwork(Vocabulary(**vocabulary), NetworkConfig(**json.loads(header["config"])))
+            network = Ensemble.untrained(Vocabulary(**vocabulary), NetworkConfig(**json.loads(header["config"])))
             network.load_state_dict(load_file(path))
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error

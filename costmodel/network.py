@@ -38,7 +38,8 @@ class NetworkConfig:
     Attributes:
         latent: D.
         rounds: of message passing in the program encoder.
-        heads: K score heads; their spread is the uncertainty.
+        members: of the ensemble; each has these sizes.
+        heads: K score heads of each member.
         bins: of each symbolic feature.
         final: width of the static features of the final program that the latent is trained to agree with; 0 without them.
         dynamics: step the state by actions; False takes the bag of actions instead.
@@ -46,8 +47,9 @@ class NetworkConfig:
         hardware: see the hardware's features.
     """
 
-    latent: int = 96
+    latent: int = 48
     rounds: int = 3
+    members: int = 3
     heads: int = 4
     bins: int = 8
     final: int = 0
@@ -56,7 +58,7 @@ class NetworkConfig:
     hardware: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("latent", "rounds", "heads", "bins"):
+        for name in ("latent", "rounds", "members", "heads", "bins"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")

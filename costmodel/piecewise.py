@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class PiecewiseLayer(nn.Module):
@@ -38,10 +38,10 @@ class PiecewiseLayer(nn.Module):
             return self.linear(self._positions(x, slice(None)))
         # most features are the same for all points of a design space: they are told once
         varies = (x != x[0]).any(0).nonzero().squeeze(1)
-        first = self.linear(self._positions(x[:1], slice(None)))  # [1, out]
         weight = self.linear.weight.unflatten(1, self.low.shape)[:, varies].flatten(1)  # [out, varying * bins]
-        return F.linear(self._positions(x[:, varies], varies) - self._positions(x[:1, varies], varies), weight) + first
+        constant = self.linear(self._positions(x[:1], slice(None))) - functional.linear(self._positions(x[:1, varies], varies), weight)
+        return torch.addmm(constant, self._positions(x[:, varies], varies), weight.T)
 
     def _positions(self, x: torch.Tensor, features: slice | torch.Tensor) -> torch.Tensor:
         """Positions in the bins of some features: [N, f] -> [N, f * bins]."""
-        return ((x.unsqueeze(2) - self.low[features]) * self.scale[features]).clamp(0, 1).flatten(1)
+        return (x.unsqueeze(2) - self.low[features]).mul_(self.scale[features]).clamp_(0, 1).flatten(1)

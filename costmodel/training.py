@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 from foretune.costmodel.checkpoint import Checkpoint
 from foretune.costmodel.encoding import Vocabulary, collate
+from foretune.costmodel.ensemble import Ensemble
 from foretune.costmodel.labels import LabelledTask, group_by_task, label_task, pooled_width
 from foretune.costmodel.losses import LossConfig, batch_loss
 from foretune.costmodel.metrics import MIN_TIMED, pairwise_accuracy, top_k_score
@@ -32,7 +33,7 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        epochs: passes over the data, at most.
+        epochs: passes over the data by each member, at most.
         patience: epochs without progress on the validation tasks after which training ends.
         learning_rate: peak, of a cosine schedule with warm-up.
         tasks_per_step: tasks whose losses are averaged in one step.
@@ -43,7 +44,7 @@ class TrainConfig:
         losses: weights of the losses.
     """
 
-    epochs: int = 20
+    epochs: int = 16
     patience: int = 10
     learning_rate: float = 2e-3
     tasks_per_step: int = 8
@@ -65,12 +66,12 @@ class Trained:
     """The outcome of a training.
 
     Attributes:
-        network: weights of the best epoch.
-        history: one dict of figures for each epoch.
+        network: each member with the weights of its best epoch.
+        history: one dict of figures for each epoch of each member.
         training_hash: a hash over the keys of the records that were trained on.
     """
 
-    network: LatentNetwork
+    network: Ensemble
     history: list[dict[str, float]]
     training_hash: str
 
@@ -81,7 +82,7 @@ def train(
     report: Callable[[dict[str, float]], None] = lambda figures: None,
     validation: Sequence[Trajectory] = (),
     checkpoint: Path | None = None,
-    start: LatentNetwork | None = None,
+    start: Ensemble | None = None,
 ) -> Trained:
     """Trains a latent model.
 
@@ -90,60 +91,74 @@ def train(
         config: how.
         report: called with the figures of each epoch.
         validation: of other tasks, for early stopping; a share of the tasks is held out if there are none.
-        checkpoint: a file that is written after each epoch; if it is there, training goes on from it, exactly as if it had
-            not been interrupted.
-        start: a trained network to go on from (fine-tuning); it keeps its vocabulary and sizes.
+        checkpoint: a file that is written after each epoch, one more for each further member; if it is there, training goes on
+            from it, exactly as if it had not been interrupted.
+        start: trained networks to go on from in place (fine-tuning); they keep their vocabulary and sizes.
 
     Raises:
         DataError: there is nothing to rank: no task has two timed trajectories.
         ModelError: the checkpoint is damaged, or of other data or another configuration.
     """
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
     groups = {k: v for k, v in group_by_task(trajectories).items() if sum(bool(t.record.run_secs) for t in v) >= 2}
     if not groups:
         raise DataError("training needs at least one task with two measured schedules")
+    torch.manual_seed(config.seed)
     training_hash = _hash(t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v)
-    network = _network(list(groups.values()), config) if start is None else start
-    width = network.config.final
-    held_out = [label_task(v, network.vocabulary, width) for v in group_by_task(validation).values()]
-    labelled = [label_task(v, network.vocabulary, width) for v in groups.values()]
+    ensemble = _untrained(list(groups.values()), config) if start is None else start
+    width = ensemble.config.final
+    held_out = [label_task(v, ensemble.vocabulary, width) for v in group_by_task(validation).values()]
+    labelled = [label_task(v, ensemble.vocabulary, width) for v in groups.values()]
     if not held_out:
-        order = rng.permutation(len(labelled))
+        order = np.random.default_rng(config.seed).permutation(len(labelled))
         count = int(len(labelled) * config.validation_share)
         held_out, labelled = [labelled[i] for i in order[:count]], [labelled[i] for i in order[count:]]
     if start is None:
-        _fit_scales(network, labelled)
+        _fit_scales(ensemble, labelled)
+    history = []
+    for i, network in enumerate(ensemble.members):
+        member_config = replace(config, seed=config.seed + i)
+        identity = _hash([training_hash, json.dumps(asdict(member_config), sort_keys=True), str(i), "" if start is None else "fine-tuned"])
+        path = checkpoint if checkpoint is None or i == 0 else checkpoint.with_name(f"{checkpoint.name}.{i}")
+        history += _train_member(network, labelled, held_out or labelled, member_config, report, path, identity, i)
+    return Trained(ensemble.eval(), history, training_hash)
+
+
+def _train_member(
+    network: LatentNetwork, labelled: Sequence[LabelledTask], held_out: Sequence[LabelledTask], config: TrainConfig,
+    report: Callable[[dict[str, float]], None], checkpoint: Path | None, identity: str, member: int,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Trains one network in place, to the weights of its best epoch; the figures of its epochs."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     steps = config.epochs * _steps_per_epoch(len(labelled), config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
-    identity = _hash([training_hash, json.dumps(asdict(config), sort_keys=True), "" if start is None else "fine-tuned"])
     state = Checkpoint(network, optimizer, schedule, rng, identity)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
     while len(state.history) < config.epochs and not state.is_stale(config.patience):
         loss = _epoch(network, labelled, optimizer, schedule, rng, config)
-        figures = {"epoch": len(state.history), "loss": loss, **validate(network, held_out or labelled)}
+        figures = {"member": member, "epoch": len(state.history), "loss": loss, **validate(network, held_out)}
         state.add(figures, figures["top1"] + figures["top5"] + figures["pairwise"])
         if checkpoint is not None:
             state.save(checkpoint)
         report(figures)
     network.load_state_dict(state.best_weights)
-    return Trained(network.eval(), state.history, training_hash)
+    return state.history
 
 
-def _network(groups: Sequence[list[Trajectory]], config: TrainConfig) -> LatentNetwork:
+def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig) -> Ensemble:
     graphs = [v[0].record.candidate.task.workload.graph for v in groups]
     representative = {(i, t.record.trace.space_id): (t.record.trace, t.record.candidate.task.workload.graph) for i, v in enumerate(groups) for t in v}
     final = max((pooled_width(t) for v in groups for t in v), default=0)
-    sizes = NetworkConfig(**{**asdict(config.network), "final": final})
-    return LatentNetwork(Vocabulary.of(graphs, representative.values()), sizes)
+    return Ensemble.untrained(Vocabulary.of(graphs, representative.values()), replace(config.network, final=final))
 
 
-def _fit_scales(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> None:
+def _fit_scales(ensemble: Ensemble, tasks: Sequence[LabelledTask]) -> None:
     hardware = np.stack([t.encoded.hardware for t in tasks])
     nests = np.concatenate([nest for t in tasks for nest in t.encoded.nests])
-    network.fit_scales(hardware, nests, np.concatenate([t.final[t.observed] for t in tasks]))
+    for network in ensemble.members:
+        network.fit_scales(hardware, nests, np.concatenate([t.final[t.observed] for t in tasks]))
 
 
 def _steps_per_epoch(num_tasks: int, config: TrainConfig) -> int:
@@ -170,7 +185,7 @@ def _epoch(network: LatentNetwork, tasks: Sequence[LabelledTask], optimizer, sch
     return float(np.mean(losses))
 
 
-def validate(network: LatentNetwork, tasks: Sequence[LabelledTask]) -> dict[str, float]:
+def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask]) -> dict[str, float]:
     """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories; higher is better."""
     rows = []
     with torch.inference_mode():

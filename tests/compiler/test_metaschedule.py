@@ -30,7 +30,7 @@ CONFIG = SearchConfig(PlannerConfig(population=128, generations=1), batch_size=6
 
 @pytest.fixture(scope="module")
 def network(trajectories):
-    return train(trajectories, TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(16, 1, 2))).network
+    return train(trajectories, TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))).network
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.training import TrainConfig, train
 from tests.contracts.cost_model import measured
 
-CONFIG = TrainConfig(epochs=6, network=NetworkConfig(latent=16, rounds=1, heads=2), validation_share=0.0, trajectories_per_task=32)
+CONFIG = TrainConfig(epochs=6, network=NetworkConfig(latent=16, rounds=1, members=2, heads=2), validation_share=0.0, trajectories_per_task=32)
 
 
 @pytest.fixture(scope="module")
@@ -26,22 +26,23 @@ def fingerprint(trained) -> str:
     return LatentCostModel(trained.network).fingerprint
 
 
-def test_resuming_is_exact(data, tmp_path):
+@pytest.mark.parametrize("moment", [(0, 2), (1, 3)])
+def test_resuming_is_exact(data, tmp_path, moment):
     whole = train(data, CONFIG)
     path = tmp_path / "run.checkpoint"
 
     class Killed(Exception):
         pass
 
-    def kill_after_three(figures):
-        if figures["epoch"] == 2:
+    def kill(figures):
+        if (figures["member"], figures["epoch"]) == moment:
             raise Killed
 
     with pytest.raises(Killed):
-        train(data, CONFIG, kill_after_three, checkpoint=path)
+        train(data, CONFIG, kill, checkpoint=path)
     torch.manual_seed(99)  # whatever happened in between
     resumed = train(data, CONFIG, checkpoint=path)
-    assert [f["epoch"] for f in resumed.history] == list(range(6))
+    assert [(f["member"], f["epoch"]) for f in resumed.history] == [(m, e) for m in range(2) for e in range(6)]
     assert resumed.history == whole.history
     assert fingerprint(resumed) == fingerprint(whole)
 
@@ -65,7 +66,7 @@ def test_the_seed_decides(data):
 
 def test_stops_when_nothing_improves(data):
     trained = train(data, replace(CONFIG, epochs=200, patience=3), validation=measured(20, 5, shuffle=True))
-    assert len(trained.history) < 200
+    assert len(trained.history) < 2 * 200
 
 
 def test_fine_tuning_goes_on_from_given_weights(data):

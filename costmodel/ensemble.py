@@ -1,0 +1,95 @@
+"""Ensemble: several latent networks side by side, trained apart, that answer together.
+
+Their disagreement is the uncertainty (Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty
+Estimation using Deep Ensembles, 2017). States, steps and features are those of the members one after the other, so an ensemble is
+used as one network is.
+
+Dimension letters: as in `network.py`; M members, D latent of all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from foretune.costmodel.encoding import Batch, GraphArrays, StepTable, Vocabulary
+from foretune.costmodel.network import LatentNetwork, NetworkConfig
+
+
+class Ensemble(nn.Module):
+    """Latent networks of the same vocabulary and sizes.
+
+    Args:
+        members: at least one.
+    """
+
+    def __init__(self, members: Sequence[LatentNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @staticmethod
+    def untrained(vocabulary: Vocabulary, config: NetworkConfig) -> Ensemble:
+        """Networks with fresh weights, as many as the configuration says."""
+        return Ensemble([LatentNetwork(vocabulary, config) for _ in range(config.members)])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the members know."""
+        return self.members[0].vocabulary
+
+    @property
+    def config(self) -> NetworkConfig:
+        """Sizes of each member."""
+        return replace(self.members[0].config, members=len(self.members))
+
+    def encode_nodes(self, graph: GraphArrays) -> torch.Tensor:
+        """Embeds a program's nodes; [V, D]."""
+        return torch.cat([m.encode_nodes(graph) for m in self.members], 1)
+
+    def encode(self, nodes: torch.Tensor, program_of_node: torch.Tensor, hardware: torch.Tensor) -> torch.Tensor:
+        """The latent states of the unscheduled programs; see `LatentNetwork.encode`."""
+        return self._together(lambda m, part: m.encode(part, program_of_node, hardware), nodes)
+
+    def encode_steps(self, table: StepTable, nodes: torch.Tensor) -> torch.Tensor:
+        """Embeds distinct steps; [U, D]."""
+        return self._together(lambda m, part: m.encode_steps(table, part), nodes)
+
+    def next(self, z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        """The latent state after an action; [N, D], [N, D] -> [N, D]."""
+        return self._together(lambda m, state, action: m.next(state, action), z, a)
+
+    def rollout_shared(self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States at the ends and sums of the steps, with each distinct prefix rolled once; see `LatentNetwork.rollout_shared`."""
+        pairs = [m.rollout_shared(z, s, ids) for m, z, s in zip(self.members, self._parts(z0), self._parts(steps))]
+        ends, totals = zip(*pairs)
+        return torch.cat(ends, 1), torch.cat(totals, 1)
+
+    def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
+        """What the heads read; see `LatentNetwork.features`."""
+        return self._together(lambda m, *parts: m.features(*parts, nest), start, end, total)
+
+    def final_features(self, final: torch.Tensor) -> torch.Tensor:
+        """The latent features of finished programs; see `LatentNetwork.final_features`."""
+        return torch.cat([m.final_features(final) for m in self.members], 1)
+
+    def score(self, features: torch.Tensor) -> torch.Tensor:
+        """Scores by each head of each member: [N, D] -> [N, M K], higher is better."""
+        return self._together(lambda m, part: m.score(part), features)
+
+    def legality(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits that a trace is legal: [N, D] -> [N]."""
+        return torch.stack([m.legality(part) for m, part in zip(self.members, self._parts(features))]).mean(0)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The latent features [N, D] at the ends of all trajectories of a batch."""
+        return torch.cat([m(batch) for m in self.members], 1)
+
+    def _together(self, compute: Callable[..., torch.Tensor], *states: torch.Tensor) -> torch.Tensor:
+        """Applies each member to its part of some states."""
+        return torch.cat([compute(m, *parts) for m, *parts in zip(self.members, *map(self._parts, states))], 1)
+
+    def _parts(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return states.chunk(len(self.members), 1)
