@@ -74,8 +74,8 @@ def run_training(run: TrainingRun) -> dict[str, Any]:
     """Trains a model and writes it.
 
     Returns:
-        `{"model", "num_records", "num_validation_records", "secs"}`, and for the latent model `top1, top5, pairwise` of the
-        best epoch on the validation tasks.
+        `{"model", "num_records", "num_validation_records", "secs"}`, and for the latent model `top1, top5, pairwise` on the
+        validation tasks and `epochs`, those of all members together.
     """
     training, validation = _parts(run)
     start = time.perf_counter()
@@ -124,8 +124,7 @@ def _train_latent(run: TrainingRun, training: list[Trajectory], validation: list
     with _epoch_log(run.tensorboard) as log:
         trained = train(training, config, log, validation, run.checkpoint, network)
     LatentCostModel(trained.network, trained.training_hash).save(run.out)
-    best = max(trained.history, key=lambda f: f["top1"] + f["top5"] + f["pairwise"])
-    return {name: best[name] for name in ("top1", "top5", "pairwise")} | {"epochs": len(trained.history)}
+    return trained.figures | {"epochs": len(trained.history)}
 
 
 @contextlib.contextmanager
@@ -142,7 +141,7 @@ def _epoch_log(folder: Path | None) -> Iterator:
         print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()), file=sys.stderr)
         if writer is not None:
             for name, value in figures.items():
-                writer.add_scalar(name, value, int(figures["epoch"]))
+                writer.add_scalar(f"member {int(figures['member'])}/{name}", value, int(figures["epoch"]))
 
     try:
         yield log

@@ -68,11 +68,13 @@ class Trained:
     Attributes:
         network: each member with the weights of its best epoch.
         history: one dict of figures for each epoch of each member.
+        figures: of the ensemble on the validation tasks, see `validate`.
         training_hash: a hash over the keys of the records that were trained on.
     """
 
     network: Ensemble
     history: list[dict[str, float]]
+    figures: dict[str, float]
     training_hash: str
 
 
@@ -120,7 +122,7 @@ def train(
         identity = _hash([training_hash, json.dumps(asdict(member_config), sort_keys=True), str(i), "" if start is None else "fine-tuned"])
         path = checkpoint if checkpoint is None or i == 0 else checkpoint.with_name(f"{checkpoint.name}.{i}")
         history += _train_member(network, labelled, held_out or labelled, member_config, report, path, identity, i)
-    return Trained(ensemble.eval(), history, training_hash)
+    return Trained(ensemble.eval(), history, validate(ensemble, held_out or labelled), training_hash)
 
 
 def _train_member(
