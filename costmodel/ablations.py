@@ -22,7 +22,7 @@ from foretune.task import Candidate, Task
 class _Ablation(LatentCostModel):
     """A latent model whose training differs in a few settings."""
 
-    network_settings: Mapping[str, bool] = {}
+    network_settings: Mapping[str, bool | int] = {}
     loss_weights: Mapping[str, float] = {}
 
     @classmethod
@@ -58,6 +58,13 @@ class NoConsistency(_Ablation):
 
     name = "latent_no_consistency"
     loss_weights: Mapping[str, float] = {"consistency": 0.0, "prediction": 0.0}
+
+
+class NoTrees(_Ablation):
+    """Without the boosted trees beside the networks."""
+
+    name = "latent_no_trees"
+    network_settings: Mapping[str, bool | int] = {"trees": 0}
 
 
 class Snapshot(StaticCostModel):

@@ -1,8 +1,8 @@
-"""Ensemble: several latent networks side by side, trained apart, that answer together.
+"""Ensemble: several latent networks and boosted trees, trained apart, that answer together.
 
 Their disagreement is the uncertainty (Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty
 Estimation using Deep Ensembles, 2017). States, steps and features are those of the members one after the other, so an ensemble is
-used as one network is.
+used as one network is. The trees (`trees.py`) read the symbolic state alone; their score is one more latent feature.
 
 Dimension letters: as in `network.py`; M members, D latent of all of them together.
 """
@@ -12,28 +12,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
-from foretune.costmodel.encoding import Batch, GraphArrays, StepTable, Vocabulary
+from foretune.costmodel.encoding import Batch, GraphArrays, StepTable, Vocabulary, collate
+from foretune.costmodel.labels import LabelledTask
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
+from foretune.costmodel.trees import TreeHead
 
 
 class Ensemble(nn.Module):
-    """Latent networks of the same vocabulary and sizes.
+    """Latent networks of the same vocabulary and sizes, with or without trees.
 
     Args:
         members: at least one.
+        trees: that score the symbolic state, or None.
     """
 
-    def __init__(self, members: Sequence[LatentNetwork]) -> None:
+    def __init__(self, members: Sequence[LatentNetwork], trees: TreeHead | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.trees = trees
+        self.register_buffer("tree_weight", torch.zeros(()))
 
     @staticmethod
     def untrained(vocabulary: Vocabulary, config: NetworkConfig) -> Ensemble:
         """Networks with fresh weights, as many as the configuration says."""
-        return Ensemble([LatentNetwork(vocabulary, config) for _ in range(config.members)])
+        trees = TreeHead(config.trees, config.tree_levels) if config.trees and config.program else None
+        return Ensemble([LatentNetwork(vocabulary, config) for _ in range(config.members)], trees)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -68,24 +75,43 @@ class Ensemble(nn.Module):
         return torch.cat(ends, 1), torch.cat(totals, 1)
 
     def features(self, start: torch.Tensor, end: torch.Tensor, total: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
-        """What the heads read; see `LatentNetwork.features`."""
-        return self._together(lambda m, *parts: m.features(*parts, nest), start, end, total)
+        """What the heads read, the trees' score last: [N, D + 1]; see `LatentNetwork.features`."""
+        return self._with_trees(self._together(lambda m, *parts: m.features(*parts, nest), start, end, total), nest)
 
     def final_features(self, final: torch.Tensor) -> torch.Tensor:
-        """The latent features of finished programs; see `LatentNetwork.final_features`."""
-        return torch.cat([m.final_features(final) for m in self.members], 1)
+        """The latent features of finished programs, of which the trees say nothing: [N, D + 1]; see `LatentNetwork.final_features`."""
+        features = torch.cat([m.final_features(final) for m in self.members], 1)
+        return torch.cat([features, features.new_zeros(len(features), 1)], 1)
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
-        """Scores by each head of each member: [N, D] -> [N, M K], higher is better."""
-        return self._together(lambda m, part: m.score(part), features)
+        """Scores by each head of each member, with the trees' score in each: [N, D + 1] -> [N, M K], higher is better."""
+        return self._together(lambda m, part: m.score(part), features[:, :-1]) + features[:, -1:]
 
     def legality(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits that a trace is legal: [N, D] -> [N]."""
-        return torch.stack([m.legality(part) for m, part in zip(self.members, self._parts(features))]).mean(0)
+        """Logits that a trace is legal: [N, D + 1] -> [N]."""
+        return torch.stack([m.legality(part) for m, part in zip(self.members, self._parts(features[:, :-1]))]).mean(0)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The latent features [N, D] at the ends of all trajectories of a batch."""
-        return torch.cat([m(batch) for m in self.members], 1)
+        """The latent features [N, D + 1] at the ends of all trajectories of a batch."""
+        return self._with_trees(torch.cat([m(batch) for m in self.members], 1), torch.from_numpy(np.concatenate(batch.nests)))
+
+    def weigh_trees(self, tasks: Sequence[LabelledTask]) -> None:
+        """Gives the trees as much say as all networks together have, by the spread of their scores within tasks."""
+        if self.trees is None or not tasks:
+            return
+        self.tree_weight.fill_(0.0)
+        spreads = []
+        with torch.inference_mode():
+            for task in tasks:
+                if len(task.relative) > 1:
+                    networks = self.score(self(collate([task.encoded]))).mean(1)
+                    spreads.append((networks.std(), self.trees(torch.from_numpy(np.concatenate(task.encoded.nests))).std()))
+        own, trees = (float(torch.stack(part).mean()) for part in zip(*spreads))
+        self.tree_weight.fill_(own / trees if trees > 1e-9 else 0.0)
+
+    def _with_trees(self, features: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
+        score = features.new_zeros(len(features)) if self.trees is None else self.tree_weight * self.trees(nest)
+        return torch.cat([features, score.unsqueeze(1)], 1)
 
     def _together(self, compute: Callable[..., torch.Tensor], *states: torch.Tensor) -> torch.Tensor:
         """Applies each member to its part of some states."""

@@ -26,7 +26,7 @@ from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 
-SCHEMA = "foretune-latent-3"
+SCHEMA = "foretune-latent-4"
 _MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
 _CHUNK = 2048  # points scored at once
@@ -164,7 +164,7 @@ class LatentCostModel(CostModel):
         return self._predict_candidates(task, candidates).legality
 
     def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
-        count, width = len(candidates), self.network.config.latent * self.network.config.members
+        count, width = len(candidates), self.network.config.latent * self.network.config.members + 1
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in _by_space([c.trace for c in candidates]):
             part = self.score(task, space, points)

@@ -39,6 +39,7 @@ class NetworkConfig:
         latent: D.
         rounds: of message passing in the program encoder.
         members: of the ensemble; each has these sizes.
+        trees, tree_levels: boosted trees beside the members, and their depth; 0 trees for none.
         heads: K score heads of each member.
         bins: of each symbolic feature.
         final: width of the static features of the final program that the latent is trained to agree with; 0 without them.
@@ -50,6 +51,8 @@ class NetworkConfig:
     latent: int = 48
     rounds: int = 3
     members: int = 3
+    trees: int = 200
+    tree_levels: int = 6
     heads: int = 4
     bins: int = 8
     final: int = 0
@@ -58,6 +61,8 @@ class NetworkConfig:
     hardware: bool = True
 
     def __post_init__(self) -> None:
+        if type(self.trees) is not int or self.trees < 0 or type(self.tree_levels) is not int or not 1 <= self.tree_levels <= 12:
+            raise OptionError(f"`trees >= 0` and `1 <= tree_levels <= 12` must hold, but got trees={self.trees} and tree_levels={self.tree_levels}")
         for name in ("latent", "rounds", "members", "heads", "bins"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:

@@ -15,6 +15,7 @@ _CLASSES = {
     "latent_no_program": "foretune.costmodel.ablations:NoProgram",
     "latent_no_consistency": "foretune.costmodel.ablations:NoConsistency",
     "latent_no_hardware": "foretune.costmodel.ablations:NoHardware",
+    "latent_no_trees": "foretune.costmodel.ablations:NoTrees",
     "latent_snapshot": "foretune.costmodel.ablations:Snapshot",
     "random": f"{_RIVALS}.baselines:RandomModel",
     "size": f"{_RIVALS}.baselines:SizeModel",

@@ -122,6 +122,10 @@ def train(
         identity = _hash([training_hash, json.dumps(asdict(member_config), sort_keys=True), str(i), "" if start is None else "fine-tuned"])
         path = checkpoint if checkpoint is None or i == 0 else checkpoint.with_name(f"{checkpoint.name}.{i}")
         history += _train_member(network, labelled, held_out or labelled, member_config, report, path, identity, i)
+    if ensemble.trees is not None:
+        if start is None:
+            ensemble.trees.fit(labelled, config.seed)
+        ensemble.weigh_trees(held_out or labelled)
     return Trained(ensemble.eval(), history, validate(ensemble, held_out or labelled), training_hash)
 
 

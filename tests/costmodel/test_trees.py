@@ -1,0 +1,56 @@
+"""TreeHead: the arrays say what LightGBM's trees say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from foretune.costmodel.labels import LabelledTask
+from foretune.costmodel.trees import TreeHead
+
+
+class _Encoded:
+    """The one part of an encoded task that trees read."""
+
+    def __init__(self, *nests: np.ndarray) -> None:
+        self.nests = nests
+
+
+def task(rng: np.random.Generator) -> LabelledTask:
+    nests = [rng.standard_normal((n, 5)).astype(np.float32) for n in (30, 50)]
+    x = np.concatenate(nests)
+    cost = np.where(x[:, 0] > 0.3, 1.0, 0.0) + 0.5 * np.abs(x[:, 2])
+    relative = (cost.min() - cost).astype(np.float64)
+    relative[3] = np.nan  # never timed
+    return LabelledTask(_Encoded(*nests), relative, np.ones(80, np.float32), np.zeros((80, 0), np.float32), np.zeros(80, bool))
+
+
+@pytest.fixture(scope="module")
+def tasks() -> list[LabelledTask]:
+    rng = np.random.default_rng(0)
+    return [task(rng) for _ in range(6)]
+
+
+def test_the_arrays_say_what_lightgbm_says(tasks, monkeypatch):
+    lightgbm = pytest.importorskip("lightgbm")
+    grown = []
+    train = lightgbm.train
+    monkeypatch.setattr(lightgbm, "train", lambda *args, **kwargs: grown.append(train(*args, **kwargs)) or grown[-1])
+    head = TreeHead(25, 4)
+    head.fit(tasks, 0)
+    x = np.concatenate(tasks[0].encoded.nests)
+    assert np.allclose(head(torch.from_numpy(x)).numpy(), grown[0].predict(x), atol=1e-4)
+
+
+def test_trees_learn_thresholds(tasks):
+    pytest.importorskip("lightgbm")
+    head = TreeHead(40, 5)
+    head.fit(tasks[:5], 0)
+    known = np.isfinite(tasks[5].relative)
+    scores = head(torch.from_numpy(np.concatenate(tasks[5].encoded.nests))).numpy()[known]
+    assert np.corrcoef(scores, tasks[5].relative[known])[0, 1] > 0.8
+
+
+def test_without_trees_nothing_is_added():
+    assert torch.equal(TreeHead(3, 2)(torch.randn(7, 4)), torch.zeros(7))
