@@ -1,4 +1,4 @@
-"""Adaptation to one task: a Gaussian process on the frozen latent features of measured candidates.
+"""Adaptation to one task: a Gaussian process on the frozen latent features and the symbolic state of measured candidates.
 
 The network's score is the prior mean; the process models what it gets wrong on this task. It is
 refitted in closed form after each batch, in milliseconds, and never touches the network's weights.
@@ -8,16 +8,23 @@ Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-_NOISE = 0.05
+_NOISE = 0.25
 _MAX_POINTS = 512
 
 
 class TaskAdaptation:
-    """Corrects scores of one task by its measured candidates."""
+    """Corrects scores of one task by its measured candidates.
 
-    def __init__(self) -> None:
+    Args:
+        widths: of the parts of the features; each part counts the same in a distance, however many columns it has.
+    """
+
+    def __init__(self, widths: Sequence[int] = ()) -> None:
+        self._bounds = np.cumsum(widths)[:-1] if len(widths) else []
         self._features = np.zeros((0, 0))
         self._scores = np.zeros(0)
         self._log_secs = np.zeros(0)
@@ -32,7 +39,7 @@ class TaskAdaptation:
         """Adds measured candidates and refits.
 
         Args:
-            features: [N, F] latent features.
+            features: [N, F] latent features and symbolic state.
             scores: [N] the network's scores, higher is better.
             secs: [N] run times in seconds.
         """
@@ -56,7 +63,7 @@ class TaskAdaptation:
         """
         if not self._fitted:
             return scores, spread
-        cross = self._kernel(features, self._features)  # [N, n]
+        cross = self._kernel(self._scaled(features), self._known)  # [N, n]
         prior = self._slope * scores + self._intercept
         mean = prior + cross @ self._weights
         v = np.linalg.solve(self._cholesky, cross.T)
@@ -72,7 +79,12 @@ class TaskAdaptation:
         self._intercept = float(target.mean() - self._slope * self._scores.mean())
         residual = target - self._slope * self._scores - self._intercept
         self._amplitude = max(float(residual @ residual / len(residual)), 0.02)
-        squared = _squared_distances(self._features, self._features)
+        self._shift, deviation = self._features.mean(0), self._features.std(0)
+        varies = deviation > 1e-6
+        counts = np.concatenate([np.full(len(part), max(1, part.sum())) for part in np.split(varies, self._bounds)])
+        self._scale = np.where(varies, 1.0 / (np.maximum(deviation, 1e-6) * np.sqrt(counts)), 0.0)
+        self._known = self._scaled(self._features)
+        squared = _squared_distances(self._known, self._known)
         median = float(np.median(squared[squared > 0])) if (squared > 0).any() else 1.0
         best = -np.inf
         for scale in (0.15, 0.5, 1.5):
@@ -84,6 +96,10 @@ class TaskAdaptation:
             if likelihood > best:
                 best, self._length, self._cholesky, self._weights = likelihood, length, cholesky, alpha
         self._fitted = True
+
+    def _scaled(self, features: np.ndarray) -> np.ndarray:
+        """Features with mean 0 and deviation 1 over what was measured, each part of them with the same weight; what is constant is left out."""
+        return (features - self._shift) * self._scale
 
     def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return self._amplitude * np.exp(-0.5 * _squared_distances(a, b) / self._length)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from foretune.cache import RecentCache
+from foretune.costmodel import loopnest
 from foretune.costmodel.adaptation import TaskAdaptation
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
@@ -40,7 +41,7 @@ class Prediction:
         score: [N] higher is better.
         spread: [N] standard deviation of the score.
         legality: [N] probability that the trace is legal.
-        features: [N, F] latent features at the end of the rollout.
+        features: [N, F] latent features at the end of the rollout, then the symbolic state there.
     """
 
     score: np.ndarray
@@ -67,7 +68,7 @@ class LatentCostModel(CostModel):
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
-        self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(TaskAdaptation)
+        self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(lambda: TaskAdaptation(self._feature_widths))
 
     @classmethod
     def default_config(cls, seed: int) -> TrainConfig:
@@ -84,6 +85,11 @@ class LatentCostModel(CostModel):
         if self._network is None:
             raise ModelError(f"the {self.name} model has neither been trained nor loaded: there is nothing to predict with, and nothing to save")
         return self._network
+
+    @property
+    def _feature_widths(self) -> tuple[int, int]:
+        """Of the latent features, with the trees' score, and of the symbolic state."""
+        return self.network.config.latent * self.network.config.members + 1, loopnest.NUM_FEATURES
 
     @classmethod
     def bundled(cls) -> LatentCostModel:
@@ -138,10 +144,11 @@ class LatentCostModel(CostModel):
 
     def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:
         z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
-        features = self.network.features(z0.expand_as(z), z, total, torch.from_numpy(encoded.nest.features(points)))
+        nest = torch.from_numpy(encoded.nest.features(points))
+        features = self.network.features(z0.expand_as(z), z, total, nest)
         heads = self.network.score(features)  # [N, K]
         legality = torch.sigmoid(self.network.legality(features))
-        return tuple(part.double().numpy() for part in (heads.mean(1), heads.std(1), legality, features))
+        return tuple(part.double().numpy() for part in (heads.mean(1), heads.std(1), legality, torch.cat([features, nest], 1)))
 
     # -- the CostModel role ----------------------------------------------------------------------
 
@@ -164,7 +171,7 @@ class LatentCostModel(CostModel):
         return self._predict_candidates(task, candidates).legality
 
     def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
-        count, width = len(candidates), self.network.config.latent * self.network.config.members + 1
+        count, width = len(candidates), sum(self._feature_widths)
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in _by_space([c.trace for c in candidates]):
             part = self.score(task, space, points)
