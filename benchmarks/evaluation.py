@@ -74,7 +74,7 @@ def read(folders: Sequence[Path]) -> tuple[list[Trajectory], Split]:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder of intermediate results")
+    parser.add_argument("--out", type=Path, default=FOLDER / "evaluation", help="folder of intermediate results")
     parser.add_argument("--parts", default="", help=f"compute these alone and write no document: names of models, and {', '.join(PARTS)}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -96,8 +96,8 @@ def main() -> None:
     if options.parts:
         return
     report = replace(report, curves=curves.curves)
-    (FOLDER / "evaluation").mkdir(exist_ok=True)
-    draw_all(report, FOLDER / "evaluation")
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw_all(report, options.out)
     rows = [_row(name, figures) for name, figures in report.models.items()]
     rows += [_row("latent on shuffled labels", control.models["latent"])]
     rows += [_row(f"{name} on one and two threads", targets.models[name]) for name in TARGETS]
