@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,8 +21,8 @@ from results import FOLDER, write_results
 from foretune.costmodel import registry
 from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from foretune.costmodel.evaluation_plots import draw_all
-from foretune.datasets.split import Split
-from foretune.datasets.store import BUNDLED, BUNDLED_SETS, RecordStore
+from foretune.costmodel.offline import read_together
+from foretune.datasets.store import BUNDLED, BUNDLED_SETS
 from foretune.record import Trajectory
 
 PARTS = ("control", "curves", "targets")
@@ -61,16 +60,6 @@ def figures_of(report: EvaluationReport, control: EvaluationReport, targets: Eva
     return figures
 
 
-def read(folders: Sequence[Path]) -> tuple[list[Trajectory], Split]:
-    """Trajectories and split of data sets together."""
-    trajectories, splits = [], []
-    for folder in folders:
-        with RecordStore(folder) as store:
-            splits.append(store.split())
-            trajectories.extend(store.trajectories())
-    return trajectories, functools.reduce(operator.or_, splits)
-
-
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,7 +71,7 @@ def main() -> None:
     models = tuple(m for m in chosen if m not in PARTS)
     say = functools.partial(print, flush=True)
     control = report = curves = targets = None
-    trajectories, split = read([BUNDLED])
+    trajectories, split = read_together([BUNDLED])
     if models:
         report = evaluate(trajectories, split, EvaluationConfig(models, options.seed, out=options.out), say)
     if "control" in chosen:
@@ -92,7 +81,7 @@ def main() -> None:
         curves = evaluate(trajectories, split, EvaluationConfig(CURVES, options.seed, SHARES, out=options.out), say)
     if "targets" in chosen:
         config = EvaluationConfig(TARGETS, options.seed, out=options.out)
-        targets = evaluate(*read(BUNDLED_SETS), config, lambda line: say(f"one and two threads: {line}"))
+        targets = evaluate(*read_together(BUNDLED_SETS), config, lambda line: say(f"one and two threads: {line}"))
     if options.parts:
         return
     report = replace(report, curves=curves.curves)

@@ -19,7 +19,7 @@ MAX_FLOPS = 1.5e8
 
 
 class _Draw:
-    """Draws sizes; `flops` counts what the drawn operator will do."""
+    """Draws sizes and kinds."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng

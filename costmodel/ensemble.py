@@ -99,13 +99,14 @@ class Ensemble(nn.Module):
         """Gives the trees as much say as all networks together have, by the spread of their scores within tasks."""
         if self.trees is None or not tasks:
             return
-        self.tree_weight.fill_(0.0)
+        self.tree_weight.fill_(1.0)
         spreads = []
         with torch.inference_mode():
             for task in tasks:
                 if len(task.relative) > 1:
-                    networks = self.score(self(collate([task.encoded]))).mean(1)
-                    spreads.append((networks.std(), self.trees(torch.from_numpy(np.concatenate(task.encoded.nests))).std()))
+                    features = self(collate([task.encoded]))
+                    trees = features[:, -1]
+                    spreads.append(((self.score(features).mean(1) - trees).std(), trees.std()))
         own, trees = (float(torch.stack(part).mean()) for part in zip(*spreads))
         self.tree_weight.fill_(own / trees if trees > 1e-9 else 0.0)
 

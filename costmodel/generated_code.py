@@ -239,14 +239,14 @@ class _Code:
     def loop_features(self, out: np.ndarray) -> None:
         """Reuse of each buffer, and traffic through caches of several sizes, from the innermost loop out."""
         tile: dict[int, np.ndarray] = {}
-        per_buffer = len(self.accesses)
-        bytes_of = np.array([[access.element_bytes] for access in self.accesses], np.float32) * np.ones((per_buffer, self.count), np.float32)
+        num_buffers = len(self.accesses)
+        bytes_of = np.array([[access.element_bytes] for access in self.accesses], np.float32) * np.ones((num_buffers, self.count), np.float32)
         lines_of = np.maximum(bytes_of, _LINE_BYTES)
-        reused = np.zeros((per_buffer, self.count), bool)
+        reused = np.zeros((num_buffers, self.count), bool)
         total = self.log_extents.sum(1)
         around = total.copy()  # iterations of the loops not yet inside, log2
         fits = np.zeros((len(_CACHES), self.count), bool)
-        traffic = np.zeros((len(_CACHES), per_buffer, self.count), np.float32)
+        traffic = np.zeros((len(_CACHES), num_buffers, self.count), np.float32)
         touched = lines_of.sum(0)
         for i in reversed(range(self.depth)):
             node, extent, log_extent = self.origins[i], self.extents[:, i], self.log_extents[:, i]
@@ -254,9 +254,9 @@ class _Code:
             if not wide.any():
                 continue
             uses = [access.uses(node) for access in self.accesses]
-            for b in range(per_buffer):
-                first = wide & ~reused[b] if not uses[b] else wide[:0]
-                if first.any():
+            for b in range(num_buffers):
+                first = wide & ~reused[b]
+                if not uses[b] and first.any():
                     columns = out[:, _SHARED + b * _PER_BUFFER :]
                     columns[first, 4] = (total - around)[first] / 8  # iterations between uses
                     columns[first, 5] = np.log2(touched[first]) / 8
@@ -273,12 +273,12 @@ class _Code:
             for c, size in enumerate(_CACHES):  # the largest tile that fits is loaded once for each time that it is entered
                 over = (touched > size) & ~fits[c] & (inner_touched <= size)
                 if over.any():
-                    for b in range(per_buffer):
+                    for b in range(num_buffers):
                         steps = around if uses[b] else around - log_extent
                         traffic[c, b] = np.where(over, np.log2(inner[b]) + steps, traffic[c, b])
                     fits[c] |= over
             around = around - log_extent
-        for b in range(per_buffer):
+        for b in range(num_buffers):
             out[:, _SHARED + b * _PER_BUFFER + 7] = np.log2(bytes_of[b]) / 8
             out[:, _SHARED + b * _PER_BUFFER + 8] = reused[b]
         base = _SHARED + NUM_BUFFERS * _PER_BUFFER

@@ -162,10 +162,19 @@ def run_evaluation(data: Sequence[Path], config: EvaluationConfig) -> Evaluation
     """
     if not data and "latent" in config.models and "latent" not in config.weights:
         config = replace(config, weights={**config.weights, "latent": LatentCostModel.bundled_path()})
+    return evaluate(*read_together(data or (BUNDLED,)), config, lambda line: print(line, file=sys.stderr))
+
+
+def read_together(folders: Sequence[Path]) -> tuple[list[Trajectory], Split]:
+    """Trajectories and split of several data sets as if they were one.
+
+    Raises:
+        DataError: their splits disagree on a workload.
+    """
     trajectories: list[Trajectory] = []
     splits: list[Split] = []
-    for folder in data or (BUNDLED,):
+    for folder in folders:
         with RecordStore(folder) as store:
             splits.append(split_of(store))
             trajectories.extend(store.trajectories())
-    return evaluate(trajectories, functools.reduce(operator.or_, splits), config, lambda line: print(line, file=sys.stderr))
+    return trajectories, functools.reduce(operator.or_, splits)

@@ -17,15 +17,10 @@ import torch
 from torch import nn
 
 from foretune.costmodel.labels import LabelledTask
-from foretune.costmodel.rivals.groups import graded_relevance
+from foretune.costmodel.lambdarank import MAX_GROUP, parameters, relevance
+from foretune.costmodel.rivals.optional import require
 
-_LEVELS_OF_RELEVANCE = 31  # LambdaRank wants whole-numbered relevance
-_MAX_GROUP = 10_000  # LightGBM's limit on candidates of one task
-_PARAMETERS = {
-    "objective": "lambdarank", "label_gain": [2.0 ** (5 * i / _LEVELS_OF_RELEVANCE) - 1 for i in range(_LEVELS_OF_RELEVANCE + 1)],
-    "lambdarank_truncation_level": 50, "metric": "None", "learning_rate": 0.08, "num_leaves": 31, "feature_fraction": 0.4, "bagging_fraction": 0.8,
-    "bagging_freq": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
-}  # fmt: skip
+_PARAMETERS = {"lambdarank_truncation_level": 50, "learning_rate": 0.08, "feature_fraction": 0.4, "bagging_fraction": 0.8, "bagging_freq": 1}
 
 
 class TreeHead(nn.Module):
@@ -61,21 +56,16 @@ class TreeHead(nn.Module):
         Raises:
             UnsupportedError: LightGBM is not installed.
         """
-        from foretune.costmodel.rivals.optional import require
-
         lightgbm = require("lightgbm", "latent")
         tables, labels = [], []
         for task in tasks:
-            timed = np.flatnonzero(np.isfinite(task.relative))[:_MAX_GROUP]
+            timed = np.flatnonzero(np.isfinite(task.relative))[:MAX_GROUP]
             tables.append(np.concatenate(task.encoded.nests)[timed])
-            labels.append(np.round(graded_relevance(np.exp(task.relative[timed])) * _LEVELS_OF_RELEVANCE))
+            labels.append(relevance(np.exp(task.relative[timed])))
         x = np.concatenate(tables)
-        parameters = {
-            **_PARAMETERS, "max_depth": self.levels, "seed": seed, "num_threads": torch.get_num_threads(),
-            "min_data_in_leaf": min(20, max(1, len(x) // 20)),
-        }  # fmt: skip
         data = lightgbm.Dataset(x, np.concatenate(labels), group=[len(t) for t in tables])
-        model = lightgbm.train(parameters, data, len(self.value)).dump_model()
+        settings = parameters(len(x), seed, torch.get_num_threads(), max_depth=self.levels, **_PARAMETERS)
+        model = lightgbm.train(settings, data, len(self.value)).dump_model()
         for buffer in (self.feature, self.threshold, self.value):
             buffer.zero_()
         for row, tree in enumerate(model["tree_info"]):

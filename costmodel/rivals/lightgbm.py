@@ -15,20 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from foretune.costmodel.lambdarank import MAX_GROUP, parameters, relevance
 from foretune.costmodel.rivals.action_bags import ActionBags
-from foretune.costmodel.rivals.groups import Group, graded_relevance, selection_score
+from foretune.costmodel.rivals.groups import Group, selection_score
 from foretune.costmodel.rivals.model_file import text_array
 from foretune.costmodel.rivals.optional import require
 from foretune.costmodel.rivals.rival import Rival, StaticRival
 from foretune.costmodel.rivals.store_features import pool_stores
 from foretune.task import Candidate, Task
 
-_LEVELS = 31  # LambdaRank wants whole-numbered relevance
-_MAX_GROUP = 10_000  # LightGBM's limit on candidates of one task
-_PARAMETERS = {
-    "objective": "lambdarank", "label_gain": [2.0 ** (5 * i / _LEVELS) - 1 for i in range(_LEVELS + 1)], "lambdarank_truncation_level": 30, "metric": "None",
-    "learning_rate": 0.05, "num_leaves": 31, "feature_fraction": 0.3, "deterministic": True, "force_row_wise": True, "verbosity": -1,
-}  # fmt: skip
+_PARAMETERS = {"lambdarank_truncation_level": 30, "learning_rate": 0.05, "feature_fraction": 0.3}
 _ROUNDS, _PATIENCE, _ROUNDS_WITHOUT_VALIDATION, _ADAPTATION_ROUNDS = 600, 60, 100, 30
 
 
@@ -62,13 +58,13 @@ class _LambdaRank:
         self._booster = require("lightgbm", "lightgbm").train(self._parameters(len(data.data)), data, _ADAPTATION_ROUNDS, init_model=self._base)
 
     def _dataset(self, tables: Sequence[np.ndarray], groups: Sequence[Group], reference: Any = None) -> Any:
-        x = np.concatenate([t[:_MAX_GROUP] for t in tables])
-        y = np.concatenate([np.round(graded_relevance(g.throughput[:_MAX_GROUP]) * _LEVELS) for g in groups])
-        sizes = [min(len(t), _MAX_GROUP) for t in tables]
+        x = np.concatenate([t[:MAX_GROUP] for t in tables])
+        y = np.concatenate([relevance(g.throughput[:MAX_GROUP]) for g in groups])
+        sizes = [min(len(t), MAX_GROUP) for t in tables]
         return require("lightgbm", "lightgbm").Dataset(x, y, group=sizes, reference=reference)
 
     def _parameters(self, num_rows: int) -> dict[str, Any]:
-        return {**_PARAMETERS, "seed": self.seed, "num_threads": torch.get_num_threads(), "min_data_in_leaf": min(20, max(1, num_rows // 20))}
+        return parameters(num_rows, self.seed, torch.get_num_threads(), **_PARAMETERS)
 
     def _boosted_scores(self, table: np.ndarray) -> np.ndarray:
         return self._booster.predict(table, num_threads=torch.get_num_threads())
