@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
@@ -20,6 +21,7 @@ from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
 from foretune.costmodel.ensemble import Ensemble
 from foretune.costmodel.network import NetworkConfig
+from foretune.costmodel.threads import in_threads
 from foretune.costmodel.training import TrainConfig, train
 from foretune.errors import ModelError, OptionError
 from foretune.files import write_atomically
@@ -27,7 +29,7 @@ from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 
-SCHEMA = "foretune-latent-4"
+SCHEMA = "foretune-latent-5"
 _MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
 _CHUNK = 2048  # points scored at once
@@ -138,10 +140,11 @@ class LatentCostModel(CostModel):
 
         with torch.inference_mode():
             encoded, steps = self._spaces.get((task.key, space), make)
-            # a chunk's arrays stay in the cache
-            chunks = [self._score_chunk(z0, steps, encoded, part) for part in np.array_split(points, -(-len(points) // _CHUNK) or 1)]
-        return Prediction(*(np.concatenate(parts) for parts in zip(*chunks)))
+        parts = np.array_split(points, -(-len(points) // _CHUNK) or 1)  # a chunk's arrays stay in the cache
+        chunks = in_threads(functools.partial(self._score_chunk, z0, steps, encoded), parts)
+        return Prediction(*(np.concatenate(columns) for columns in zip(*chunks)))
 
+    @torch.inference_mode()
     def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:
         z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
         nest = torch.from_numpy(encoded.nest.features(points))

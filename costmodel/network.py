@@ -50,8 +50,8 @@ class NetworkConfig:
 
     latent: int = 48
     rounds: int = 3
-    members: int = 3
-    trees: int = 200
+    members: int = 2
+    trees: int = 2000
     tree_levels: int = 6
     heads: int = 4
     bins: int = 8

@@ -1,26 +1,34 @@
 """TreeHead: boosted trees on the symbolic state, a member of the ensemble that knows thresholds.
 
 The symbolic state is a table of exact numbers, which trees read better than networks do (Grinsztajn, Oyallon and Varoquaux, Why
-do tree-based models still outperform deep learning on typical tabular data?, 2022). LightGBM grows the trees with LambdaRank;
-what is kept of them are arrays, each tree filled up to a perfect binary one, that PyTorch walks for many points at once.
+do tree-based models still outperform deep learning on typical tabular data?, 2022). CatBoost grows oblivious trees: all nodes of
+a level ask the same question (Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, 2018). What is kept of
+them are arrays, and a compiled loop walks them for many points at once without a branch.
 
 Dimension letters: N points, F features, T trees, L levels.
 """
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 from torch import nn
 
 from foretune.costmodel.labels import LabelledTask
-from foretune.costmodel.lambdarank import MAX_GROUP, parameters, relevance
 from foretune.costmodel.rivals.optional import require
 
-_PARAMETERS = {"lambdarank_truncation_level": 50, "learning_rate": 0.08, "feature_fraction": 0.4, "bagging_fraction": 0.8, "bagging_freq": 1}
+_LEARNING_RATE = 0.1
+_BORDERS = 64  # thresholds of a feature to choose from
+_FEATURE_SHARE = 0.3  # of the features, looked at for each level
+_SLOWEST = -3.0  # of the log relative speed: slower ones are alike
+_LOG_SHARE = 0.3  # of the log of the relative speed in the label, beside the relative speed itself
+_BLOCK = 64  # points walked side by side
 
 
 class TreeHead(nn.Module):
@@ -33,52 +41,86 @@ class TreeHead(nn.Module):
 
     def __init__(self, trees: int, levels: int) -> None:
         super().__init__()
-        self.levels = levels
-        self.register_buffer("feature", torch.zeros(trees, 2**levels - 1, dtype=torch.int64))
-        self.register_buffer("threshold", torch.zeros(trees, 2**levels - 1))
+        self.register_buffer("feature", torch.zeros(trees, levels, dtype=torch.int64))
+        self.register_buffer("threshold", torch.zeros(trees, levels))
         self.register_buffer("value", torch.zeros(trees, 2**levels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, F] -> [N], higher is better."""
-        trees, inner = self.feature.shape
-        feature, threshold = self.feature.flatten(), self.threshold.flatten()
-        first = torch.arange(trees) * inner  # the root of each tree
-        node = first.expand(len(x), -1)  # [N, T]
-        for _ in range(self.levels):
-            right = x.gather(1, feature[node]) > threshold[node]
-            node = 2 * node - first + 1 + right
-        leaf = node - first - inner + torch.arange(trees) * (inner + 1)
-        return self.value.flatten()[leaf].sum(1)
-
-    def fit(self, tasks: Sequence[LabelledTask], seed: int) -> None:
-        """Grows the trees on the timed trajectories of some tasks.
+        """[N, F] -> [N], higher is better.
 
         Raises:
-            UnsupportedError: LightGBM is not installed.
+            ValueError: the trees ask for a feature that there is not.
         """
-        lightgbm = require("lightgbm", "latent")
+        if int(self.feature.min()) < 0 or int(self.feature.max()) >= x.shape[1]:
+            raise ValueError(f"the trees ask for features up to {int(self.feature.max())}, but there are {x.shape[1]}")
+        out = torch.empty(len(x))
+        _walk(x.detach().contiguous().numpy(), self.feature.numpy(), self.threshold.numpy(), self.value.numpy(), out.numpy())
+        return out
+
+    def fit(self, tasks: Sequence[LabelledTask], seed: int) -> None:
+        """Grows the trees on the timed trajectories of some tasks, by squared errors relative to each task's mean.
+
+        Raises:
+            UnsupportedError: CatBoost is not installed.
+        """
+        catboost = require("catboost", "latent")
         tables, labels = [], []
         for task in tasks:
-            timed = np.flatnonzero(np.isfinite(task.relative))[:MAX_GROUP]
+            timed = np.flatnonzero(np.isfinite(task.relative))
             tables.append(np.concatenate(task.encoded.nests)[timed])
-            labels.append(relevance(np.exp(task.relative[timed])))
-        x = np.concatenate(tables)
-        data = lightgbm.Dataset(x, np.concatenate(labels), group=[len(t) for t in tables])
-        settings = parameters(len(x), seed, torch.get_num_threads(), max_depth=self.levels, **_PARAMETERS)
-        model = lightgbm.train(settings, data, len(self.value)).dump_model()
+            labels.append(speed_label(task.relative[timed]))
+        groups = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+        model = catboost.CatBoost(
+            {
+                "loss_function": "QueryRMSE", "iterations": len(self.value), "depth": self.feature.shape[1], "learning_rate": _LEARNING_RATE,
+                "rsm": _FEATURE_SHARE, "border_count": _BORDERS, "random_seed": seed, "thread_count": torch.get_num_threads(),
+                "allow_writing_files": False, "verbose": False,
+            }
+        )  # fmt: skip
+        model.fit(catboost.Pool(np.concatenate(tables), np.concatenate(labels), group_id=groups))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trees.json"
+            model.save_model(str(path), format="json")
+            self._keep(json.loads(path.read_bytes())["oblivious_trees"])
+
+    def _keep(self, trees: list[dict]) -> None:
         for buffer in (self.feature, self.threshold, self.value):
             buffer.zero_()
-        for row, tree in enumerate(model["tree_info"]):
-            self._fill(row, 0, tree["tree_structure"], 0)
+        for row, tree in enumerate(trees):
+            splits = tree["splits"] or []  # a leaf's number has a bit for each, the first one's lowest
+            self.feature[row, : len(splits)] = torch.tensor([s["float_feature_index"] for s in splits], dtype=torch.int64)
+            self.threshold[row, : len(splits)] = torch.tensor([s["border"] for s in splits])
+            self.threshold[row, len(splits) :] = torch.inf  # levels that were not needed
+            self.value[row, : len(tree["leaf_values"])] = torch.tensor(tree["leaf_values"])
 
-    def _fill(self, row: int, node: int, split: dict[str, Any], level: int) -> None:
-        """Writes a subtree; a leaf above the last level is repeated below."""
-        if level == self.levels:
-            self.value[row, node - (2**self.levels - 1)] = split["leaf_value"]
-            return
-        left = right = split
-        if "split_feature" in split:
-            self.feature[row, node], self.threshold[row, node] = split["split_feature"], split["threshold"]
-            left, right = split["left_child"], split["right_child"]
-        self._fill(row, 2 * node + 1, left, level + 1)
-        self._fill(row, 2 * node + 2, right, level + 1)
+
+def speed_label(relative: np.ndarray) -> np.ndarray:
+    """What the trees are grown on: relative speed, and a share of its log, so that slow ones are told apart as well.
+
+    Args:
+        relative: [N] log of relative speed, at most 0.
+    """
+    return np.exp(relative) + _LOG_SHARE * np.maximum(relative, _SLOWEST)
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _walk(x, feature, threshold, value, out):
+    """Sums the trees' values: [N, F] float32, [T, L] int64, [T, L], [T, 2 ** L] -> [N]."""
+    columns = np.empty((x.shape[1], _BLOCK), np.float32)  # of a block of points
+    leaf, total = np.zeros(_BLOCK, np.int32), np.empty(_BLOCK, np.float32)
+    for start in range(0, len(x), _BLOCK):
+        count = min(_BLOCK, len(x) - start)
+        for f in range(x.shape[1]):
+            for i in range(count):
+                columns[f, i] = x[start + i, f]
+        total[:] = 0
+        for t in range(len(value)):
+            leaf[:] = 0
+            for level in range(feature.shape[1]):
+                column, border, bit = columns[feature[t, level]], threshold[t, level], np.int32(1 << level)
+                for i in range(_BLOCK):
+                    leaf[i] += bit if column[i] > border else np.int32(0)
+            values = value[t]
+            for i in range(_BLOCK):
+                total[i] += values[leaf[i]]
+        out[start : start + count] = total[:count]

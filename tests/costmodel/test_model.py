@@ -123,7 +123,7 @@ def test_damaged_files(model, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ModelError):
             LatentCostModel.load(path)
-    path.write_bytes(whole.replace(b"foretune-latent-4", b"foretune-latent-9"))
+    path.write_bytes(whole.replace(b"foretune-latent-5", b"foretune-latent-9"))
     with pytest.raises(ModelError, match="schema 'foretune-latent-9'"):
         LatentCostModel.load(path)
 

@@ -1,4 +1,4 @@
-"""TreeHead: the arrays say what LightGBM's trees say."""
+"""TreeHead: the arrays say what CatBoost's trees say."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ def tasks() -> list[LabelledTask]:
     return [task(rng) for _ in range(6)]
 
 
-def test_the_arrays_say_what_lightgbm_says(tasks, monkeypatch):
-    lightgbm = pytest.importorskip("lightgbm")
+def test_the_arrays_say_what_catboost_says(tasks, monkeypatch):
+    catboost = pytest.importorskip("catboost")
     grown = []
-    train = lightgbm.train
-    monkeypatch.setattr(lightgbm, "train", lambda *args, **kwargs: grown.append(train(*args, **kwargs)) or grown[-1])
+    fit = catboost.CatBoost.fit
+    monkeypatch.setattr(catboost.CatBoost, "fit", lambda self, *args, **kwargs: grown.append(fit(self, *args, **kwargs)) or self)
     head = TreeHead(25, 4)
     head.fit(tasks, 0)
     x = np.concatenate(tasks[0].encoded.nests)
-    assert np.allclose(head(torch.from_numpy(x)).numpy(), grown[0].predict(x), atol=1e-4)
+    difference = head(torch.from_numpy(x)).numpy() - grown[0].predict(x)  # CatBoost's bias is the same for all points
+    assert np.allclose(difference, difference[0], atol=1e-4)
 
 
 def test_trees_learn_thresholds(tasks):
-    pytest.importorskip("lightgbm")
-    head = TreeHead(40, 5)
+    pytest.importorskip("catboost")
+    head = TreeHead(100, 4)
     head.fit(tasks[:5], 0)
     known = np.isfinite(tasks[5].relative)
     scores = head(torch.from_numpy(np.concatenate(tasks[5].encoded.nests))).numpy()[known]
@@ -54,3 +55,10 @@ def test_trees_learn_thresholds(tasks):
 
 def test_without_trees_nothing_is_added():
     assert torch.equal(TreeHead(3, 2)(torch.randn(7, 4)), torch.zeros(7))
+
+
+def test_a_feature_that_is_not_there_is_refused():
+    head = TreeHead(3, 2)
+    head.feature[1, 1] = 9
+    with pytest.raises(ValueError, match="up to 9, but there are 4"):
+        head(torch.randn(7, 4))
