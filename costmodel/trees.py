@@ -60,6 +60,8 @@ class TreeHead(nn.Module):
     def fit(self, tasks: Sequence[LabelledTask], seed: int) -> None:
         """Grows the trees on the timed trajectories of some tasks, by squared errors relative to each task's mean.
 
+        Where all look alike, for instance without a symbolic state, none are grown.
+
         Raises:
             UnsupportedError: CatBoost is not installed.
         """
@@ -69,6 +71,11 @@ class TreeHead(nn.Module):
             timed = np.flatnonzero(np.isfinite(task.relative))
             tables.append(np.concatenate(task.encoded.nests)[timed])
             labels.append(speed_label(task.relative[timed]))
+        for buffer in (self.feature, self.threshold, self.value):
+            buffer.zero_()
+        x, y = np.concatenate(tables), np.concatenate(labels)
+        if (x == x[:1]).all() or (y == y[:1]).all():
+            return
         groups = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
         model = catboost.CatBoost(
             {
@@ -77,15 +84,13 @@ class TreeHead(nn.Module):
                 "allow_writing_files": False, "verbose": False,
             }
         )  # fmt: skip
-        model.fit(catboost.Pool(np.concatenate(tables), np.concatenate(labels), group_id=groups))
+        model.fit(catboost.Pool(x, y, group_id=groups))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trees.json"
             model.save_model(str(path), format="json")
             self._keep(json.loads(path.read_bytes())["oblivious_trees"])
 
     def _keep(self, trees: list[dict]) -> None:
-        for buffer in (self.feature, self.threshold, self.value):
-            buffer.zero_()
         for row, tree in enumerate(trees):
             splits = tree["splits"] or []  # a leaf's number has a bit for each, the first one's lowest
             self.feature[row, : len(splits)] = torch.tensor([s["float_feature_index"] for s in splits], dtype=torch.int64)

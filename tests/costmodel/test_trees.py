@@ -62,3 +62,10 @@ def test_a_feature_that_is_not_there_is_refused():
     head.feature[1, 1] = 9
     with pytest.raises(ValueError, match="up to 9, but there are 4"):
         head(torch.randn(7, 4))
+
+
+def test_nothing_is_grown_where_all_look_alike(tasks):
+    alike = LabelledTask(_Encoded(np.ones((80, 5), np.float32)), *(getattr(tasks[0], name) for name in ("relative", "legal", "final", "observed")))
+    head = TreeHead(3, 2)
+    head.fit([alike], 0)
+    assert not head(torch.randn(7, 5)).any()
