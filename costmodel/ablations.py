@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from foretune.costmodel.base import StaticCostModel
+from foretune.costmodel.ensemble import Ensemble
 from foretune.costmodel.labels import pooled_width
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.rivals.store_features import pool_stores
@@ -64,16 +65,31 @@ class NoTrees(_Ablation):
     """Without the boosted trees beside the networks."""
 
     name = "latent_no_trees"
+    trained_as = "latent"  # networks and trees are trained apart
     network_settings: Mapping[str, bool | int] = {"trees": 0}
+
+    @classmethod
+    def load(cls, path: Path) -> NoTrees:
+        """Reads what `save` wrote, or the networks of a latent model."""
+        whole = super().load(path)
+        for member in whole.network.members:
+            member.config = replace(member.config, trees=0)
+        return cls(Ensemble(list(whole.network.members)), whole.training_hash)
 
 
 class Snapshot(StaticCostModel):
     """A static snapshot: the latent model's encoding of the finished program, without a trajectory."""
 
     name = "latent_snapshot"
+    trained_as = "latent"
 
     def __init__(self, latent: LatentCostModel | None = None, seed: int = 0) -> None:
         self._latent = latent if latent is not None else LatentCostModel(seed=seed)
+
+    @property
+    def settings(self) -> str:
+        """Those of the latent model."""
+        return self._latent.settings
 
     def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
         """Trains the latent model, whose teacher this is."""

@@ -21,6 +21,13 @@ class CostModel(ABC):
     """Ranks the candidates of a task; higher scores are better, and comparable within one task only."""
 
     name = "abstract"
+    trained_as = ""
+    """Another model whose training gives the very same weights, and whose file this one reads; empty for none."""
+
+    @property
+    def settings(self) -> str:
+        """Identifies what training depends on beside data and seed; empty if that never changes."""
+        return ""
 
     @abstractmethod
     def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:

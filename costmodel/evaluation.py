@@ -153,18 +153,26 @@ def evaluate(
 
 def _row(name: str, share: float, parts: _Parts, groups: Sequence[Group], hashes: Mapping[str, str], config: EvaluationConfig) -> dict[str, Any]:
     weights = config.weights.get(name) if share == 1.0 else None
-    identity = [_ROW_SCHEMA, name, share, config.unit if share < 1 else "", config.seed, _data_hash(parts.train), hashes, _file_hash(weights)]
-    stem = f"{name}-{share:g}-{_hash(identity)}"
-    path = config.out / f"{stem}.json" if config.out else None
+
+    def path_of(model_name: str) -> Path | None:
+        settings = registry.make(model_name, config.seed).settings
+        data = [config.unit if share < 1 else "", config.seed, _data_hash(parts.train), hashes, _file_hash(weights)]
+        identity = [_ROW_SCHEMA, model_name, share, *data, *([settings] if settings else [])]
+        return config.out / f"{model_name}-{share:g}-{_hash(identity)}.json" if config.out else None
+
+    path = path_of(name)
     if path is not None and path.exists():
         return _read_row(path)
+    twin = path_of(registry.model_class(name).trained_as or name)
     start = time.perf_counter()
     if weights is not None:
-        model = registry.load(name, weights)
+        model, train_secs = registry.load(name, weights), None
+    elif twin is not None and twin != path and twin.exists() and twin.with_suffix(".safetensors").exists():
+        model, train_secs = registry.load(name, twin.with_suffix(".safetensors")), _read_row(twin)["train_secs"]
     else:
         model = registry.make(name, config.seed)
         model.fit(parts.train, parts.validation)
-    train_secs = time.perf_counter() - start if weights is None else None
+        train_secs = time.perf_counter() - start
     row = {
         "share": share, "num_train_tasks": _num_tasks(parts.train), "num_train_records": len(parts.train), "train_secs": train_secs,
         **score_model(model, groups, parts.test),

@@ -78,6 +78,11 @@ class LatentCostModel(CostModel):
         return TrainConfig(seed=seed)
 
     @property
+    def settings(self) -> str:
+        """Of the network and its training."""
+        return json.dumps([SCHEMA, asdict(self._config)], sort_keys=True)
+
+    @property
     def network(self) -> Ensemble:
         """The weights.
 

@@ -10,8 +10,12 @@ import pytest
 
 from foretune import DataError, ModelError, OptionError
 from foretune.costmodel import registry
+from foretune.costmodel.ablations import NoTrees
 from foretune.costmodel.evaluation import EvaluationConfig, evaluate
 from foretune.costmodel.evaluation_plots import draw_all
+from foretune.costmodel.latent import LatentCostModel
+from foretune.costmodel.network import NetworkConfig
+from foretune.costmodel.training import TrainConfig
 from foretune.datasets.split import Split
 from tests.contracts.cost_model import measured
 
@@ -68,6 +72,22 @@ def test_goes_on_where_it_was_stopped(data, tmp_path, monkeypatch):
     next(tmp_path.glob("*.json")).write_text("{")
     with pytest.raises(DataError, match="delete it"):
         evaluate(data, SPLIT, config)
+
+
+def test_ablations_of_the_same_training_read_its_weights(data, tmp_path, monkeypatch):
+    small = TrainConfig(epochs=1, network=NetworkConfig(latent=8, members=1, trees=4, tree_levels=2))
+    monkeypatch.setattr(LatentCostModel, "default_config", classmethod(lambda cls, seed: small))
+    first = evaluate(data, SPLIT, EvaluationConfig(("latent",), out=tmp_path))
+    monkeypatch.setattr(LatentCostModel, "fit", lambda *_: pytest.fail("trained again"))
+    second = evaluate(data, SPLIT, EvaluationConfig(("latent", "latent_snapshot", "latent_no_trees"), out=tmp_path))
+    assert second.models["latent"] == first.models["latent"]
+    for name in ("latent_snapshot", "latent_no_trees"):
+        assert second.models[name]["train_secs"] == first.models["latent"]["train_secs"]
+    (path,) = tmp_path.glob("latent_no_trees-*.safetensors")
+    assert NoTrees.load(path).network.trees is None
+    monkeypatch.setattr(LatentCostModel, "default_config", classmethod(lambda cls, seed: replace(small, epochs=2)))
+    with pytest.raises(pytest.fail.Exception):  # another configuration, another row
+        evaluate(data, SPLIT, EvaluationConfig(("latent",), out=tmp_path))
 
 
 def test_shares_of_records(data):
