@@ -1,23 +1,31 @@
 """Planner: searches design spaces in latent space, without touching the compiler.
 
-An evolutionary search over option indices: thousands of points are scored by rollouts, the best are
-mutated and crossed, and what is proposed in the end balances expected speed against the model's
-uncertainty, with a share of purely random points, so that a wrong model cannot starve the search.
+An evolutionary search over option indices: thousands of points of all design spaces are scored by rollouts, and the best of them
+together have children. A child is a speculation: it changes a short segment of its parent's decisions, in the order of the trace,
+and is scored after each of them, with the rest as the parent has it. Where a later decision spoils a good beginning, the search
+rolls back to that beginning.
+
+What is proposed in the end balances expected speed against the model's uncertainty and differs in kind (`archive.py`), with a
+share of purely random points, so that a wrong model cannot starve the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from foretune.costmodel.archive import cells
 from foretune.costmodel.latent import LatentCostModel
 from foretune.errors import OptionError
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
+_MAX_REJECTED = 4  # times as many traces as are wanted
+_CROSSOVER = 0.3  # chance that a changed decision is a mate's
+_MIN_SHARE = 16  # points that each design space is sampled with, at least
 
 @dataclass(frozen=True)
 class PlannerConfig:
@@ -25,36 +33,48 @@ class PlannerConfig:
 
     Attributes:
         population: points scored in each generation, over all design spaces.
-        generations: rounds of mutation and crossover after the first, random one.
-        survivors: points that a generation keeps as parents.
+        generations: rounds of breeding after the first, random one.
+        survivors: points of all generations that are parents of the next.
+        segment: most decisions in which a child differs from its parent.
+        rollback: score each beginning of such a segment; otherwise the whole segment only, of as many more children.
         random_share: share of the proposals that are uniform samples.
         optimism: standard deviations added to the score of a proposal, spread evenly from 0 to this.
+        diversity: standard deviations taken off a proposal for each earlier one of its kind.
         min_legality: points less likely to be legal are dropped.
     """
 
-    population: int = 1024
-    generations: int = 4
-    survivors: int = 128
+    population: int = 512
+    generations: int = 8
+    survivors: int = 32
+    segment: int = 3
+    rollback: bool = True
     random_share: float = 0.1
     optimism: float = 1.0
+    diversity: float = 1.0
     min_legality: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.population < 1 or self.survivors < 1 or self.generations < 0:
-            raise OptionError(f"population and survivors must be positive and generations not negative, but got {self}")
+        if self.population < 1 or self.survivors < 1 or self.segment < 1 or self.generations < 0:
+            raise OptionError(f"population, survivors and segment must be positive and generations not negative, but got {self}")
         if not 0 <= self.random_share <= 1:
             raise OptionError(f"`0 <= random_share <= 1` must hold, but got {self.random_share}")
 
 
 @dataclass
 class _Pool:
-    """Points of one design space that have been scored."""
+    """Points of one design space that have been scored, each once."""
 
     space: DesignSpace
     points: np.ndarray
     score: np.ndarray
     spread: np.ndarray
     legality: np.ndarray
+
+    def new(self, points: np.ndarray) -> np.ndarray:
+        """Those of some points that are not in the pool, each once."""
+        both = np.concatenate([self.points, points])
+        _, first = np.unique(both, axis=0, return_index=True)
+        return both[first[first >= len(self.points)]]
 
 
 class Planner:
@@ -72,7 +92,8 @@ class Planner:
         self._rng = np.random.default_rng(seed)
 
     def propose(
-        self, task: Task, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] = frozenset(), elites: Sequence[Trace] = (), greedy: bool = False
+        self, task: Task, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] = frozenset(), elites: Sequence[Trace] = (), greedy: bool = False,
+        accept: Callable[[Trace], bool] = lambda trace: True,
     ) -> list[Candidate]:
         """Finds promising traces that have not been measured.
 
@@ -83,51 +104,73 @@ class Planner:
             exclude: keys of traces that must not be proposed.
             elites: good traces to start from as well.
             greedy: propose by score alone, without exploration.
+            accept: whether a trace may be proposed; asked last.
 
         Returns:
             Candidates, the most promising first.
         """
         if not spaces or num < 1:
             return []
-        pools = [self._search(task, space, elites, max(32, self.config.population // len(spaces))) for space in spaces]
+        pools = self._search(task, spaces, elites)
         num_random = 0 if greedy else min(num, round(self.config.random_share * num))
         chosen: dict[str, Trace] = {}
         optimism = np.zeros(num) if greedy else np.linspace(0.0, self.config.optimism, num)
-        ranked = self._ranked(pools, exclude, optimism[: num - num_random])
-        for trace in ranked:
+        for trace in self._ranked(pools, exclude, optimism[: num - num_random], accept):
             chosen.setdefault(trace.key, trace)
-        for trace in self._random(spaces, num - len(chosen), exclude | chosen.keys()):
+        for trace in self._random(spaces, num - len(chosen), exclude | chosen.keys(), accept):
             chosen.setdefault(trace.key, trace)
         return [Candidate(task, trace) for trace in list(chosen.values())[:num]]
 
-    def _search(self, task: Task, space: DesignSpace, elites: Sequence[Trace], population: int) -> _Pool:
-        rng = self._rng
-        seeds = [p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None]
-        points = space.sample(rng, population) if space.size > 2 * population else _all_points(space)
-        if seeds:
-            points = np.concatenate([np.array(seeds).reshape(len(seeds), -1), points])
-        pool = self._scored(task, space, points)
-        if space.size <= 2 * population:
-            return pool
-        survivors = max(8, self.config.survivors * population // self.config.population)
+    def _search(self, task: Task, spaces: Sequence[DesignSpace], elites: Sequence[Trace]) -> list[_Pool]:
+        """Samples all spaces alike, and then breeds where the best points are."""
+        share = max(_MIN_SHARE, self.config.population // len(spaces))
+        pools = [self._scored(task, space, self._first_points(space, elites, share)) for space in spaces]
         for _ in range(self.config.generations):
-            best = np.argsort(-(pool.score + 0.5 * self.config.optimism * pool.spread))[:survivors]
-            parents = pool.points[best]
-            children = parents[rng.integers(len(parents), size=population)]
-            partners = parents[rng.integers(len(parents), size=population)]
-            children = np.where(rng.random(children.shape) < 0.3, partners, children)
-            children = space.mutate(rng, children)
-            again = rng.random(population) < 0.5
-            children[again] = space.mutate(rng, children[again])
-            fresh = self._scored(task, space, np.unique(children, axis=0))
-            pool = _merge(pool, fresh)
-        return pool
+            value = np.concatenate([p.score + 0.5 * self.config.optimism * p.spread for p in pools])
+            pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
+            row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
+            best = np.argsort(-value, kind="stable")[: self.config.survivors]
+            num = max(1, self.config.population // self.config.segment) if self.config.rollback else self.config.population
+            parents = best[self._rng.integers(len(best), size=num)]
+            for i in np.unique(pool_of[parents]):
+                pool = pools[i]
+                mates = row_of[best[pool_of[best] == i]]
+                children = pool.new(self._breed(pool.space, pool.points[row_of[parents[pool_of[parents] == i]]], pool.points[mates]))
+                if len(children):
+                    pools[i] = _joined(pool, self._scored(task, pool.space, children))
+        return pools
+
+    def _first_points(self, space: DesignSpace, elites: Sequence[Trace], num: int) -> np.ndarray:
+        if space.size <= 2 * num:
+            return _all_points(space)
+        seeds = [p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None]
+        return np.unique(np.concatenate([np.array(seeds, np.int64).reshape(len(seeds), len(space.domains)), space.sample(self._rng, num)]), axis=0)
+
+    def _breed(self, space: DesignSpace, parents: np.ndarray, mates: np.ndarray) -> np.ndarray:
+        """Children that differ from their parents in a segment of decisions, drawn anew or taken from a mate.
+
+        Args:
+            parents: [N, D] points with D decisions. mates: [M, D].
+
+        Returns:
+            With rollback, each segment cut off after 1, 2, … of its decisions: [N * segment, D]; otherwise [N, D].
+        """
+        num, width = parents.shape
+        if not width:
+            return parents
+        drawn = np.where(self._rng.random(parents.shape) < _CROSSOVER, mates[self._rng.integers(len(mates), size=num)], space.sample(self._rng, num))
+        place = np.arange(width) - self._rng.integers(width, size=(num, 1))  # [N, D], from 0 where the segment starts
+        if self.config.rollback:
+            lengths = np.arange(1, self.config.segment + 1)[:, None, None]
+        else:
+            lengths = self._rng.integers(1, self.config.segment + 1, size=(1, num, 1))
+        return np.where((place >= 0) & (place < lengths), drawn, parents).reshape(-1, width)
 
     def _scored(self, task: Task, space: DesignSpace, points: np.ndarray) -> _Pool:
         prediction = self.model.score(task, space, points)
         return _Pool(space, points, prediction.score, prediction.spread, prediction.legality)
 
-    def _ranked(self, pools: Sequence[_Pool], exclude: frozenset[str], optimism: np.ndarray) -> list[Trace]:
+    def _ranked(self, pools: Sequence[_Pool], exclude: frozenset[str], optimism: np.ndarray, accept: Callable[[Trace], bool]) -> list[Trace]:
         """One trace for each degree of optimism, all different."""
         score = np.concatenate([p.score for p in pools])
         spread = np.concatenate([p.spread for p in pools])
@@ -136,19 +179,32 @@ class Planner:
             dropped[:] = False
         pool_of = np.repeat(np.arange(len(pools)), [len(p.score) for p in pools])
         row_of = np.concatenate([np.arange(len(p.score)) for p in pools])
-        taken = set(exclude)
-        traces = []
+        kinds = np.concatenate([cells(p.space, p.points) for p in pools])
+        _, kind = np.unique(np.column_stack([pool_of, kinds]), axis=0, return_inverse=True)
+        tried = set(exclude)
+        traces: list[Trace] = []
+        rejected = 0
+        crowd = np.zeros(kind.max() + 1)  # proposals of each kind
+        dearness = self.config.diversity * np.median(spread[np.argsort(-score)[: self.config.survivors]])
         for kappa in optimism:
-            order = np.argsort(-np.where(dropped, -np.inf, score + kappa * spread), kind="stable")
-            for i in order[: len(taken) + len(traces) + 1]:
-                trace = pools[pool_of[i]].space.decode(pools[pool_of[i]].points[row_of[i]])
-                if trace.key not in taken:
-                    taken.add(trace.key)
-                    traces.append(trace)
+            value = np.where(dropped, -np.inf, score + kappa * spread - dearness * crowd[kind])
+            for i in np.argsort(-value, kind="stable"):
+                if dropped[i] or rejected > _MAX_REJECTED * len(optimism):
                     break
+                trace = pools[pool_of[i]].space.decode(pools[pool_of[i]].points[row_of[i]])
+                dropped[i] = True
+                if trace.key in tried:
+                    continue
+                tried.add(trace.key)
+                if not accept(trace):
+                    rejected += 1
+                    continue
+                traces.append(trace)
+                crowd[kind[i]] += 1
+                break
         return traces
 
-    def _random(self, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] | set[str]) -> list[Trace]:
+    def _random(self, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] | set[str], accept: Callable[[Trace], bool]) -> list[Trace]:
         sizes = np.array([min(s.size, 1 << 20) for s in spaces], float)
         found: dict[str, Trace] = {}
         for _ in range(20 * num):
@@ -156,7 +212,7 @@ class Planner:
                 break
             space = spaces[self._rng.choice(len(spaces), p=np.sqrt(sizes) / np.sqrt(sizes).sum())]
             trace = space.decode(space.sample(self._rng, 1)[0])
-            if trace.key not in exclude:
+            if trace.key not in exclude and trace.key not in found and accept(trace):
                 found[trace.key] = trace
         return list(found.values())
 
@@ -168,10 +224,6 @@ def _all_points(space: DesignSpace) -> np.ndarray:
     return np.stack([g.reshape(-1) for g in grids], 1)
 
 
-def _merge(a: _Pool, b: _Pool) -> _Pool:
-    points = np.concatenate([a.points, b.points])
-    _, first = np.unique(points, axis=0, return_index=True)
-    return _Pool(
-        a.space, points[first], np.concatenate([a.score, b.score])[first], np.concatenate([a.spread, b.spread])[first],
-        np.concatenate([a.legality, b.legality])[first],
-    )  # fmt: skip
+def _joined(a: _Pool, b: _Pool) -> _Pool:
+    parts = ((getattr(a, name), getattr(b, name)) for name in ("points", "score", "spread", "legality"))
+    return _Pool(a.space, *(np.concatenate(pair) for pair in parts))

@@ -23,6 +23,7 @@ _CLASSES = {
     "forest": f"{_RIVALS}.pooled:ForestModel",
     "lightgbm": f"{_RIVALS}.lightgbm:LightGbmModel",
     "lightgbm_actions": f"{_RIVALS}.lightgbm:LightGbmActionsModel",
+    "catboost": f"{_RIVALS}.catboost:CatBoostModel",
     "xgboost": f"{_RIVALS}.xgboost:XgboostModel",
     "tenset_mlp": f"{_RIVALS}.tenset_mlp:TensetMlpModel",
     "tlp": f"{_RIVALS}.tlp:TlpModel",

@@ -58,22 +58,25 @@ class TreeHead(nn.Module):
         return out
 
     def fit(self, tasks: Sequence[LabelledTask], seed: int) -> None:
-        """Grows the trees on the timed trajectories of some tasks, by squared errors relative to each task's mean.
+        """Grows the trees on the timed trajectories of some tasks; see `grow`."""
+        timed = [np.flatnonzero(np.isfinite(task.relative)) for task in tasks]
+        tables = [np.concatenate(task.encoded.nests)[rows] for task, rows in zip(tasks, timed)]
+        self.grow(tables, [task.relative[rows] for task, rows in zip(tasks, timed)], seed)
 
-        Where all look alike, for instance without a symbolic state, none are grown.
+    def grow(self, tables: Sequence[np.ndarray], relative: Sequence[np.ndarray], seed: int) -> None:
+        """Grows the trees by squared errors relative to each task's mean; none are grown where all look alike.
+
+        Args:
+            tables: [N, F] for each task. relative: [N] log of relative speed for each task, at most 0.
+            seed: of all that is random.
 
         Raises:
             UnsupportedError: CatBoost is not installed.
         """
         catboost = require("catboost", "latent")
-        tables, labels = [], []
-        for task in tasks:
-            timed = np.flatnonzero(np.isfinite(task.relative))
-            tables.append(np.concatenate(task.encoded.nests)[timed])
-            labels.append(speed_label(task.relative[timed]))
         for buffer in (self.feature, self.threshold, self.value):
             buffer.zero_()
-        x, y = np.concatenate(tables), np.concatenate(labels)
+        x, y = np.concatenate(tables), speed_label(np.concatenate(relative))
         if (x == x[:1]).all() or (y == y[:1]).all():
             return
         groups = np.repeat(np.arange(len(tables)), [len(t) for t in tables])

@@ -5,6 +5,7 @@
 | random, size | nothing; one measure of size | floors |
 | ridge, forest | pooled features of the final program | scikit-learn |
 | lightgbm, lightgbm_actions | pooled features of the final program; actions | LambdaRank trees |
+| catboost | pooled features of the final program | the latent model's trees |
 | xgboost | stores of the final program | TVM MetaSchedule |
 | tenset_mlp | stores of the final program | TenSet |
 | tlp, mamba | sequence of actions | TLP; TCL |

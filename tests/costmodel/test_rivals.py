@@ -43,6 +43,7 @@ Test_ridge = contract("ridge", learns=False, adapts=False)  # the made-up cost i
 Test_forest = contract("forest", adapts=False)
 Test_lightgbm = contract("lightgbm")
 Test_lightgbm_actions = contract("lightgbm_actions")
+Test_catboost = contract("catboost", adapts=False)
 Test_xgboost = contract("xgboost", overfits=0.6)  # its loss is weighted by throughput: it tells slow schedules apart from fast ones only
 Test_tenset_mlp = contract("tenset_mlp")
 Test_tlp = contract("tlp")
