@@ -34,10 +34,24 @@ class _Ablation(LatentCostModel):
 
 
 class NoDynamics(_Ablation):
-    """A bag of actions: the latent state is never stepped."""
+    """A bag of actions beside the unscheduled program: the state is never stepped, neither the learned nor the symbolic part."""
 
     name = "latent_no_dynamics"
+    network_settings: Mapping[str, bool] = {"dynamics": False, "symbolic": False}
+
+
+class NoTransition(_Ablation):
+    """The learned part of the state is never stepped; the symbolic part is."""
+
+    name = "latent_no_transition"
     network_settings: Mapping[str, bool] = {"dynamics": False}
+
+
+class NoSymbols(_Ablation):
+    """The learned part of the state alone: no symbolic part, and no trees, which read nothing else."""
+
+    name = "latent_no_symbols"
+    network_settings: Mapping[str, bool] = {"symbolic": False}
 
 
 class NoProgram(_Ablation):

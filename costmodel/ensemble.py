@@ -39,7 +39,7 @@ class Ensemble(nn.Module):
     @staticmethod
     def untrained(vocabulary: Vocabulary, config: NetworkConfig) -> Ensemble:
         """Networks with fresh weights, as many as the configuration says."""
-        trees = TreeHead(config.trees, config.tree_levels) if config.trees and config.program else None
+        trees = TreeHead(config.trees, config.tree_levels) if config.trees and config.sees_nest else None
         return Ensemble([LatentNetwork(vocabulary, config) for _ in range(config.members)], trees)
 
     @property

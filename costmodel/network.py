@@ -44,6 +44,7 @@ class NetworkConfig:
         bins: of each symbolic feature.
         final: width of the static features of the final program that the latent is trained to agree with; 0 without them.
         dynamics: step the state by actions; False takes the bag of actions instead.
+        symbolic: see the symbolic part of the state; False for learned parts alone.
         program: see the program's structure; False sees the actions alone.
         hardware: see the hardware's features.
     """
@@ -57,6 +58,7 @@ class NetworkConfig:
     bins: int = 8
     final: int = 0
     dynamics: bool = True
+    symbolic: bool = True
     program: bool = True
     hardware: bool = True
 
@@ -67,8 +69,13 @@ class NetworkConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")
-        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.program, self.hardware)):
-            raise OptionError(f"final must be a width, and dynamics, program and hardware truth values, but got {self}")
+        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.symbolic, self.program, self.hardware)):
+            raise OptionError(f"final must be a width, and dynamics, symbolic, program and hardware truth values, but got {self}")
+
+    @property
+    def sees_nest(self) -> bool:
+        """Whether the symbolic state, which follows from the program's loops, is looked at."""
+        return self.symbolic and self.program
 
 
 def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
@@ -186,7 +193,7 @@ class LatentNetwork(nn.Module):
         Returns:
             [N, D].
         """
-        nest = self.nest_in(nest if self.config.program else torch.zeros_like(nest))
+        nest = self.nest_in(nest if self.config.sees_nest else torch.zeros_like(nest))
         return self.score_heads(torch.cat([start, end, total, nest], 1))
 
     def rollout(self, z: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,7 +46,7 @@ class PlannerConfig:
     population: int = 512
     generations: int = 8
     survivors: int = 32
-    segment: int = 3
+    segment: int = 2
     rollback: bool = True
     random_share: float = 0.1
     optimism: float = 1.0

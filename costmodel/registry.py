@@ -12,6 +12,8 @@ _RIVALS = "foretune.costmodel.rivals"
 _CLASSES = {
     "latent": "foretune.costmodel.latent:LatentCostModel",
     "latent_no_dynamics": "foretune.costmodel.ablations:NoDynamics",
+    "latent_no_transition": "foretune.costmodel.ablations:NoTransition",
+    "latent_no_symbols": "foretune.costmodel.ablations:NoSymbols",
     "latent_no_program": "foretune.costmodel.ablations:NoProgram",
     "latent_no_consistency": "foretune.costmodel.ablations:NoConsistency",
     "latent_no_hardware": "foretune.costmodel.ablations:NoHardware",
