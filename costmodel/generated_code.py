@@ -141,7 +141,7 @@ class _Layout(NamedTuple):
     element_bytes: np.ndarray
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, cache=True)  # kept beside Python's own bytecode, and as trustworthy
 def _fill(extents, loops, is_reduce, steps, uses, layout, max_vector, enough, max_unroll, is_alone, out):
     """Writes the features of all points: [N, L], [L], [L], [B, nodes], [B, nodes], ..., [N] -> [N, NUM_FEATURES]."""
     num_buffers, num_nodes = steps.shape

@@ -46,6 +46,7 @@ class PlannerConfig:
     population: int = 512
     generations: int = 8
     survivors: int = 32
+    share_of_spaces: float = 0.5
     segment: int = 2
     rollback: bool = True
     random_share: float = 0.1
@@ -129,7 +130,7 @@ class Planner:
             value = np.concatenate([p.score + 0.5 * self.config.optimism * p.spread for p in pools])
             pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
             row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
-            best = np.argsort(-value, kind="stable")[: self.config.survivors]
+            best = _survivors(value, pool_of, self.config.survivors, self.config.share_of_spaces)
             num = max(1, self.config.population // self.config.segment) if self.config.rollback else self.config.population
             parents = best[self._rng.integers(len(best), size=num)]
             for i in np.unique(pool_of[parents]):
@@ -222,6 +223,14 @@ def _all_points(space: DesignSpace) -> np.ndarray:
         return np.zeros((1, 0), np.int64)
     grids = np.meshgrid(*[np.arange(len(d.options)) for d in space.domains], indexing="ij")
     return np.stack([g.reshape(-1) for g in grids], 1)
+
+
+def _survivors(value: np.ndarray, pool_of: np.ndarray, num: int, share_of_spaces: float) -> np.ndarray:
+    """Rows of the best points, some of them the best of each design space; a row may come twice."""
+    order = np.argsort(-value, kind="stable")
+    num_spaces = pool_of.max() + 1
+    each = int(np.ceil(share_of_spaces * num / num_spaces)) if share_of_spaces else 0
+    return np.concatenate([order[: num - int(share_of_spaces * num)], *(order[pool_of[order] == i][:each] for i in range(num_spaces))])
 
 
 def _joined(a: _Pool, b: _Pool) -> _Pool:
