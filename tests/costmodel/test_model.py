@@ -14,7 +14,7 @@ from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.costmodel.training import TrainConfig, train
 from tests.synthetic import synthetic_trajectories
 
-SMALL = NetworkConfig(latent=24, rounds=2, heads=2)
+SMALL = NetworkConfig(latent=24, rounds=2, heads=2, trees=100)
 
 
 def spearman(a, b) -> float:
