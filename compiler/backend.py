@@ -118,14 +118,11 @@ class Backend:
                 report.eager_operators.append(str(error))
         if report.eager_operators:
             _log.warning("left with PyTorch: %s", ", ".join(report.eager_operators))
-        tasks: dict[str, importer.GraphTask] = {}
-        for mod, *_ in imported.values():
-            for graph_task in importer.extract_tasks(mod, self.target):
-                tasks.setdefault(graph_task.task.workload.hash, graph_task)
+        tasks = [task for mod, *_ in imported.values() for task in importer.extract_tasks(mod, self.target)]
         tuner = Tuner(self.model, self.database, TunerConfig(self.options.trials, tolerance=self.options.tolerance, seed=self.options.seed))
         with progress_bar("tuning", self.options.progress, transient=True) as show, contextlib.closing(tuner):
-            tuned = tuner.tune([t.task for t in tasks.values()], lambda p: show(p.done, p.total, p.task))
-        schedules = importer.schedule_database(list(tasks.values()), tuned.chosen, self.target)
+            tuned = tuner.tune([t.task for t in tasks], lambda p: show(p.done, p.total, p.task))
+        schedules = importer.schedule_database(list({t.task.workload.hash: t for t in tasks}.values()), tuned.chosen, self.target)
         for name, (mod, *signature) in imported.items():
             scheduled = importer.apply_schedules(mod, schedules, self.target)
             region = CompiledRegion(importer.build(scheduled, self.target), *signature)

@@ -136,18 +136,35 @@ class Measurer:
         return [self._finish(job) for job in jobs]
 
     def max_rel_error(self, candidate: Candidate, seed: int = 0) -> float:
-        """Largest difference from the unscheduled program, relative to its largest output; infinite if it fails."""
+        """Largest difference from the unscheduled program, relative to its largest output; infinite if it fails.
+
+        Raises:
+            WorkerError: no remote device is free in time, or two were lost.
+        """
         job = _Job(next(self._ids), candidate, self._workers[0])
         self._build(job)
         if job.status is not Status.OK:
             return float("inf")
         request = {"op": "check", "id": job.id, "program": candidate.task.workload.program, "target": candidate.task.target.to_dict(), "seed": seed}
+        timeout_secs = self.settings.build_timeout_sec + self.settings.run_timeout_sec
         try:
-            reply = job.worker.request(request, self.settings.build_timeout_sec + self.settings.run_timeout_sec)
+            reply = job.worker.request(request, timeout_secs) if self._device is None else self._check_on_device(job, request, timeout_secs)
         except (Silence, Death):
             return float("inf")
+        finally:
+            if job.library:
+                Path(job.library).unlink(missing_ok=True)
         self._quietly(job.worker, {"op": "drop", "ids": [job.id]})
         return reply.get("max_rel_error", float("inf"))
+
+    def _check_on_device(self, job: _Job, request: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        """Checks an exported candidate; if the device is lost on the way, once more on the next one that is free."""
+        for _ in range(2):
+            self._connect(job.worker)
+            reply = job.worker.request({**request, "library": job.library}, timeout_secs)
+            if reply["status"] != "lost":
+                return reply
+        raise WorkerError(f"two devices {self._device} were lost while a schedule was checked ({reply['error']})")
 
     def _build_from(self, queue: deque[_Job], worker: WorkerProcess) -> None:
         while True:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.metaschedule_cost_model import find_cost_model
@@ -15,6 +17,7 @@ from foretune.costmodel.latent import LatentCostModel
 from foretune.errors import OptionError
 
 _log = logging.getLogger(__name__)
+_live: weakref.WeakSet = weakref.WeakSet()
 
 
 @tvm.ir.utils.derived_object
@@ -35,6 +38,8 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         self._own = OnlineModel(model)
         self._program: TuningProgram | None = None
         self._search: TaskSearch | None = None
+        self._address: int | None = None  # of TVM's handle of this strategy
+        _live.add(self)
 
     @property
     def report(self) -> SearchReport:
@@ -46,6 +51,7 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         if context.mod is None or context.target is None or context.space_generator is None:
             return
         postprocs = tuple(context.space_generator.postprocs or ())
+        self._address = context.search_strategy.__chandle__()
         seed = int(context.rand_state) if self._config.seed is None else self._config.seed
         self._program = TuningProgram(context.mod, context.target, str(context.task_name), postprocs, seed & (2**31 - 1))
 
@@ -77,6 +83,11 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         )  # fmt: skip
 
     @one_torch_thread()
+    def expected_improvement(self) -> float | None:
+        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
+        return self._search.expected_improvement() if self._search is not None else None
+
+    @one_torch_thread()
     def generate_measure_candidates(self) -> list[meta_schedule.MeasureCandidate] | None:
         """The next batch; None when the trials are spent, or the design spaces hold no more."""
         return self._search.next_batch() or None
@@ -93,3 +104,9 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         clone = LatentSearchStrategy(self._config)
         clone._own = self._own
         return clone
+
+
+def find_search_strategy(strategy: meta_schedule.search_strategy.SearchStrategy | None) -> Any:
+    """The LatentSearchStrategy behind TVM's handle, when a tuning context has it; None if it is another strategy."""
+    address = strategy.__chandle__() if strategy is not None else None
+    return next((found for found in list(_live) if address is not None and found._address == address), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +70,27 @@ class Session:
         Returns:
             A reply with `run_secs`, or a status and an error; the status is `lost` if the device is gone.
         """
+        return self._with(library, lambda module: {"run_secs": self._time(module, inputs, repeat, min_repeat_ms)})
+
+    def run(self, library: str, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Uploads a shared library, runs its `main` once, and removes it.
+
+        Returns:
+            A reply with `arrays`, the arguments as they are then, or a status and an error as of `time`.
+        """
+
+        def run(module: tvm.runtime.Module) -> dict[str, Any]:
+            arguments = [tvm.runtime.tensor(a, self._session.cpu()) for a in inputs]
+            module["main"](*arguments)
+            return {"arrays": [a.numpy() for a in arguments]}
+
+        return self._with(library, run)
+
+    def _with(self, library: str, work: Callable[[tvm.runtime.Module], dict[str, Any]]) -> dict[str, Any]:
         name = os.path.basename(library)
         try:
             self._session.upload(library)
-            return {"status": "ok", "run_secs": self._time(name, inputs, repeat, min_repeat_ms)}
+            return {"status": "ok", **work(self._session.load_module(name))}
         except Exception as error:  # the boundary to the device: becomes a status on the candidate's record
             if isinstance(error, tvm.error.RPCSessionTimeoutError):
                 return {"status": "run_timeout", "error": traces.last_line(error)}
@@ -82,8 +99,8 @@ class Session:
             with contextlib.suppress(Exception):
                 self._session.remove(name)
 
-    def _time(self, name: str, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> list[float]:
-        module, cpu = self._session.load_module(name), self._session.cpu()
+    def _time(self, module: tvm.runtime.Module, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> list[float]:
+        cpu = self._session.cpu()
         arguments = [tvm.runtime.tensor(a, cpu) for a in inputs]
 
         def seconds(number: int, repeat: int) -> list[float]:

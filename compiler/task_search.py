@@ -7,6 +7,7 @@ handed out; what a post-processor rejects, and what gives a program that was han
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,9 @@ from foretune.compiler.metaschedule_records import default_schedule, record_of, 
 from foretune.compiler.online_model import OnlineModel
 from foretune.compiler.space import spaces_of
 from foretune.compiler.target import target_from_tvm
+from foretune.compiler.task_scheduler import expected_improvement
 from foretune.compiler.workload import module_hash
+from foretune.costmodel.archive import Archive
 from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
@@ -42,13 +45,13 @@ class SearchConfig:
     Attributes:
         planner: of the search in latent space.
         batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter` allows more.
-        num_elites: fastest measured traces that a search starts from.
+        num_elites: measured traces that a search starts from: the fastest of each kind, of the fastest kinds.
         seed: of the search; by default that of the tuning context.
     """
 
     planner: PlannerConfig = PlannerConfig()
     batch_size: int = 16
-    num_elites: int = 8
+    num_elites: int = 16
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -134,6 +137,7 @@ class TaskSearch:
     _programs: set[str] = field(default_factory=set)
     _measured: list[MeasureRecord] = field(default_factory=list)
     _handed_out: list[_HandedOut] = field(default_factory=list)
+    _planned: list[Trace] | None = None
 
     def __post_init__(self) -> None:
         model = self.online.model
@@ -167,10 +171,12 @@ class TaskSearch:
         wanted = min(self.config.batch_size, self.max_trials - self.report.num_trials)
         self._handed_out = []
         batch, illegal = [], []
+        planned, self._planned = self._planned, None
         if wanted > 0 and not self.report.num_trials and str(self.program.target.kind.name) in _CPU_KINDS:
             batch.append(self._hand_out(Trace(()), default_schedule(self.program.mod)))
         for _ in range(_MAX_ROUNDS):
-            proposals = self._propose(wanted - len(batch))
+            proposals = planned if planned is not None else self._propose(wanted - len(batch))
+            planned = None
             for trace in proposals:
                 if len(batch) >= wanted:
                     break
@@ -188,6 +194,24 @@ class TaskSearch:
             self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
         self._count(start, num_trials=len(batch), num_illegal=len(illegal))
         return batch
+
+    def expected_improvement(self) -> float | None:
+        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
+        timed = [r for r in self._measured if r.status is Status.OK]
+        if self._planner is None or not any(len(r.trace) for r in timed):
+            return None
+        start = time.perf_counter()
+        wanted = min(self.config.batch_size, self.max_trials - self.report.num_trials)
+        if self._planned is None:
+            self._planned = self._propose(wanted)
+        try:
+            score, spread = self.online.model.predict_with_spread(self._task, [Candidate(self._task, t) for t in self._planned[:wanted]])
+            return expected_improvement(score, spread, -math.log(min(r.best_secs for r in timed)))
+        except Exception as error:  # a guess must not end the tuning
+            self._give_up_ranking(error)
+            return None
+        finally:
+            self._count(start)
 
     def observe(self, results: Sequence[meta_schedule.runner.RunnerResult]) -> None:
         """Learns from the results of the last batch, in its order."""
@@ -235,8 +259,7 @@ class TaskSearch:
         return list(found.values())
 
     def _elites(self) -> list[Trace]:
-        timed = sorted((r for r in self._measured if r.status is Status.OK and len(r.trace)), key=lambda r: r.best_secs)
-        return [record.trace for record in timed[: self.config.num_elites]]
+        return Archive.of(self._spaces, self._measured).elites(self.config.num_elites)
 
     def _learn(self, records: Sequence[MeasureRecord]) -> None:
         if self._planner is None:

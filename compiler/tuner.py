@@ -2,22 +2,28 @@
 
 The planner ranks many traces in latent space, the best are measured, every batch adapts the model, and
 everything measured is in the database before the next step. A run that is killed goes on from there.
+The task scheduler says whose turn it is: the budget goes where the latency of the whole model gains most.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from foretune.compiler.measure import Measurer
 from foretune.compiler.one_thread import one_torch_thread
-from foretune.compiler.space import design_spaces
+from foretune.compiler.space import ScheduleContext, design_spaces
+from foretune.compiler.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
+from foretune.compiler.task_search import TuningProgram
+from foretune.compiler.workload import module_from_program, module_hash
+from foretune.costmodel.archive import Archive
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner
 from foretune.datasets.database import Database
-from foretune.errors import OptionError, UnsupportedError
+from foretune.errors import IllegalActionError, OptionError, UnsupportedError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
@@ -27,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_TRACE = Trace(())
 _FINALISTS = 3
+_SMALL_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,9 @@ class TunerConfig:
     """How to tune.
 
     Attributes:
-        trials: measurements for each task, counting those already in the database.
-        batch_size: candidates measured between two adaptations.
+        trials: measurements for each task on average, counting those already in the database. One task gets from a quarter of it
+            to three times as many, and less is spent where the model expects nothing more.
+        batch_size: most candidates measured between two adaptations.
         tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
         seed: of the search.
     """
@@ -48,6 +56,11 @@ class TunerConfig:
     def __post_init__(self) -> None:
         if self.trials < 0 or self.batch_size < 1:
             raise OptionError(f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}")
+
+    def scheduler(self, num_tasks: int) -> SchedulerConfig:
+        """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a choice."""
+        batch_size = min(self.batch_size, self.trials, max(_SMALL_BATCH, self.trials // 4))
+        return SchedulerConfig(batch_size, self.trials * num_tasks, max(batch_size, self.trials // 4), 3 * self.trials)
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,8 @@ class _TaskState:
     task: Task
     records: dict[str, MeasureRecord]
     proposed: set[str] = field(default_factory=set)
-    exhausted: bool = False
+    planned: list[Candidate] | None = None  # for the next batch; None before they are thought of
+    adapted: bool = False  # whether the model knows the records
 
     @cached_property
     def spaces(self) -> list[DesignSpace]:
@@ -98,6 +112,18 @@ class _TaskState:
         except UnsupportedError as error:
             _log.warning("%s keeps its default schedule: %s", self.task.workload.name, error)
             return []
+
+    @cached_property
+    def _program(self) -> TuningProgram:
+        context = ScheduleContext(module_from_program(self.task.workload.program), self.task.target)
+        return TuningProgram(context.mod, context.context.target, self.task.workload.name, tuple(context.context.space_generator.postprocs), 0)
+
+    def program_hash(self, trace: Trace) -> str | None:
+        """Of the program that a trace gives; None if the trace is illegal."""
+        try:
+            return module_hash(self._program.schedule(trace).mod)
+        except IllegalActionError:
+            return None
 
 
 class Tuner:
@@ -124,28 +150,27 @@ class Tuner:
         """Tunes tasks and picks a schedule for each.
 
         Args:
-            tasks: distinct tasks.
+            tasks: of one model; the weights of identical ones add up.
             report: called after each batch.
         """
-        states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in tasks]
+        states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in _distinct(tasks)]
         result = TuneReport(len(states), 0, sum(len(s.records) for s in states))
         if self._config.trials == 0:
             for state in states:
                 result.chosen[state.task.workload.hash] = self._pick_by_model(state)
             return result
-        total = sum(self._missing(s) for s in states)
-        for state in states:
-            self._model.update(list(state.records.values()))
-        while True:
-            open_states = [s for s in states if self._missing(s) > 0]
-            if not open_states:
-                break
-            # rounds: every task gets a batch before any gets its next one, so a stop finds all tasks equally far
-            for state in sorted(open_states, key=lambda s: len(s.records)):
-                measured = self._measure_batch(state)
-                result.num_trials += measured
-                total = result.num_trials + sum(self._missing(s) for s in states)
-                report(Progress(result.num_trials, total, state.task.workload.name))
+        scheduler = self._scheduler(states)
+        while (turn := scheduler.next()) is not None:
+            index, wanted = turn
+            state = states[index]
+            num_known = len(state.records)
+            measured = self._measure_batch(state, wanted)
+            if not measured:
+                scheduler.close(index)
+                continue
+            scheduler.observe(index, len(state.records) - num_known, _best_secs(state.records.values()))
+            result.num_trials += measured
+            report(Progress(result.num_trials, result.num_trials + int(scheduler.num_left), state.task.workload.name))
         for state in states:
             winner = self._winner(state)
             result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
@@ -153,26 +178,62 @@ class Tuner:
                 result.secs[state.task.workload.hash] = winner.best_secs
         return result
 
-    def _missing(self, state: _TaskState) -> int:
-        if state.exhausted or len(state.records) >= self._config.trials:
-            return 0
-        size = 1 + sum(space.size for space in state.spaces)
-        return max(0, min(self._config.trials, size) - len(state.records))
+    def _scheduler(self, states: Sequence[_TaskState]) -> TaskScheduler:
+        """A scheduler that knows what was measured before, as if it had seen it batch by batch."""
+        config = self._config.scheduler(len(states))
+        scheduler = TaskScheduler([s.task.weight for s in states], lambda i: self._promise(states[i]), config)
+        for i, state in enumerate(states):
+            records = list(state.records.values())
+            best = self._database.best(state.task)
+            settled = best is not None and self._database.max_rel_error(best) is not None  # checking its winner ends a task's tuning
+            step = max(1, len(records)) if settled else config.batch_size
+            for end in range(step, len(records) + step, step):
+                scheduler.observe(i, min(end, len(records)) - (end - step), _best_secs(records[:end]), settled)
+        return scheduler
 
-    def _measure_batch(self, state: _TaskState) -> int:
-        wanted = min(self._config.batch_size, self._missing(state))
-        candidates = [] if DEFAULT_TRACE.key in state.records else [Candidate(state.task, DEFAULT_TRACE)]
-        elites = [r.trace for r in _fastest(state.records.values(), 8)]
-        exclude = frozenset(state.records) | state.proposed
-        candidates += self._planner.propose(state.task, state.spaces, wanted - len(candidates), exclude, elites)
+    def _promise(self, state: _TaskState) -> float | None:
+        """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no measured schedule."""
+        planned = self._plan(state)
+        if not any(r.status is Status.OK and len(r.trace) for r in state.records.values()):
+            return None
+        score, spread = self._model.predict_with_spread(state.task, planned)
+        return expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
+
+    def _plan(self, state: _TaskState) -> list[Candidate]:
+        """The next batch without the default schedule; thought of once."""
+        if not state.adapted:
+            self._model.update(list(state.records.values()))
+            state.adapted = True
+        if state.planned is None:
+            size = sum(space.size for space in state.spaces) - len(state.records.keys() - {DEFAULT_TRACE.key})
+            wanted = min(self._config.scheduler(1).batch_size - (DEFAULT_TRACE.key not in state.records), size)
+            elites = Archive.of(state.spaces, state.records.values()).elites()
+            exclude = frozenset(state.records) | state.proposed
+            programs = {r.program_hash for r in state.records.values()}
+
+            def accept(trace: Trace) -> bool:
+                found = state.program_hash(trace)
+                if found is None or found in programs:
+                    state.proposed.add(trace.key)
+                    return False
+                programs.add(found)
+                return True
+
+            state.planned = self._planner.propose(state.task, state.spaces, wanted, exclude, elites, accept=accept)
+        return state.planned
+
+    def _measure_batch(self, state: _TaskState, num: int) -> int:
+        default = [] if DEFAULT_TRACE.key in state.records else [Candidate(state.task, DEFAULT_TRACE)]
+        candidates = (default + self._plan(state) if num > len(default) else default)[:num]
         if not candidates:
-            state.exhausted = True
             return 0
         records = self._measure(candidates)
+        state.planned = None
         state.proposed.update(c.trace.key for c in candidates)
         fresh = [r for r in records if r.trace.key not in state.records]
         state.records.update((r.trace.key, r) for r in records)
-        self._model.update(fresh)
+        if state.adapted:
+            self._model.update(fresh)
         return len(records)
 
     def _measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
@@ -204,8 +265,21 @@ class Tuner:
 
     def _pick_by_model(self, state: _TaskState) -> Trace:
         """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
-        proposals = self._planner.propose(state.task, state.spaces, 1, greedy=True)
+        proposals = self._planner.propose(state.task, state.spaces, 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
         return proposals[0].trace if proposals else DEFAULT_TRACE
+
+
+def _distinct(tasks: Iterable[Task]) -> list[Task]:
+    found: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        known = found.get(task.key)
+        found[task.key] = task if known is None else replace(known, weight=known.weight + task.weight)
+    return list(found.values())
+
+
+def _best_secs(records: Iterable[MeasureRecord]) -> float:
+    """Seconds of the fastest record; infinite if none worked."""
+    return min((r.best_secs for r in records if r.status is Status.OK), default=math.inf)
 
 
 def _fastest(records, num: int) -> list[MeasureRecord]:

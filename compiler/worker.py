@@ -102,16 +102,24 @@ class _Worker:
             self.session = None
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Compares a built candidate with the unscheduled program on the same random inputs."""
+        """Compares a built candidate with the unscheduled program on the same random inputs; an exported one runs on the connected device."""
         mod = module_from_program(request["program"])
-        reference = tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"]
         inputs = _random_inputs(mod, seed=request["seed"])
-        results = []
-        for function in (reference, self.built[request["id"]][1]):
+
+        def run(function: Any) -> list[np.ndarray]:
             arrays = [tvm.runtime.tensor(a) for a in inputs]
             function(*arrays)
-            results.append([a.numpy() for a in arrays])
-        return {"status": "ok", "max_rel_error": max((_rel_error(e, a) for e, a in zip(*results)), default=0.0)}
+            return [a.numpy() for a in arrays]
+
+        if library := request.get("library"):
+            session, self.session = self.session, None
+            reply = session.run(library, inputs)
+            if reply["status"] != "ok":
+                return reply
+            actual, expected = reply["arrays"], run(tvm.compile(mod, target={"kind": "llvm"})["main"])  # the device's code cannot run here
+        else:
+            actual, expected = run(self.built[request["id"]][1]), run(tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"])
+        return {"status": "ok", "max_rel_error": max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0)}
 
     def drop(self, request: dict[str, Any]) -> dict[str, Any]:
         """Forgets built candidates."""

@@ -1,9 +1,9 @@
 """Planner: searches design spaces in latent space, without touching the compiler.
 
-An evolutionary search over option indices: thousands of points of all design spaces are scored by rollouts, and the best of them
-together have children. A child is a speculation: it changes a short segment of its parent's decisions, in the order of the trace,
-and is scored after each of them, with the rest as the parent has it. Where a later decision spoils a good beginning, the search
-rolls back to that beginning.
+An evolutionary search over option indices: thousands of points are scored by rollouts, and the best of them, some from each design
+space, have children. A child is a speculation: it changes a few decisions of its parent, and is scored after the last of them.
+Where it is among the best, the search looks back: it scores the child after each earlier change, too, with the rest as the parent
+has it, and so keeps the useful beginning where a later decision spoils it.
 
 What is proposed in the end balances expected speed against the model's uncertainty and differs in kind (`archive.py`), with a
 share of purely random points, so that a wrong model cannot starve the search.
@@ -35,8 +35,9 @@ class PlannerConfig:
         population: points scored in each generation, over all design spaces.
         generations: rounds of breeding after the first, random one.
         survivors: points of all generations that are parents of the next.
-        segment: most decisions in which a child differs from its parent.
-        rollback: score each beginning of such a segment; otherwise the whole segment only, of as many more children.
+        share_of_spaces: share of the survivors that are the best of each design space, alike; the others are the best of all.
+        changes: most decisions in which a child differs from its parent.
+        rollback: score the beginnings of the changes of those children that survive; they count as points of the next generation.
         random_share: share of the proposals that are uniform samples.
         optimism: standard deviations added to the score of a proposal, spread evenly from 0 to this.
         diversity: standard deviations taken off a proposal for each earlier one of its kind.
@@ -45,20 +46,20 @@ class PlannerConfig:
 
     population: int = 512
     generations: int = 8
-    survivors: int = 32
-    share_of_spaces: float = 0.5
-    segment: int = 2
+    survivors: int = 64
+    share_of_spaces: float = 0.75
+    changes: int = 4
     rollback: bool = True
     random_share: float = 0.1
     optimism: float = 1.0
-    diversity: float = 1.0
+    diversity: float = 0.7
     min_legality: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.population < 1 or self.survivors < 1 or self.segment < 1 or self.generations < 0:
-            raise OptionError(f"population, survivors and segment must be positive and generations not negative, but got {self}")
-        if not 0 <= self.random_share <= 1:
-            raise OptionError(f"`0 <= random_share <= 1` must hold, but got {self.random_share}")
+        if self.population < 1 or self.survivors < 1 or self.changes < 1 or self.generations < 0:
+            raise OptionError(f"population, survivors and changes must be positive and generations not negative, but got {self}")
+        if not 0 <= self.random_share <= 1 or not 0 <= self.share_of_spaces <= 1:
+            raise OptionError(f"`random_share` and `share_of_spaces` must be between 0 and 1, but got {self.random_share} and {self.share_of_spaces}")
 
 
 @dataclass
@@ -72,10 +73,9 @@ class _Pool:
     legality: np.ndarray
 
     def new(self, points: np.ndarray) -> np.ndarray:
-        """Those of some points that are not in the pool, each once."""
-        both = np.concatenate([self.points, points])
-        _, first = np.unique(both, axis=0, return_index=True)
-        return both[first[first >= len(self.points)]]
+        """Rows of the points that are not in the pool; of equal ones the first."""
+        _, first = np.unique(np.concatenate([self.points, points]), axis=0, return_index=True)
+        return first[first >= len(self.points)] - len(self.points)
 
 
 class Planner:
@@ -126,19 +126,10 @@ class Planner:
         """Samples all spaces alike, and then breeds where the best points are."""
         share = max(_MIN_SHARE, self.config.population // len(spaces))
         pools = [self._scored(task, space, self._first_points(space, elites, share)) for space in spaces]
+        num_ahead = 0  # points of rollbacks, scored ahead of their generation
         for _ in range(self.config.generations):
-            value = np.concatenate([p.score + 0.5 * self.config.optimism * p.spread for p in pools])
-            pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
-            row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
-            best = _survivors(value, pool_of, self.config.survivors, self.config.share_of_spaces)
-            num = max(1, self.config.population // self.config.segment) if self.config.rollback else self.config.population
-            parents = best[self._rng.integers(len(best), size=num)]
-            for i in np.unique(pool_of[parents]):
-                pool = pools[i]
-                mates = row_of[best[pool_of[best] == i]]
-                children = pool.new(self._breed(pool.space, pool.points[row_of[parents[pool_of[parents] == i]]], pool.points[mates]))
-                if len(children):
-                    pools[i] = _joined(pool, self._scored(task, pool.space, children))
+            num_children = max(1, self.config.population - num_ahead)
+            num_ahead = self._breed(task, pools, num_children)
         return pools
 
     def _first_points(self, space: DesignSpace, elites: Sequence[Trace], num: int) -> np.ndarray:
@@ -147,25 +138,54 @@ class Planner:
         seeds = [p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None]
         return np.unique(np.concatenate([np.array(seeds, np.int64).reshape(len(seeds), len(space.domains)), space.sample(self._rng, num)]), axis=0)
 
-    def _breed(self, space: DesignSpace, parents: np.ndarray, mates: np.ndarray) -> np.ndarray:
-        """Children that differ from their parents in a segment of decisions, drawn anew or taken from a mate.
-
-        Args:
-            parents: [N, D] points with D decisions. mates: [M, D].
+    def _breed(self, task: Task, pools: list[_Pool], num: int) -> int:
+        """Adds children of the survivors to their pools, and of those that survive, the beginnings of their changes.
 
         Returns:
-            With rollback, each segment cut off after 1, 2, … of its decisions: [N * segment, D]; otherwise [N, D].
+            How many beginnings were scored.
         """
-        num, width = parents.shape
-        if not width:
-            return parents
+        value = np.concatenate([self._value(pool) for pool in pools])
+        pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
+        row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
+        best = self._survivors(value, pool_of)
+        bar = np.sort(value)[-self.config.survivors :][0]
+        chosen = best[self._rng.integers(len(best), size=num)]
+        num_rolled_back = 0
+        for i in np.unique(pool_of[chosen]):
+            pool, rows = pools[i], row_of[chosen[pool_of[chosen] == i]]
+            parents, mates = pool.points[rows], pool.points[row_of[best[pool_of[best] == i]]]
+            children = self._changed(pool.space, parents, mates)
+            new = pool.new(children)
+            if not len(new):
+                continue
+            scored = self._scored(task, pool.space, children[new])
+            pools[i] = _joined(pool, scored)
+            if self.config.rollback:
+                good = self._value(scored) > bar
+                beginnings = _beginnings(parents[new[good]], scored.points[good])
+                beginnings = beginnings[pools[i].new(beginnings)]
+                if len(beginnings):
+                    pools[i] = _joined(pools[i], self._scored(task, pool.space, beginnings))
+                    num_rolled_back += len(beginnings)
+        return num_rolled_back
+
+    def _value(self, pool: _Pool) -> np.ndarray:
+        return pool.score + 0.5 * self.config.optimism * pool.spread
+
+    def _survivors(self, value: np.ndarray, pool_of: np.ndarray) -> np.ndarray:
+        """Rows of the parents; a row may come twice."""
+        order = np.argsort(-value, kind="stable")
+        num_of_spaces = int(self.config.share_of_spaces * self.config.survivors)
+        each = -(-num_of_spaces // (pool_of.max() + 1))
+        of_spaces = [order[pool_of[order] == i][:each] for i in range(pool_of.max() + 1)]
+        return np.concatenate([order[: self.config.survivors - num_of_spaces], *of_spaces])
+
+    def _changed(self, space: DesignSpace, parents: np.ndarray, mates: np.ndarray) -> np.ndarray:
+        """Children with a few decisions drawn anew or taken from a mate: [N, D] points, [M, D] points -> [N, D]."""
+        num = len(parents)
         drawn = np.where(self._rng.random(parents.shape) < _CROSSOVER, mates[self._rng.integers(len(mates), size=num)], space.sample(self._rng, num))
-        place = np.arange(width) - self._rng.integers(width, size=(num, 1))  # [N, D], from 0 where the segment starts
-        if self.config.rollback:
-            lengths = np.arange(1, self.config.segment + 1)[:, None, None]
-        else:
-            lengths = self._rng.integers(1, self.config.segment + 1, size=(1, num, 1))
-        return np.where((place >= 0) & (place < lengths), drawn, parents).reshape(-1, width)
+        rank = self._rng.random(parents.shape).argsort(1).argsort(1)
+        return np.where(rank < self._rng.integers(1, self.config.changes + 1, size=(num, 1)), drawn, parents)
 
     def _scored(self, task: Task, space: DesignSpace, points: np.ndarray) -> _Pool:
         prediction = self.model.score(task, space, points)
@@ -231,6 +251,14 @@ def _survivors(value: np.ndarray, pool_of: np.ndarray, num: int, share_of_spaces
     num_spaces = pool_of.max() + 1
     each = int(np.ceil(share_of_spaces * num / num_spaces)) if share_of_spaces else 0
     return np.concatenate([order[: num - int(share_of_spaces * num)], *(order[pool_of[order] == i][:each] for i in range(num_spaces))])
+
+
+def _beginnings(parents: np.ndarray, children: np.ndarray) -> np.ndarray:
+    """Children that differ from their parents in k decisions, taken back to the first 1 to k - 1 of them in the order of the trace."""
+    differs = parents != children
+    place = np.cumsum(differs, 1)  # [N, D], from 1 at the first change
+    most = int(place.max(initial=0))
+    return np.concatenate([parents[:0], *(np.where(place <= kept, children, parents)[place[:, -1] > kept] for kept in range(1, most))])
 
 
 def _joined(a: _Pool, b: _Pool) -> _Pool:

@@ -25,7 +25,10 @@ from foretune.compiler.measure import Measurer
 from foretune.compiler.remote import Device
 from foretune.compiler.space import design_spaces
 from foretune.compiler.target import architecture, parse_target
+from foretune.compiler.tuner import Progress, Tuner, TunerConfig
+from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.collect import CollectConfig, collect
+from foretune.datasets.database import Database
 from foretune.datasets.store import RecordStore
 
 KEY = "board"
@@ -182,6 +185,27 @@ def test_collection_survives_the_death_of_a_server(cluster, server, matmul_task,
     assert len({r.trace.key for r in records}) == 40
     assert sum(r.status is Status.OK for r in records) >= 30
     assert {r.status for r in records} <= {Status.OK, Status.RUN_ERROR, Status.RUN_TIMEOUT, Status.ILLEGAL, Status.BUILD_TIMEOUT}
+
+
+def test_tuning_survives_the_death_of_a_server(cluster, matmul_task, tmp_path):
+    """Two servers; one of them is killed, with what it was running, between the first and the last batch."""
+    servers = [cluster.serve(), cluster.serve()]
+    killed = threading.Event()
+    with Measurer(SETTINGS, device=cluster.device, device_wait_secs=60) as measurer, Database(tmp_path / "records.db") as database:
+        tuner = Tuner(LatentCostModel.bundled(), database, TunerConfig(24, batch_size=6), measurer)
+
+        def kill_during_the_next_batch(progress: Progress) -> None:
+            if not killed.is_set():
+                killed.set()
+                threading.Timer(0.5, lambda: cluster.kill(servers[0])).start()
+
+        report = tuner.tune([matmul_task], kill_during_the_next_batch)
+        records = database.records(matmul_task)
+    assert killed.is_set() and report.num_trials >= 24
+    print(*[(r.status.value, r.error[:150]) for r in records], sep="\n")
+    assert sum(r.status is not Status.OK for r in records) <= 6
+    assert report.secs[matmul_task.workload.hash] == min(r.best_secs for r in records if r.status is Status.OK)
+    cluster.kill(servers[1])
 
 
 def test_no_device_answers(cluster, matmul_task):
