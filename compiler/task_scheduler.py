@@ -61,6 +61,7 @@ class _TaskProgress:
     num_small: int = 0  # batches in a row after which little was expected
     settled: bool = False
     closed: bool = False
+    unspent: float = 0.0  # of its share of the budget, when its schedules ran out
 
     @property
     def best_secs(self) -> float:
@@ -103,8 +104,11 @@ class TaskScheduler:
         progress.gain, progress.settled = None, settled
 
     def close(self, task: int) -> None:
-        """Notes that nothing is left to be measured of a task."""
-        self._tasks[task].closed = True
+        """Notes that nothing is left to be measured of a task; what is left of its share of the budget is not spent on others."""
+        progress = self._tasks[task]
+        progress.closed = True
+        if self._config.total is not None:
+            progress.unspent = max(0.0, self._config.total / len(self._tasks) - progress.num_trials)
 
     def next(self) -> tuple[int, int] | None:
         """The next task and how many measurements to make of it; None when the budget is spent or no task is worth more."""
@@ -125,7 +129,7 @@ class TaskScheduler:
 
     @property
     def _budget_left(self) -> float:
-        return math.inf if self._config.total is None else self._config.total - sum(min(t.num_trials, self._limit) for t in self._tasks)
+        return math.inf if self._config.total is None else self._config.total - sum(min(t.num_trials, self._limit) + t.unspent for t in self._tasks)
 
     @property
     def _limit(self) -> float:

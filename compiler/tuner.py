@@ -42,7 +42,7 @@ class TunerConfig:
 
     Attributes:
         trials: measurements for each task on average, counting those already in the database. One task gets from a quarter of it
-            to three times as many, and less is spent where the model expects nothing more.
+            to three times as many; less is spent where the model expects nothing more, or a task has fewer schedules.
         batch_size: most candidates measured between two adaptations.
         tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
         seed: of the search.

@@ -118,11 +118,11 @@ def test_promises_are_asked_for_once_a_batch():
     assert sorted(asked) == [0, 1, 1]
 
 
-def test_what_is_closed_is_not_picked_and_its_budget_goes_to_others():
+def test_what_is_closed_is_not_picked_and_its_budget_is_not_spent():
     simulation = Simulation([1, 1], [0.5, 0.5], SchedulerConfig(8, 64, 8, 60, min_gain=0.0))
     simulation.step(), simulation.step()
     simulation.scheduler.close(0)
-    assert simulation.run() == [8, 56] and simulation.scheduler.num_left == 0
+    assert simulation.run() == [8, 32] and simulation.scheduler.num_left == 0
 
 
 def test_a_resumed_run_spends_what_is_left_and_a_finished_one_nothing():
