@@ -102,6 +102,7 @@ class _TaskState:
     records: dict[str, MeasureRecord]
     proposed: set[str] = field(default_factory=set)
     planned: list[Candidate] | None = None  # for the next batch; None before they are thought of
+    promise: float | None = None  # of the next batch; see `Database.set_promise`
     adapted: bool = False  # whether the model knows the records
 
     @cached_property
@@ -171,7 +172,9 @@ class Tuner:
             scheduler.observe(index, len(state.records) - num_known, _best_secs(state.records.values()))
             result.num_trials += measured
             report(Progress(result.num_trials, result.num_trials + int(scheduler.num_left), state.task.workload.name))
-        for state in states:
+        for i, state in enumerate(states):
+            if i in scheduler.closed:
+                self._database.set_promise(state.task, state.promise or 0.0)
             winner = self._winner(state)
             result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
             if winner is not None:
@@ -184,20 +187,26 @@ class Tuner:
         scheduler = TaskScheduler([s.task.weight for s in states], lambda i: self._promise(states[i]), config)
         for i, state in enumerate(states):
             records = list(state.records.values())
+            state.promise = self._database.promise(state.task)
             best = self._database.best(state.task)
-            settled = best is not None and self._database.max_rel_error(best) is not None  # checking its winner ends a task's tuning
-            step = max(1, len(records)) if settled else config.batch_size
+            is_ended = best is not None and self._database.max_rel_error(best) is not None  # its finalists were measured again, out of order
+            step = max(1, len(records)) if is_ended else config.batch_size
             for end in range(step, len(records) + step, step):
-                scheduler.observe(i, min(end, len(records)) - (end - step), _best_secs(records[:end]), settled)
+                scheduler.observe(i, min(end, len(records)) - (end - step), _best_secs(records[:end]), state.promise is not None)
+            if state.promise == 0.0 and not self._plan(state):
+                scheduler.close(i)
         return scheduler
 
     def _promise(self, state: _TaskState) -> float | None:
         """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no measured schedule."""
+        if state.promise is not None:
+            return state.promise
         planned = self._plan(state)
         if not any(r.status is Status.OK and len(r.trace) for r in state.records.values()):
             return None
         score, spread = self._model.predict_with_spread(state.task, planned)
-        return expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
+        state.promise = expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
+        return state.promise
 
     def _plan(self, state: _TaskState) -> list[Candidate]:
         """The next batch without the default schedule; thought of once."""
@@ -228,7 +237,8 @@ class Tuner:
         if not candidates:
             return 0
         records = self._measure(candidates)
-        state.planned = None
+        self._database.set_promise(state.task, None)
+        state.planned = state.promise = None
         state.proposed.update(c.trace.key for c in candidates)
         fresh = [r for r in records if r.trace.key not in state.records]
         state.records.update((r.trace.key, r) for r in records)

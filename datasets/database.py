@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS records (
     UNIQUE (target, workload, trace_key)
 );
 """
+_LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS promises (target TEXT NOT NULL, workload TEXT NOT NULL, log_gain REAL NOT NULL, PRIMARY KEY (target, workload))
+"""  # older releases leave them alone
 
 
 def default_path() -> Path:
@@ -93,6 +96,7 @@ class Database:
                 for statement in _TABLES.split(";"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._connection.execute(_LATER_TABLES)
         check = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise DatabaseError(f"{self.path} is corrupt ({check}); it was left as it is. Move it away, or recover it with sqlite3's .recover")
@@ -168,6 +172,19 @@ class Database:
                 "UPDATE records SET max_rel_error = ?, status = ? WHERE target = ? AND workload = ? AND trace_key = ?",
                 (min(max_rel_error, 1e300), status.value, *record.candidate.key),
             )
+
+    def promise(self, task: Task) -> float | None:
+        """What was expected of measuring more of a task, where a tuning run ended it for that; None elsewhere."""
+        with self._lock, self._guard():
+            row = self._connection.execute("SELECT log_gain FROM promises WHERE target = ? AND workload = ?", task.key).fetchone()
+        return row[0] if row else None
+
+    def set_promise(self, task: Task, log_gain: float | None) -> None:
+        """Notes how much the next batch of a task would decrease the logarithm of its best time, for which a run ended it; None if none did."""
+        with self._lock, self._guard(), self._connection:
+            self._connection.execute("DELETE FROM promises WHERE target = ? AND workload = ?", task.key)
+            if log_gain is not None:
+                self._connection.execute("INSERT INTO promises VALUES (?, ?, ?)", (*task.key, log_gain))
 
     def _guard(self):
         return _SqliteErrors(self.path)

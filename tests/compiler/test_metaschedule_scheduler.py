@@ -53,6 +53,7 @@ def test_the_heavy_task_gets_more_and_no_task_starves(options, cost_model, targe
     found = trials(cost_model)
     assert sum(found.values()) == 24 == len(database.get_all_tuning_records())
     assert found["matmul32"] == 4 and found["matmul64"] == 20
+    assert find_search_strategy(tasks[1].search_strategy).expected_improvement() >= 0.0
 
 
 def test_identical_tasks_are_tuned_once(options, cost_model, target):
@@ -69,7 +70,7 @@ def test_the_limit_of_a_task_holds(options, cost_model, target):
 
 
 def test_a_sure_model_ends_the_tuning(options, cost_model, target):
-    options["task_scheduler"] = LatentTaskScheduler(SchedulerConfig(min_trials=8, min_gain=1.0, patience=2))
+    options["task_scheduler"] = LatentTaskScheduler(SchedulerConfig(min_trials=8, min_gain=1.0, patience=2, sure_after=8))
     ms.tune_tasks(tasks=contexts([64], tvm_target(target), LatentSearchStrategy(CONFIG)), task_weights=[1.0], max_trials_global=64, **options)
     assert trials(cost_model) == {"matmul64": 12}  # two batches that every task gets, then one more that changes nothing
 

@@ -87,12 +87,12 @@ def test_it_stops_when_the_model_is_sure():
     trials = simulation.run()
     assert sum(trials) < 600 and trials[2] < trials[1] <= trials[0]
     for task in range(2):
-        assert simulation.secs(task, trials[task]) < 1.03 * (1 - simulation.potentials[task])
+        assert simulation.secs(task, trials[task]) < 1.05 * (1 - simulation.potentials[task])
 
 
 def test_one_batch_without_promise_does_not_end_a_task():
     promises = iter([0.0, 0.5, 0.0, 0.0])
-    scheduler = TaskScheduler([1.0], lambda task: next(promises), SchedulerConfig(8, 1000, 8, 1000, momentum=0.0))
+    scheduler = TaskScheduler([1.0], lambda task: next(promises), SchedulerConfig(8, 1000, 8, 1000, momentum=0.0, sure_after=8))
     for batch in range(4):
         assert scheduler.next() is not None, batch
         scheduler.observe(0, 8, 1.0)
@@ -144,7 +144,7 @@ def test_a_resumed_run_spends_what_is_left_and_a_finished_one_nothing():
 
 def test_a_settled_task_stays_settled_unless_much_is_expected():
     for promise, goes_on in ((0.003, False), (0.1, True)):
-        scheduler = TaskScheduler([1.0], lambda task, promise=promise: promise, SchedulerConfig(8, 96, 8, 72, momentum=0.0))
+        scheduler = TaskScheduler([1.0], lambda task, promise=promise: promise, SchedulerConfig(8, 96, 8, 72, momentum=0.0, sure_after=8))
         scheduler.observe(0, 24, 1.0, settled=True)
         assert (scheduler.next() is not None) is goes_on
 
@@ -153,7 +153,7 @@ def test_a_task_that_never_works_is_given_up():
     simulation = Simulation([1, 1], [0.5, 0.5], SchedulerConfig(8, 400, 8, 300, min_gain=0.0))
     simulation.secs = lambda task, trials: math.inf if task == 0 else 1.0 - 0.5 * (1.0 - math.exp(-trials / 24))
     simulation.run()
-    assert simulation.trials[0] <= 24 and simulation.trials[1] == 300
+    assert simulation.trials[0] <= 40 and simulation.trials[1] == 300
 
 
 def test_without_tasks_or_limits():
@@ -171,13 +171,13 @@ def test_progress_counts_down():
     assert left[0] == 64 and left[-1] == 0 and all(a > b for a, b in pairwise(left))
 
 
-def test_expected_improvement_is_the_mean_of_the_best():
+def test_expected_improvement_is_that_of_the_most_promising():
     rng = np.random.default_rng(0)
     score, spread = np.array([0.2, 0.0, -0.5, 0.3]), np.array([0.3, 0.5, 1.0, 0.01])
-    draws = (score + spread * rng.standard_normal((200_000, 4))).max(1)
+    draws = score + spread * rng.standard_normal((200_000, 4))
     for best in (-1.0, 0.25, 1.0):
-        assert expected_improvement(score, spread, best) == pytest.approx(np.maximum(draws - best, 0).mean(), rel=0.03)
-    assert expected_improvement(score, spread, 9.0) == 0.0 == expected_improvement(np.zeros(0), np.zeros(0), 0.0)
+        assert expected_improvement(score, spread, best) == pytest.approx(np.maximum(draws - best, 0).mean(0).max(), rel=0.03)
+    assert expected_improvement(np.zeros(0), np.zeros(0), 0.0) == 0.0 == expected_improvement(np.zeros(2), np.zeros(2), 1.0)
 
 
 @pytest.mark.parametrize("bad", [{"batch_size": 0}, {"momentum": 1.5}, {"min_gain": -1.0}, {"patience": 0}])

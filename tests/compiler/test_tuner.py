@@ -5,17 +5,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from foretune import MeasureRecord, OptionError, Status
+from foretune.compiler.space import ScheduleContext
+from foretune.compiler.task_scheduler import SchedulerConfig
+from foretune.compiler.task_search import TuningProgram
 from foretune.compiler.tuner import DEFAULT_TRACE, Tuner, TunerConfig
-from foretune.compiler.workload import task_from_module
+from foretune.compiler.workload import module_from_program, module_hash, task_from_module
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.network import NetworkConfig
+from foretune.costmodel.planner import Planner
 from foretune.costmodel.training import TrainConfig, train
 from foretune.datasets.database import Database
 from tests.programs import matmul_module
+
+
+@cache
+def program_of(task) -> TuningProgram:
+    context = ScheduleContext(module_from_program(task.workload.program), task.target)
+    return TuningProgram(context.mod, context.context.target, "", tuple(context.context.space_generator.postprocs), 0)
+
+
+def program_hash(candidate) -> str:
+    return module_hash((program_of(candidate.task).schedule(candidate.trace) if len(candidate.trace) else program_of(candidate.task)).mod)
 
 
 class Clock:
@@ -30,11 +45,12 @@ class Clock:
         self.measured += candidates
         if self.limit is not None and len(self.measured) > self.limit:
             raise KeyboardInterrupt
-        return [MeasureRecord(c, Status.OK, (self.secs(c),)) for c in candidates]
+        return [MeasureRecord(c, Status.OK, (self.secs(c),), program_hash=program_hash(c)) for c in candidates]
 
     def secs(self, candidate) -> float:
         widths = [a.decision[-1] for a in candidate.trace.actions if a.op == "SamplePerfectTile"]
-        return self.unit_secs.get(candidate.task.workload.name, 1e-4) * (1.0 + sum(abs(math.log2(w) - 3) for w in widths) if widths else 8.0)
+        units = 1.0 + sum(abs(math.log2(w) - 3) for w in widths) if widths else 8.0
+        return self.unit_secs.get(candidate.task.workload.name, 1e-4) * (units + 1e-9 * int(candidate.trace.key[:4], 16))  # no two are equal
 
     def max_rel_error(self, candidate) -> float:
         return 0.0
@@ -65,7 +81,13 @@ def tune(network, tmp_path):
     return run
 
 
-def test_trials_are_an_average_and_the_heavy_task_gets_more(tasks, tune):
+@pytest.fixture
+def hopeful(monkeypatch):
+    """A model that always expects a tenth of each task's next batch."""
+    monkeypatch.setattr("foretune.compiler.tuner.expected_improvement", lambda score, spread, best: 0.1)
+
+
+def test_trials_are_an_average_and_the_heavy_task_gets_more(tasks, tune, hopeful):
     weighted = [replace(task, weight=weight) for task, weight in zip(tasks, (1.0, 1.0, 40.0))]
     report, counts = tune(weighted, Clock())
     assert report.num_trials == sum(counts.values()) == 48
@@ -111,12 +133,26 @@ def test_the_budget_of_an_exhausted_task_is_not_spent_on_others(tasks, target, t
     tiny = task_from_module(tvm.IRModule({"main": te.create_prim_func([x, y])}), target, "tiny", "elementwise")
     report, counts = tune([tiny, tasks[2]], Clock(), trials=24)
     assert counts["tiny"] < 24 and counts["matmul64"] <= 24 and len(report.secs) == 2
+    again, same = tune([tiny, tasks[2]], Clock(), trials=24)
+    assert again.num_trials == 0 and same == counts
 
 
-def test_it_ends_early_where_nothing_is_to_be_gained(tasks, tune):
-    """One task is a thousandth of the model's latency."""
+def test_a_task_of_no_weight_gets_its_least_share(tasks, tune, hopeful):
+    """It is a thousandth of the model's latency."""
     _, counts = tune([tasks[0], tasks[2]], Clock({"matmul16": 1e-7}), trials=24)
-    assert counts["matmul16"] <= 12 and counts["matmul64"] > 24
+    assert counts == {"matmul16": 6, "matmul64": 42}
+
+
+def test_a_second_run_after_an_early_end_measures_nothing_and_plans_nothing(target, tune, hopeful, monkeypatch):
+    """Of one task all is measured that one task may have, and of the others nothing is expected."""
+    tasks = [task_from_module(matmul_module(n), target, f"matmul{n}", "dense") for n in (64, 16, 24, 32, 40, 48)]
+    secs = {task.workload.name: 1e-8 for task in tasks[1:]}
+    monkeypatch.setattr(TunerConfig, "scheduler", lambda self, num_tasks: SchedulerConfig(4, 16 * num_tasks, 4, 48, sure_after=4))
+    report, counts = tune(tasks, Clock(secs), trials=16)
+    assert counts["matmul64"] == 48 and report.num_trials < 96 and set(counts.values()) <= {8, 48}
+    monkeypatch.setattr(Planner, "propose", lambda *_, **__: pytest.fail("nothing is to be planned"))
+    again, _ = tune(tasks, Clock(secs), trials=16)
+    assert again.num_trials == 0 and again.num_reused == sum(counts.values())
 
 
 def test_no_program_is_measured_twice(tasks, tune, network, tmp_path, measurer):
