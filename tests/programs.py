@@ -1,6 +1,13 @@
-"""Small TIR programs for tests."""
+"""Small TIR programs for tests, and what TVM needs to tune them under pytest."""
 
 from __future__ import annotations
+
+import logging
+
+
+def clear_tvm_log_handlers() -> None:
+    """To be called in a test, before `tune_relax` or `tune_tir`: TVM reads the names of its logger's handlers, and pytest hangs in one without a name."""
+    logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()
 
 
 def matmul_module(n: int):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 
@@ -23,7 +22,7 @@ from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.planner import PlannerConfig
 from foretune.costmodel.training import TrainConfig, train
-from tests.programs import matmul_module
+from tests.programs import clear_tvm_log_handlers, matmul_module
 
 CONFIG = SearchConfig(PlannerConfig(population=128, generations=1), batch_size=6)
 
@@ -48,7 +47,7 @@ def tune(tvm_cpu, measurer, tmp_path):
     """Tunes a module with few trials; gives the database."""
 
     def run(mod, num_trials: int, **options):
-        clear_handlers()
+        clear_tvm_log_handlers()
         settings = {"num_trials_per_iter": 6, "num_tuning_cores": 1, "seed": 3, **builder_and_runner(measurer), **options}
         return ms.tune_tir(mod, tvm_cpu, str(tmp_path / "work"), num_trials, **settings)
 
@@ -58,11 +57,6 @@ def tune(tvm_cpu, measurer, tmp_path):
 @pytest.fixture
 def context(tvm_cpu):
     return context_of(matmul_module(64), tvm_cpu)
-
-
-def clear_handlers() -> None:
-    """TVM reads the names of its logger's handlers when it starts tuning, but pytest hangs in one without a name."""
-    logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()
 
 
 def context_of(mod, target, **options):
@@ -180,7 +174,7 @@ def test_relax_program(model, tvm_cpu, measurer, tmp_path):
     mod = relax.transform.LegalizeOps()(builder.get())
     cost_model = ForetuneCostModel(model)
     options = {"num_trials_per_iter": 4, "cost_model": cost_model, "strategy": LatentSearchStrategy(CONFIG), **builder_and_runner(measurer)}
-    clear_handlers()
+    clear_tvm_log_handlers()
     database = ms.relax_integration.tune_relax(mod, {}, tvm_cpu, str(tmp_path / "work"), 5, seed=1, **options)
     assert len(database.get_all_tuning_records()) == 5 and len(cost_model.online.records) >= 5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 
 import pytest
@@ -17,7 +16,7 @@ from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.planner import PlannerConfig
 from foretune.costmodel.training import TrainConfig, train
-from tests.programs import matmul_module
+from tests.programs import clear_tvm_log_handlers, matmul_module
 
 CONFIG = SearchConfig(PlannerConfig(population=96, generations=1), batch_size=4)
 
@@ -30,7 +29,6 @@ def cost_model(trajectories):
 
 @pytest.fixture
 def options(cost_model, measurer, tmp_path):
-    logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()  # TVM reads their names, and pytest's has none
     return {
         "work_dir": str(tmp_path), "num_trials_per_iter": 4, "cost_model": cost_model, "task_scheduler": LatentTaskScheduler(),
         **builder_and_runner(measurer),
@@ -92,6 +90,7 @@ def test_relax_program(options, cost_model, target):
         builder.emit_func_output(builder.emit(relax.op.matmul(builder.emit(relax.op.matmul(once, w)), v)))
     mod = relax.transform.LegalizeOps()(builder.get())
     scheduler = options.pop("task_scheduler")
+    clear_tvm_log_handlers()
     database = ms.relax_integration.tune_relax(
         mod, {}, tvm_target(target), options.pop("work_dir"), 16, strategy=LatentSearchStrategy(CONFIG), task_scheduler=scheduler, seed=1, **options
     )

@@ -212,7 +212,7 @@ def test_any_flipped_byte_is_noticed(tmp_path):
 
 
 def test_registry():
-    assert registry.names()[0] == "latent" and len(registry.names()) == 12 + len(registry.ablations())
+    assert registry.names()[0] == "latent" and len(registry.names()) == 13 + len(registry.ablations())
     with pytest.raises(OptionError, match=r"unknown cost model 'lgbm'; known are latent, .*random, .*mamba"):
         registry.make("lgbm")
 
