@@ -27,6 +27,7 @@ _MAX_REJECTED = 4  # times as many traces as are wanted
 _CROSSOVER = 0.3  # chance that a changed decision is a mate's
 _MIN_SHARE = 16  # points that each design space is sampled with, at least
 
+
 @dataclass(frozen=True)
 class PlannerConfig:
     """How to search.
@@ -243,14 +244,6 @@ def _all_points(space: DesignSpace) -> np.ndarray:
         return np.zeros((1, 0), np.int64)
     grids = np.meshgrid(*[np.arange(len(d.options)) for d in space.domains], indexing="ij")
     return np.stack([g.reshape(-1) for g in grids], 1)
-
-
-def _survivors(value: np.ndarray, pool_of: np.ndarray, num: int, share_of_spaces: float) -> np.ndarray:
-    """Rows of the best points, some of them the best of each design space; a row may come twice."""
-    order = np.argsort(-value, kind="stable")
-    num_spaces = pool_of.max() + 1
-    each = int(np.ceil(share_of_spaces * num / num_spaces)) if share_of_spaces else 0
-    return np.concatenate([order[: num - int(share_of_spaces * num)], *(order[pool_of[order] == i][:each] for i in range(num_spaces))])
 
 
 def _beginnings(parents: np.ndarray, children: np.ndarray) -> np.ndarray:
