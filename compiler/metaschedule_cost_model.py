@@ -81,9 +81,12 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
             return
         records = []
         for candidate, result in zip(candidates, results):
+            program_hash = module_hash(candidate.sch.mod)
+            if self.online.knows(task, program_hash):  # from the search strategy, if it is Foretune's
+                continue
             trace = self._trace(task, candidate)
             if trace is not None:
-                records.append(record_of(Candidate(task, trace), result, module_hash(candidate.sch.mod)))
+                records.append(record_of(Candidate(task, trace), result, program_hash))
         self._guarded(task.workload.name, lambda: self.online.learn(records))
         self._best_scores.pop(task.key, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class OnlineModel:
     def __init__(self, model: LatentCostModel | None = None, hardware: HardwareFeatures | None = None) -> None:
         self._given, self._hardware = model, hardware
         self._records: dict[tuple[str, str, str], MeasureRecord] = {}
+        self._programs: set[tuple[tuple[str, str], str]] = set()
         self._tasks: RecentCache[Task] = RecentCache(_CACHED_TASKS)
 
     @cached_property
@@ -63,11 +64,15 @@ class OnlineModel:
         """
         return self._tasks.get((module_hash(mod), str(target)), lambda: task_of(mod, target, name, self._hardware))
 
+    def knows(self, task: Task, program_hash: str) -> bool:
+        """Whether a program of a task was learnt."""
+        return (task.key, program_hash) in self._programs
+
     def learn(self, records: Sequence[MeasureRecord]) -> None:
         """Adapts the model to records; a candidate that it knows already is left out."""
         fresh = {r.candidate.key: r for r in records if r.candidate.key not in self._records}
         self.model.update(list(fresh.values()))
-        self._records.update(fresh)
+        self._remember(fresh)
 
     def save(self, path: Path) -> None:
         """Writes the records, whole or not at all."""
@@ -95,7 +100,14 @@ class OnlineModel:
             model.update(records)
         except ForetuneError as error:
             raise ModelError(f"{path} does not fit the model: {error}") from error
-        self.model, self._records = model, {r.candidate.key: r for r in records}
+        self.model = model
+        self._records.clear()
+        self._programs.clear()
+        self._remember({r.candidate.key: r for r in records})
+
+    def _remember(self, records: Mapping[tuple[str, str, str], MeasureRecord]) -> None:
+        self._records.update(records)
+        self._programs.update((r.candidate.task.key, r.program_hash) for r in records.values() if r.program_hash)
 
 
 def _read(path: Path) -> list[MeasureRecord]:

@@ -59,11 +59,11 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
         templates = ScheduleContext(mod, task.target).design_traces()
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
         raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {traces.last_line(error)}") from error
-    return spaces_of(mod, templates)
+    return spaces_of(mod, templates, int(dict(task.target.attrs).get("num-cores", 0)))
 
 
-def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace]) -> tuple[DesignSpace, ...]:
-    """The design spaces of a program that sampled TVM traces are points of; each of them on one thread, too.
+def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], num_cores: int) -> tuple[DesignSpace, ...]:
+    """The design spaces of a program that sampled TVM traces are points of; unless there is one core, each of them on one thread, too.
 
     Raises:
         IllegalActionError: an action has arguments that are not plain data.
@@ -72,7 +72,7 @@ def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace]) 
     for template in templates:
         trace = traces.from_tvm(template)
         domains = _domains(mod, trace, template)
-        for variant in (trace, _serial(trace)):
+        for variant in (trace, _serial(trace)) if num_cores != 1 else (trace,):
             spaces.setdefault(variant.space_id, DesignSpace(variant, domains))
     return tuple(spaces.values())
 

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
-from foretune.target import HardwareFeatures
+from foretune.target import HardwareFeatures, num_usable_cores
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
@@ -44,19 +45,22 @@ class SearchConfig:
 
     Attributes:
         planner: of the search in latent space.
+        first_batch: most candidates of the first batch; each later one has at most twice as many as the one before.
         batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter` allows more.
         num_elites: measured traces that a search starts from: the fastest of each kind, of the fastest kinds.
         seed: of the search; by default that of the tuning context.
     """
 
     planner: PlannerConfig = PlannerConfig()
+    first_batch: int = 4
     batch_size: int = 16
     num_elites: int = 16
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_elites < 0:
-            raise OptionError(f"`batch_size >= 1` and `num_elites >= 0` must hold, but got {self.batch_size} and {self.num_elites}")
+        if self.first_batch < 1 or self.batch_size < 1 or self.num_elites < 0:
+            sizes = f"{self.first_batch}, {self.batch_size} and {self.num_elites}"
+            raise OptionError(f"`first_batch >= 1`, `batch_size >= 1` and `num_elites >= 0` must hold, but got {sizes}")
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class TaskSearch:
     _measured: list[MeasureRecord] = field(default_factory=list)
     _handed_out: list[_HandedOut] = field(default_factory=list)
     _planned: list[Trace] | None = None
+    _num_batches: int = 0
 
     def __post_init__(self) -> None:
         model = self.online.model
@@ -168,7 +173,8 @@ class TaskSearch:
     def next_batch(self) -> list[meta_schedule.MeasureCandidate]:
         """Candidates to measure, each with a program of its own; empty when the tuning is over."""
         start = time.perf_counter()
-        wanted = min(self.config.batch_size, self.max_trials - self.report.num_trials)
+        wanted = self._next_size()
+        self._num_batches += 1
         self._handed_out = []
         batch, illegal = [], []
         planned, self._planned = self._planned, None
@@ -177,19 +183,16 @@ class TaskSearch:
         for _ in range(_MAX_ROUNDS):
             proposals = planned if planned is not None else self._propose(wanted - len(batch))
             planned = None
-            for trace in proposals:
-                if len(batch) >= wanted:
-                    break
-                self._tried.add(trace.key)
-                try:
-                    candidate = self._hand_out(trace, self.program.schedule(trace))
-                except IllegalActionError as error:
-                    illegal.append((trace, str(error)))
-                    continue
-                if candidate is not None:
-                    batch.append(candidate)
             if not proposals:
                 break
+            while proposals and len(batch) < wanted:
+                part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
+                for trace, schedule in zip(part, self._replayed(part)):
+                    self._tried.add(trace.key)
+                    if isinstance(schedule, IllegalActionError):
+                        illegal.append((trace, str(schedule)))
+                    elif (candidate := self._hand_out(trace, schedule)) is not None:
+                        batch.append(candidate)
         if self._task is not None:
             self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
         self._count(start, num_trials=len(batch), num_illegal=len(illegal))
@@ -201,7 +204,7 @@ class TaskSearch:
         if self._planner is None or not any(len(r.trace) for r in timed):
             return None
         start = time.perf_counter()
-        wanted = min(self.config.batch_size, self.max_trials - self.report.num_trials)
+        wanted = self._next_size()
         if self._planned is None:
             self._planned = self._propose(wanted)
         try:
@@ -221,6 +224,22 @@ class TaskSearch:
             self._measured += records
             self._learn(records)
         self._count(start)
+
+    def _next_size(self) -> int:
+        """Candidates of the next batch: few at first, so that the model soon sees what it gets wrong."""
+        return min(self.config.first_batch << min(self._num_batches, 32), self.config.batch_size, self.max_trials - self.report.num_trials)
+
+    def _replayed(self, proposals: Sequence[Trace]) -> list[tvm.s_tir.Schedule | IllegalActionError]:
+        """The schedule of each trace, or why there is none; TVM replays without Python's lock."""
+
+        def replay(trace: Trace) -> tvm.s_tir.Schedule | IllegalActionError:
+            try:
+                return self.program.schedule(trace)
+            except IllegalActionError as error:
+                return error
+
+        with ThreadPoolExecutor(min(len(proposals), num_usable_cores())) as pool:
+            return list(pool.map(replay, proposals))
 
     def _hand_out(self, trace: Trace, schedule: tvm.s_tir.Schedule) -> meta_schedule.MeasureCandidate | None:
         """The candidate of a finished schedule; None if its program was handed out before."""
@@ -282,9 +301,10 @@ class TaskSearch:
 
     def _design_spaces(self) -> tuple[DesignSpace, ...]:
         spaces: dict[str, DesignSpace] = {}
+        num_cores = int(self.program.target.attrs.get("num-cores", 0))
         for template in self.templates:
             try:
-                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace]))
+                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores))
             except ForetuneError as error:
                 _log.warning("a design space of %s is left out: %s", self.program.name, error)
         return tuple(spaces.values())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numba
@@ -105,20 +106,8 @@ def features(
     Returns:
         [N, NUM_FEATURES] float32.
     """
-    nodes = {node: i for i, node in enumerate(dict.fromkeys(origins))}
-    accesses = accesses[:NUM_BUFFERS]
-    steps = np.array([[a.step(node) for node in nodes] for a in accesses], np.float32).reshape(len(accesses), len(nodes))
-    uses = np.array([[a.uses(node) for node in nodes] for a in accesses], bool).reshape(steps.shape)
-    dims = [dim for a in accesses for dim in a.dims]
-    index = [[(nodes[node], abs(coefficient)) for node, coefficient in dim if node in nodes] for dim in dims]
-    entries = [entry for dim in index for entry in dim]
-    layout = _Layout(
-        np.cumsum([0] + [len(a.dims) for a in accesses]), np.cumsum([0] + [len(dim) for dim in index]),
-        np.array([node for node, _ in entries], np.int64), np.array([coefficient for _, coefficient in entries], np.float32),
-        np.array([a.element_bytes for a in accesses], np.float32),
-    )  # fmt: skip
+    loops, steps, uses, layout = _prepared(tuple(origins), tuple(accesses[:NUM_BUFFERS]))
     out = np.zeros((len(extents), NUM_FEATURES), np.float32)
-    loops = np.array([nodes[node] for node in origins], np.int64)
     unroll = limits.unroll.astype(np.float32)
     _fill(extents.astype(np.float32), loops, np.array(is_reduce, bool), steps, uses, layout, np.float32(limits.vector), np.float32(limits.parallel), unroll, is_alone, out)
     return out
@@ -139,6 +128,23 @@ class _Layout(NamedTuple):
     node: np.ndarray
     coefficient: np.ndarray
     element_bytes: np.ndarray
+
+
+@lru_cache(maxsize=4096)
+def _prepared(origins: tuple[int, ...], accesses: tuple[Access, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Layout]:
+    """(place of each loop's node among the nodes [L], steps of buffers by nodes [B, nodes], uses of nodes by buffers, dimensions)."""
+    nodes = {node: i for i, node in enumerate(dict.fromkeys(origins))}
+    steps = np.array([[a.step(node) for node in nodes] for a in accesses], np.float32).reshape(len(accesses), len(nodes))
+    uses = np.array([[a.uses(node) for node in nodes] for a in accesses], bool).reshape(steps.shape)
+    dims = [dim for a in accesses for dim in a.dims]
+    index = [[(nodes[node], abs(coefficient)) for node, coefficient in dim if node in nodes] for dim in dims]
+    entries = [entry for dim in index for entry in dim]
+    layout = _Layout(
+        np.cumsum([0] + [len(a.dims) for a in accesses]), np.cumsum([0] + [len(dim) for dim in index]),
+        np.array([node for node, _ in entries], np.int64), np.array([coefficient for _, coefficient in entries], np.float32),
+        np.array([a.element_bytes for a in accesses], np.float32),
+    )  # fmt: skip
+    return np.array([nodes[node] for node in origins], np.int64), steps, uses, layout
 
 
 @numba.njit(nogil=True, cache=True)  # kept beside Python's own bytecode, and as trustworthy

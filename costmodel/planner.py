@@ -2,11 +2,12 @@
 
 An evolutionary search over option indices: thousands of points are scored by rollouts, and the best of them, some from each design
 space, have children. A child is a speculation: it changes a few decisions of its parent, and is scored after the last of them.
-Where it is among the best, the search looks back: it scores the child after each earlier change, too, with the rest as the parent
-has it, and so keeps the useful beginning where a later decision spoils it.
+Where it is among the best, the search looks back: in the next generation it scores the child after each earlier change, too, with the
+rest as the parent has it, and so keeps the useful beginning where a later decision spoils it.
 
 What is proposed in the end balances expected speed against the model's uncertainty and differs in kind (`archive.py`), with a
-share of purely random points, so that a wrong model cannot starve the search.
+share of purely random points, so that a wrong model cannot starve the search. The next search of the same task goes on from the
+best points of the last one, and is shorter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foretune.cache import RecentCache
 from foretune.costmodel.archive import cells
 from foretune.costmodel.latent import LatentCostModel
 from foretune.errors import OptionError
@@ -23,6 +25,7 @@ from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
+_REMEMBERED_TASKS = 64
 _MAX_REJECTED = 4  # times as many traces as are wanted
 _CROSSOVER = 0.3  # chance that a changed decision is a mate's
 _MIN_SHARE = 16  # points that each design space is sampled with, at least
@@ -35,10 +38,11 @@ class PlannerConfig:
     Attributes:
         population: points scored in each generation, over all design spaces.
         generations: rounds of breeding after the first, random one.
+        more_generations: the same where a search goes on from an earlier one of the task.
         survivors: points of all generations that are parents of the next.
         share_of_spaces: share of the survivors that are the best of each design space, alike; the others are the best of all.
         changes: most decisions in which a child differs from its parent.
-        rollback: score the beginnings of the changes of those children that survive; they count as points of the next generation.
+        rollback: score the beginnings of the changes of those children that survive, among the points of the next generation.
         random_share: share of the proposals that are uniform samples.
         optimism: standard deviations added to the score of a proposal, spread evenly from 0 to this.
         diversity: standard deviations taken off a proposal for each earlier one of its kind.
@@ -47,6 +51,7 @@ class PlannerConfig:
 
     population: int = 512
     generations: int = 8
+    more_generations: int = 3
     survivors: int = 64
     share_of_spaces: float = 0.75
     changes: int = 4
@@ -57,7 +62,7 @@ class PlannerConfig:
     min_legality: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.population < 1 or self.survivors < 1 or self.changes < 1 or self.generations < 0:
+        if min(self.population, self.survivors, self.changes) < 1 or min(self.generations, self.more_generations) < 0:
             raise OptionError(f"population, survivors and changes must be positive and generations not negative, but got {self}")
         if not 0 <= self.random_share <= 1 or not 0 <= self.share_of_spaces <= 1:
             raise OptionError(f"`random_share` and `share_of_spaces` must be between 0 and 1, but got {self.random_share} and {self.share_of_spaces}")
@@ -75,8 +80,9 @@ class _Pool:
 
     def new(self, points: np.ndarray) -> np.ndarray:
         """Rows of the points that are not in the pool; of equal ones the first."""
-        _, first = np.unique(np.concatenate([self.points, points]), axis=0, return_index=True)
-        return first[first >= len(self.points)] - len(self.points)
+        keys = _keys(points)
+        _, first = np.unique(keys, return_index=True)
+        return np.sort(first[~np.isin(keys[first], _keys(self.points))])
 
 
 class Planner:
@@ -92,6 +98,7 @@ class Planner:
         self.model = model
         self.config = config
         self._rng = np.random.default_rng(seed)
+        self._best_points: RecentCache[dict[str, np.ndarray]] = RecentCache(_REMEMBERED_TASKS)  # by design space
 
     def propose(
         self, task: Task, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] = frozenset(), elites: Sequence[Trace] = (), greedy: bool = False,
@@ -113,7 +120,7 @@ class Planner:
         """
         if not spaces or num < 1:
             return []
-        pools = self._search(task, spaces, elites)
+        pools = self._search(task, spaces, elites, 0.0 if greedy else 0.5 * self.config.optimism)
         num_random = 0 if greedy else min(num, round(self.config.random_share * num))
         chosen: dict[str, Trace] = {}
         optimism = np.zeros(num) if greedy else np.linspace(0.0, self.config.optimism, num)
@@ -123,55 +130,52 @@ class Planner:
             chosen.setdefault(trace.key, trace)
         return [Candidate(task, trace) for trace in list(chosen.values())[:num]]
 
-    def _search(self, task: Task, spaces: Sequence[DesignSpace], elites: Sequence[Trace]) -> list[_Pool]:
-        """Samples all spaces alike, and then breeds where the best points are."""
+    def _search(self, task: Task, spaces: Sequence[DesignSpace], elites: Sequence[Trace], optimism: float) -> list[_Pool]:
+        """Samples all spaces alike, and then breeds where the best points are, by their scores and so many deviations."""
         share = max(_MIN_SHARE, self.config.population // len(spaces))
-        pools = [self._scored(task, space, self._first_points(space, elites, share)) for space in spaces]
-        num_ahead = 0  # points of rollbacks, scored ahead of their generation
-        for _ in range(self.config.generations):
-            num_children = max(1, self.config.population - num_ahead)
-            num_ahead = self._breed(task, pools, num_children)
+        best = self._best_points.get(task.key, dict)
+        num_generations = self.config.more_generations if best else self.config.generations
+        pools = [self._scored(task, space, self._first_points(space, elites, best.get(space.space_id), share)) for space in spaces]
+        beginnings = [pool.points[:0] for pool in pools]
+        for _ in range(num_generations):
+            beginnings = self._breed(task, pools, beginnings, optimism)
+        bar = np.sort(np.concatenate([pool.score + optimism * pool.spread for pool in pools]))[-self.config.survivors :][0]
+        best.update((pool.space.space_id, pool.points[pool.score + optimism * pool.spread >= bar]) for pool in pools)
         return pools
 
-    def _first_points(self, space: DesignSpace, elites: Sequence[Trace], num: int) -> np.ndarray:
+    def _first_points(self, space: DesignSpace, elites: Sequence[Trace], best: np.ndarray | None, num: int) -> np.ndarray:
         if space.size <= 2 * num:
             return _all_points(space)
-        seeds = [p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None]
-        return np.unique(np.concatenate([np.array(seeds, np.int64).reshape(len(seeds), len(space.domains)), space.sample(self._rng, num)]), axis=0)
+        seeds = np.array([p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None], np.int64)
+        known = [seeds.reshape(len(seeds), len(space.domains)), *([best] if best is not None else [])]
+        return np.unique(np.concatenate([*known, space.sample(self._rng, num)]), axis=0)
 
-    def _breed(self, task: Task, pools: list[_Pool], num: int) -> int:
-        """Adds children of the survivors to their pools, and of those that survive, the beginnings of their changes.
+    def _breed(self, task: Task, pools: list[_Pool], beginnings: Sequence[np.ndarray], optimism: float) -> list[np.ndarray]:
+        """Adds children of the survivors to their pools, and points that the last generation left to be looked at, its `beginnings`.
 
         Returns:
-            How many beginnings were scored.
+            For each pool, the beginnings of the changes of those children that are among the best.
         """
-        value = np.concatenate([self._value(pool) for pool in pools])
+        value = np.concatenate([pool.score + optimism * pool.spread for pool in pools])
         pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
         row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
         best = self._survivors(value, pool_of)
         bar = np.sort(value)[-self.config.survivors :][0]
-        chosen = best[self._rng.integers(len(best), size=num)]
-        num_rolled_back = 0
-        for i in np.unique(pool_of[chosen]):
-            pool, rows = pools[i], row_of[chosen[pool_of[chosen] == i]]
+        chosen = best[self._rng.integers(len(best), size=max(1, self.config.population - sum(map(len, beginnings))))]
+        left = []
+        for i, pool in enumerate(pools):
+            rows = row_of[chosen[pool_of[chosen] == i]]
             parents, mates = pool.points[rows], pool.points[row_of[best[pool_of[best] == i]]]
-            children = self._changed(pool.space, parents, mates)
-            new = pool.new(children)
+            points = np.concatenate([self._changed(pool.space, parents, mates) if len(rows) else parents, beginnings[i]])
+            new = pool.new(points)
             if not len(new):
+                left.append(points[:0])
                 continue
-            scored = self._scored(task, pool.space, children[new])
+            scored = self._scored(task, pool.space, points[new])
             pools[i] = _joined(pool, scored)
-            if self.config.rollback:
-                good = self._value(scored) > bar
-                beginnings = _beginnings(parents[new[good]], scored.points[good])
-                beginnings = beginnings[pools[i].new(beginnings)]
-                if len(beginnings):
-                    pools[i] = _joined(pools[i], self._scored(task, pool.space, beginnings))
-                    num_rolled_back += len(beginnings)
-        return num_rolled_back
-
-    def _value(self, pool: _Pool) -> np.ndarray:
-        return pool.score + 0.5 * self.config.optimism * pool.spread
+            good = (new < len(parents)) & (scored.score + optimism * scored.spread > bar)
+            left.append(_beginnings(parents[new[good]], scored.points[good]) if self.config.rollback else points[:0])
+        return left
 
     def _survivors(self, value: np.ndarray, pool_of: np.ndarray) -> np.ndarray:
         """Rows of the parents; a row may come twice."""
@@ -252,6 +256,12 @@ def _beginnings(parents: np.ndarray, children: np.ndarray) -> np.ndarray:
     place = np.cumsum(differs, 1)  # [N, D], from 1 at the first change
     most = int(place.max(initial=0))
     return np.concatenate([parents[:0], *(np.where(place <= kept, children, parents)[place[:, -1] > kept] for kept in range(1, most))])
+
+
+def _keys(points: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each point: [N, D] -> [N]."""
+    factors = np.random.default_rng(0).integers(2**63, size=points.shape[1], dtype=np.uint64) | np.uint64(1)
+    return (points.astype(np.uint64) * factors).sum(1, dtype=np.uint64)
 
 
 def _joined(a: _Pool, b: _Pool) -> _Pool:

@@ -24,7 +24,7 @@ from foretune.costmodel.planner import PlannerConfig
 from foretune.costmodel.training import TrainConfig, train
 from tests.programs import clear_tvm_log_handlers, matmul_module
 
-CONFIG = SearchConfig(PlannerConfig(population=128, generations=1), batch_size=6)
+CONFIG = SearchConfig(PlannerConfig(population=128, generations=1), first_batch=6, batch_size=6)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_measurements_steer_the_search(model, tvm_cpu):
         widths = [a.decision[-1] for a in trace_of(candidate.sch.trace).actions if a.op == "SamplePerfectTile"]
         return 1e-6 * math.prod(widths)
 
-    context = context_of(matmul_module(64), tvm_cpu, search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, batch_size=12), model))
+    context = context_of(matmul_module(64), tvm_cpu, search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=12, batch_size=12), model))
     context.pre_tuning(48, num_trials_per_iter=64)
     medians = []
     while (batch := context.generate_measure_candidates()) is not None:
@@ -446,3 +446,13 @@ def test_the_default_schedule_is_the_empty_trace(context):
     schedule = default_schedule(context.mod)
     assert trace_of(schedule.trace) == Trace(()) and len(schedule.trace.insts) == 1
     assert module_hash(schedule.mod) == module_hash(context.mod)
+
+
+def test_batches_grow_up_to_a_limit(model, tvm_cpu):
+    context = context_of(matmul_module(64), tvm_cpu, search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=2, batch_size=7), model))
+    context.pre_tuning(20, num_trials_per_iter=64)
+    sizes = []
+    while (batch := context.generate_measure_candidates()) is not None:
+        sizes.append(len(batch))
+        context.notify_runner_results(batch, [timed(1e-5) for _ in batch])
+    assert sizes == [2, 4, 7, 7]
