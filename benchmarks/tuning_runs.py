@@ -31,7 +31,7 @@ from foretune.compiler._tvm import meta_schedule as ms
 from foretune.compiler._tvm import tvm
 from foretune.compiler.metaschedule_records import trace_of
 from foretune.compiler.target import tvm_target
-from foretune.compiler.workload import module_from_program
+from foretune.compiler.workload import module_from_program, task_from_module
 from foretune.datasets.database import Database
 from foretune.files import write_text_atomically
 from foretune.record import MeasureSettings, Status
@@ -206,6 +206,7 @@ def pick_row(task: Task, seed: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "records.db") as database:
         clock = Clock()
+        task = task_from_module(module_from_program(task.workload.program), task.target, task.workload.name, task.workload.family)
         report = Tuner(LatentCostModel.bundled(), database, TunerConfig(trials=0, seed=seed)).tune([task])
         secs = clock.secs
     trace = report.chosen[task.workload.hash]

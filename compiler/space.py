@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace, Value
 
+_log = logging.getLogger(__name__)
 _PARALLEL = "meta_schedule.parallel"
 _LOCATION_SAMPLES = 8  # replays that find which compute locations a space really offers
 
@@ -59,10 +61,38 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
         templates = ScheduleContext(mod, task.target).design_traces()
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
         raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {traces.last_line(error)}") from error
-    return spaces_of(mod, templates, int(dict(task.target.attrs).get("num-cores", 0)))
+    return spaces_of(mod, templates, num_cores(task.target))
 
 
-def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], num_cores: int) -> tuple[DesignSpace, ...]:
+@lru_cache(maxsize=64)
+def rewritten_spaces(task: Task) -> tuple[DesignSpace, ...]:
+    """Design spaces of the rewrites of a task's workload, where it runs on a CPU; their traces begin with the rewrite."""
+    spaces: list[DesignSpace] = []
+    for rewrite in task.workload.rewrites if task.target.kind == "llvm" else ():
+        mod = module_from_program(task.workload.program)
+        try:
+            rewritten = traces.replay(mod, rewrite.prefix).mod
+            templates = ScheduleContext(rewritten, task.target).design_traces()
+            spaces += [_behind(rewrite.prefix, mod, space) for space in spaces_of(rewritten, templates, num_cores(task.target))]
+        except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
+            _log.warning("%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, traces.last_line(error))
+    return tuple(spaces)
+
+
+def _behind(prefix: Trace, mod: tvm.IRModule, space: DesignSpace) -> DesignSpace:
+    """A design space of what a program becomes by some actions, as one of the program itself."""
+    schedule = traces.replay(mod, prefix)
+    tvm.s_tir.schedule.Trace.apply_json_to_schedule(traces.to_tvm_json(space.template), schedule)
+    domains = tuple(replace(domain, action=domain.action + len(prefix)) for domain in space.domains)
+    return DesignSpace(traces.from_tvm(schedule.trace), domains)
+
+
+def num_cores(target: Target) -> int:
+    """Cores that a target states; 0 if it states none."""
+    return int(dict(target.attrs).get("num-cores", 0))
+
+
+def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], cores: int) -> tuple[DesignSpace, ...]:
     """The design spaces of a program that sampled TVM traces are points of; unless there is one core, each of them on one thread, too.
 
     Raises:
@@ -72,7 +102,7 @@ def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], 
     for template in templates:
         trace = traces.from_tvm(template)
         domains = _domains(mod, trace, template)
-        for variant in (trace, _serial(trace)) if num_cores != 1 else (trace,):
+        for variant in (trace, _serial(trace)) if cores != 1 else (trace,):
             spaces.setdefault(variant.space_id, DesignSpace(variant, domains))
     return tuple(spaces.values())
 

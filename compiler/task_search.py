@@ -20,11 +20,12 @@ from foretune.compiler import traces
 from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.metaschedule_records import default_schedule, record_of, trace_of
 from foretune.compiler.online_model import OnlineModel
-from foretune.compiler.space import spaces_of
+from foretune.compiler.space import rewritten_spaces, spaces_of
 from foretune.compiler.target import target_from_tvm
 from foretune.compiler.task_scheduler import expected_improvement
 from foretune.compiler.workload import module_hash
 from foretune.costmodel.archive import Archive
+from foretune.costmodel.halving import groups_of, in_turn
 from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
@@ -47,6 +48,7 @@ class SearchConfig:
         planner: of the search in latent space.
         first_batch: most candidates of the first batch; each later one has at most twice as many as the one before.
         batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter` allows more.
+        rewrites: search rewrites of the program, too, such as the one with packed weights, beside the given design spaces.
         num_elites: measured traces that a search starts from: the fastest of each kind, of the fastest kinds.
         seed: of the search; by default that of the tuning context.
     """
@@ -54,6 +56,7 @@ class SearchConfig:
     planner: PlannerConfig = PlannerConfig()
     first_batch: int = 4
     batch_size: int = 16
+    rewrites: bool = True
     num_elites: int = 16
     seed: int | None = None
 
@@ -147,8 +150,8 @@ class TaskSearch:
     def __post_init__(self) -> None:
         model = self.online.model
         self._rng = np.random.default_rng(self.program.seed)
-        self._spaces = self._design_spaces()
         self._task = self._make_task()
+        self._spaces = self._design_spaces()
         self._planner = Planner(model, self.config.planner, self.program.seed) if self._task is not None else None
 
     def recall(self, database: meta_schedule.database.Database) -> None:
@@ -256,15 +259,22 @@ class TaskSearch:
         if num < 1 or not self._spaces:
             return []
         if self._planner is not None:
-            wanted = num + 2 + num // 8
             try:
-                found = [c.trace for c in self._planner.propose(self._task, self._spaces, wanted, frozenset(self._tried), self._elites())]
+                found = self._planned_traces(num + 2 + num // 8)
                 num_random = round(self.config.planner.random_share * num)  # the planner's random ones come last, and are no spare ones
                 first, last = max(0, num - num_random), len(found) - num_random
                 return found[:first] + found[last:] + found[first:last] if first < last else found
             except Exception as error:  # a guess must not end the tuning
                 self._give_up_ranking(error)
         return self._sample(num)
+
+    def _planned_traces(self, num: int) -> list[Trace]:
+        """What the planner proposes of the first group of spaces that holds anything new."""
+        for spaces in in_turn(groups_of(self._task, self._spaces), self._measured):
+            elites = Archive.of(spaces, self._measured).elites(self.config.num_elites)
+            if found := self._planner.propose(self._task, spaces, num, frozenset(self._tried), elites):
+                return [candidate.trace for candidate in found]
+        return []
 
     def _sample(self, num: int) -> list[Trace]:
         found: dict[str, Trace] = {}
@@ -276,9 +286,6 @@ class TaskSearch:
             if trace.key not in self._tried:
                 found[trace.key] = trace
         return list(found.values())
-
-    def _elites(self) -> list[Trace]:
-        return Archive.of(self._spaces, self._measured).elites(self.config.num_elites)
 
     def _learn(self, records: Sequence[MeasureRecord]) -> None:
         if self._planner is None:
@@ -307,7 +314,8 @@ class TaskSearch:
                 spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores))
             except ForetuneError as error:
                 _log.warning("a design space of %s is left out: %s", self.program.name, error)
-        return tuple(spaces.values())
+        rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()
+        return (*spaces.values(), *rewritten)
 
     def _count(self, since: float | None = None, **more: Any) -> None:
         changed = {name: getattr(self.report, name) + number for name, number in more.items()}

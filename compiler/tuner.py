@@ -15,11 +15,12 @@ from functools import cached_property
 
 from foretune.compiler.measure import Measurer
 from foretune.compiler.one_thread import one_torch_thread
-from foretune.compiler.space import ScheduleContext, design_spaces
+from foretune.compiler.space import ScheduleContext, design_spaces, rewritten_spaces
 from foretune.compiler.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
 from foretune.compiler.task_search import TuningProgram
 from foretune.compiler.workload import module_from_program, module_hash
 from foretune.costmodel.archive import Archive
+from foretune.costmodel.halving import groups_of, in_turn
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner
 from foretune.datasets.database import Database
@@ -109,10 +110,15 @@ class _TaskState:
     def spaces(self) -> list[DesignSpace]:
         """Made when first needed: a task that is tuned already needs none."""
         try:
-            return list(design_spaces(self.task))
+            return [*design_spaces(self.task), *rewritten_spaces(self.task)]
         except UnsupportedError as error:
             _log.warning("%s keeps its default schedule: %s", self.task.workload.name, error)
             return []
+
+    @cached_property
+    def groups(self) -> list[list[DesignSpace]]:
+        """The spaces by the rewrite of the program that they schedule."""
+        return groups_of(self.task, self.spaces)
 
     @cached_property
     def _program(self) -> TuningProgram:
@@ -216,7 +222,6 @@ class Tuner:
         if state.planned is None:
             size = sum(space.size for space in state.spaces) - len(state.records.keys() - {DEFAULT_TRACE.key})
             wanted = min(self._config.scheduler(1).batch_size - (DEFAULT_TRACE.key not in state.records), size)
-            elites = Archive.of(state.spaces, state.records.values()).elites()
             exclude = frozenset(state.records) | state.proposed
             programs = {r.program_hash for r in state.records.values()}
 
@@ -228,7 +233,12 @@ class Tuner:
                 programs.add(found)
                 return True
 
-            state.planned = self._planner.propose(state.task, state.spaces, wanted, exclude, elites, accept=accept)
+            state.planned = []
+            for spaces in in_turn(state.groups, state.records.values()):
+                elites = Archive.of(spaces, state.records.values()).elites()
+                state.planned = self._planner.propose(state.task, spaces, wanted, exclude, elites, accept=accept)
+                if state.planned:
+                    break
         return state.planned
 
     def _measure_batch(self, state: _TaskState, num: int) -> int:
@@ -275,8 +285,10 @@ class Tuner:
 
     def _pick_by_model(self, state: _TaskState) -> Trace:
         """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
-        proposals = self._planner.propose(state.task, state.spaces, 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
-        return proposals[0].trace if proposals else DEFAULT_TRACE
+        for spaces in in_turn(state.groups, ()):
+            if proposals := self._planner.propose(state.task, spaces, 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None):
+                return proposals[0].trace
+        return DEFAULT_TRACE
 
 
 def _distinct(tasks: Iterable[Task]) -> list[Task]:

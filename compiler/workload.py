@@ -9,10 +9,11 @@ import zlib
 import tvm_ffi
 
 from foretune.compiler._tvm import tvm
+from foretune.compiler.packing import packing
 from foretune.datasets.tir_graph import program_graph
 from foretune.errors import DataError
 from foretune.target import Target
-from foretune.task import Task, Workload
+from foretune.task import Rewrite, Task, Workload
 
 _MAX_PROGRAM_BYTES = 64 << 20
 
@@ -28,7 +29,9 @@ def workload_from_module(mod: tvm.IRModule, name: str = "", family: str = "") ->
     Raises:
         UnsupportedError: its structure cannot be read (a symbolic shape, say).
     """
-    return Workload(module_hash(mod), program_text(mod), program_graph(mod), name, family)
+    found = packing(mod)
+    rewrites = (Rewrite(found[0], program_graph(found[1])),) if found is not None else ()
+    return Workload(module_hash(mod), program_text(mod), program_graph(mod), name, family, rewrites)
 
 
 def program_text(mod: tvm.IRModule) -> str:

@@ -8,7 +8,7 @@ import json
 import struct
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ from foretune.errors import ModelError, OptionError
 from foretune.files import write_atomically
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
-from foretune.task import Candidate, Task
+from foretune.task import Candidate, Rewrite, Task
+from foretune.trace import Trace
 
 SCHEMA = "foretune-latent-5"
 _MAX_HEADER_BYTES = 8 << 20
@@ -70,7 +71,7 @@ class LatentCostModel(CostModel):
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
-        self._adaptations: defaultdict[tuple[str, str], TaskAdaptation] = defaultdict(lambda: TaskAdaptation(self._feature_widths))
+        self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(lambda: TaskAdaptation(self._feature_widths))
 
     @classmethod
     def default_config(cls, seed: int) -> TrainConfig:
@@ -110,16 +111,17 @@ class LatentCostModel(CostModel):
 
     # -- the model -------------------------------------------------------------------------------
 
-    def encode(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        """(latent state of the unscheduled program [1, D], its nodes [V, D]); computed once per workload."""
+    def encode(self, task: Task, rewrite: Rewrite | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(latent state of the unscheduled program [1, D], its nodes [V, D]), or of a rewrite of it; computed once for each."""
+        graph = rewrite.graph if rewrite is not None else task.workload.graph
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
-            nodes = self.network.encode_nodes(encode_graph(task.workload.graph, self.network.vocabulary))
+            nodes = self.network.encode_nodes(encode_graph(graph, self.network.vocabulary))
             hardware = torch.from_numpy(encode_hardware(task.target.hardware))[None]
             return self.network.encode(nodes, torch.zeros(len(nodes), dtype=torch.int64), hardware), nodes
 
         with torch.inference_mode():
-            return self._programs.get(task.key, make)
+            return self._programs.get(_view_key(task, rewrite), make)
 
     def next(self, z: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """One step in latent space: [N, D] states and [N, D] embedded actions -> [N, D] states."""
@@ -133,14 +135,17 @@ class LatentCostModel(CostModel):
             points: [N, number of domains] int64 option indices.
         """
         prediction = self._score_with_network(task, space, points)
-        score, spread = self._adaptations[task.key].predict(prediction.features, prediction.score, prediction.spread)
+        rewrite = task.workload.rewrite_of(space.template)
+        score, spread = self._adaptations[_view_key(task, rewrite)].predict(prediction.features, prediction.score, prediction.spread)
         return Prediction(score, spread, prediction.legality, prediction.features)
 
     def _score_with_network(self, task: Task, space: DesignSpace, points: np.ndarray) -> Prediction:
-        z0, nodes = self.encode(task)
+        rewrite = task.workload.rewrite_of(space.template)
+        z0, nodes = self.encode(task, rewrite)
 
         def make() -> tuple[EncodedSpace, torch.Tensor]:
-            encoded = encode_space(space, task.workload.graph, self.network.vocabulary)
+            graph = rewrite.graph if rewrite is not None else task.workload.graph
+            encoded = encode_space(_behind(rewrite, space), graph, self.network.vocabulary)
             return encoded, self.network.encode_steps(encoded.table, nodes)
 
         with torch.inference_mode():
@@ -189,10 +194,11 @@ class LatentCostModel(CostModel):
 
     def update(self, records: Sequence[MeasureRecord]) -> None:
         """Adapts to measured records, task by task, in closed form; the weights stay as they are."""
-        by_task: dict[tuple[str, str], list[MeasureRecord]] = defaultdict(list)
+        by_task: dict[tuple[str, ...], list[MeasureRecord]] = defaultdict(list)
         for record in records:
             if record.status is Status.OK and len(record.trace):
-                by_task[record.candidate.task.key].append(record)
+                task = record.candidate.task
+                by_task[_view_key(task, task.workload.rewrite_of(record.trace))].append(record)
         for key, measured in by_task.items():
             features, scores, secs = [], [], []
             for rows, space, points in _by_space([r.trace for r in measured]):
@@ -260,6 +266,19 @@ def _read_header(path: Path) -> dict[str, str]:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ModelError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def _view_key(task: Task, rewrite: Rewrite | None) -> tuple[str, ...]:
+    """Tells a task's program and its rewrites apart: scores of one say nothing of another."""
+    return task.key if rewrite is None else (*task.key, rewrite.prefix.key)
+
+
+def _behind(rewrite: Rewrite | None, space: DesignSpace) -> DesignSpace:
+    """The design space without the actions of the rewrite, as one of the rewritten program."""
+    if rewrite is None:
+        return space
+    count = len(rewrite.prefix)
+    return DesignSpace(Trace(space.template.actions[count:]), tuple(replace(d, action=d.action - count) for d in space.domains))
 
 
 def _by_space(traces):

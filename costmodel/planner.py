@@ -134,7 +134,7 @@ class Planner:
         """Samples all spaces alike, and then breeds where the best points are, by their scores and so many deviations."""
         share = max(_MIN_SHARE, self.config.population // len(spaces))
         best = self._best_points.get(task.key, dict)
-        num_generations = self.config.more_generations if best else self.config.generations
+        num_generations = self.config.more_generations if any(space.space_id in best for space in spaces) else self.config.generations
         pools = [self._scored(task, space, self._first_points(space, elites, best.get(space.space_id), share)) for space in spaces]
         beginnings = [pool.points[:0] for pool in pools]
         for _ in range(num_generations):

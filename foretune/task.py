@@ -12,6 +12,19 @@ from foretune.trace import Trace
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """What a program becomes by the first actions of some of its traces.
+
+    Attributes:
+        prefix: these actions.
+        graph: structure of the program after them; what a cost model reads the rest of such a trace on.
+    """
+
+    prefix: Trace
+    graph: ProgramGraph
+
+
+@dataclass(frozen=True)
 class Workload:
     """A canonical program.
 
@@ -21,6 +34,7 @@ class Workload:
         graph: its structure, for the cost model.
         name: for people; not part of the identity.
         family: operator family, for grouping in reports (`dense`, `conv2d`, ...).
+        rewrites: other forms of the program that are worth scheduling; they follow from it, and are no part of the identity.
     """
 
     hash: str
@@ -28,10 +42,18 @@ class Workload:
     graph: ProgramGraph
     name: str = ""
     family: str = ""
+    rewrites: tuple[Rewrite, ...] = ()
+
+    def rewrite_of(self, trace: Trace) -> Rewrite | None:
+        """The rewrite that a trace begins with; None if it schedules the program as it is."""
+        return next((r for r in self.rewrites if trace.actions[: len(r.prefix)] == r.prefix.actions), None)
 
     def to_json(self) -> dict[str, Any]:
         """The workload as JSON data."""
-        return {"hash": self.hash, "program": self.program, "graph": self.graph.to_json(), "name": self.name, "family": self.family}
+        rewrites = [{"prefix": r.prefix.to_json(), "graph": r.graph.to_json()} for r in self.rewrites]
+        return {
+            "hash": self.hash, "program": self.program, "graph": self.graph.to_json(), "name": self.name, "family": self.family, "rewrites": rewrites,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Any) -> Workload:
@@ -41,8 +63,10 @@ class Workload:
             DataError: the data has another shape.
         """
         try:
-            return cls(str(data["hash"]), str(data["program"]), ProgramGraph.from_json(data["graph"]), str(data["name"]), str(data["family"]))
-        except (KeyError, TypeError) as error:
+            rewrites = tuple(Rewrite(Trace.from_json(r["prefix"]), ProgramGraph.from_json(r["graph"])) for r in data.get("rewrites", ()))
+            graph = ProgramGraph.from_json(data["graph"])
+            return cls(str(data["hash"]), str(data["program"]), graph, str(data["name"]), str(data["family"]), rewrites)
+        except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"not a workload: {type(error).__name__}: {error}") from error
 
 
