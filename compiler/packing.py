@@ -20,8 +20,8 @@ from foretune.compiler._tvm import tvm
 from foretune.trace import Trace
 
 _log = logging.getLogger(__name__)
-_LANES = (16, 8)  # elements of a panel's row: two vectors or four are as good as one
-_MIN_REUSE = 32  # how often each weight is used at least
+_LANES = 16  # elements of a panel's row: of float32, two vectors or four are as good as one
+_MIN_REUSE = 48  # how often each weight is used at least; where it is 36, tuned convolutions of the training split lose by the copy
 _MIN_REDUCTION = 48  # products that are summed up for each element of the output, at least
 
 
@@ -34,14 +34,12 @@ class Panels:
         dim: of the operand, split into panels.
         out_dim: of the written buffer; the vectors run along it.
         iteration: index of the block's iteration variable that moves along both.
-        lanes: elements of a panel's row.
     """
 
     operand: int
     dim: int
     out_dim: int
     iteration: int
-    lanes: int
 
 
 def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
@@ -90,21 +88,19 @@ def _panels(block: tvm.s_tir.SBlock) -> Panels | None:
     if math.prod(extent for extent, summed in zip(extents, is_sum) if summed) < _MIN_REDUCTION:
         return None
     out = list(block.body.indices)
+    if int(block.body.buffer.shape[-1]) % _LANES == 0:
+        return None  # vectors along the last dimension are as good
     for weights, data in (loads, loads[::-1]):
         size = math.prod(int(extent) for extent in weights.source.shape)
         if math.prod(extents) < _MIN_REUSE * size or weights.source.same_as(data.source):
             continue
-        rows = [i for i, v in enumerate(variables) if not is_sum[i] and _mentions(data.indices, v) and not _mentions(weights.indices, v)]
-        if len(rows) == 1 and out[-1].same_as(variables[rows[0]]) and -1 not in _places(data.indices, variables[rows[0]]) and extents[rows[0]] % _LANES[-1] == 0:
-            continue  # a matrix product, whose vectors run along the rows of the output
         for i, variable in enumerate(variables):
             if is_sum[i] or _mentions(data.indices, variable):
                 continue
             dims, out_dims = _places(weights.indices, variable), _places(out, variable)
-            lanes = next((n for n in _LANES if extents[i] % n == 0), 0)
-            if len(dims) == 1 == len(out_dims) and -1 not in (*dims, *out_dims) and out_dims[0] != len(out) - 1 and lanes:
+            if len(dims) == 1 == len(out_dims) and -1 not in (*dims, *out_dims) and extents[i] % _LANES == 0:
                 operand = next(k for k, region in enumerate(block.reads) if region.source.same_as(weights.source))
-                return Panels(operand, dims[0], out_dims[0], i, lanes)
+                return Panels(operand, dims[0], out_dims[0], i)
     return None
 
 
@@ -114,13 +110,13 @@ def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
     is_sum = [v.iter_type == v.CommReduce for v in block.iter_vars]
     last = is_sum.index(True)  # the vector becomes the last of the spatial ones
     index_type = str(block.iter_vars[0].var.ty)
-    lanes, at = panels.lanes, panels.iteration
+    at = panels.iteration
 
     def iterations(*v):
-        return [*v[:at], v[at] // lanes, *v[at + 1 : last], v[at] % lanes, *v[last:]]
+        return [*v[:at], v[at] // _LANES, *v[at + 1 : last], v[at] % _LANES, *v[last:]]
 
     def to_panels(dim: int, rank: int) -> tvm.tirx.IndexMap:
-        return tvm.tirx.IndexMap.from_func(lambda *v: [*v[:dim], v[dim] // lanes, *v[dim + 1 :], v[dim] % lanes], ndim=rank, index_dtype=index_type)
+        return tvm.tirx.IndexMap.from_func(lambda *v: [*v[:dim], v[dim] // _LANES, *v[dim + 1 :], v[dim] % _LANES], ndim=rank, index_dtype=index_type)
 
     schedule.transform_block_layout(rv, tvm.tirx.IndexMap.from_func(iterations, ndim=len(is_sum), index_dtype=index_type))
     block = schedule.get(rv)

@@ -14,7 +14,7 @@ from foretune.compiler.workload import module_from_program, module_hash, task_fr
 from foretune.costmodel.halving import groups_of, in_turn
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
-from tests.programs import matmul_module
+from tests.programs import clear_tvm_log_handlers, matmul_module
 
 
 def conv_module(channels: int = 32, size: int = 14, out: int = 32, kernel: int = 3, bias: bool = True, transposed: bool = False):
@@ -52,8 +52,8 @@ def model():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bias": False}, {"transposed": True}, {"out": 24}, {"kernel": 1, "channels": 64}, {"size": 18, "kernel": 3}],
-    ids=["bias", "alone", "transposed", "8 lanes", "1x1", "16 wide"],
+    [{}, {"bias": False}, {"transposed": True}, {"kernel": 1, "channels": 64}, {"size": 13, "out": 48}],
+    ids=["bias", "alone", "transposed", "1x1", "odd"],
 )
 def test_rewritten_schedules_compute_the_same(options, target, measurer):
     task = task_from_module(conv_module(**options), target, "conv", "conv2d")
@@ -70,8 +70,8 @@ def test_rewritten_schedules_compute_the_same(options, target, measurer):
 
 @pytest.mark.parametrize(
     "mod",
-    [matmul_module(64), dense_module(), conv_module(out=12), conv_module(channels=3, kernel=3), conv_module(size=5)],
-    ids=["matrix product", "dense layer", "12 channels", "small sums", "few uses"],
+    [matmul_module(64), dense_module(), conv_module(out=24), conv_module(size=18), conv_module(channels=3, kernel=3), conv_module(size=8)],
+    ids=["matrix product", "dense layer", "24 channels", "16 wide", "small sums", "few uses"],
 )
 def test_what_would_not_pay_is_left_alone(mod, target):
     assert packing(mod) is None
@@ -127,3 +127,34 @@ def test_tuning_searches_both(conv_task, model, measurer, tmp_path):
         report = Tuner(model, database, TunerConfig(trials=24, batch_size=8), measurer).tune([conv_task])
         kinds = [conv_task.workload.rewrite_of(r.trace) is not None for r in database.records(conv_task) if len(r.trace)]
     assert any(kinds) and not all(kinds) and report.num_trials >= 24
+
+
+def test_metaschedule_compiles_a_rewritten_winner(model, target, measurer, tmp_path):
+    from tvm.s_tir import meta_schedule as ms
+
+    from foretune.compiler import LatentSearchStrategy, SearchConfig, builder_and_runner
+    from foretune.compiler.target import tvm_target
+    from foretune.costmodel.planner import PlannerConfig
+
+    mod, tvm_cpu = conv_module(), tvm_target(target)
+    clear_tvm_log_handlers()
+    strategy = LatentSearchStrategy(SearchConfig(PlannerConfig(population=128, generations=1)), model)
+    work_dir = str(tmp_path / "work")
+    database = ms.tune_tir(mod, tvm_cpu, work_dir, 8, num_tuning_cores=1, strategy=strategy, cost_model="none", seed=3, **builder_and_runner(measurer))
+    rewritten = [r for r in database.get_all_tuning_records() if "transform_layout" in str(r.trace)]
+    assert rewritten
+    only = ms.database.MemoryDatabase()
+    workload = only.commit_workload(mod)
+    only.commit_tuning_record(ms.database.TuningRecord(rewritten[0].trace, workload, [1e-6], tvm_cpu, rewritten[0].args_info))
+    compiled = ms.tir_integration.compile_tir(only, mod, tvm_cpu)
+    assert len(compiled.mod["main"].body.block.alloc_buffers) > 1
+    arrays = [np.random.default_rng(0).standard_normal(shape).astype("float32") for shape in ((1, 32, 14, 14), (32, 32, 3, 3), (32,), (1, 32, 12, 12))]
+    outputs = []
+    for function in (compiled.mod, mod):
+        given = [tvm.runtime.tensor(a) for a in arrays]
+        tvm.compile(function, target=tvm_cpu)["main"](*given)
+        outputs.append(given[-1].numpy())
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
+    again = LatentSearchStrategy(SearchConfig(PlannerConfig(population=128, generations=1)), model)
+    ms.tune_tir(mod, tvm_cpu, work_dir, 4, num_tuning_cores=1, strategy=again, cost_model="none", seed=4, database=database, **builder_and_runner(measurer))
+    assert again.report.num_illegal == 0
