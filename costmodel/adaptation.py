@@ -66,8 +66,8 @@ class TaskAdaptation:
         cross = self._kernel(self._scaled(features), self._known)  # [N, n]
         prior = self._slope * scores + self._intercept
         mean = prior + cross @ self._weights
-        v = np.linalg.solve(self._cholesky, cross.T)
-        variance = np.maximum(self._amplitude - (v * v).sum(0), 1e-6)
+        v = cross @ self._whitening.T
+        variance = np.maximum(self._amplitude - (v * v).sum(1), 1e-6)
         return mean, np.sqrt(variance)
 
     def _fit(self) -> None:
@@ -79,10 +79,12 @@ class TaskAdaptation:
         self._intercept = float(target.mean() - self._slope * self._scores.mean())
         residual = target - self._slope * self._scores - self._intercept
         self._amplitude = max(float(residual @ residual / len(residual)), 0.02)
-        self._shift, deviation = self._features.mean(0), self._features.std(0)
+        deviation = self._features.std(0)
         varies = deviation > 1e-6
         counts = np.concatenate([np.full(len(part), max(1, part.sum())) for part in np.split(varies, self._bounds)])
-        self._scale = np.where(varies, 1.0 / (np.maximum(deviation, 1e-6) * np.sqrt(counts)), 0.0)
+        self._columns = np.flatnonzero(varies)
+        self._shift = self._features.mean(0)[self._columns]
+        self._scale = 1.0 / (deviation * np.sqrt(counts))[self._columns]
         self._known = self._scaled(self._features)
         squared = _squared_distances(self._known, self._known)
         median = float(np.median(squared[squared > 0])) if (squared > 0).any() else 1.0
@@ -91,15 +93,16 @@ class TaskAdaptation:
             length = scale * median
             kernel = self._amplitude * np.exp(-0.5 * squared / length)
             cholesky = np.linalg.cholesky(kernel + (_NOISE * self._amplitude + 1e-6) * np.eye(len(residual)))
-            alpha = np.linalg.solve(cholesky.T, np.linalg.solve(cholesky, residual))
-            likelihood = -0.5 * residual @ alpha - np.log(np.diag(cholesky)).sum()
+            whitening = np.linalg.inv(cholesky)  # once, so that each of many predictions is a product
+            white = whitening @ residual
+            likelihood = -0.5 * white @ white - np.log(np.diag(cholesky)).sum()
             if likelihood > best:
-                best, self._length, self._cholesky, self._weights = likelihood, length, cholesky, alpha
+                best, self._length, self._whitening, self._weights = likelihood, length, whitening, whitening.T @ white
         self._fitted = True
 
     def _scaled(self, features: np.ndarray) -> np.ndarray:
         """Features with mean 0 and deviation 1 over what was measured, each part of them with the same weight; what is constant is left out."""
-        return (features - self._shift) * self._scale
+        return (features[:, self._columns] - self._shift) * self._scale
 
     def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return self._amplitude * np.exp(-0.5 * _squared_distances(a, b) / self._length)

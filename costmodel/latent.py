@@ -7,7 +7,7 @@ import hashlib
 import json
 import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from foretune.trace import Trace
 SCHEMA = "foretune-latent-5"
 _MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
+_CACHED_SPACES = 512
 _CHUNK = 2048  # points scored at once
 
 
@@ -71,6 +72,7 @@ class LatentCostModel(CostModel):
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
+        self._searched: RecentCache[DesignSpace] = RecentCache(_CACHED_SPACES)  # the largest of each identity; its encoding serves its traces, too
         self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(lambda: TaskAdaptation(self._feature_widths))
 
     @classmethod
@@ -134,6 +136,9 @@ class LatentCostModel(CostModel):
         Args:
             points: [N, number of domains] int64 option indices.
         """
+        key = (*task.key, space.space_id)
+        if (known := self._searched.find(key)) is None or known.size < space.size:
+            self._searched.put(key, space)
         prediction = self._score_with_network(task, space, points)
         rewrite = task.workload.rewrite_of(space.template)
         score, spread = self._adaptations[_view_key(task, rewrite)].predict(prediction.features, prediction.score, prediction.spread)
@@ -186,7 +191,7 @@ class LatentCostModel(CostModel):
     def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
         count, width = len(candidates), sum(self._feature_widths)
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
-        for rows, space, points in _by_space([c.trace for c in candidates]):
+        for rows, space, points in self._by_space(task, [c.trace for c in candidates]):
             part = self.score(task, space, points)
             for name in ("score", "spread", "legality", "features"):
                 getattr(whole, name)[rows] = getattr(part, name)
@@ -201,12 +206,27 @@ class LatentCostModel(CostModel):
                 by_task[_view_key(task, task.workload.rewrite_of(record.trace))].append(record)
         for key, measured in by_task.items():
             features, scores, secs = [], [], []
-            for rows, space, points in _by_space([r.trace for r in measured]):
-                prediction = self._score_with_network(measured[0].candidate.task, space, points)
+            task = measured[0].candidate.task
+            for rows, space, points in self._by_space(task, [r.trace for r in measured]):
+                prediction = self._score_with_network(task, space, points)
                 features.append(prediction.features)
                 scores.append(prediction.score)
                 secs.append(np.array([measured[i].best_secs for i in rows]))
             self._adaptations[key].add(np.concatenate(features), np.concatenate(scores), np.concatenate(secs))
+
+    def _by_space(self, task: Task, traces: Sequence[Trace]) -> Iterator[tuple[list[int], DesignSpace, np.ndarray]]:
+        """Groups traces of a task by design space: (row numbers, space, points)."""
+        groups: dict[str, list[int]] = defaultdict(list)
+        for i, trace in enumerate(traces):
+            groups[trace.space_id].append(i)
+        for space_id, rows in groups.items():
+            members = [traces[i] for i in rows]
+            known = self._searched.find((*task.key, space_id))
+            points = [known.encode(trace) for trace in members] if known is not None else [None]
+            if any(point is None for point in points):
+                yield rows, *observed_space(members)
+            else:
+                yield rows, known, np.stack(points)
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors with a JSON header."""
@@ -279,13 +299,3 @@ def _behind(rewrite: Rewrite | None, space: DesignSpace) -> DesignSpace:
         return space
     count = len(rewrite.prefix)
     return DesignSpace(Trace(space.template.actions[count:]), tuple(replace(d, action=d.action - count) for d in space.domains))
-
-
-def _by_space(traces):
-    """Groups traces by design space: yields (row numbers, space, points)."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, trace in enumerate(traces):
-        groups[trace.space_id].append(i)
-    for rows in groups.values():
-        space, points = observed_space([traces[i] for i in rows])
-        yield rows, space, points
