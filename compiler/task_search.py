@@ -99,13 +99,17 @@ class TuningProgram:
     postprocs: tuple[meta_schedule.postproc.Postproc, ...]
     seed: int
 
-    def schedule(self, trace: Trace) -> tvm.s_tir.Schedule:
+    def schedule(self, trace: Trace, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
         """Replays and post-processes a trace.
+
+        Args:
+            trace: whole.
+            start: a schedule with the first actions of the trace applied, if there is one; it stays as it is.
 
         Raises:
             IllegalActionError: TVM refuses an action, or a post-processor rejects the result.
         """
-        schedule = traces.replay(self.mod, trace)
+        schedule = traces.replay(self.mod, trace, start=start)
         try:
             schedule.enter_postproc()
             accepted = all(postproc.apply(schedule) for postproc in self.postprocs)
@@ -153,6 +157,8 @@ class TaskSearch:
         self._task = self._make_task()
         self._spaces = self._design_spaces()
         self._planner = Planner(model, self.config.planner, self.program.seed) if self._task is not None else None
+        rewrites = self._task.workload.rewrites if self._task is not None else ()
+        self._starts = {rewrite.prefix.key: traces.replay(self.program.mod, rewrite.prefix) for rewrite in rewrites}
 
     def recall(self, database: meta_schedule.database.Database) -> None:
         """Learns what a database holds of this task; it is not measured again."""
@@ -236,8 +242,9 @@ class TaskSearch:
         """The schedule of each trace, or why there is none; TVM replays without Python's lock."""
 
         def replay(trace: Trace) -> tvm.s_tir.Schedule | IllegalActionError:
+            rewrite = self._task.workload.rewrite_of(trace) if self._task is not None else None
             try:
-                return self.program.schedule(trace)
+                return self.program.schedule(trace, self._starts[rewrite.prefix.key] if rewrite is not None else None)
             except IllegalActionError as error:
                 return error
 

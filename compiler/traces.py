@@ -30,15 +30,22 @@ def to_tvm_json(trace: Trace) -> list[Any]:
     return [[row[:4] for row in rows], [[i, row[4]] for i, row in enumerate(rows) if row[4] is not None]]
 
 
-def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1) -> tvm.s_tir.Schedule:
+def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
     """Applies a trace to a program.
+
+    Args:
+        mod: the unscheduled program.
+        trace: whole.
+        seed: of what the trace leaves open.
+        start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays as it is.
 
     Raises:
         IllegalActionError: TVM refuses an action; its own words are in the message.
     """
-    schedule = tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+    schedule = tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none") if start is None else start.copy()
+    rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
     try:
-        tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(trace), schedule)
+        tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
         raise IllegalActionError(f"{type(error).__name__}: {last_line(error)}") from error
     return schedule
