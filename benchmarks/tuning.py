@@ -184,6 +184,9 @@ def write_report(plan: Plan) -> None:
     """Writes figures, curves and pictures of what there is."""
     results = plan.results()
     figures = report.figures(results, plan.budgets, plan.reference_trials)
+    ansor = report.read_row(FOLDER / "ansor.json")  # by ansor.py, which runs in an environment of its own
+    if ansor is not None:
+        figures["vs_ansor_64"] = ansor["figures"]["vs_ansor_64"]
     rows = report.summary_rows(results, plan.budgets, plan.reference_trials)
     write_text_atomically(plan.folder / "curves.csv", report.curves_csv(report.curve_rows(results, plan.reference_trials)))
     write_plots(plan.folder, results, plan.reference_trials)
