@@ -9,11 +9,9 @@ in `runs/library_THREADS.db`, so that the command goes on where it was stopped. 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +19,10 @@ import torch
 from results import write_results
 from torch import nn
 from tuning_report import geomean
+from tuning_workloads import host_target
 
 from foretune.compiler import importer
 from foretune.compiler.measure import Measurer
-from foretune.compiler.target import detect_target, parse_target
 from foretune.compiler.tuner import Tuner, TunerConfig
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
@@ -106,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    target = parse_target(json.dumps({**detect_target().to_dict(), "num-cores": options.threads}))
+    target = host_target(options.threads)
     path = Path(__file__).parent.parent / "runs" / f"library_{options.threads}.db"
     path.parent.mkdir(exist_ok=True)
     model, rows = LatentCostModel.bundled(), []
@@ -117,9 +115,7 @@ def main() -> None:
                 continue
             module, inputs = make()
             module = module.eval()
-            with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
-                exported = torch.export.export(module, inputs).run_decompositions(importer.decompositions())
-            tasks = [t.task for t in importer.extract_tasks(importer.import_exported(exported), target, "")]
+            tasks = [t.task for t in importer.module_tasks(module, inputs, target)]
             report = Tuner(model, database, TunerConfig(trials=options.trials), tuning).tune(tasks)
             candidates = [Candidate(task, report.chosen[task.workload.hash]) for task in tasks]
             ours, theirs = [], []

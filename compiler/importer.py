@@ -8,6 +8,7 @@ before it, and attention becomes two matrix products around a softmax.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -172,6 +173,17 @@ class GraphTask:
 
     task: Task
     mod: tvm.IRModule
+
+
+def module_tasks(module: torch.nn.Module, inputs: tuple, target: Target, family: str = "") -> list[GraphTask]:
+    """The distinct kernels of a PyTorch module, exported for some inputs.
+
+    Raises:
+        UnsupportedError: the module cannot be imported.
+    """
+    with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
+        exported = torch.export.export(module, inputs).run_decompositions(decompositions())
+    return extract_tasks(import_exported(exported), target, family)
 
 
 def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[GraphTask]:

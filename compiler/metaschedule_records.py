@@ -46,8 +46,8 @@ def default_schedule(mod: tvm.IRModule) -> tvm.s_tir.Schedule:
 
     It looks up the root block, because TVM's databases drop records whose traces have no instruction at all.
     """
-    schedule = tvm.s_tir.Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
-    name, function = next((name, f) for name, f in mod.functions_items() if isinstance(f, tvm.tirx.PrimFunc))
+    schedule = traces.unscheduled(mod)
+    name, function = traces.function_of(mod)
     schedule.get_sblock(function.body.block.name_hint, func_name=name.name_hint)
     return schedule
 

@@ -6,7 +6,6 @@ last batches brought, as TVM's own gradient scheduler does.
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import replace
 
@@ -15,8 +14,6 @@ from foretune.compiler.metaschedule_search import find_search_strategy
 from foretune.compiler.one_thread import one_torch_thread
 from foretune.compiler.task_scheduler import SchedulerConfig, TaskScheduler
 from foretune.compiler.workload import module_hash
-
-_log = logging.getLogger(__name__)
 
 
 @tvm.ir.utils.derived_object

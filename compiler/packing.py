@@ -53,20 +53,20 @@ def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
         weight, or a number of channels that no vector divides.
     """
     try:
-        found = max(_contractions(_schedule(mod)), key=lambda item: item[0], default=None)
+        found = max(_contractions(traces.unscheduled(mod)), key=lambda item: item[0], default=None)
         if found is None:
             return None
-        schedule = _schedule(mod)
+        schedule = traces.unscheduled(mod)
         _apply(schedule, *found[1:])
     except Exception as error:  # a program of a kind that TVM's primitives refuse, with plain RuntimeError and others of its own
         _log.debug("a contraction is not packed: %s: %s", type(error).__name__, traces.last_line(error))
         return None
-    return traces.from_tvm(schedule.trace), tvm.IRModule(dict(schedule.mod.functions_items()))
+    return traces.from_tvm(schedule.trace), schedule.mod
 
 
 def _contractions(schedule: tvm.s_tir.Schedule) -> Iterator[tuple[int, str, Panels]]:
     """(iterations, block name, panels) of each block that sums up products."""
-    name, function = next((name, f) for name, f in schedule.mod.functions_items() if isinstance(f, tvm.tirx.PrimFunc))
+    name, function = traces.function_of(schedule.mod)
     root = schedule.get_sblock(function.body.block.name_hint, func_name=name.name_hint)
     for rv in schedule.get_child_blocks(root):
         block = schedule.get(rv)
@@ -123,7 +123,7 @@ def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
     schedule.cache_read(rv, panels.operand, "global")
     schedule.transform_layout(rv, ("read", panels.operand), to_panels(panels.dim, len(block.reads[panels.operand].source.shape)))
     out = block.writes[0].source
-    function = next(f for f in schedule.mod.functions.values() if isinstance(f, tvm.tirx.PrimFunc))
+    _, function = traces.function_of(schedule.mod)
     if not any(out.same_as(buffer) for buffer in function.body.block.alloc_buffers):  # an argument keeps its layout
         schedule.cache_write(rv, 0, "global")
     schedule.transform_layout(rv, ("write", 0), to_panels(panels.out_dim, len(out.shape)))
@@ -131,10 +131,6 @@ def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
 
 def _kind(node: Any) -> str:
     return type(node).__name__
-
-
-def _schedule(mod: tvm.IRModule) -> tvm.s_tir.Schedule:
-    return tvm.s_tir.Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
 
 
 def _mentions(indices, variable: tvm.tirx.Var) -> bool:

@@ -71,23 +71,22 @@ def rewritten_spaces(task: Task) -> tuple[DesignSpace, ...]:
     for rewrite in task.workload.rewrites if task.target.kind == "llvm" else ():
         mod = module_from_program(task.workload.program)
         try:
-            rewritten = traces.replay(mod, rewrite.prefix).mod
-            templates = ScheduleContext(rewritten, task.target).design_traces()
-            spaces += [_behind(rewrite.prefix, mod, space) for space in spaces_of(rewritten, templates, num_cores(task.target))]
+            start = traces.replay(mod, rewrite.prefix)
+            templates = ScheduleContext(start.mod, task.target).design_traces()
+            spaces += [_behind(rewrite.prefix, start, space) for space in spaces_of(start.mod, templates, num_cores(task.target))]
         except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
             _log.warning("%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, traces.last_line(error))
     return tuple(spaces)
 
 
-def _behind(prefix: Trace, mod: tvm.IRModule, space: DesignSpace) -> DesignSpace:
-    """A design space of what a program becomes by some actions, as one of the program itself."""
-    schedule = traces.replay(mod, prefix)
-    tvm.s_tir.schedule.Trace.apply_json_to_schedule(traces.to_tvm_json(space.template), schedule)
+def _behind(prefix: Trace, start: tvm.s_tir.Schedule, space: DesignSpace) -> DesignSpace:
+    """A design space of what some actions make of a program, as one of the program itself; `start` has these actions applied."""
+    schedule = traces.replay(start.mod, Trace(prefix.actions + space.template.actions), start=start)
     domains = tuple(replace(domain, action=domain.action + len(prefix)) for domain in space.domains)
     return DesignSpace(traces.from_tvm(schedule.trace), domains)
 
 
-def num_cores(target: Target) -> int:
+def num_cores(target: Target | tvm.target.Target) -> int:
     """Cores that a target states; 0 if it states none."""
     return int(dict(target.attrs).get("num-cores", 0))
 

@@ -20,18 +20,17 @@ from foretune.compiler import traces
 from foretune.compiler._tvm import meta_schedule, tvm
 from foretune.compiler.metaschedule_records import default_schedule, record_of, trace_of
 from foretune.compiler.online_model import OnlineModel
-from foretune.compiler.space import rewritten_spaces, spaces_of
+from foretune.compiler.space import num_cores, rewritten_spaces, spaces_of
 from foretune.compiler.target import target_from_tvm
 from foretune.compiler.task_scheduler import expected_improvement
 from foretune.compiler.workload import module_hash
-from foretune.costmodel.archive import Archive
-from foretune.costmodel.halving import groups_of, in_turn
+from foretune.costmodel.halving import groups_of, propose_in_turn
 from foretune.costmodel.planner import Planner, PlannerConfig
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
 from foretune.target import HardwareFeatures, num_usable_cores
-from foretune.task import Candidate, Task
+from foretune.task import Candidate, Rewrite, Task
 from foretune.trace import Trace
 
 _MAX_ROUNDS = 8  # searches for one batch; more than one only where candidates had to be replaced
@@ -91,6 +90,7 @@ class TuningProgram:
         mod, target, name: of the context.
         postprocs: applied to each replayed trace.
         seed: of the search.
+        rewrites: of the program; what they make of it is kept, since many traces begin there.
     """
 
     mod: tvm.IRModule
@@ -98,18 +98,17 @@ class TuningProgram:
     name: str
     postprocs: tuple[meta_schedule.postproc.Postproc, ...]
     seed: int
+    rewrites: tuple[Rewrite, ...] = ()
+    _starts: dict[str, tvm.s_tir.Schedule] = field(default_factory=dict, init=False, repr=False, compare=False)  # by the prefix's key
 
-    def schedule(self, trace: Trace, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
+    def schedule(self, trace: Trace) -> tvm.s_tir.Schedule:
         """Replays and post-processes a trace.
-
-        Args:
-            trace: whole.
-            start: a schedule with the first actions of the trace applied, if there is one; it stays as it is.
 
         Raises:
             IllegalActionError: TVM refuses an action, or a post-processor rejects the result.
         """
-        schedule = traces.replay(self.mod, trace, start=start)
+        rewrite = next((r for r in self.rewrites if r.begins(trace)), None)
+        schedule = traces.replay(self.mod, trace, start=self._start(rewrite) if rewrite is not None else None)
         try:
             schedule.enter_postproc()
             accepted = all(postproc.apply(schedule) for postproc in self.postprocs)
@@ -118,6 +117,11 @@ class TuningProgram:
         if not accepted:
             raise IllegalActionError("a post-processor rejects the schedule")
         return schedule
+
+    def _start(self, rewrite: Rewrite) -> tvm.s_tir.Schedule:
+        if rewrite.prefix.key not in self._starts:
+            self._starts[rewrite.prefix.key] = traces.replay(self.mod, rewrite.prefix)
+        return self._starts[rewrite.prefix.key]
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,9 @@ class TaskSearch:
         self._task = self._make_task()
         self._spaces = self._design_spaces()
         self._planner = Planner(model, self.config.planner, self.program.seed) if self._task is not None else None
-        rewrites = self._task.workload.rewrites if self._task is not None else ()
-        self._starts = {rewrite.prefix.key: traces.replay(self.program.mod, rewrite.prefix) for rewrite in rewrites}
+        if self._task is not None:
+            self.program = replace(self.program, rewrites=self._task.workload.rewrites)
+            self._groups = groups_of(self._task, self._spaces)
 
     def recall(self, database: meta_schedule.database.Database) -> None:
         """Learns what a database holds of this task; it is not measured again."""
@@ -242,9 +247,8 @@ class TaskSearch:
         """The schedule of each trace, or why there is none; TVM replays without Python's lock."""
 
         def replay(trace: Trace) -> tvm.s_tir.Schedule | IllegalActionError:
-            rewrite = self._task.workload.rewrite_of(trace) if self._task is not None else None
             try:
-                return self.program.schedule(trace, self._starts[rewrite.prefix.key] if rewrite is not None else None)
+                return self.program.schedule(trace)
             except IllegalActionError as error:
                 return error
 
@@ -267,21 +271,14 @@ class TaskSearch:
             return []
         if self._planner is not None:
             try:
-                found = self._planned_traces(num + 2 + num // 8)
+                tried, num_elites = frozenset(self._tried), self.config.num_elites
+                found = [c.trace for c in propose_in_turn(self._planner, self._task, self._groups, self._measured, num + 2 + num // 8, tried, num_elites)]
                 num_random = round(self.config.planner.random_share * num)  # the planner's random ones come last, and are no spare ones
                 first, last = max(0, num - num_random), len(found) - num_random
                 return found[:first] + found[last:] + found[first:last] if first < last else found
             except Exception as error:  # a guess must not end the tuning
                 self._give_up_ranking(error)
         return self._sample(num)
-
-    def _planned_traces(self, num: int) -> list[Trace]:
-        """What the planner proposes of the first group of spaces that holds anything new."""
-        for spaces in in_turn(groups_of(self._task, self._spaces), self._measured):
-            elites = Archive.of(spaces, self._measured).elites(self.config.num_elites)
-            if found := self._planner.propose(self._task, spaces, num, frozenset(self._tried), elites):
-                return [candidate.trace for candidate in found]
-        return []
 
     def _sample(self, num: int) -> list[Trace]:
         found: dict[str, Trace] = {}
@@ -315,10 +312,9 @@ class TaskSearch:
 
     def _design_spaces(self) -> tuple[DesignSpace, ...]:
         spaces: dict[str, DesignSpace] = {}
-        num_cores = int(self.program.target.attrs.get("num-cores", 0))
         for template in self.templates:
             try:
-                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores))
+                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores(self.program.target)))
             except ForetuneError as error:
                 _log.warning("a design space of %s is left out: %s", self.program.name, error)
         rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()

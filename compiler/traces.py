@@ -30,6 +30,16 @@ def to_tvm_json(trace: Trace) -> list[Any]:
     return [[row[:4] for row in rows], [[i, row[4]] for i, row in enumerate(rows) if row[4] is not None]]
 
 
+def unscheduled(mod: tvm.IRModule, seed: int = 1) -> tvm.s_tir.Schedule:
+    """A schedule of a program on which nothing was done yet."""
+    return tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+
+
+def function_of(mod: tvm.IRModule) -> tuple[tvm.ir.GlobalVar, tvm.tirx.PrimFunc]:
+    """The first function of a program, with its name."""
+    return next((name, function) for name, function in mod.functions_items() if isinstance(function, tvm.tirx.PrimFunc))
+
+
 def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
     """Applies a trace to a program.
 
@@ -42,7 +52,7 @@ def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Sche
     Raises:
         IllegalActionError: TVM refuses an action; its own words are in the message.
     """
-    schedule = tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none") if start is None else start.copy()
+    schedule = unscheduled(mod, seed) if start is None else start.copy()
     rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
     try:
         tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)

@@ -19,8 +19,7 @@ from foretune.compiler.space import ScheduleContext, design_spaces, rewritten_sp
 from foretune.compiler.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
 from foretune.compiler.task_search import TuningProgram
 from foretune.compiler.workload import module_from_program, module_hash
-from foretune.costmodel.archive import Archive
-from foretune.costmodel.halving import groups_of, in_turn
+from foretune.costmodel.halving import groups_of, propose_in_turn
 from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner
 from foretune.datasets.database import Database
@@ -123,7 +122,7 @@ class _TaskState:
     @cached_property
     def _program(self) -> TuningProgram:
         context = ScheduleContext(module_from_program(self.task.workload.program), self.task.target)
-        return TuningProgram(context.mod, context.context.target, self.task.workload.name, tuple(context.context.space_generator.postprocs), 0)
+        return TuningProgram(context.mod, context.context.target, self.task.workload.name, tuple(context.context.space_generator.postprocs), 0, self.task.workload.rewrites)
 
     def program_hash(self, trace: Trace) -> str | None:
         """Of the program that a trace gives; None if the trace is illegal."""
@@ -233,12 +232,7 @@ class Tuner:
                 programs.add(found)
                 return True
 
-            state.planned = []
-            for spaces in in_turn(state.groups, state.records.values()):
-                elites = Archive.of(spaces, state.records.values()).elites()
-                state.planned = self._planner.propose(state.task, spaces, wanted, exclude, elites, accept=accept)
-                if state.planned:
-                    break
+            state.planned = propose_in_turn(self._planner, state.task, state.groups, list(state.records.values()), wanted, exclude, accept=accept)
         return state.planned
 
     def _measure_batch(self, state: _TaskState, num: int) -> int:
@@ -285,10 +279,8 @@ class Tuner:
 
     def _pick_by_model(self, state: _TaskState) -> Trace:
         """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
-        for spaces in in_turn(state.groups, ()):
-            if proposals := self._planner.propose(state.task, spaces, 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None):
-                return proposals[0].trace
-        return DEFAULT_TRACE
+        proposals = propose_in_turn(self._planner, state.task, state.groups, (), 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
+        return proposals[0].trace if proposals else DEFAULT_TRACE
 
 
 def _distinct(tasks: Iterable[Task]) -> list[Task]:

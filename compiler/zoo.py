@@ -7,7 +7,6 @@ tuning meets.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -188,9 +187,7 @@ def zoo_tasks(target: Target, families: tuple[str, ...] = FAMILIES, num_random: 
     found: dict[str, Task] = {}
     for entry in zoo_entries(families, num_random, seed):
         try:
-            with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
-                exported = torch.export.export(entry.module, entry.inputs).run_decompositions(importer.decompositions())
-            graph_tasks = importer.extract_tasks(importer.import_exported(exported), target, entry.family)
+            graph_tasks = importer.module_tasks(entry.module, entry.inputs, target, entry.family)
         except UnsupportedError as error:
             _log.warning("%s is left out: %s", entry.name, error)
             continue

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from foretune.costmodel.archive import Archive
+from foretune.costmodel.planner import Planner
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
-from foretune.task import Task
+from foretune.task import Candidate, Task
 
 _TRIALS = 8  # of each group
 _FEWEST_TRIALS, _FAR_BEHIND = 3, 1.25  # after so many a group that is so many times as slow as another gets no more
@@ -22,12 +25,9 @@ _FEWEST_TRIALS, _FAR_BEHIND = 3, 1.25  # after so many a group that is so many t
 
 def groups_of(task: Task, spaces: Sequence[DesignSpace]) -> list[list[DesignSpace]]:
     """Design spaces by the rewrite that their traces begin with; the program as it is comes last."""
-    found: dict[int, list[DesignSpace]] = {}
-    for space in spaces:
-        rewrite = task.workload.rewrite_of(space.template)
-        place = task.workload.rewrites.index(rewrite) if rewrite is not None else len(task.workload.rewrites)
-        found.setdefault(place, []).append(space)
-    return [group for _, group in sorted(found.items())]
+    rewrite_of = [task.workload.rewrite_of(space.template) for space in spaces]
+    groups = ([space for space, own in zip(spaces, rewrite_of) if own is rewrite] for rewrite in (*task.workload.rewrites, None))
+    return [group for group in groups if group]
 
 
 def in_turn(groups: Sequence[Sequence[DesignSpace]], records: Iterable[MeasureRecord]) -> list[Sequence[DesignSpace]]:
@@ -48,3 +48,21 @@ def in_turn(groups: Sequence[Sequence[DesignSpace]], records: Iterable[MeasureRe
     open_ = {i for i in range(len(groups)) if count[i] < (_TRIALS if best[i] <= bar else _FEWEST_TRIALS)}
     order = sorted(range(len(groups)), key=lambda i: (i not in open_, count[i] if i in open_ else best[i], i))
     return [groups[i] for i in order]
+
+
+def propose_in_turn(
+    planner: Planner, task: Task, groups: Sequence[Sequence[DesignSpace]], records: Sequence[MeasureRecord], num: int,
+    exclude: frozenset[str] = frozenset(), num_elites: int | None = None, **options: Any,
+) -> list[Candidate]:  # fmt: skip
+    """What a planner proposes of the first group in turn that holds anything new, starting from what was measured of it.
+
+    Args:
+        planner, task, num, exclude, options: as of `Planner.propose`.
+        groups: of design spaces.
+        records: measurements of the task.
+        num_elites: measured traces to start from; by default the fastest of each kind.
+    """
+    for spaces in in_turn(groups, records):
+        if found := planner.propose(task, spaces, num, exclude, Archive.of(spaces, records).elites(num_elites), **options):
+            return found
+    return []

@@ -115,10 +115,9 @@ class LatentCostModel(CostModel):
 
     def encode(self, task: Task, rewrite: Rewrite | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """(latent state of the unscheduled program [1, D], its nodes [V, D]), or of a rewrite of it; computed once for each."""
-        graph = rewrite.graph if rewrite is not None else task.workload.graph
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
-            nodes = self.network.encode_nodes(encode_graph(graph, self.network.vocabulary))
+            nodes = self.network.encode_nodes(encode_graph(task.workload.graph_after(rewrite), self.network.vocabulary))
             hardware = torch.from_numpy(encode_hardware(task.target.hardware))[None]
             return self.network.encode(nodes, torch.zeros(len(nodes), dtype=torch.int64), hardware), nodes
 
@@ -139,18 +138,16 @@ class LatentCostModel(CostModel):
         key = (*task.key, space.space_id)
         if (known := self._searched.find(key)) is None or known.size < space.size:
             self._searched.put(key, space)
-        prediction = self._score_with_network(task, space, points)
         rewrite = task.workload.rewrite_of(space.template)
+        prediction = self._score_with_network(task, rewrite, space, points)
         score, spread = self._adaptations[_view_key(task, rewrite)].predict(prediction.features, prediction.score, prediction.spread)
         return Prediction(score, spread, prediction.legality, prediction.features)
 
-    def _score_with_network(self, task: Task, space: DesignSpace, points: np.ndarray) -> Prediction:
-        rewrite = task.workload.rewrite_of(space.template)
+    def _score_with_network(self, task: Task, rewrite: Rewrite | None, space: DesignSpace, points: np.ndarray) -> Prediction:
         z0, nodes = self.encode(task, rewrite)
 
         def make() -> tuple[EncodedSpace, torch.Tensor]:
-            graph = rewrite.graph if rewrite is not None else task.workload.graph
-            encoded = encode_space(_behind(rewrite, space), graph, self.network.vocabulary)
+            encoded = encode_space(_after(rewrite, space), task.workload.graph_after(rewrite), self.network.vocabulary)
             return encoded, self.network.encode_steps(encoded.table, nodes)
 
         with torch.inference_mode():
@@ -208,7 +205,7 @@ class LatentCostModel(CostModel):
             features, scores, secs = [], [], []
             task = measured[0].candidate.task
             for rows, space, points in self._by_space(task, [r.trace for r in measured]):
-                prediction = self._score_with_network(task, space, points)
+                prediction = self._score_with_network(task, task.workload.rewrite_of(space.template), space, points)
                 features.append(prediction.features)
                 scores.append(prediction.score)
                 secs.append(np.array([measured[i].best_secs for i in rows]))
@@ -222,11 +219,11 @@ class LatentCostModel(CostModel):
         for space_id, rows in groups.items():
             members = [traces[i] for i in rows]
             known = self._searched.find((*task.key, space_id))
-            points = [known.encode(trace) for trace in members] if known is not None else [None]
-            if any(point is None for point in points):
-                yield rows, *observed_space(members)
-            else:
+            points = [known.encode(trace) for trace in members] if known is not None else []
+            if points and all(point is not None for point in points):
                 yield rows, known, np.stack(points)
+            else:
+                yield rows, *observed_space(members)
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors with a JSON header."""
@@ -293,7 +290,7 @@ def _view_key(task: Task, rewrite: Rewrite | None) -> tuple[str, ...]:
     return task.key if rewrite is None else (*task.key, rewrite.prefix.key)
 
 
-def _behind(rewrite: Rewrite | None, space: DesignSpace) -> DesignSpace:
+def _after(rewrite: Rewrite | None, space: DesignSpace) -> DesignSpace:
     """The design space without the actions of the rewrite, as one of the rewritten program."""
     if rewrite is None:
         return space

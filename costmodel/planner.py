@@ -78,6 +78,10 @@ class _Pool:
     spread: np.ndarray
     legality: np.ndarray
 
+    def value(self, optimism: float) -> np.ndarray:
+        """Scores with so many deviations added; [N]."""
+        return self.score + optimism * self.spread
+
     def new(self, points: np.ndarray) -> np.ndarray:
         """Rows of the points that are not in the pool; of equal ones the first."""
         keys = _keys(points)
@@ -139,8 +143,8 @@ class Planner:
         beginnings = [pool.points[:0] for pool in pools]
         for _ in range(num_generations):
             beginnings = self._breed(task, pools, beginnings, optimism)
-        bar = np.sort(np.concatenate([pool.score + optimism * pool.spread for pool in pools]))[-self.config.survivors :][0]
-        best.update((pool.space.space_id, pool.points[pool.score + optimism * pool.spread >= bar]) for pool in pools)
+        bar = self._bar(np.concatenate([pool.value(optimism) for pool in pools]))
+        best.update((pool.space.space_id, pool.points[pool.value(optimism) >= bar]) for pool in pools)
         return pools
 
     def _first_points(self, space: DesignSpace, elites: Sequence[Trace], best: np.ndarray | None, num: int) -> np.ndarray:
@@ -156,11 +160,10 @@ class Planner:
         Returns:
             For each pool, the beginnings of the changes of those children that are among the best.
         """
-        value = np.concatenate([pool.score + optimism * pool.spread for pool in pools])
-        pool_of = np.repeat(np.arange(len(pools)), [len(p.points) for p in pools])
-        row_of = np.concatenate([np.arange(len(p.points)) for p in pools])
+        value = np.concatenate([pool.value(optimism) for pool in pools])
+        pool_of, row_of = _places(pools)
         best = self._survivors(value, pool_of)
-        bar = np.sort(value)[-self.config.survivors :][0]
+        bar = self._bar(value)
         chosen = best[self._rng.integers(len(best), size=max(1, self.config.population - sum(map(len, beginnings))))]
         left = []
         for i, pool in enumerate(pools):
@@ -173,9 +176,13 @@ class Planner:
                 continue
             scored = self._scored(task, pool.space, points[new])
             pools[i] = _joined(pool, scored)
-            good = (new < len(parents)) & (scored.score + optimism * scored.spread > bar)
+            good = (new < len(parents)) & (scored.value(optimism) > bar)
             left.append(_beginnings(parents[new[good]], scored.points[good]) if self.config.rollback else points[:0])
         return left
+
+    def _bar(self, value: np.ndarray) -> float:
+        """What the last of so many survivors, the best of all, is worth."""
+        return np.sort(value)[-self.config.survivors :][0]
 
     def _survivors(self, value: np.ndarray, pool_of: np.ndarray) -> np.ndarray:
         """Rows of the parents; a row may come twice."""
@@ -203,8 +210,7 @@ class Planner:
         dropped = np.concatenate([p.legality for p in pools]) < self.config.min_legality
         if dropped.all():
             dropped[:] = False
-        pool_of = np.repeat(np.arange(len(pools)), [len(p.score) for p in pools])
-        row_of = np.concatenate([np.arange(len(p.score)) for p in pools])
+        pool_of, row_of = _places(pools)
         kinds = np.concatenate([cells(p.space, p.points) for p in pools])
         _, kind = np.unique(np.column_stack([pool_of, kinds]), axis=0, return_inverse=True)
         tried = set(exclude)
@@ -256,6 +262,12 @@ def _beginnings(parents: np.ndarray, children: np.ndarray) -> np.ndarray:
     place = np.cumsum(differs, 1)  # [N, D], from 1 at the first change
     most = int(place.max(initial=0))
     return np.concatenate([parents[:0], *(np.where(place <= kept, children, parents)[place[:, -1] > kept] for kept in range(1, most))])
+
+
+def _places(pools: Sequence[_Pool]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the points of all pools, one after the other: (number of the pool [N], row in it [N])."""
+    sizes = [len(pool.points) for pool in pools]
+    return np.repeat(np.arange(len(pools)), sizes), np.concatenate([np.arange(size) for size in sizes])
 
 
 def _keys(points: np.ndarray) -> np.ndarray:

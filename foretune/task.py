@@ -23,6 +23,10 @@ class Rewrite:
     prefix: Trace
     graph: ProgramGraph
 
+    def begins(self, trace: Trace) -> bool:
+        """Whether a trace begins with these actions."""
+        return trace.actions[: len(self.prefix)] == self.prefix.actions
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -46,7 +50,11 @@ class Workload:
 
     def rewrite_of(self, trace: Trace) -> Rewrite | None:
         """The rewrite that a trace begins with; None if it schedules the program as it is."""
-        return next((r for r in self.rewrites if trace.actions[: len(r.prefix)] == r.prefix.actions), None)
+        return next((r for r in self.rewrites if r.begins(trace)), None)
+
+    def graph_after(self, rewrite: Rewrite | None) -> ProgramGraph:
+        """The structure of the program after a rewrite of it, or as it is."""
+        return self.graph if rewrite is None else rewrite.graph
 
     def to_json(self) -> dict[str, Any]:
         """The workload as JSON data."""

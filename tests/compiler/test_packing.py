@@ -32,11 +32,11 @@ def conv_module(channels: int = 32, size: int = 14, out: int = 32, kernel: int =
     return tvm.IRModule({"main": te.create_prim_func([x, w, b, z] if bias else [x, w, y])})
 
 
-def dense_module(rows: int = 64, transposed: bool = True):
+def dense_module():
     from tvm import te
 
-    x, w, k = te.placeholder((rows, 64), name="x"), te.placeholder((48, 64), name="w"), te.reduce_axis((0, 64), "k")
-    y = te.compute((rows, 48), lambda i, j: te.sum(x[i, k] * w[j, k], axis=k), name="dense")
+    x, w, k = te.placeholder((64, 64), name="x"), te.placeholder((48, 64), name="w"), te.reduce_axis((0, 64), "k")
+    y = te.compute((64, 48), lambda i, j: te.sum(x[i, k] * w[j, k], axis=k), name="dense")
     return tvm.IRModule({"main": te.create_prim_func([x, w, y])})
 
 
