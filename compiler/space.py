@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ from foretune.compiler.target import architecture, tvm_target
 from foretune.compiler.workload import module_from_program
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain, factorizations
-from foretune.target import Target
+from foretune.target import Target, num_usable_cores
 from foretune.task import Task
 from foretune.trace import Trace, Value
 
@@ -130,15 +131,20 @@ def _domains(mod: tvm.IRModule, trace: Trace, template) -> tuple[Domain, ...]:
     locations = {i: {d} for i, d in trace.decisions if trace.actions[i].op == "SampleComputeLocation"}
     if locations:
         undecided = tvm.s_tir.schedule.Trace(template.insts, {})
-        for seed in range(1, _LOCATION_SAMPLES + 1):
-            schedule = tvm.s_tir.Schedule(mod, seed=seed, error_render_level="none")
+
+        def sample(seed: int) -> dict[int, int]:
+            schedule = traces.unscheduled(mod, seed)
             try:
                 undecided.apply_to_schedule(schedule, True)
-            except Exception:
-                continue
-            sampled = traces.from_tvm(schedule.trace)
-            for i in locations:
-                locations[i].add(sampled.actions[i].decision)
+            except Exception:  # what was sampled before cannot be scheduled
+                return {}
+            sampled, decisions = schedule.trace.insts, schedule.trace.decisions
+            return {i: int(decisions[sampled[i]]) for i in locations}
+
+        with ThreadPoolExecutor(num_usable_cores()) as pool:  # TVM replays without Python's lock
+            for found in pool.map(sample, range(1, _LOCATION_SAMPLES + 1)):
+                for i, location in found.items():
+                    locations[i].add(location)
     domains = []
     for i, decision in trace.decisions:
         action = trace.actions[i]

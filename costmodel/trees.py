@@ -111,7 +111,8 @@ def speed_label(relative: np.ndarray) -> np.ndarray:
     return np.exp(relative) + _LOG_SHARE * np.maximum(relative, _SLOWEST)
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)  # kept beside Python's own bytecode, and as trustworthy
+# with its types said, it is there after the import, and so is all that Numba loads for the first function; kept beside Python's own bytecode
+@numba.njit("void(float32[:, ::1], int64[:, ::1], float32[:, ::1], float32[:, ::1], float32[::1])", nogil=True, fastmath=True, cache=True)
 def _walk(x, feature, threshold, value, out):
     """Sums the trees' values: [N, F] float32, [T, L] int64, [T, L], [T, 2 ** L] -> [N]."""
     columns = np.empty((x.shape[1], _BLOCK), np.float32)  # of a block of points
