@@ -1,7 +1,8 @@
 """The torch.compile backend: `torch.compile(model, backend="foretune", options={...})`.
 
 Dynamo hands over a graph; AOTAutograd makes it functional ATen; what Relax can import becomes regions
-that are tuned and compiled with TVM; the rest stays with PyTorch.
+that are tuned and compiled with TVM; the rest stays with PyTorch. The guard then compares the whole with
+PyTorch's own kernels and with Inductor, and the fastest one runs the graph.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from foretune.compiler import importer
+from foretune.compiler.guard import Choice, choose, rel_error
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.partition import partition
 from foretune.compiler.progress import progress_bar
@@ -34,20 +37,22 @@ from foretune.errors import OptionError, UnsupportedError
 
 _log = logging.getLogger("foretune")
 
-_MODES = (None, "default")
+TVM, INDUCTOR = "tvm", "inductor"
+MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 @dataclass
 class CompileReport:
-    """What compiling one graph did.
+    """What compiling one graph of Dynamo's did.
 
     Attributes:
-        num_regions: regions that TVM runs.
+        num_regions: regions that TVM compiled, forward and backward.
         num_tasks: distinct tuning tasks.
         num_trials: measurements made.
         num_reused: measurements taken from the database.
         secs: wall time.
-        eager_operators: operators that stayed with PyTorch.
+        eager_operators: operators that TVM left with PyTorch.
+        choice: who runs the graph, and why.
     """
 
     num_regions: int = 0
@@ -56,6 +61,7 @@ class CompileReport:
     num_reused: int = 0
     secs: float = 0.0
     eager_operators: list[str] = field(default_factory=list)
+    choice: Choice = field(default_factory=lambda: Choice(TVM))
 
 
 _reports: list[CompileReport] = []
@@ -69,55 +75,88 @@ def compile_reports() -> list[CompileReport]:
 def foretune_backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options: dict[str, Any] | None = None, mode: str | None = None) -> Callable:
     """Compiles a Dynamo graph; see `BackendOptions` for the options.
 
+    Args:
+        gm: as Dynamo hands it over.
+        example_inputs: real ones; symbolic sizes are among them where shapes are dynamic.
+        options: of Foretune.
+        mode: one of PyTorch's; it goes to Inductor, which Foretune's result is compared with.
+
     Raises:
         OptionError, TargetError, DatabaseError, ModelError: what the user gave cannot be used.
     """
-    if mode not in _MODES:
-        raise OptionError(f"mode must be one of {list(_MODES)} with backend 'foretune', but got {mode!r}; use options={{'trials': ...}}")
-    backend = Backend(BackendOptions.from_dict(options))
-    compiler = aot_autograd(
-        fw_compiler=backend.compile, bw_compiler=_keep_with_pytorch, inference_compiler=backend.compile, decompositions=importer.decompositions()
-    )
-    return compiler(gm, example_inputs)
-
-
-def _keep_with_pytorch(gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Callable:
-    return make_boxed_func(gm.forward)
+    if mode not in MODES:
+        raise OptionError(f"mode must be one of {list(MODES)} with backend 'foretune', but got {mode!r}")
+    return Backend(BackendOptions.from_dict(options), mode).compile(gm, example_inputs)
 
 
 class Backend:
-    """Compiles ATen graphs with one set of options.
+    """Compiles Dynamo's graphs with one set of options.
 
     Raises:
         TargetError, DatabaseError, ModelError: at once, before anything is compiled.
     """
 
-    def __init__(self, options: BackendOptions) -> None:
-        self.options = options
+    def __init__(self, options: BackendOptions, mode: str | None = None) -> None:
+        self.options, self.mode = options, mode
         self.target = parse_target(options.target)
         self.database = Database(options.database)
         self.model = LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
 
-    def compile(self, gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Callable:
-        """Compiles a functional ATen graph; the result takes a list of inputs (boxed) and returns a tuple."""
-        with unset_fake_temporarily():  # the cost model computes with real tensors
-            return self._compile(gm)
-
-    def _compile(self, gm: torch.fx.GraphModule) -> Callable:
+    def compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
+        """The graph as the fastest of its compilers runs it, or, without the guard, as TVM does."""
         start = time.perf_counter()
         report = CompileReport()
-        static = _static_placeholders(gm)
-        reference = copy.deepcopy(gm)
+        _reports.append(report)
+        symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
+        contenders: dict[str, Callable[[], Callable]] = {TVM: lambda: self._with_tvm(gm, inputs, report), INDUCTOR: lambda: self._with_inductor(gm, inputs)}
+        if not self.options.guard or any(isinstance(x, FakeTensor) for x in inputs):
+            run = self._with_tvm(gm, inputs, report)
+        else:
+            if symbols:
+                del contenders[TVM]
+            run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
+        if symbols:
+            report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
+            _log.warning("left with PyTorch, because %s", report.choice.refused[TVM])
+        report.secs = time.perf_counter() - start
+        return run
+
+    def _with_inductor(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
+        from torch._inductor import list_mode_options
+        from torch._inductor.compile_fx import compile_fx
+
+        return compile_fx(_own_graph(gm), list(inputs), config_patches=list_mode_options(self.mode) if self.mode else None)
+
+    def _with_tvm(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], report: CompileReport) -> Callable:
+        def forward(graph: torch.fx.GraphModule, _: Sequence[Any]) -> Callable:
+            return self._compile_aten(graph, _static_placeholders(graph), report)
+
+        def backward(graph: torch.fx.GraphModule, _: Sequence[Any]) -> Callable:
+            return self._compile_aten(graph, frozenset(), report)
+
+        compiler = aot_autograd(
+            fw_compiler=forward, bw_compiler=backward, inference_compiler=forward, decompositions=importer.decompositions(),
+            partition_fn=min_cut_rematerialization_partition,
+        )  # fmt: skip
+        return compiler(_own_graph(gm), list(inputs))
+
+    def _compile_aten(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport) -> Callable:
+        """Compiles a functional ATen graph; the result takes a list of inputs (boxed) and returns a tuple."""
+        with unset_fake_temporarily():  # the cost model computes with real tensors
+            return self._compile_regions(gm, static, report)
+
+    def _compile_regions(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport) -> Callable:
+        reference = None if self.options.guard else copy.deepcopy(gm)
         sink_views(gm)
-        fused, regions, report.eager_operators = partition(gm)
+        fused, regions, eager_operators = partition(gm)
         imported: dict[str, tuple] = {}
         for name in regions:
             try:
                 imported[name] = self._import(fused, name, static)
             except UnsupportedError as error:
-                report.eager_operators.append(str(error))
-        if report.eager_operators:
-            _log.warning("left with PyTorch: %s", ", ".join(report.eager_operators))
+                eager_operators.append(str(error))
+        if eager_operators:
+            _log.warning("left with PyTorch: %s", ", ".join(eager_operators))
         tasks = [task for mod, *_ in imported.values() for task in importer.extract_tasks(mod, self.target)]
         tuner = Tuner(self.model, self.database, TunerConfig(self.options.trials, tolerance=self.options.tolerance, seed=self.options.seed))
         with progress_bar("tuning", self.options.progress, transient=True) as show, contextlib.closing(tuner):
@@ -125,14 +164,15 @@ class Backend:
         schedules = importer.schedule_database(list({t.task.workload.hash: t for t in tasks}.values()), tuned.chosen, self.target)
         for name, (mod, *signature) in imported.items():
             scheduled = importer.apply_schedules(mod, schedules, self.target)
-            region = CompiledRegion(importer.build(scheduled, self.target), *signature)
-            setattr(fused, name, region)
-        report.num_regions, report.num_tasks = len(imported), tuned.num_tasks
-        report.num_trials, report.num_reused = tuned.num_trials, tuned.num_reused
-        report.secs = time.perf_counter() - start
-        _reports.append(report)
+            setattr(fused, name, CompiledRegion(importer.build(scheduled, self.target), *signature))
+        report.num_regions += len(imported)
+        report.num_tasks += tuned.num_tasks
+        report.num_trials += tuned.num_trials
+        report.num_reused += tuned.num_reused
+        report.eager_operators += eager_operators
         fused.recompile()
-        return make_boxed_func(_FirstCallCheck(_direct_call(fused, regions) or fused, reference, self.options.tolerance))
+        run = _direct_call(fused, regions) or fused
+        return make_boxed_func(run if reference is None else _FirstCallCheck(run, reference, self.options.tolerance))
 
     def _import(self, fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> tuple:
         submodule = fused.get_submodule(name)
@@ -147,7 +187,15 @@ class Backend:
         except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
             raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
         output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
-        return importer.import_exported(exported, static_inputs), len(placeholders), static_inputs, isinstance(output, torch.fx.Node)
+        single = isinstance(output, torch.fx.Node)
+        values = [n.meta["val"] for n in ([output] if single else output)]
+        strides = {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}
+        return importer.import_exported(exported, static_inputs), len(placeholders), static_inputs, single, strides
+
+
+def _own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The same program with a graph of its own, which a compiler may rewrite."""
+    return torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
 
 
 def _zeros_like(value: torch.Tensor) -> torch.Tensor:
@@ -199,25 +247,10 @@ class _FirstCallCheck:
             return self._run(*inputs)
         expected = self._reference(*inputs)
         actual = self._run(*inputs)
-        error = max((_rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
+        error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
         self._checked = True
         if error > self._tolerance:
             _log.warning("the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
             self._run = self._reference
             return expected
         return actual
-
-
-def _rel_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
-    """Largest difference relative to the largest expected magnitude; infinite where shapes, types or NaNs disagree."""
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        return float("inf")
-    if expected.numel() == 0:
-        return 0.0
-    expected, actual = expected.detach().double(), actual.detach().double()
-    if not torch.equal(expected.isnan(), actual.isnan()):
-        return float("inf")
-    same = (expected == actual) | expected.isnan()
-    difference = (expected - actual).masked_fill(same, 0.0).abs().max().item()
-    scale = expected.masked_fill(~expected.isfinite(), 0.0).abs().max().item()
-    return difference / max(scale, 1e-6)

@@ -22,6 +22,7 @@ class BackendOptions:
         progress: show a progress bar while tuning.
         tolerance: largest error accepted, relative to the largest magnitude of the reference output.
         cost_model: file of model weights; None for the bundled ones.
+        guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.
     """
 
     trials: int = 64
@@ -31,14 +32,16 @@ class BackendOptions:
     progress: bool = True
     tolerance: float = 1e-3
     cost_model: str | Path | None = None
+    guard: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
             raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
-        if not isinstance(self.progress, bool):
-            raise OptionError(f"progress must be True or False, but got {self.progress!r}")
+        for name in ("progress", "guard"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
             raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
         if not isinstance(self.target, str):

@@ -6,10 +6,12 @@ import operator
 from collections.abc import Mapping
 
 import torch
-from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 from foretune.compiler.region import SUPPORTED_DTYPES
+
+_VIEWS = frozenset({"view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach"})
 
 # moving these alone to TVM would only add a hand-over
 _NO_WORK = ("view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "arange")
@@ -75,11 +77,23 @@ def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset())
     """
     support = _Support(translatable_operators() - refuse)
     partitioner = CapabilityBasedPartitioner(graph, support, allows_single_node_partition=True)
-    proposed = [p for p in partitioner.propose_partitions() if any(_does_work(n) for n in p.nodes)]
+    proposed = partitioner.propose_partitions()
+    for part in proposed:
+        _peel(part)
+    proposed = [p for p in proposed if any(_does_work(n) for n in p.nodes)]
     before = {name for name, _ in graph.named_children()}
     fused = partitioner.fuse_partitions(proposed)
     regions = [name for name, _ in fused.named_children() if name not in before]
     return fused, regions, list(support.refused)
+
+
+def _peel(part: Partition) -> None:
+    """Gives strided views at the end of a partition back to PyTorch, where they cost no copy."""
+    for node in sorted(part.nodes, reverse=True):
+        value = node.meta.get("val")
+        is_view = operator_name(node).split(".")[0] in _VIEWS and isinstance(value, torch.Tensor) and not value.is_contiguous()
+        if is_view and not any(user in part.nodes for user in node.users):
+            part.remove_node(node)
 
 
 def _does_work(node: torch.fx.Node) -> bool:

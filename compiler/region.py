@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.utils.dlpack import from_dlpack as _from_capsule
@@ -26,11 +28,13 @@ class CompiledRegion(torch.nn.Module):
         num_inputs: inputs of the region.
         static_inputs: positions of those that rarely change.
         single: return the only output itself, not in a tuple.
+        strides: of each output that must not be contiguous, by position.
     """
 
     def __init__(
-        self, executable: tvm.runtime.Executable, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False
-    ) -> None:
+        self, executable: tvm.runtime.Executable, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False,
+        strides: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         from tvm import relax
 
@@ -38,26 +42,62 @@ class CompiledRegion(torch.nn.Module):
         self._vm = relax.VirtualMachine(executable, tvm.cpu())
         self._main = self._vm["main"]
         self._single = single
+        self._strides = dict(strides or {})
         self._static = sorted(static_inputs)
         self._dynamic = [i for i in range(num_inputs) if i not in static_inputs]
         self._transform = self._vm["main_transform_params"] if static_inputs else None
         self._state: tuple | None = None
+        self._probes: list[ctypes.c_ubyte | ctypes.c_int32] = []
+        self._probed: list[int] = []
         self._transformed: tuple = ()
         self._held: tuple = ()
+        self._lock = threading.Lock()  # a virtual machine serves one call at a time
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
-        if self._transform is not None:
-            static = [inputs[i] for i in self._static]
-            state = tuple([(t.data_ptr(), t._version) for t in static])
-            if state != self._state:
-                self._held = tuple(_as_tvm(t) for t in static)
-                self._transformed = tuple(self._transform(self._held))
-                self._state = state
-        outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
+        with self._lock:
+            if self._transform is not None:
+                static = [inputs[i] for i in self._static]
+                state = _state_of(static)
+                if state is None or state != self._state or [p.value for p in self._probes] != self._probed:
+                    self._held = tuple(_as_tvm(t) for t in static)
+                    self._transformed = tuple(self._transform(self._held))
+                    self._state, self._probes = state, _probes_of(static)
+                    self._probed = [p.value for p in self._probes]
+            outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
         if self._single:
-            return _as_torch(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
-        return tuple([_as_torch(o) for o in outputs])
+            result = _as_torch(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
+            return _restrided(result, self._strides[0]) if self._strides else result
+        results = [_as_torch(o) for o in outputs]
+        for i, strides in self._strides.items():
+            results[i] = _restrided(results[i], strides)
+        return tuple(results)
+
+
+def _state_of(tensors: Sequence[torch.Tensor]) -> tuple | None:
+    """Differs from an earlier one if a tensor was replaced or changed in place; None where PyTorch does not count the changes."""
+    try:
+        return tuple([(t.data_ptr(), t._version) for t in tensors])
+    except RuntimeError:  # tensors made in inference mode
+        return None
+
+
+def _probes_of(tensors: Sequence[torch.Tensor]) -> list[ctypes.c_ubyte | ctypes.c_int32]:
+    """The first and last bytes, in place, of tensors that are not trained.
+
+    Batch norm changes its running statistics without counting the change; all channels of both of them differ then.
+    """
+    probes = []
+    for tensor in tensors:
+        if not tensor.requires_grad and tensor.numel() and tensor.is_contiguous():
+            kind = ctypes.c_int32 if tensor.nbytes >= 4 else ctypes.c_ubyte
+            start = tensor.data_ptr()
+            probes += [kind.from_address(start), kind.from_address(start + tensor.nbytes - ctypes.sizeof(kind))]
+    return probes
+
+
+def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
 
 def _as_torch(tensor: tvm.runtime.Tensor) -> torch.Tensor:

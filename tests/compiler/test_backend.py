@@ -167,7 +167,7 @@ def test_a_forward_that_fails_says_why(options):
 
 def test_unknown_mode():
     with pytest.raises(Exception, match="mode must be one of"):
-        torch.compile(small_mlp(), backend="foretune", mode="reduce-overhead")(torch.randn(4, 32))
+        torch.compile(small_mlp(), backend="foretune", mode="warp-speed")(torch.randn(4, 32))
 
 
 def test_entry_point_needs_no_import():
