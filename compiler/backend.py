@@ -14,6 +14,7 @@ import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from foretune.compiler import importer
 from foretune.compiler.guard import Choice, choose, rel_error
+from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, own_graph
 from foretune.compiler.options import BackendOptions
-from foretune.compiler.partition import partition
+from foretune.compiler.partition import alone, operators_of, partition
 from foretune.compiler.progress import progress_bar
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.target import parse_target
@@ -37,7 +39,7 @@ from foretune.errors import OptionError, UnsupportedError
 
 _log = logging.getLogger("foretune")
 
-TVM, INDUCTOR = "tvm", "inductor"
+TVM, INDUCTOR, FROZEN = "tvm", "inductor", "inductor, weights frozen"
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -108,7 +110,12 @@ class Backend:
         report = CompileReport()
         _reports.append(report)
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
-        contenders: dict[str, Callable[[], Callable]] = {TVM: lambda: self._with_tvm(gm, inputs, report), INDUCTOR: lambda: self._with_inductor(gm, inputs)}
+        inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
+        contenders: dict[str, Callable[[], Callable]] = {
+            TVM: lambda: self._with_tvm(gm, inputs, report),
+            INDUCTOR: inductor,
+            FROZEN: lambda: FrozenGraph(gm, inputs, inductor(), self.mode),
+        }
         if not self.options.guard or any(isinstance(x, FakeTensor) for x in inputs):
             run = self._with_tvm(gm, inputs, report)
         else:
@@ -121,12 +128,6 @@ class Backend:
         report.secs = time.perf_counter() - start
         return run
 
-    def _with_inductor(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
-        from torch._inductor import list_mode_options
-        from torch._inductor.compile_fx import compile_fx
-
-        return compile_fx(_own_graph(gm), list(inputs), config_patches=list_mode_options(self.mode) if self.mode else None)
-
     def _with_tvm(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], report: CompileReport) -> Callable:
         def forward(graph: torch.fx.GraphModule, _: Sequence[Any]) -> Callable:
             return self._compile_aten(graph, _static_placeholders(graph), report)
@@ -138,7 +139,7 @@ class Backend:
             fw_compiler=forward, bw_compiler=backward, inference_compiler=forward, decompositions=importer.decompositions(),
             partition_fn=min_cut_rematerialization_partition,
         )  # fmt: skip
-        return compiler(_own_graph(gm), list(inputs))
+        return compiler(own_graph(gm), list(inputs))
 
     def _compile_aten(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport) -> Callable:
         """Compiles a functional ATen graph; the result takes a list of inputs (boxed) and returns a tuple."""
@@ -148,13 +149,7 @@ class Backend:
     def _compile_regions(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport) -> Callable:
         reference = None if self.options.guard else copy.deepcopy(gm)
         sink_views(gm)
-        fused, regions, eager_operators = partition(gm)
-        imported: dict[str, tuple] = {}
-        for name in regions:
-            try:
-                imported[name] = self._import(fused, name, static)
-            except UnsupportedError as error:
-                eager_operators.append(str(error))
+        fused, imported, eager_operators = self._import_regions(gm, static)
         if eager_operators:
             _log.warning("left with PyTorch: %s", ", ".join(eager_operators))
         tasks = [task for mod, *_ in imported.values() for task in importer.extract_tasks(mod, self.target)]
@@ -171,31 +166,65 @@ class Backend:
         report.num_reused += tuned.num_reused
         report.eager_operators += eager_operators
         fused.recompile()
-        run = _direct_call(fused, regions) or fused
+        run = _direct_call(fused, list(imported)) or fused
         return make_boxed_func(run if reference is None else _FirstCallCheck(run, reference, self.options.tolerance))
 
-    def _import(self, fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> tuple:
-        submodule = fused.get_submodule(name)
-        placeholders = [n for n in submodule.graph.nodes if n.op == "placeholder"]
-        check_inputs([n.meta["val"] for n in placeholders])
-        call = next(n for n in fused.graph.nodes if n.op == "call_module" and n.target == name)
-        static_inputs = frozenset(i for i, n in enumerate(call.args) if isinstance(n, torch.fx.Node) and n.name in static)
-        inputs = tuple(_zeros_like(n.meta["val"]) for n in placeholders)
+    def _import_regions(self, gm: torch.fx.GraphModule, static: frozenset[str]) -> tuple[torch.fx.GraphModule, dict[str, tuple], list[str]]:
+        """(graph with regions as submodules, what each becomes in TVM, what stays with PyTorch).
+
+        Where a region cannot be imported, the operators of it that cannot be by themselves are refused, and the graph is split anew.
+        """
+        refused: dict[str, str] = {}
+        while True:
+            fused, regions, left = partition(own_graph(gm), frozenset(refused))
+            imported, failed, found = {}, {}, {}
+            for name in regions:
+                try:
+                    imported[name] = _import(fused, name, static)
+                except UnsupportedError as error:
+                    failed[name] = str(error)
+                    found.update(_refused_operators(fused.get_submodule(name)))
+            if not found or found.keys() <= refused.keys():
+                return fused, imported, [*(name for name in left if name not in refused), *(f"{name} ({why})" for name, why in refused.items()), *failed.values()]
+            refused.update(found)
+
+
+def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> tuple:
+    """(Relax module, number of inputs, positions of the static ones, whether there is one output, strides of outputs) of a region.
+
+    Raises:
+        UnsupportedError: TVM cannot take it.
+    """
+    submodule = fused.get_submodule(name)
+    placeholders = [n for n in submodule.graph.nodes if n.op == "placeholder"]
+    call = next(n for n in fused.graph.nodes if n.op == "call_module" and n.target == name)
+    static_inputs = frozenset(i for i, n in enumerate(call.args) if isinstance(n, torch.fx.Node) and n.name in static)
+    output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
+    single = isinstance(output, torch.fx.Node)
+    values = [n.meta["val"] for n in ([output] if single else output)]
+    strides = {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}
+    return importer.import_exported(_exported(submodule), static_inputs), len(placeholders), static_inputs, single, strides
+
+
+def _exported(submodule: torch.fx.GraphModule) -> torch.export.ExportedProgram:
+    values = [n.meta["val"] for n in submodule.graph.nodes if n.op == "placeholder"]
+    check_inputs(values)
+    try:
+        with torch.no_grad():
+            return torch.export.export(submodule, tuple(map(_zeros_like, values)))
+    except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
+        raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
+
+
+def _refused_operators(submodule: torch.fx.GraphModule) -> dict[str, str]:
+    """Operators of a region that TVM does not even take alone, and why."""
+    refused: dict[str, str] = {}
+    for name, node in operators_of(submodule).items():
         try:
-            with torch.no_grad():
-                exported = torch.export.export(submodule, inputs)
-        except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
-            raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
-        output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
-        single = isinstance(output, torch.fx.Node)
-        values = [n.meta["val"] for n in ([output] if single else output)]
-        strides = {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}
-        return importer.import_exported(exported, static_inputs), len(placeholders), static_inputs, single, strides
-
-
-def _own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """The same program with a graph of its own, which a compiler may rewrite."""
-    return torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
+            importer.import_exported(_exported(alone(submodule, node)))
+        except UnsupportedError as error:
+            refused[name] = str(error)
+    return refused
 
 
 def _zeros_like(value: torch.Tensor) -> torch.Tensor:

@@ -6,19 +6,24 @@ each other when calls alternate in one process. The parent (`demo.py`) lets them
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from foretune.compiler.guard import rel_error
 from foretune.compiler.models import ModelCase
 
 ENGINES = ("eager", "inductor", "foretune")
+MAX_AUTOTUNE = "inductor max-autotune"
 
 
 def make_case(case: ModelCase, seed: int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
@@ -29,7 +34,11 @@ def make_case(case: ModelCase, seed: int) -> tuple[torch.nn.Module, tuple[torch.
 
 def compile_with(engine: str, model: torch.nn.Module, options: dict[str, Any] | None = None) -> Callable:
     """The model as an engine runs it; options are the engine's own."""
-    return model if engine == "eager" else torch.compile(model, backend=engine, options=options)
+    if engine == "eager":
+        return model
+    if engine == MAX_AUTOTUNE:
+        return torch.compile(model, mode="max-autotune-no-cudagraphs")
+    return torch.compile(model, backend=engine, options=options)
 
 
 def time_calls(run: Callable, inputs: Sequence[torch.Tensor], secs: float) -> list[float]:
@@ -46,25 +55,59 @@ def time_calls(run: Callable, inputs: Sequence[torch.Tensor], secs: float) -> li
     return times
 
 
-def main() -> None:
-    """Serves requests `{"model", "secs"}` until stdin closes."""
-    from foretune.compiler import models
+def outputs_error(expected: Any, actual: Any) -> float:
+    """Largest error of a model's outputs, relative to the largest magnitude of each."""
+    pairs = [(expected, actual)] if isinstance(expected, torch.Tensor) else zip(expected, actual, strict=True)
+    return max(rel_error(e, a) for e, a in pairs)
 
+
+def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Compiles the models and answers requests `{"model", "secs"}` with the times of calls.
+
+    Args:
+        hello: `engine`, `seed`, `cases` (`DEMO_MODELS` or `BENCHMARK_MODELS`), and optionally `only` (names) and `options`.
+
+    Yields:
+        What compiling took; then, for each request sent in, the times.
+    """
+    from foretune.compiler.models import DEMO_MODELS
+    from foretune.compiler.suite import BENCHMARK_MODELS
+
+    known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello["cases"]]
+    cases = {case.name: make_case(case, hello["seed"]) for case in known if case.name in hello.get("only", [c.name for c in known])}
+    compiled, made = {}, {}
+    with torch.no_grad():
+        for name, (model, inputs) in cases.items():
+            expected = model(*copy.deepcopy(inputs))
+            start = time.perf_counter()
+            compiled[name] = compile_with(hello["engine"], model, hello.get("options"))
+            actual = compiled[name](*copy.deepcopy(inputs))
+            made[name] = {"compile_secs": time.perf_counter() - start, "max_rel_error": outputs_error(expected, actual)}
+    request = yield {"made": made, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "reports": reports()}
+    while True:
+        times = time_calls(compiled[request["model"]], cases[request["model"]][1], request["secs"])
+        request = yield {"run_ms": times}
+
+
+def reports() -> list[dict[str, Any]]:
+    """What Foretune's backend did in this process, if it was asked."""
+    backend = sys.modules.get("foretune.compiler.backend")
+    return [asdict(report) for report in backend.compile_reports()] if backend is not None else []
+
+
+def main() -> None:
+    """Serves until stdin closes."""
     warnings.simplefilter("ignore")
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    hello = json.loads(sys.stdin.readline())
-    cases = {case.name: make_case(case, hello["seed"]) for case in getattr(models, hello["cases"])}
-    compiled = {}
-    with torch.no_grad():
-        for name, (model, inputs) in cases.items():
-            compiled[name] = compile_with(hello["engine"], model)
-            compiled[name](*inputs)
-    replies.write(json.dumps({"status": "ok"}) + "\n")
-    for line in sys.stdin:
-        request = json.loads(line)
-        times = time_calls(compiled[request["model"]], cases[request["model"]][1], request["secs"])
-        replies.write(json.dumps({"status": "ok", "run_ms": times}) + "\n")
+    server = serve(json.loads(sys.stdin.readline()))
+    reply = next(server)
+    while True:
+        replies.write(json.dumps({"status": "ok", **reply}) + "\n")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        reply = server.send(json.loads(line))
 
 
 if __name__ == "__main__":

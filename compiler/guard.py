@@ -21,6 +21,7 @@ from torch._dynamo.utils import get_metrics_context
 from torch._prims_common import clone_preserve_strides
 
 from foretune.compiler.traces import last_line
+from foretune.errors import UnsupportedError
 
 _log = logging.getLogger("foretune")
 
@@ -82,6 +83,9 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
                 with _metrics_of_its_own():
                     run = make()
                     error = _largest_error(expected, _observe(run, inputs, trains, expected.changed))
+            except UnsupportedError as failure:
+                choice.refused[name] = str(failure)
+                continue
             except Exception as failure:  # compilers raise errors of every kind; the graph runs without this one
                 choice.refused[name] = f"{type(failure).__name__}: {last_line(failure)}"
                 _log.warning("the graph runs without %s: %s", name, choice.refused[name])

@@ -87,6 +87,27 @@ def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset())
     return fused, regions, list(support.refused)
 
 
+def operators_of(graph: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
+    """Names of the operators of a region, each with its first node."""
+    found: dict[str, torch.fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target is not operator.getitem:
+            found.setdefault(operator_name(node), node)
+    return found
+
+
+def alone(graph: torch.fx.GraphModule, node: torch.fx.Node) -> torch.fx.GraphModule:
+    """A region of one node of another, whose tensors are its inputs."""
+    only = torch.fx.Graph()
+    inputs: dict[torch.fx.Node, torch.fx.Node] = {}
+    for source in node.all_input_nodes:
+        inputs[source] = only.placeholder(source.name)
+        inputs[source].meta["val"] = source.meta.get("val")
+    made = only.node_copy(node, lambda source: inputs[source])
+    only.output(made)
+    return torch.fx.GraphModule(graph, only)
+
+
 def _peel(part: Partition) -> None:
     """Gives strided views at the end of a partition back to PyTorch, where they cost no copy."""
     for node in sorted(part.nodes, reverse=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ import torch
 from torch.utils.dlpack import from_dlpack as _from_capsule
 
 from foretune.compiler._tvm import set_num_threads, tvm
+from foretune.compiler.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
@@ -46,9 +46,7 @@ class CompiledRegion(torch.nn.Module):
         self._static = sorted(static_inputs)
         self._dynamic = [i for i in range(num_inputs) if i not in static_inputs]
         self._transform = self._vm["main_transform_params"] if static_inputs else None
-        self._state: tuple | None = None
-        self._probes: list[ctypes.c_ubyte | ctypes.c_int32] = []
-        self._probed: list[int] = []
+        self._watched = StaticInputs()
         self._transformed: tuple = ()
         self._held: tuple = ()
         self._lock = threading.Lock()  # a virtual machine serves one call at a time
@@ -58,12 +56,10 @@ class CompiledRegion(torch.nn.Module):
         with self._lock:
             if self._transform is not None:
                 static = [inputs[i] for i in self._static]
-                state = _state_of(static)
-                if state is None or state != self._state or [p.value for p in self._probes] != self._probed:
+                if not self._watched.unchanged(static):
                     self._held = tuple(_as_tvm(t) for t in static)
                     self._transformed = tuple(self._transform(self._held))
-                    self._state, self._probes = state, _probes_of(static)
-                    self._probed = [p.value for p in self._probes]
+                    self._watched.keep(static)
             outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
         if self._single:
             result = _as_torch(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
@@ -72,28 +68,6 @@ class CompiledRegion(torch.nn.Module):
         for i, strides in self._strides.items():
             results[i] = _restrided(results[i], strides)
         return tuple(results)
-
-
-def _state_of(tensors: Sequence[torch.Tensor]) -> tuple | None:
-    """Differs from an earlier one if a tensor was replaced or changed in place; None where PyTorch does not count the changes."""
-    try:
-        return tuple([(t.data_ptr(), t._version) for t in tensors])
-    except RuntimeError:  # tensors made in inference mode
-        return None
-
-
-def _probes_of(tensors: Sequence[torch.Tensor]) -> list[ctypes.c_ubyte | ctypes.c_int32]:
-    """The first and last bytes, in place, of tensors that are not trained.
-
-    Batch norm changes its running statistics without counting the change; all channels of both of them differ then.
-    """
-    probes = []
-    for tensor in tensors:
-        if not tensor.requires_grad and tensor.numel() and tensor.is_contiguous():
-            kind = ctypes.c_int32 if tensor.nbytes >= 4 else ctypes.c_ubyte
-            start = tensor.data_ptr()
-            probes += [kind.from_address(start), kind.from_address(start + tensor.nbytes - ctypes.sizeof(kind))]
-    return probes
 
 
 def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:

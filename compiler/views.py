@@ -25,12 +25,13 @@ _POINTWISE = frozenset(
 def sink_views(graph: torch.fx.GraphModule) -> None:
     """Rewrites a functional ATen graph in place until no view can sink further."""
     changed = True
+    moved: set[torch.fx.Node] = set()  # each node moves once; between operands of two shapes it would go back and forth
     while changed:
         changed = False
         for node in list(graph.graph.nodes):
-            source = _sinkable(node)
+            source = _sinkable(node) if node not in moved else None
             if source is not None:
-                _sink(graph.graph, node, source)
+                moved.add(_sink(graph.graph, node, source))
                 changed = True
     _merge_views(graph.graph)
     graph.graph.eliminate_dead_code()
@@ -78,7 +79,8 @@ def _sinkable(node: torch.fx.Node) -> torch.fx.Node | None:
     return None
 
 
-def _sink(graph: torch.fx.Graph, node: torch.fx.Node, source: torch.fx.Node) -> None:
+def _sink(graph: torch.fx.Graph, node: torch.fx.Node, source: torch.fx.Node) -> torch.fx.Node:
+    """Replaces a node by one in the shape of a source, with a view behind it; returns the new one."""
     shape = list(_value(source).shape)
     out = _value(node)
 
@@ -98,3 +100,4 @@ def _sink(graph: torch.fx.Graph, node: torch.fx.Node, source: torch.fx.Node) -> 
         back.meta["val"] = out
     node.replace_all_uses_with(back)
     graph.erase_node(node)
+    return moved
