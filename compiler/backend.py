@@ -31,7 +31,7 @@ from foretune.compiler.partition import alone, operators_of, partition
 from foretune.compiler.progress import progress_bar
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.target import parse_target
-from foretune.compiler.tuner import Tuner, TunerConfig
+from foretune.compiler.tuner import Tuner
 from foretune.compiler.views import sink_views
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
@@ -49,6 +49,7 @@ class CompileReport:
 
     Attributes:
         num_regions: regions that TVM compiled, forward and backward.
+        num_static_inputs: weights and buffers of these regions, of which all that can be is computed ahead of time.
         num_tasks: distinct tuning tasks.
         num_trials: measurements made.
         num_reused: measurements taken from the database.
@@ -58,6 +59,7 @@ class CompileReport:
     """
 
     num_regions: int = 0
+    num_static_inputs: int = 0
     num_tasks: int = 0
     num_trials: int = 0
     num_reused: int = 0
@@ -153,7 +155,7 @@ class Backend:
         if eager_operators:
             _log.warning("left with PyTorch: %s", ", ".join(eager_operators))
         tasks = [task for mod, *_ in imported.values() for task in importer.extract_tasks(mod, self.target)]
-        tuner = Tuner(self.model, self.database, TunerConfig(self.options.trials, tolerance=self.options.tolerance, seed=self.options.seed))
+        tuner = Tuner(self.model, self.database, self.options.tuner())
         with progress_bar("tuning", self.options.progress, transient=True) as show, contextlib.closing(tuner):
             tuned = tuner.tune([t.task for t in tasks], lambda p: show(p.done, p.total, p.task))
         schedules = importer.schedule_database(list({t.task.workload.hash: t for t in tasks}.values()), tuned.chosen, self.target)
@@ -161,6 +163,7 @@ class Backend:
             scheduled = importer.apply_schedules(mod, schedules, self.target)
             setattr(fused, name, CompiledRegion(importer.build(scheduled, self.target), *signature))
         report.num_regions += len(imported)
+        report.num_static_inputs += sum(len(static_inputs) for _, _, static_inputs, *_ in imported.values())
         report.num_tasks += tuned.num_tasks
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused

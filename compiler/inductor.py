@@ -33,8 +33,18 @@ def compile_with_inductor(gm: torch.fx.GraphModule, inputs: Sequence[Any], mode:
 
 
 def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """The same program with a graph of its own, which a compiler may rewrite."""
-    return torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
+    """The same program with a graph of its own, which a compiler may rewrite.
+
+    Where the inputs come from is kept: it tells compilers which of them are weights, and guards that no two are the same tensor.
+    """
+    made = torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
+    made.meta = dict(gm.meta)
+    if hasattr(gm, "_param_name_to_source"):
+        made._param_name_to_source = gm._param_name_to_source
+    for own, node in zip(made.graph.find_nodes(op="placeholder"), gm.graph.find_nodes(op="placeholder")):
+        if hasattr(node, "_dynamo_source"):
+            own._dynamo_source = node._dynamo_source
+    return made
 
 
 class FrozenGraph:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from foretune.compiler.tuner import TunerConfig
 from foretune.datasets.database import default_path
 from foretune.errors import OptionError
 
@@ -23,6 +25,8 @@ class BackendOptions:
         tolerance: largest error accepted, relative to the largest magnitude of the reference output.
         cost_model: file of model weights; None for the bundled ones.
         guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.
+        seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the model.
+        ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by default all.
     """
 
     trials: int = 64
@@ -33,12 +37,19 @@ class BackendOptions:
     tolerance: float = 1e-3
     cost_model: str | Path | None = None
     guard: bool = True
+    seconds: float = math.inf
+    ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
             raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds > 0:
+            raise OptionError(f"`seconds > 0` must hold, but got seconds={self.seconds!r}")
+        if isinstance(self.ops, str) or not all(isinstance(op, str) and op for op in self.ops):
+            raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
+        object.__setattr__(self, "ops", tuple(self.ops))
         for name in ("progress", "guard"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
@@ -66,3 +77,7 @@ class BackendOptions:
     def to_json(self) -> dict[str, Any]:
         """The options as JSON data."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    def tuner(self) -> TunerConfig:
+        """How the tuner shall use its budget."""
+        return TunerConfig(self.trials, tolerance=self.tolerance, seed=self.seed, secs=self.seconds, ops=self.ops)

@@ -27,7 +27,7 @@ class WorkerProcess:
     """One worker: JSON lines over pipes, a time limit on each reply, killed and restarted on demand.
 
     Args:
-        module: Python module to run with `-m`.
+        module: Python module to run with `-m`, or the path of a script.
         hello: the first message to each new process.
         start_timeout_secs: limit of the reply to it.
 
@@ -37,7 +37,7 @@ class WorkerProcess:
     """
 
     def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0) -> None:
-        self._command = [sys.executable, "-m", module]
+        self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-m", module]
         self._hello, self._start_timeout_secs = hello, start_timeout_secs
         self._process: subprocess.Popen | None = None
         self._buffer = b""

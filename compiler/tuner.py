@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,16 +47,24 @@ class TunerConfig:
         batch_size: most candidates measured between two adaptations.
         tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
         seed: of the search.
+        secs: no batch begins so long after the start; tasks that had none by then are left to the model.
+        ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are, if there is none.
     """
 
     trials: int = 64
     batch_size: int = 16
     tolerance: float = 1e-3
     seed: int = 0
+    secs: float = math.inf
+    ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.trials < 0 or self.batch_size < 1:
             raise OptionError(f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}")
+
+    def measures(self, task: Task) -> bool:
+        """Whether the budget is for this task."""
+        return not self.ops or any(word in name for word in self.ops for name in (task.workload.name, task.workload.family))
 
     def scheduler(self, num_tasks: int) -> SchedulerConfig:
         """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a choice."""
@@ -159,14 +168,25 @@ class Tuner:
             tasks: of one model; the weights of identical ones add up.
             report: called after each batch.
         """
-        states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in _distinct(tasks)]
-        result = TuneReport(len(states), 0, sum(len(s.records) for s in states))
-        if self._config.trials == 0:
-            for state in states:
+        end = time.perf_counter() + self._config.secs
+        all_states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in _distinct(tasks)]
+        states = [s for s in all_states if self._config.trials and self._config.measures(s.task)]
+        result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
+        if states:
+            self._spend_budget(states, end, result, report)
+        for state in all_states:
+            if not state.records or not self._config.trials:
                 result.chosen[state.task.workload.hash] = self._pick_by_model(state)
-            return result
+                continue
+            winner = self._winner(state)
+            result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
+            if winner is not None:
+                result.secs[state.task.workload.hash] = winner.best_secs
+        return result
+
+    def _spend_budget(self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]) -> None:
         scheduler = self._scheduler(states)
-        while (turn := scheduler.next()) is not None:
+        while time.perf_counter() < end and (turn := scheduler.next()) is not None:
             index, wanted = turn
             state = states[index]
             num_known = len(state.records)
@@ -177,14 +197,8 @@ class Tuner:
             scheduler.observe(index, len(state.records) - num_known, _best_secs(state.records.values()))
             result.num_trials += measured
             report(Progress(result.num_trials, result.num_trials + int(scheduler.num_left), state.task.workload.name))
-        for i, state in enumerate(states):
-            if i in scheduler.closed:
-                self._database.set_promise(state.task, state.promise or 0.0)
-            winner = self._winner(state)
-            result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
-            if winner is not None:
-                result.secs[state.task.workload.hash] = winner.best_secs
-        return result
+        for i in scheduler.closed:
+            self._database.set_promise(states[i].task, states[i].promise or 0.0)
 
     def _scheduler(self, states: Sequence[_TaskState]) -> TaskScheduler:
         """A scheduler that knows what was measured before, as if it had seen it batch by batch."""

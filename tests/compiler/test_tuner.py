@@ -173,3 +173,20 @@ def test_the_winner_is_the_best(tasks, tune):
 def test_bad_budgets():
     with pytest.raises(OptionError, match="`trials >= 0` and `batch_size >= 1` must hold"):
         TunerConfig(-1)
+
+
+def test_only_chosen_operators_are_measured(tasks, tune):
+    report, counts = tune(tasks, Clock(), trials=8, ops=("matmul16", "conv2d"))
+    assert counts["matmul16"] >= 8 and counts["matmul32"] == counts["matmul64"] == 0
+    assert all(len(report.chosen[t.workload.hash]) for t in tasks[1:])  # the model picked
+
+
+def test_a_time_budget_ends_measuring_but_each_task_gets_a_schedule(tasks, tune):
+    report, counts = tune(tasks, Clock(), secs=1e-6)
+    assert report.num_trials == 0 and not +counts and len(report.chosen) == 3
+
+
+def test_what_was_measured_counts_even_if_the_operator_is_not_chosen_now(tasks, tune):
+    first, _ = tune(tasks[:1], Clock(), trials=8)
+    second, _ = tune(tasks[:1], Clock(), trials=8, ops=("softmax",))
+    assert second.num_trials == 0 and second.chosen == first.chosen
