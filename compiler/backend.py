@@ -12,8 +12,9 @@ import copy
 import logging
 import operator
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -25,13 +26,13 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from foretune.compiler import importer
 from foretune.compiler.guard import Choice, choose, rel_error
-from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, own_graph
+from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, is_weight, own_graph
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.partition import alone, operators_of, partition
 from foretune.compiler.progress import progress_bar
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.target import parse_target
-from foretune.compiler.tuner import Tuner
+from foretune.compiler.tuner import Tuner, distinct
 from foretune.compiler.views import sink_views
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
@@ -41,6 +42,29 @@ _log = logging.getLogger("foretune")
 
 TVM, INDUCTOR, FROZEN = "tvm", "inductor", "inductor, weights frozen"
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One of TVM's kernels.
+
+    Attributes:
+        name: that TVM gives it.
+        weight: calls of it in one run.
+        secs: measured run time; None where the model alone picked the schedule.
+        default_secs: that of the default schedule.
+    """
+
+    name: str
+    weight: float
+    secs: float | None
+    default_secs: float | None
+
+    def __str__(self) -> str:
+        if self.secs is None:
+            return f"{self.name}: picked by the model"
+        gain = f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        return f"{self.name}: {self.secs * 1e6:.4g} us{gain}" + (f", {self.weight:g} calls" if self.weight != 1 else "")
 
 
 @dataclass
@@ -55,6 +79,7 @@ class CompileReport:
         num_reused: measurements taken from the database.
         secs: wall time.
         eager_operators: operators that TVM left with PyTorch.
+        kernels: of the regions.
         choice: who runs the graph, and why.
     """
 
@@ -65,15 +90,43 @@ class CompileReport:
     num_reused: int = 0
     secs: float = 0.0
     eager_operators: list[str] = field(default_factory=list)
+    kernels: list[KernelReport] = field(default_factory=list)
     choice: Choice = field(default_factory=lambda: Choice(TVM))
 
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON data."""
+        return asdict(self)
 
-_reports: list[CompileReport] = []
+
+@dataclass(frozen=True)
+class CompiledGraph:
+    """A graph that this process compiled.
+
+    Attributes:
+        report: what that did.
+        weights: parameters and buffers among its inputs.
+    """
+
+    report: CompileReport
+    weights: tuple[weakref.ref[torch.Tensor], ...]
+
+    def uses(self, ids: set[int]) -> bool:
+        """Whether one of the tensors with these ids is among the weights; of no ids, whether there are no weights."""
+        alive = {id(tensor) for ref in self.weights if (tensor := ref()) is not None}
+        return bool(alive & ids) if ids else not self.weights
+
+
+_graphs: list[CompiledGraph] = []
+
+
+def compiled_graphs() -> list[CompiledGraph]:
+    """The graphs that this process compiled, oldest first."""
+    return list(_graphs)
 
 
 def compile_reports() -> list[CompileReport]:
     """One report for each graph that this process compiled, oldest first."""
-    return list(_reports)
+    return [graph.report for graph in _graphs]
 
 
 def foretune_backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options: dict[str, Any] | None = None, mode: str | None = None) -> Callable:
@@ -110,7 +163,7 @@ class Backend:
         """The graph as the fastest of its compilers runs it, or, without the guard, as TVM does."""
         start = time.perf_counter()
         report = CompileReport()
-        _reports.append(report)
+        _graphs.append(CompiledGraph(report, tuple(weakref.ref(x) for x in inputs if is_weight(x))))
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
         inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
         contenders: dict[str, Callable[[], Callable]] = {
@@ -165,6 +218,9 @@ class Backend:
         report.num_regions += len(imported)
         report.num_static_inputs += sum(len(static_inputs) for _, _, static_inputs, *_ in imported.values())
         report.num_tasks += tuned.num_tasks
+        report.kernels += [
+            KernelReport(t.workload.name, t.weight, tuned.secs.get(t.workload.hash), tuned.default_secs.get(t.workload.hash)) for t in distinct(t.task for t in tasks)
+        ]
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused
         report.eager_operators += eager_operators

@@ -14,7 +14,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -92,7 +91,7 @@ def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def reports() -> list[dict[str, Any]]:
     """What Foretune's backend did in this process, if it was asked."""
     backend = sys.modules.get("foretune.compiler.backend")
-    return [asdict(report) for report in backend.compile_reports()] if backend is not None else []
+    return [report.to_json() for report in backend.compile_reports()] if backend is not None else []
 
 
 def main() -> None:

@@ -96,6 +96,7 @@ class TuneReport:
         num_reused: measurements taken from the database.
         chosen: workload hash -> trace to use.
         secs: workload hash -> measured seconds of the chosen trace; missing where nothing was measured.
+        default_secs: workload hash -> measured seconds of the default schedule; missing where it was not measured, or failed.
     """
 
     num_tasks: int = 0
@@ -103,6 +104,7 @@ class TuneReport:
     num_reused: int = 0
     chosen: dict[str, Trace] = field(default_factory=dict)
     secs: dict[str, float] = field(default_factory=dict)
+    default_secs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,7 +171,7 @@ class Tuner:
             report: called after each batch.
         """
         end = time.perf_counter() + self._config.secs
-        all_states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in _distinct(tasks)]
+        all_states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)]
         states = [s for s in all_states if self._config.trials and self._config.measures(s.task)]
         result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
         if states:
@@ -182,6 +184,9 @@ class Tuner:
             result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
             if winner is not None:
                 result.secs[state.task.workload.hash] = winner.best_secs
+            default = state.records.get(DEFAULT_TRACE.key)
+            if default is not None and default.status is Status.OK:
+                result.default_secs[state.task.workload.hash] = default.best_secs
         return result
 
     def _spend_budget(self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]) -> None:
@@ -297,7 +302,8 @@ class Tuner:
         return proposals[0].trace if proposals else DEFAULT_TRACE
 
 
-def _distinct(tasks: Iterable[Task]) -> list[Task]:
+def distinct(tasks: Iterable[Task]) -> list[Task]:
+    """Tasks with identical ones as one, whose weight is the sum of theirs."""
     found: dict[tuple[str, str], Task] = {}
     for task in tasks:
         known = found.get(task.key)

@@ -1,5 +1,8 @@
 """Foretune ranks what a compiler could do before hardware measures what it does."""
 
+import importlib
+from typing import Any
+
 from foretune.errors import (
     DatabaseError,
     DataError,
@@ -24,5 +27,13 @@ __all__ = [
     "Action", "Candidate", "DataError", "DatabaseError", "DesignSpace", "Domain", "Edge", "ForetuneError",
     "HardwareFeatures", "IllegalActionError", "MeasureRecord", "MeasureSettings", "ModelError", "Node", "OptionError",
     "ProgramGraph", "Status", "Target", "TargetError", "Task", "Trace", "Trajectory", "UnsupportedError", "WorkerError",
-    "Workload",
+    "Workload", "explain",
 ]  # fmt: skip
+
+_LAZY = {"explain": "foretune.compiler.explain"}  # need torch and TVM
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'foretune' has no attribute {name!r}")
