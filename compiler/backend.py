@@ -50,12 +50,14 @@ class KernelReport:
 
     Attributes:
         name: that TVM gives it.
+        workload: hash of the program.
         weight: calls of it in one run.
         secs: measured run time; None where the model alone picked the schedule.
         default_secs: that of the default schedule.
     """
 
     name: str
+    workload: str
     weight: float
     secs: float | None
     default_secs: float | None
@@ -149,12 +151,18 @@ def foretune_backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *,
 class Backend:
     """Compiles Dynamo's graphs with one set of options.
 
+    Args:
+        options: the user's.
+        mode: one of PyTorch's, for Inductor.
+        only: the contender to use without a contest; TVM's where the guard is off.
+
     Raises:
         TargetError, DatabaseError, ModelError: at once, before anything is compiled.
     """
 
-    def __init__(self, options: BackendOptions, mode: str | None = None) -> None:
+    def __init__(self, options: BackendOptions, mode: str | None = None, only: str | None = None) -> None:
         self.options, self.mode = options, mode
+        self.only = only or (None if options.guard else TVM)
         self.target = parse_target(options.target)
         self.database = Database(options.database)
         self.model = LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
@@ -171,8 +179,9 @@ class Backend:
             INDUCTOR: inductor,
             FROZEN: lambda: FrozenGraph(gm, inputs, inductor(), self.mode),
         }
-        if not self.options.guard or any(isinstance(x, FakeTensor) for x in inputs):
-            run = self._with_tvm(gm, inputs, report)
+        only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
+        if only is not None:
+            run, report.choice = contenders.get(only, lambda: gm.forward)(), Choice(only)
         else:
             if symbols:
                 del contenders[TVM]
@@ -202,7 +211,7 @@ class Backend:
             return self._compile_regions(gm, static, report)
 
     def _compile_regions(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport) -> Callable:
-        reference = None if self.options.guard else copy.deepcopy(gm)
+        reference = copy.deepcopy(gm) if self.only == TVM else None
         sink_views(gm)
         fused, imported, eager_operators = self._import_regions(gm, static)
         if eager_operators:
@@ -219,7 +228,7 @@ class Backend:
         report.num_static_inputs += sum(len(static_inputs) for _, _, static_inputs, *_ in imported.values())
         report.num_tasks += tuned.num_tasks
         report.kernels += [
-            KernelReport(t.workload.name, t.weight, tuned.secs.get(t.workload.hash), tuned.default_secs.get(t.workload.hash)) for t in distinct(t.task for t in tasks)
+            KernelReport(t.workload.name, t.workload.hash, t.weight, tuned.secs.get(t.workload.hash), tuned.default_secs.get(t.workload.hash)) for t in distinct(t.task for t in tasks)
         ]
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused

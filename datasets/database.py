@@ -7,13 +7,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from foretune.errors import DatabaseError
+from foretune.errors import DatabaseError, OptionError
+from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
-from foretune.task import Candidate, Task
+from foretune.target import Target
+from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
 
 SCHEMA_VERSION = 1
@@ -146,6 +148,74 @@ class Database:
             ).fetchall()
         return [_record(task, row) for row in rows]
 
+    def tasks(self) -> list[Task]:
+        """All tasks that there are records of, by name."""
+        with self._lock, self._guard():
+            rows = self._connection.execute(
+                "SELECT DISTINCT w.hash, w.name, w.family, w.program, w.graph, t.json FROM records r"
+                " JOIN workloads w ON w.hash = r.workload JOIN targets t ON t.key = r.target ORDER BY w.name, w.hash, t.key"
+            ).fetchall()
+        return [
+            Task(Workload(hash_, program, ProgramGraph.from_json(json.loads(graph)), name, family), Target.from_json(json.loads(target)))
+            for hash_, name, family, program, graph, target in rows
+        ]
+
+    def merge(self, path: Path | str, workloads: Collection[str] | None = None) -> int:
+        """Takes over the records of another database; of a candidate that both measured, the newer record stays.
+
+        Args:
+            path: the other file; it is not changed.
+            workloads: hashes of those to take over, by default all.
+
+        Returns:
+            Number of records taken over.
+
+        Raises:
+            DatabaseError: the other file is missing, no database, or of another version.
+        """
+        path = Path(path).expanduser()
+        if not path.is_file():
+            raise DatabaseError(f"there is no database {path}")
+        with Database(path) as other:
+            num_taken = 0
+            for task in other.tasks():
+                if workloads is None or task.workload.hash in workloads:
+                    known = {r.trace.key: r.timestamp for r in self.records(task)}
+                    newer = [r for r in other.records(task) if r.timestamp > known.get(r.trace.key, -1.0)]
+                    self.add(newer)
+                    for record in newer:
+                        if (error := other.max_rel_error(record)) is not None:
+                            self._note_error(record, error)
+                    if (promise := other.promise(task)) is not None and not known:
+                        self.set_promise(task, promise)
+                    num_taken += len(newer)
+        return num_taken
+
+    def prune(self, keep: int) -> int:
+        """Drops all but the fastest records of each task, and what failed; the checked ones and the default schedule's stay.
+
+        Args:
+            keep: how many of each task stay, at least 1.
+
+        Returns:
+            Number of records dropped.
+        """
+        if keep < 1:
+            raise OptionError(f"`keep >= 1` must hold, but got {keep}")
+        dropped = 0
+        for task in self.tasks():
+            fastest = sorted((r for r in self.records(task) if r.status is Status.OK), key=lambda r: r.best_secs)[:keep]
+            stays = {r.trace.key for r in fastest} | {Trace(()).key}
+            with self._lock, self._guard(), self._connection:
+                marks = ", ".join("?" * len(stays))
+                cursor = self._connection.execute(
+                    f"DELETE FROM records WHERE target = ? AND workload = ? AND max_rel_error IS NULL AND trace_key NOT IN ({marks})", (*task.key, *sorted(stays))
+                )
+                dropped += cursor.rowcount
+        with self._lock, self._guard():
+            self._connection.execute("VACUUM")
+        return dropped
+
     def num_records(self, task: Task | None = None) -> int:
         """Number of records of a task, or of all."""
         where, values = ("WHERE target = ? AND workload = ?", task.key) if task is not None else ("", ())
@@ -171,6 +241,12 @@ class Database:
             self._connection.execute(
                 "UPDATE records SET max_rel_error = ?, status = ? WHERE target = ? AND workload = ? AND trace_key = ?",
                 (min(max_rel_error, 1e300), status.value, *record.candidate.key),
+            )
+
+    def _note_error(self, record: MeasureRecord, max_rel_error: float) -> None:
+        with self._lock, self._guard(), self._connection:
+            self._connection.execute(
+                "UPDATE records SET max_rel_error = ? WHERE target = ? AND workload = ? AND trace_key = ?", (max_rel_error, *record.candidate.key)
             )
 
     def promise(self, task: Task) -> float | None:

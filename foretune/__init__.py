@@ -27,10 +27,10 @@ __all__ = [
     "Action", "Candidate", "DataError", "DatabaseError", "DesignSpace", "Domain", "Edge", "ForetuneError",
     "HardwareFeatures", "IllegalActionError", "MeasureRecord", "MeasureSettings", "ModelError", "Node", "OptionError",
     "ProgramGraph", "Status", "Target", "TargetError", "Task", "Trace", "Trajectory", "UnsupportedError", "WorkerError",
-    "Workload", "explain",
+    "Workload", "explain", "load",
 ]  # fmt: skip
 
-_LAZY = {"explain": "foretune.compiler.explain"}  # need torch and TVM
+_LAZY = {"explain": "foretune.compiler.explain", "load": "foretune.compiler.artifact"}  # need torch and TVM
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,7 @@ def demo(
 
 
 def _not_built(verb: str, what: str) -> None:
-    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, collect, import, export, data, train, evaluate")
+    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, tune, report, collect, import, export, data, database, train, evaluate")
 
 
 @app.command()
@@ -226,9 +227,31 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 @app.command()
-def tune() -> None:
-    """Tune a model ahead of time (not built yet)."""
-    _not_built("tune", "ahead-of-time tuning")
+def tune(
+    source: Annotated[str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")],
+    out: Annotated[Path, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")],
+    trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 64,
+    seconds: Annotated[float, typer.Option(help="No measurements begin so long after the start.")] = math.inf,
+    ops: Annotated[str, typer.Option(help="Measure only kernels with one of these words, comma-separated, in their name.")] = "",
+    database: Annotated[str, typer.Option(help="File of measured records; by default the user's own.")] = "",
+    target: Annotated[str, typer.Option(help="TVM target in JSON; by default this machine.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Tune a model ahead of time."""
+    from foretune.compiler import artifact
+    from foretune.compiler.options import BackendOptions
+
+    words = tuple(word.strip() for word in ops.split(",") if word.strip())
+    options = BackendOptions(trials, database, target, seed, seconds=seconds, ops=words)
+    report = artifact.tune(source, out, options)
+    if as_json:
+        print_json(report.to_json())
+        return
+    graph = report.graph
+    times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in sorted(graph.choice.ms.items(), key=lambda item: item[1]))
+    print(f"{out}: run by {graph.choice.name}" + (f" ({times})" if times else ""))
+    print(f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database, {graph.secs:.0f} s")
 
 
 @app.command()
