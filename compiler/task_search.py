@@ -108,7 +108,7 @@ class TuningProgram:
             IllegalActionError: TVM refuses an action, or a post-processor rejects the result.
         """
         rewrite = next((r for r in self.rewrites if r.begins(trace)), None)
-        schedule = traces.replay(self.mod, trace, start=self._start(rewrite) if rewrite is not None else None)
+        schedule = traces.replay(self.mod, trace, start=self.start(rewrite) if rewrite is not None else None)
         try:
             schedule.enter_postproc()
             accepted = all(postproc.apply(schedule) for postproc in self.postprocs)
@@ -118,7 +118,8 @@ class TuningProgram:
             raise IllegalActionError("a post-processor rejects the schedule")
         return schedule
 
-    def _start(self, rewrite: Rewrite) -> tvm.s_tir.Schedule:
+    def start(self, rewrite: Rewrite) -> tvm.s_tir.Schedule:
+        """What a rewrite makes of the program."""
         if rewrite.prefix.key not in self._starts:
             self._starts[rewrite.prefix.key] = traces.replay(self.mod, rewrite.prefix)
         return self._starts[rewrite.prefix.key]

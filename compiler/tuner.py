@@ -7,6 +7,7 @@ The task scheduler says whose turn it is: the budget goes where the latency of t
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from foretune.compiler._tvm import tvm
 from foretune.compiler.measure import Measurer
 from foretune.compiler.one_thread import one_torch_thread
 from foretune.compiler.space import ScheduleContext, design_spaces, rewritten_spaces
@@ -116,6 +118,23 @@ class _TaskState:
     promise: float | None = None  # of the next batch; see `Database.set_promise`
     adapted: bool = False  # whether the model knows the records
 
+    def __post_init__(self) -> None:
+        self.records = {key: record for key, record in self.records.items() if self._fits(record.trace)}
+
+    def _fits(self, trace: Trace) -> bool:
+        """Whether the blocks that a trace looks up are there: equal programs of two models may name them differently."""
+        return all(action.attrs[0] in self._names for action in trace.actions if action.op == "GetSBlock")
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        mods = [self._program.mod, *(self._program.start(rewrite).mod for rewrite in self.task.workload.rewrites)]
+        return frozenset(node["data"] for mod in mods for node in json.loads(tvm.ir.save_json(mod))["nodes"] if node["type"] == "ffi.String")
+
+    @property
+    def best(self) -> MeasureRecord | None:
+        """The fastest that worked."""
+        return next(iter(_fastest(self.records.values(), 1)), None)
+
     @cached_property
     def spaces(self) -> list[DesignSpace]:
         """Made when first needed: a task that is tuned already needs none."""
@@ -212,7 +231,7 @@ class Tuner:
         for i, state in enumerate(states):
             records = list(state.records.values())
             state.promise = self._database.promise(state.task)
-            best = self._database.best(state.task)
+            best = state.best
             is_ended = best is not None and self._database.max_rel_error(best) is not None  # its finalists were measured again, out of order
             step = max(1, len(records)) if is_ended else config.batch_size
             for end in range(step, len(records) + step, step):
@@ -278,7 +297,7 @@ class Tuner:
 
     def _winner(self, state: _TaskState) -> MeasureRecord | None:
         """The fastest record whose output is right; the finalists and the default are measured again, side by side."""
-        best = self._database.best(state.task)
+        best = state.best
         if best is not None and self._database.max_rel_error(best) is not None:
             return best
         default = state.records.get(DEFAULT_TRACE.key)

@@ -16,13 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from foretune import data_verbs
+from foretune import data_verbs, database_verbs
 from foretune.console import Json, print_json, print_table, printable
 from foretune.errors import ForetuneError, OptionError, TargetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 
 app.add_typer(data_verbs.app, name="data")
+app.add_typer(database_verbs.app, name="database")
 
 _SHOWN_BAD_LINES = 20
 
@@ -267,6 +268,16 @@ def mlir() -> None:
 
 
 @app.command()
-def report() -> None:
-    """Write a report of a database (not built yet)."""
-    _not_built("report", "reports")
+def report(
+    database: Annotated[Path, typer.Argument(help="File of tuned records.")],
+    out: Annotated[Path, typer.Option(help="File of the page.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write a page about a database: curves, choices, schedules and errors."""
+    from foretune.compiler.html_report import write_report
+
+    written = write_report(database, out)
+    if as_json:
+        print_json(written)
+    else:
+        print(f"{out}: {written['tasks']} tasks, {written['records']} records, {written['failed']} of them failed")
