@@ -27,6 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from foretune.compiler import importer
 from foretune.compiler.guard import Choice, choose, rel_error
 from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, is_weight, own_graph
+from foretune.compiler.openmp import on_openmp
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.partition import alone, operators_of, partition
 from foretune.compiler.progress import progress_bar
@@ -223,7 +224,7 @@ class Backend:
         schedules = importer.schedule_database(list({t.task.workload.hash: t for t in tasks}.values()), tuned.chosen, self.target)
         for name, (mod, *signature) in imported.items():
             scheduled = importer.apply_schedules(mod, schedules, self.target)
-            setattr(fused, name, CompiledRegion(importer.build(scheduled, self.target), *signature))
+            setattr(fused, name, CompiledRegion(on_openmp(importer.build(scheduled, self.target)), *signature))
         report.num_regions += len(imported)
         report.num_static_inputs += sum(len(static_inputs) for _, _, static_inputs, *_ in imported.values())
         report.num_tasks += tuned.num_tasks
