@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.backend import Backend, CompileReport, compiled_graphs
+from foretune.compiler.backend import Backend
+from foretune.compiler.graph_report import CompileReport, compiled_graphs
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.target import parse_target
 from foretune.datasets.database import Database

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from foretune.compiler.backend import CompiledGraph, compiled_graphs
+from foretune.compiler.graph_report import CompiledGraph, compiled_graphs
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def _describe(graph: CompiledGraph) -> str:
             lines.append(f"  and {len(slow) - _SHOWN_KERNELS} more")
     if report.eager_operators:
         lines.append("left with PyTorch by TVM: " + ", ".join(report.eager_operators))
+    if report.background:
+        lines.append(f"tuning in the background: {report.background}")
     lines.append(f"compiled in {report.secs:.1f} s")
     return "\n  ".join(lines)
 

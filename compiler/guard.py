@@ -62,7 +62,7 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
         (what runs the graph from now on, how that came).
     """
     choice = Choice()
-    trains = torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in inputs)
+    trains = asks_for_gradients(inputs)
     with torch.random.fork_rng(devices=[]):
         try:
             expected = _observe(reference, inputs, trains)
@@ -98,6 +98,11 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}
     choice.name = min(choice.ms, key=choice.ms.get)
     return runs[choice.name], choice
+
+
+def asks_for_gradients(inputs: Sequence[Any]) -> bool:
+    """Whether a run on these inputs would be followed by one backward."""
+    return torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in inputs)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ class BackendOptions:
         guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.
         seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the model.
         ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by default all.
+        background: start with the model's picks at once, tune while the program runs, and swap the faster kernels in.
     """
 
     trials: int = 64
@@ -39,6 +40,7 @@ class BackendOptions:
     guard: bool = True
     seconds: float = math.inf
     ops: tuple[str, ...] = ()
+    background: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
@@ -50,7 +52,7 @@ class BackendOptions:
         if isinstance(self.ops, str) or not all(isinstance(op, str) and op for op in self.ops):
             raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
         object.__setattr__(self, "ops", tuple(self.ops))
-        for name in ("progress", "guard"):
+        for name in ("progress", "guard", "background"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:

@@ -32,24 +32,29 @@ class CompiledRegion(torch.nn.Module):
     """
 
     def __init__(
-        self, executable: tvm.runtime.Executable, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False,
+        self, executable: tvm.runtime.Executable | tvm.runtime.Module, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False,
         strides: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        from tvm import relax
-
         set_num_threads()
-        self._vm = relax.VirtualMachine(executable, tvm.cpu())
-        self._main = self._vm["main"]
         self._single = single
         self._strides = dict(strides or {})
         self._static = sorted(static_inputs)
         self._dynamic = [i for i in range(num_inputs) if i not in static_inputs]
-        self._transform = self._vm["main_transform_params"] if static_inputs else None
-        self._watched = StaticInputs()
-        self._transformed: tuple = ()
-        self._held: tuple = ()
         self._lock = threading.Lock()  # a virtual machine serves one call at a time
+        self.replace(executable)
+
+    def replace(self, executable: tvm.runtime.Executable | tvm.runtime.Module) -> None:
+        """Runs another build of the same program from now on."""
+        from tvm import relax
+
+        vm = relax.VirtualMachine(executable, tvm.cpu())
+        with self._lock:
+            self._vm, self._main = vm, vm["main"]
+            self._transform = vm["main_transform_params"] if self._static else None
+            self._watched = StaticInputs()
+            self._transformed: tuple = ()
+            self._held: tuple = ()
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
