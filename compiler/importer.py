@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 from foretune.compiler import traces
 from foretune.compiler._tvm import meta_schedule, tvm
@@ -41,6 +42,7 @@ def decompositions() -> dict:
     table = {op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)}
     table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
     table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
+    table[_aten._transformer_encoder_layer_fwd.default] = _encoder_layer
     table[_aten.select.int] = _select
     return table
 
@@ -68,6 +70,41 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
     if attn_mask is not None:
         scores = scores + attn_mask
     return torch.matmul(torch.softmax(scores, -1), value), query.new_empty(query.shape[:-1])
+
+
+def _encoder_layer(
+    x, width, heads, qkv_weight, qkv_bias, out_weight, out_bias, use_gelu, norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2,
+    up_weight, up_bias, down_weight, down_bias, mask=None, mask_type=None,
+):  # fmt: skip
+    """PyTorch's fast path of `nn.TransformerEncoderLayer`, which is one operator; a mask hides where it is not zero."""
+    if mask is not None:
+        hidden = mask.to(torch.bool)
+        mask = hidden[:, None, None, :] if mask_type == 1 else hidden  # 1: of keys [batch, length]; else of scores
+
+    def attend(y):
+        batch, length, _ = y.shape
+        query, key, value = F.linear(y, qkv_weight, qkv_bias).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = torch.matmul(query / math.sqrt(width // heads), key.transpose(-2, -1))
+        if mask is not None:
+            scores = scores.masked_fill(mask, float("-inf"))
+        mixed = torch.matmul(torch.softmax(scores, -1), value)
+        return F.linear(mixed.transpose(1, 2).reshape(batch, length, width), out_weight, out_bias)
+
+    def perceive(y):
+        y = F.linear(y, up_weight, up_bias)
+        return F.linear(F.gelu(y) if use_gelu else F.relu(y), down_weight, down_bias)
+
+    def norm_1(y):
+        return F.layer_norm(y, (width,), norm_weight_1, norm_bias_1, eps)
+
+    def norm_2(y):
+        return F.layer_norm(y, (width,), norm_weight_2, norm_bias_2, eps)
+
+    if norm_first:
+        x = x + attend(norm_1(x))
+        return x + perceive(norm_2(x))
+    x = norm_1(x + attend(x))
+    return norm_2(x + perceive(x))
 
 
 def _select(x, dim, index):

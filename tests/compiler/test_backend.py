@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ def small_mlp() -> nn.Module:
 def test_demo_models_without_measuring(case, options):
     agree(case.make().eval(), case.inputs(), options)
     report = compile_reports()[-1]
-    assert report.num_trials == 0 and report.num_regions == 1 and report.eager_operators == []
+    assert report.num_trials == 0 and report.num_regions == 1 and report.eager_operators == [] and report.num_static_inputs > 10
     with Database(options["database"]) as database:
         assert database.num_records() == 0
 
@@ -105,6 +106,42 @@ def test_dynamic_shapes_and_other_dtypes_fall_back(options):
             assert torch.allclose(compiled(x), model(x), atol=1e-5)
     half = small_mlp().to(torch.bfloat16)
     agree(half, (torch.randn(4, 32, dtype=torch.bfloat16),), options, 2e-2)
+
+
+def test_views_between_operands_of_two_shapes_do_not_go_back_and_forth(options):
+    left, right = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def program(x):
+        return torch.relu(left(x.view(-1, 8)).view(2, 3, 8) + right(x.view(2, 3, 8)))
+
+    compiled = torch.compile(program, backend="foretune", options={**options, "guard": False})
+    x = torch.randn(2, 3, 8)
+    with torch.no_grad():
+        assert torch.allclose(compiled(x), program(x), atol=1e-5)
+
+
+def test_an_operator_that_tvm_refuses_leaves_its_region(options):
+    def program(x, i):
+        y = torch.relu(x * 2 + 1)
+        return torch.zeros_like(y).index_add(0, i, y) * 3 + y
+
+    compiled = torch.compile(program, backend="foretune", options={**options, "guard": False})
+    x, i = torch.randn(6, 4), torch.tensor([0, 0, 1, 5, 2, 2])
+    with torch.no_grad():
+        assert torch.allclose(compiled(x, i), program(x, i), atol=1e-5)
+    report = compile_reports()[-1]
+    assert report.num_regions >= 1 and len(report.eager_operators) == 1
+
+
+def test_ten_thousand_calls_leave_no_memory_behind(options):
+    compiled, x = torch.compile(small_mlp(), backend="foretune", options={**options, "guard": False}), torch.randn(64, 32)
+    with torch.no_grad():
+        for _ in range(2000):
+            compiled(x)
+        before = psutil.Process().memory_info().rss
+        for _ in range(10_000):
+            compiled(x)
+    assert psutil.Process().memory_info().rss - before < 4 << 20
 
 
 def test_strided_and_unaligned_inputs(options):

@@ -302,3 +302,20 @@ def test_random_operators_stay_with_pytorch(options):
         expected = torch.relu(F.dropout(x, 0.5) + torch.rand(4, 64))
         torch.manual_seed(1)
         assert torch.equal(compiled(x), expected)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("mask", ["none", "padding", "causal"])
+def test_encoder_layers_are_not_one_operator(options, norm_first, mask):
+    layer = nn.TransformerEncoderLayer(16, 2, 32, norm_first=norm_first, activation="gelu", batch_first=True).eval()
+    x = torch.randn(2, 5, 16)
+    masks = {
+        "none": {},
+        "padding": {"src_key_padding_mask": torch.tensor([[False] * 5, [False] * 3 + [True] * 2])},
+        "causal": {"src_mask": nn.Transformer.generate_square_subsequent_mask(5)},
+    }[mask]
+    compiled, plain = compiled_and_plain(layer, options)
+    with torch.no_grad():
+        assert_same(compiled(x, **masks), plain(x, **masks))
+    report = compile_reports()[-1]
+    assert report.num_regions >= 1 and not any("encoder_layer" in name for name in report.eager_operators)
