@@ -28,10 +28,10 @@ from foretune.trace import Trace
 
 _aten = torch.ops.aten
 
-# TVM has good kernels of its own for these; PyTorch's decompositions would only hide what they are.
+# TVM, or PyTorch, has good kernels of its own for these; decompositions would only hide what they are.
 _KEPT_WHOLE = (
     "native_layer_norm", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
-    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select",
+    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select", "index_add", "index_copy",
 )  # fmt: skip
 
 
