@@ -224,7 +224,11 @@ def module_tasks(module: torch.nn.Module, inputs: tuple, target: Target, family:
 
 
 def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[GraphTask]:
-    """The distinct kernels of a fused Relax module; weights count their calls in one run."""
+    """The distinct kernels of a fused Relax module; weights count their calls in one run.
+
+    What prepares weights ahead of time runs once, and is not worth tuning.
+    """
+    mod = tvm.IRModule({name: function for name, function in mod.functions_items() if name.name_hint != "main_transform_params"})
     found: dict[str, GraphTask] = {}
     for extracted in meta_schedule.relax_integration.extract_tasks(mod, tvm_target(target)):
         kernel = extracted.dispatched[0]
