@@ -20,9 +20,13 @@ def fresh_dynamo():
     torch.manual_seed(0)
 
 
+def unguarded(folder):
+    return {"trials": 0, "database": str(folder / "records.db"), "progress": False, "guard": False}
+
+
 @pytest.fixture(params=[True, False], ids=["guarded", "tvm"])
 def options(request, tmp_path):
-    return {"trials": 0, "database": str(tmp_path / "records.db"), "progress": False, "guard": request.param}
+    return {**unguarded(tmp_path), "guard": request.param}
 
 
 def compiled_and_plain(program, options, **more):
@@ -80,8 +84,10 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.parametrize("guard", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["tvm", "guarded"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_programs(name, options):
+def test_programs(name, guard, tmp_path):
+    options = {**unguarded(tmp_path), "guard": guard}
     function, make = PROGRAMS[name]
     inputs = make()
     compiled = torch.compile(function, backend="foretune", options=options)
@@ -306,7 +312,8 @@ def test_random_operators_stay_with_pytorch(options):
 
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("mask", ["none", "padding", "causal"])
-def test_encoder_layers_are_not_one_operator(options, norm_first, mask):
+def test_encoder_layers_are_not_one_operator(tmp_path, norm_first, mask):
+    options = unguarded(tmp_path)
     layer = nn.TransformerEncoderLayer(16, 2, 32, norm_first=norm_first, activation="gelu", batch_first=True).eval()
     x = torch.randn(2, 5, 16)
     masks = {
