@@ -45,12 +45,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     options = parser.parse_args()
     ROWS.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+    kept = map(json.loads, ROWS.read_text().splitlines()) if ROWS.exists() else ()
+    rows = {(row["backend"], row["op"]): row for row in kept}
     for backend in options.backends:
         worker = WorkerProcess(str(Path(__file__).with_name("operators_child.py")), {"backend": backend, "threads": options.threads}, TIMEOUT_SECS)
         try:
             worker.start()
-            known = {row["op"] for row in rows if row["backend"] == backend and row["most"] >= options.most}
+            known = {row["op"] for row in rows.values() if row["backend"] == backend and row["most"] >= options.most}
             for op in options.only or worker.welcome["operators"]:
                 if op in known and not options.only:
                     continue
@@ -60,15 +61,14 @@ def main() -> None:
                 except (Silence, Death) as error:
                     reply = {"died": str(error)}
                 row = {"op": op, "backend": backend, "most": options.most, "secs": round(time.perf_counter() - start, 1), **reply}
-                rows = [r for r in rows if (r["op"], r["backend"]) != (op, backend)] + [row]
+                rows[backend, op] = row
                 with ROWS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 if row.get("wrong") or row.get("crash") or "died" in row:
                     print(backend, op, row.get("messages") or row.get("died"), file=sys.stderr, flush=True)
         finally:
             worker.close()
-    latest = {(row["op"], row["backend"]): row for row in rows}
-    write_results("operators", figures(list(latest.values())), sorted(latest.values(), key=lambda r: (r["backend"], r["op"])))
+    write_results("operators", figures(list(rows.values())), [rows[key] for key in sorted(rows)])
 
 
 if __name__ == "__main__":

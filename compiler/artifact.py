@@ -6,7 +6,6 @@ machine code: kernels are built from the schedules when it is loaded, for the sa
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -26,6 +25,7 @@ from foretune.compiler.options import BackendOptions
 from foretune.compiler.target import parse_target
 from foretune.datasets.database import Database
 from foretune.errors import DataError, OptionError, TargetError
+from foretune.files import sha256_of, write_atomically
 
 SCHEMA = "foretune-artifact-1"
 _PROGRAM, _RECORDS, _MANIFEST = "program.pt2", "records.db", "manifest.json"
@@ -105,22 +105,23 @@ def tune(source: str, out: Path, options: BackendOptions) -> TuneReport:
     with torch.no_grad():
         torch.compile(program.module(), backend=backend.compile, fullgraph=True)(*args, **kwargs)
     report = compiled_graphs()[num_before].report
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         program_path, records_path = Path(folder) / _PROGRAM, Path(folder) / _RECORDS
         torch.export.save(program, program_path)
         with Database(records_path) as records:
             records.merge(options.database, {kernel.workload for kernel in report.kernels})
         manifest = {
             "schema": SCHEMA, "target": backend.target.key, "run_by": report.choice.name, "options": replace(options, database=_RECORDS).to_json(),
-            "torch": torch.__version__, "sha256": {path.name: _sha256(path) for path in (program_path, records_path)},
+            "torch": torch.__version__, "sha256": {path.name: sha256_of(path) for path in (program_path, records_path)},
         }  # fmt: skip
-        whole = Path(folder) / "whole"
-        with zipfile.ZipFile(whole, "w") as archive:
-            archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
-            for path in (program_path, records_path):
-                archive.write(path, path.name)
-        os.replace(whole, out)
+
+        def write(whole: Path) -> None:
+            with zipfile.ZipFile(whole, "w") as archive:
+                archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
+                for path in (program_path, records_path):
+                    archive.write(path, path.name)
+
+        write_atomically(out, write)
     return TuneReport(out, report)
 
 
@@ -166,11 +167,6 @@ def _extract(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise DataError(f"{path} has another schema than {SCHEMA}; tune it again")
     for name in (_PROGRAM, _RECORDS):
-        if manifest["sha256"].get(name) != _sha256(folder / name):
+        if manifest["sha256"].get(name) != sha256_of(folder / name):
             raise DataError(f"{path} is damaged: {name} has another hash than was written")
     return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from foretune.compiler.workload import module_from_program
 from foretune.datasets.database import Database
 from foretune.errors import DatabaseError, IllegalActionError
 from foretune.files import write_text_atomically
-from foretune.record import MeasureRecord, Status
+from foretune.record import MeasureRecord, Status, fastest
 from foretune.task import Task
 
 _WIDTH, _HEIGHT, _MARGIN = 560, 160, 44
@@ -38,7 +38,7 @@ class TaskSummary:
     @property
     def best(self) -> MeasureRecord | None:
         """The fastest that worked."""
-        return min((r for r in self.records if r.status is Status.OK), key=lambda r: r.best_secs, default=None)
+        return next(iter(fastest(self.records, 1)), None)
 
     @property
     def default_secs(self) -> float | None:
@@ -90,7 +90,6 @@ def write_report(database: Path, out: Path) -> dict[str, Any]:
     summaries.sort(key=lambda s: -(s.best.best_secs if s.best is not None else 0.0))
     environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("foretune.compiler", "templates"), undefined=jinja2.StrictUndefined)
     page = environment.get_template("report.html").render(database=database, summaries=[_row(s) for s in summaries], gain=_mean_gain(summaries))
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out, page)
     records = [r for s in summaries for r in s.records]
     return {"tasks": len(summaries), "records": len(records), "failed": sum(r.status is not Status.OK for r in records), "out": str(out)}

@@ -14,7 +14,7 @@ from foretune.compiler.region import SUPPORTED_DTYPES
 _VIEWS = frozenset({"view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach"})
 
 # moving these alone to TVM would only add a hand-over
-_NO_WORK = ("view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "arange")
+_NO_WORK = _VIEWS | {"clone", "_to_copy", "full", "arange"}
 
 # Relax has a translation, but one that changes the meaning or needs a random state
 _NEVER = frozenset({"bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense"})

@@ -27,7 +27,7 @@ from foretune.costmodel.latent import LatentCostModel
 from foretune.costmodel.planner import Planner
 from foretune.datasets.database import Database
 from foretune.errors import IllegalActionError, OptionError, UnsupportedError
-from foretune.record import MeasureRecord, Status
+from foretune.record import MeasureRecord, Status, fastest
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
@@ -133,7 +133,7 @@ class _TaskState:
     @property
     def best(self) -> MeasureRecord | None:
         """The fastest that worked."""
-        return next(iter(_fastest(self.records.values(), 1)), None)
+        return next(iter(fastest(self.records.values(), 1)), None)
 
     @cached_property
     def spaces(self) -> list[DesignSpace]:
@@ -301,13 +301,13 @@ class Tuner:
         if best is not None and self._database.max_rel_error(best) is not None:
             return best
         default = state.records.get(DEFAULT_TRACE.key)
-        finalists = _fastest(state.records.values(), _FINALISTS)
+        finalists = fastest(state.records.values(), _FINALISTS)
         again = [r.candidate for r in finalists]
         if default is not None and default.status is Status.OK and default not in finalists:
             again.append(default.candidate)
         rerun = [r for r in self._measure(again) if r.status is Status.OK]
         state.records.update((r.trace.key, r) for r in rerun)
-        for record in _fastest(state.records.values(), len(state.records)):
+        for record in fastest(state.records.values()):
             error = 0.0 if record.trace == DEFAULT_TRACE else self._measurer.max_rel_error(record.candidate)
             self._database.set_checked(record, error, self._config.tolerance)
             if error <= self._config.tolerance:
@@ -333,7 +333,3 @@ def distinct(tasks: Iterable[Task]) -> list[Task]:
 def _best_secs(records: Iterable[MeasureRecord]) -> float:
     """Seconds of the fastest record; infinite if none worked."""
     return min((r.best_secs for r in records if r.status is Status.OK), default=math.inf)
-
-
-def _fastest(records, num: int) -> list[MeasureRecord]:
-    return sorted((r for r in records if r.status is Status.OK), key=lambda r: r.best_secs)[:num]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from foretune.errors import DatabaseError, OptionError
 from foretune.program import ProgramGraph
-from foretune.record import MeasureRecord, MeasureSettings, Status
+from foretune.record import MeasureRecord, MeasureSettings, Status, fastest
 from foretune.target import Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
@@ -185,7 +186,7 @@ class Database:
                     self.add(newer)
                     for record in newer:
                         if (error := other.max_rel_error(record)) is not None:
-                            self._note_error(record, error)
+                            self.set_checked(record, error, math.inf)
                     if (promise := other.promise(task)) is not None and not known:
                         self.set_promise(task, promise)
                     num_taken += len(newer)
@@ -204,8 +205,7 @@ class Database:
             raise OptionError(f"`keep >= 1` must hold, but got {keep}")
         dropped = 0
         for task in self.tasks():
-            fastest = sorted((r for r in self.records(task) if r.status is Status.OK), key=lambda r: r.best_secs)[:keep]
-            stays = {r.trace.key for r in fastest} | {Trace(()).key}
+            stays = {r.trace.key for r in fastest(self.records(task), keep)} | {Trace(()).key}
             with self._lock, self._guard(), self._connection:
                 marks = ", ".join("?" * len(stays))
                 cursor = self._connection.execute(
@@ -224,7 +224,7 @@ class Database:
 
     def best(self, task: Task) -> MeasureRecord | None:
         """The fastest record with status ok, or None."""
-        return min((r for r in self.records(task) if r.status is Status.OK), key=lambda r: r.best_secs, default=None)
+        return next(iter(fastest(self.records(task), 1)), None)
 
     def max_rel_error(self, record: MeasureRecord) -> float | None:
         """The error found when the record's candidate was checked against the reference, or None if it was not."""
@@ -241,12 +241,6 @@ class Database:
             self._connection.execute(
                 "UPDATE records SET max_rel_error = ?, status = ? WHERE target = ? AND workload = ? AND trace_key = ?",
                 (min(max_rel_error, 1e300), status.value, *record.candidate.key),
-            )
-
-    def _note_error(self, record: MeasureRecord, max_rel_error: float) -> None:
-        with self._lock, self._guard(), self._connection:
-            self._connection.execute(
-                "UPDATE records SET max_rel_error = ? WHERE target = ? AND workload = ? AND trace_key = ?", (max_rel_error, *record.candidate.key)
             )
 
     def promise(self, task: Task) -> float | None:

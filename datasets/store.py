@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import time
@@ -34,7 +33,7 @@ from foretune.datasets import schema
 from foretune.datasets.manifest import Manifest, read_manifest, write_manifest
 from foretune.datasets.split import Split
 from foretune.errors import DataError
-from foretune.files import write_atomically
+from foretune.files import sha256_of, write_atomically
 from foretune.record import Trajectory
 from foretune.target import Target
 from foretune.task import Task, Workload
@@ -286,7 +285,7 @@ class RecordStore:
         path = self.path / name
         entry = self.manifest.shards.get(name) or self.manifest.workloads.get(name)
         try:
-            if entry is not None and _sha256(path) != entry["sha256"]:
+            if entry is not None and sha256_of(path) != entry["sha256"]:
                 raise DataError(f"{path} is damaged: its content does not have the SHA-256 that manifest.json states")
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
@@ -324,7 +323,7 @@ class RecordStore:
         return True
 
     def _describe(self, name: str, table: pa.Table) -> dict[str, Any]:
-        entry: dict[str, Any] = {"rows": table.num_rows, "sha256": _sha256(self.path / name)}
+        entry: dict[str, Any] = {"rows": table.num_rows, "sha256": sha256_of(self.path / name)}
         if "status" in table.column_names:
             entry["statuses"] = dict(Counter(table["status"].to_pylist()))
         return entry
@@ -392,11 +391,6 @@ class RecordStore:
         if self.manifest.replaced:
             self.manifest.replaced = []
             write_manifest(self.path, self.manifest)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _target(text: str) -> Target:

@@ -10,7 +10,7 @@ import typer
 from foretune.console import Json, print_json, print_table
 from foretune.datasets.database import Database
 from foretune.errors import DatabaseError
-from foretune.record import Status
+from foretune.record import fastest
 
 app = typer.Typer(no_args_is_help=True, help="Look at, merge and prune files of tuned records.")
 
@@ -30,7 +30,7 @@ def info(database: File, as_json: Json = False) -> None:
         rows = []
         for task in opened.tasks():
             records = opened.records(task)
-            best = min((r.best_secs for r in records if r.status is Status.OK), default=None)
+            best = next((r.best_secs for r in fastest(records, 1)), None)
             rows.append({"name": task.workload.name, "workload": task.workload.hash, "target": task.target.key, "num_records": len(records), "best_secs": best})
     if as_json:
         print_json({"database": str(database), "tasks": rows})

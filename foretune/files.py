@@ -1,8 +1,9 @@
-"""Files that are either written whole or not at all."""
+"""Files that are either written whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -35,3 +36,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Writes text to a file, whole or not at all."""
     write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -124,3 +125,8 @@ class Trajectory:
     record: MeasureRecord
     initial: tuple[tuple[float, ...], ...] = ()
     final: tuple[tuple[float, ...], ...] = ()
+
+
+def fastest(records: Iterable[MeasureRecord], num: int | None = None) -> list[MeasureRecord]:
+    """Records that worked, the fastest first; all, or so many at most."""
+    return sorted((r for r in records if r.status is Status.OK), key=lambda r: r.best_secs)[:num]
