@@ -21,10 +21,10 @@ from results import FOLDER, write_results
 from tuning_report import geomean
 
 from foretune.compiler.engine import ENGINES, MAX_AUTOTUNE
-from foretune.compiler.process import WorkerProcess
 from foretune.compiler.suite import BENCHMARK_MODELS
 from foretune.errors import WorkerError
 from foretune.files import write_text_atomically
+from foretune.process import WorkerProcess
 
 ALL_ENGINES = (*ENGINES, MAX_AUTOTUNE)
 ROUNDS, BURST_SECS, PAUSE_SECS = 15, 0.2, 0.05

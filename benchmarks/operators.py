@@ -15,7 +15,7 @@ from typing import Any
 
 from results import FOLDER, write_results
 
-from foretune.compiler.process import Death, Silence, WorkerProcess
+from foretune.process import Death, Silence, WorkerProcess
 
 BACKENDS = ("foretune", "inductor")
 TIMEOUT_SECS = 600.0

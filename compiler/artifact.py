@@ -125,6 +125,9 @@ def tune(source: str, out: Path, options: BackendOptions) -> TuneReport:
     return TuneReport(out, report)
 
 
+_NO_TIME = 1e-9  # seconds to measure in: what has no record is left to the model
+
+
 def load(path: str | Path) -> Callable:
     """A program that `foretune tune` wrote, ready to be called with inputs like those it was tuned for.
 
@@ -140,7 +143,7 @@ def load(path: str | Path) -> Callable:
     """
     with tempfile.TemporaryDirectory() as folder:
         manifest = _extract(Path(path).expanduser(), Path(folder))
-        options = {**manifest["options"], "database": str(Path(folder) / _RECORDS), "progress": False}
+        options = {**manifest["options"], "database": str(Path(folder) / _RECORDS), "progress": False, "seconds": _NO_TIME}
         backend = Backend(BackendOptions.from_dict(options), only=manifest["run_by"])
         if backend.target.key != manifest["target"]:
             raise TargetError(f"{path} was tuned for {manifest['target']}, but this is {parse_target('auto').key}; tune it here")

@@ -7,8 +7,6 @@ PyTorch's own kernels and with Inductor, and the fastest one runs the graph.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,30 +15,25 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.aot_autograd import make_boxed_func
-from torch._functorch.partitioners import min_cut_rematerialization_partition
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor
 
-from foretune.compiler import importer
 from foretune.compiler.background import Switch, tune_in_background
 from foretune.compiler.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.guard import Choice, asks_for_gradients, choose, rel_error
-from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, is_weight, own_graph
+from foretune.compiler.guard import Choice, asks_for_gradients, choose
+from foretune.compiler.inductor import FrozenGraph, compile_with_inductor, is_weight
 from foretune.compiler.options import BackendOptions
-from foretune.compiler.progress import progress_bar
-from foretune.compiler.regions import RegionGraph
 from foretune.compiler.target import parse_target
 from foretune.compiler.tuner import Tuner
+from foretune.compiler.tvm_graph import TvmGraph
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
-from foretune.errors import OptionError
+from foretune.errors import OptionError, UnsupportedError
 
 __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
 _log = logging.getLogger("foretune")
 
-TVM, INDUCTOR, FROZEN = "tvm", "inductor", "inductor, weights frozen"
+TVM, MIXED, INDUCTOR, FROZEN = "tvm", "tvm, products in libraries", "inductor", "inductor, weights frozen"
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -87,18 +80,22 @@ class Backend:
         note_graph(report, filter(is_weight, inputs))
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
         later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
+        tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report)
         inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
         contenders: dict[str, Callable[[], Callable]] = {
-            TVM: lru_cache(lambda: self._with_tvm(gm, inputs, report, later)),
+            TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
+            MIXED: lru_cache(tvm.compile_around_libraries),
             INDUCTOR: inductor,
             FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode)),
         }
         only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
         if only is not None:
-            run, report.choice = contenders.get(only, lambda: gm.forward)(), Choice(only)
+            run, report.choice = _without_contest(only, contenders, gm.forward)
         else:
             if symbols:
                 del contenders[TVM]
+            if symbols or later is not None:
+                del contenders[MIXED]
             run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
         if symbols:
             report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
@@ -119,66 +116,13 @@ class Backend:
         config = self.options.tuner()
         return Tuner(self.model, self.database, config if trials is None else replace(config, trials=trials))
 
-    def _with_tvm(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], report: CompileReport, later: list[RegionGraph] | None) -> Callable:
-        """Compiles forward and backward with TVM; where there is a list of those to be tuned later, the model alone picks for now."""
 
-        def forward(graph: torch.fx.GraphModule, _: Sequence[Any]) -> Callable:
-            return self._compile_aten(graph, _static_placeholders(graph), report, later)
-
-        def backward(graph: torch.fx.GraphModule, _: Sequence[Any]) -> Callable:
-            return self._compile_aten(graph, frozenset(), report, later)
-
-        compiler = aot_autograd(
-            fw_compiler=forward, bw_compiler=backward, inference_compiler=forward, decompositions=importer.decompositions(),
-            partition_fn=min_cut_rematerialization_partition,
-        )  # fmt: skip
-        return compiler(own_graph(gm), list(inputs))
-
-    def _compile_aten(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, later: list[RegionGraph] | None) -> Callable:
-        """Compiles a functional ATen graph; the result takes a list of inputs (boxed) and returns a tuple."""
-        with unset_fake_temporarily():  # the cost model computes with real tensors
-            return self._compile_regions(gm, static, report, later)
-
-    def _compile_regions(self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, later: list[RegionGraph] | None) -> Callable:
-        reference = copy.deepcopy(gm) if self.only == TVM else None
-        graph = RegionGraph(gm, static, self.target)
-        if graph.eager_operators:
-            _log.warning("left with PyTorch: %s", ", ".join(graph.eager_operators))
-        with progress_bar("tuning", self.options.progress, transient=True) as show, contextlib.closing(self.tuner(None if later is None else 0)) as tuner:
-            tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
-        if later is not None:
-            later.append(graph)
-        graph.build(tuned.chosen)
-        graph.report(tuned, report)
-        run = graph.runner()
-        return make_boxed_func(run if reference is None else _FirstCallCheck(run, reference, self.options.tolerance))
-
-
-def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
-    """Names of the inputs that are parameters or buffers of the model."""
-    context = torch._guards.TracingContext.try_get()
-    metadata = getattr(context, "fw_metadata", None)
-    indices = set(getattr(metadata, "static_input_indices", None) or ())
-    placeholders = [n.name for n in gm.graph.nodes if n.op == "placeholder"]
-    return frozenset(name for i, name in enumerate(placeholders) if i in indices)
-
-
-class _FirstCallCheck:
-    """Runs the compiled graph and, the first time, PyTorch's own beside it; a wrong answer keeps PyTorch's for good."""
-
-    def __init__(self, compiled: Callable, reference: Callable, tolerance: float) -> None:
-        self._run, self._reference, self._tolerance = compiled, reference, tolerance
-        self._checked = False
-
-    def __call__(self, *inputs: Any) -> Any:
-        if self._checked:
-            return self._run(*inputs)
-        expected = self._reference(*inputs)
-        actual = self._run(*inputs)
-        error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
-        self._checked = True
-        if error > self._tolerance:
-            _log.warning("the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
-            self._run = self._reference
-            return expected
-        return actual
+def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], reference: Callable) -> tuple[Callable, Choice]:
+    if name not in contenders:
+        return reference, Choice()
+    try:
+        return contenders[name](), Choice(name)
+    except UnsupportedError as error:
+        if name != MIXED:
+            raise
+        return contenders[TVM](), Choice(TVM, refused={MIXED: str(error)})

@@ -17,8 +17,8 @@ from foretune.compiler.backend import Backend, CompileReport, compile_reports
 from foretune.compiler.engine import ENGINES, compile_with, make_case, time_calls
 from foretune.compiler.models import DEMO_MODELS, ModelCase
 from foretune.compiler.options import BackendOptions
-from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.errors import WorkerError
+from foretune.process import Death, Silence, WorkerProcess
 
 _ROUNDS = 5
 _BURST_SECS = 0.2

@@ -59,6 +59,8 @@ def _describe(graph: CompiledGraph) -> str:
         lines += [f"  {kernel}" for kernel in slow[:_SHOWN_KERNELS]]
         if len(slow) > _SHOWN_KERNELS:
             lines.append(f"  and {len(slow) - _SHOWN_KERNELS} more")
+    if report.products:
+        lines += ["heavy products by themselves:", *(f"  {product}" for product in report.products[:_SHOWN_KERNELS])]
     if report.eager_operators:
         lines.append("left with PyTorch by TVM: " + ", ".join(report.eager_operators))
     if report.background:

@@ -50,6 +50,7 @@ class CompileReport:
         secs: wall time.
         eager_operators: operators that TVM left with PyTorch.
         kernels: of the regions.
+        products: heavy products, and the seconds that TVM and PyTorch's libraries take for each.
         choice: who runs the graph, and why.
         background: what became of tuning in the background: empty if there is none, `running`, `done`, or why it failed.
     """
@@ -62,6 +63,7 @@ class CompileReport:
     secs: float = 0.0
     eager_operators: list[str] = field(default_factory=list)
     kernels: list[KernelReport] = field(default_factory=list)
+    products: list[str] = field(default_factory=list)
     choice: Choice = field(default_factory=Choice)
     background: str = ""
 

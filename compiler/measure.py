@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.compiler.quietness import Quietness
 from foretune.compiler.remote import Device
 from foretune.errors import WorkerError
+from foretune.process import Death, Silence, WorkerProcess
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import num_usable_cores
 from foretune.task import Candidate

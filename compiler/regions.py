@@ -12,6 +12,7 @@ from foretune.compiler.graph_report import CompileReport, KernelReport
 from foretune.compiler.inductor import own_graph
 from foretune.compiler.openmp import on_openmp
 from foretune.compiler.partition import alone, operators_of, partition
+from foretune.compiler.products import ProductTimes, leave_with_library
 from foretune.compiler.region import CompiledRegion, check_inputs
 from foretune.compiler.tuner import TuneReport, distinct
 from foretune.compiler.views import sink_views
@@ -28,14 +29,18 @@ class RegionGraph:
         gm: the graph; it is changed.
         static: names of the placeholders that are weights.
         target: where it runs.
+        left: products that stay with PyTorch's libraries.
 
     Attributes:
+        source: the graph before it was split.
         tasks: distinct tuning tasks of all regions.
         eager_operators: what stays with PyTorch.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, static: frozenset[str], target: Target) -> None:
+    def __init__(self, gm: torch.fx.GraphModule, static: frozenset[str], target: Target, left: Sequence[ProductTimes] = ()) -> None:
         sink_views(gm)
+        leave_with_library(gm, left)
+        self.source = gm.graph
         self._target = target
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static)
         graph_tasks = [task for mod, *_ in self._imported.values() for task in importer.extract_tasks(mod, target)]

@@ -13,10 +13,10 @@ import pytest
 from foretune import Action, Candidate, DataError, IllegalActionError, MeasureSettings, Status, TargetError, Trace, WorkerError
 from foretune.compiler import traces
 from foretune.compiler.measure import Measurer
-from foretune.compiler.process import Death, Silence, WorkerProcess
 from foretune.compiler.space import ScheduleContext, design_spaces
 from foretune.compiler.target import parse_target, tvm_target
 from foretune.compiler.workload import module_from_program, module_hash, task_from_module
+from foretune.process import Death, Silence, WorkerProcess
 from tests.programs import matmul_module
 
 
