@@ -1,0 +1,242 @@
+"""LLVM's C API through ctypes: read a module, run passes over it, count what is in it, and generate code.
+
+Used inside worker processes only (`worker.py`): a bad pass sequence may crash or hang, and command-line flags of LLVM hold for a
+whole process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator, Sequence
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
+from pathlib import Path
+
+_TARGETS = {"x86_64": "X86", "AMD64": "X86", "aarch64": "AArch64", "arm64": "AArch64"}
+_AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL = 3, 2, 0
+_RETURN_STATUS = 2
+_OF_FUNCTION = 0xFFFFFFFF  # the index of a function's own attributes
+_FILE_KINDS = {".s": 0, ".o": 1}
+
+# name -> (result, arguments)
+_FUNCTIONS = {
+    "LLVMContextCreate": (c_void_p, []),
+    "LLVMContextSetDiscardValueNames": (None, [c_void_p, c_int]),
+    "LLVMCreateMemoryBufferWithContentsOfFile": (c_int, [c_char_p, c_void_p, c_void_p]),
+    "LLVMParseIRInContext": (c_int, [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "LLVMVerifyModule": (c_int, [c_void_p, c_int, c_void_p]),
+    "LLVMWriteBitcodeToFile": (c_int, [c_void_p, c_char_p]),
+    "LLVMDisposeMessage": (None, [c_void_p]),
+    "LLVMGetTargetFromTriple": (c_int, [c_char_p, c_void_p, c_void_p]),
+    "LLVMGetTarget": (c_char_p, [c_void_p]),
+    "LLVMSetTarget": (None, [c_void_p, c_char_p]),
+    "LLVMGetDefaultTargetTriple": (c_void_p, []),
+    "LLVMGetHostCPUName": (c_void_p, []),
+    "LLVMGetHostCPUFeatures": (c_void_p, []),
+    "LLVMCreateTargetMachine": (c_void_p, [c_void_p, c_char_p, c_char_p, c_char_p, c_int, c_int, c_int]),
+    "LLVMTargetMachineEmitToFile": (c_int, [c_void_p, c_void_p, c_char_p, c_int, c_void_p]),
+    "LLVMCreatePassBuilderOptions": (c_void_p, []),
+    "LLVMRunPasses": (c_void_p, [c_void_p, c_char_p, c_void_p, c_void_p]),
+    "LLVMGetErrorMessage": (c_void_p, [c_void_p]),
+    "LLVMParseCommandLineOptions": (None, [c_int, c_void_p, c_char_p]),
+    "LLVMGetFirstFunction": (c_void_p, [c_void_p]),
+    "LLVMGetNextFunction": (c_void_p, [c_void_p]),
+    "LLVMGetFirstBasicBlock": (c_void_p, [c_void_p]),
+    "LLVMGetNextBasicBlock": (c_void_p, [c_void_p]),
+    "LLVMGetFirstInstruction": (c_void_p, [c_void_p]),
+    "LLVMGetNextInstruction": (c_void_p, [c_void_p]),
+    "LLVMGetBasicBlockTerminator": (c_void_p, [c_void_p]),
+    "LLVMGetNumSuccessors": (c_uint, [c_void_p]),
+    "LLVMGetSuccessor": (c_void_p, [c_void_p, c_uint]),
+    "LLVMGetInstructionOpcode": (c_int, [c_void_p]),
+    "LLVMGetNumOperands": (c_int, [c_void_p]),
+    "LLVMGetOperand": (c_void_p, [c_void_p, c_uint]),
+    "LLVMIsConstant": (c_int, [c_void_p]),
+    "LLVMIsAFunction": (c_void_p, [c_void_p]),
+    "LLVMGetCalledValue": (c_void_p, [c_void_p]),
+    "LLVMTypeOf": (c_void_p, [c_void_p]),
+    "LLVMGetTypeKind": (c_int, [c_void_p]),
+    "LLVMGetValueName2": (c_void_p, [c_void_p, c_void_p]),
+    "LLVMGetStringAttributeAtIndex": (c_void_p, [c_void_p, c_uint, c_char_p, c_uint]),
+    "LLVMGetStringAttributeValue": (c_void_p, [c_void_p, c_void_p]),
+    "LLVMCreateStringAttribute": (c_void_p, [c_void_p, c_char_p, c_uint, c_char_p, c_uint]),
+    "LLVMAddAttributeAtIndex": (None, [c_void_p, c_uint, c_void_p]),
+    "LLVMGetVersion": (None, [c_void_p, c_void_p, c_void_p]),
+}
+
+
+class LlvmError(Exception):
+    """LLVM refused something, in its own words."""
+
+
+class Llvm:
+    """One libLLVM, in one process, for this machine's processor.
+
+    Args:
+        library: path of libLLVM.
+    """
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = result, arguments
+        target = _TARGETS.get(platform.machine())
+        if target is None:
+            raise LlvmError(f"no code generator is known for processors of type {platform.machine()}")
+        for part in ("TargetInfo", "Target", "TargetMC", "AsmPrinter", "AsmParser"):
+            getattr(self._library, f"LLVMInitialize{target}{part}")()
+        self._context = self._library.LLVMContextCreate()
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Of the library."""
+        parts = [c_uint() for _ in range(3)]
+        self._library.LLVMGetVersion(*map(byref, parts))
+        return tuple(p.value for p in parts)
+
+    @property
+    def cpu(self) -> str:
+        """The processor's name, as LLVM knows it."""
+        return self._text(self._library.LLVMGetHostCPUName())
+
+    def set_flags(self, flags: Sequence[str]) -> None:
+        """Sets LLVM's own command-line flags, for the rest of this process; an unknown one ends it with a message on stderr."""
+        words = [b"foretune", *(flag.encode() for flag in flags)]
+        self._library.LLVMParseCommandLineOptions(len(words), (c_char_p * len(words))(*words), None)
+
+    def read(self, path: Path) -> int:
+        """A module from a file of bitcode or text.
+
+        Raises:
+            LlvmError: it cannot be read, or is not valid.
+        """
+        buffer, module, message = c_void_p(), c_void_p(), c_void_p()
+        if self._library.LLVMCreateMemoryBufferWithContentsOfFile(str(path).encode(), byref(buffer), byref(message)):
+            raise LlvmError(self._text(message.value))
+        if self._library.LLVMParseIRInContext(self._context, buffer, byref(module), byref(message)):
+            raise LlvmError(self._text(message.value))
+        self.verify(module.value)
+        return module.value
+
+    def verify(self, module: int) -> None:
+        """Raises `LlvmError` if a module is not valid."""
+        message = c_void_p()
+        if self._library.LLVMVerifyModule(module, _RETURN_STATUS, byref(message)):
+            raise LlvmError(self._text(message.value))
+
+    def add_features(self, module: int, features: str) -> None:
+        """Adds features of the processor, such as `-prefer-256-bit`, to those that each function asks for; as `opt -mattr=` does."""
+        key = b"target-features"
+        for function in self.functions(module):
+            known = self._library.LLVMGetStringAttributeAtIndex(function, _OF_FUNCTION, key, len(key))
+            length = c_uint()
+            before = ctypes.string_at(self._library.LLVMGetStringAttributeValue(known, byref(length)), length.value) if known else b""
+            value = before + b"," * bool(before) + features.encode()
+            attribute = self._library.LLVMCreateStringAttribute(self._context, key, len(key), value, len(value))
+            self._library.LLVMAddAttributeAtIndex(function, _OF_FUNCTION, attribute)
+
+    def machine(self, module: int) -> int:
+        """A code generator for a module, at its highest level and for this processor; functions may ask for another in their attributes.
+
+        Raises:
+            LlvmError: the module is for another kind of machine.
+        """
+        triple = self._library.LLVMGetTarget(module)
+        if not triple:
+            triple = self._text(self._library.LLVMGetDefaultTargetTriple()).encode()
+            self._library.LLVMSetTarget(module, triple)
+        target, message = c_void_p(), c_void_p()
+        if self._library.LLVMGetTargetFromTriple(triple, byref(target), byref(message)):
+            raise LlvmError(self._text(message.value))
+        cpu, features = self.cpu.encode(), self._text(self._library.LLVMGetHostCPUFeatures()).encode()
+        return self._library.LLVMCreateTargetMachine(target, triple, cpu, features, _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL)
+
+    def run_passes(self, module: int, pipeline: str, machine: int) -> None:
+        """Runs a pipeline, written as for `opt -passes=`.
+
+        Raises:
+            LlvmError: a name or an option in it is unknown.
+        """
+        error = self._library.LLVMRunPasses(module, pipeline.encode(), machine, self._library.LLVMCreatePassBuilderOptions())
+        if error:
+            raise LlvmError(self._text(self._library.LLVMGetErrorMessage(error)))
+
+    def emit(self, module: int, machine: int, path: Path) -> None:
+        """Writes assembly (`.s`) or an object file (`.o`); the module is spent by that.
+
+        Raises:
+            LlvmError: code cannot be generated.
+        """
+        message = c_void_p()
+        if self._library.LLVMTargetMachineEmitToFile(machine, module, str(path).encode(), _FILE_KINDS[path.suffix], byref(message)):
+            raise LlvmError(self._text(message.value))
+
+    def write_bitcode(self, module: int, path: Path) -> None:
+        """Writes a module.
+
+        Raises:
+            LlvmError: the file cannot be written.
+        """
+        if self._library.LLVMWriteBitcodeToFile(module, str(path).encode()):
+            raise LlvmError(f"cannot write {path}")
+
+    # -- looking at a module ---------------------------------------------------------------------
+
+    def functions(self, module: int) -> Iterator[int]:
+        """The functions of a module that have a body."""
+        return (f for f in self._chain(module, "Function") if self._library.LLVMGetFirstBasicBlock(f))
+
+    def blocks(self, function: int) -> Iterator[int]:
+        """The basic blocks of a function, the entry first."""
+        return self._chain(function, "BasicBlock")
+
+    def instructions(self, block: int) -> Iterator[int]:
+        """The instructions of a block."""
+        return self._chain(block, "Instruction")
+
+    def successors(self, block: int) -> list[int]:
+        """Where a block may go on."""
+        end = self._library.LLVMGetBasicBlockTerminator(block)
+        return [self._library.LLVMGetSuccessor(end, i) for i in range(self._library.LLVMGetNumSuccessors(end))]
+
+    def opcode(self, instruction: int) -> int:
+        """The number of an instruction's opcode in the C API."""
+        return self._library.LLVMGetInstructionOpcode(instruction)
+
+    def operands(self, value: int) -> list[int]:
+        """What an instruction works on."""
+        return [self._library.LLVMGetOperand(value, i) for i in range(self._library.LLVMGetNumOperands(value))]
+
+    def is_constant(self, value: int) -> bool:
+        """Whether a value is a constant."""
+        return bool(self._library.LLVMIsConstant(value))
+
+    def type_kind(self, value: int) -> int:
+        """The kind of a value's type, as the C API numbers it."""
+        return self._library.LLVMGetTypeKind(self._library.LLVMTypeOf(value))
+
+    def callee(self, call: int) -> int | None:
+        """The function that a call names; None of calls through pointers."""
+        return self._library.LLVMIsAFunction(self._library.LLVMGetCalledValue(call))
+
+    def name(self, value: int) -> str:
+        """The name of a value."""
+        length = c_size_t()
+        start = self._library.LLVMGetValueName2(value, byref(length))
+        return ctypes.string_at(start, length.value).decode(errors="replace")
+
+    def _chain(self, parent: int, kind: str) -> Iterator[int]:
+        following = getattr(self._library, f"LLVMGetNext{kind}")
+        current = getattr(self._library, f"LLVMGetFirst{kind}")(parent)
+        while current:
+            yield current
+            current = following(current)
+
+    def _text(self, message: int | None) -> str:
+        """A message of LLVM's, which is freed."""
+        if not message:
+            return ""
+        text = ctypes.string_at(message).decode(errors="replace")
+        self._library.LLVMDisposeMessage(message)
+        return text
