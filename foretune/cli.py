@@ -16,13 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from foretune import data_verbs, database_verbs
+from foretune import data_verbs, database_verbs, passes_verbs
 from foretune.console import Json, print_json, print_table, printable
 from foretune.errors import ForetuneError, OptionError, TargetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 
 app.add_typer(data_verbs.app, name="data")
+app.add_typer(passes_verbs.app, name="passes")
 app.add_typer(database_verbs.app, name="database")
 
 _SHOWN_BAD_LINES = 20
@@ -253,12 +254,6 @@ def tune(
     times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in sorted(graph.choice.ms.items(), key=lambda item: item[1]))
     print(f"{out}: run by {graph.choice.name}" + (f" ({times})" if times else ""))
     print(f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database, {graph.secs:.0f} s")
-
-
-@app.command()
-def passes() -> None:
-    """Search LLVM pass sequences (not built yet)."""
-    _not_built("passes", "LLVM pass sequences")
 
 
 @app.command()

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -72,6 +74,7 @@ class Build:
         error: the tool's words.
         executable: the linked program; None if there is none.
         object_hash: of its machine code; equal ones run equally long.
+        text_bytes: size of its machine code.
         before, after: counts in the manner of `observe.FEATURES`; empty if not asked for.
     """
 
@@ -80,6 +83,7 @@ class Build:
     error: str = ""
     executable: Path | None = None
     object_hash: str = ""
+    text_bytes: int = 0
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
 
@@ -151,13 +155,18 @@ class PassMeasurer:
         self._runner.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def has_polly(self) -> bool:
+        """Whether Polly can be used: it lives in the `opt` of some distributions."""
+        return self._toolchain.has_polly
+
     def prepare(self, program: Program) -> PreparedProgram:
         """Builds and runs a program without passes and with `-O3`.
 
         Raises:
             DataError: it cannot be built, or ends by a crash or a time-out; or its output differs between two runs, or under `-O3`.
         """
-        plain = self._build(program, UNOPTIMISED, observe=True, keep_graph=True)
+        plain = self._build(program, UNOPTIMISED, observe=True)
         baseline = self.build(program, BASELINE)
         for build in (plain[0], baseline):
             if build.status is not Status.OK:
@@ -183,9 +192,23 @@ class PassMeasurer:
         """Runs a sequence over a program's module and links the result."""
         return self._build(program, sequence, observe)[0]
 
-    def _build(self, program: Program, sequence: Sequence, observe: bool = False, keep_graph: bool = False) -> tuple[Build, dict[str, Any]]:
+    def _build(self, program: Program, sequence: Sequence, observe: bool = False) -> tuple[Build, dict[str, Any]]:
+        reply, out = self._run_passes(program, sequence, observe, ".o")
+        if reply["status"] != "ok":
+            out.unlink(missing_ok=True)
+            return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
+        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
+        machine_code = out.read_bytes()
+        looks = (hashlib.sha256(machine_code).hexdigest()[:16], text_bytes(machine_code), *looks)
+        executable, error = self._link(program, out)
+        if executable is None:
+            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
+        return Build(sequence, Status.OK, "", executable, *looks), reply
+
+    def _run_passes(self, program: Program, sequence: Sequence, observe: bool, suffix: str) -> tuple[dict[str, Any], Path]:
+        """(the worker's reply, the file that it wrote)."""
         self._count += 1
-        out = self._folder / f"{self._count}.o"
+        out = self._folder / f"{self._count}{suffix}"
         flags = [flag for flag in sequence.flags if flag.name != "mattr"]
         features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
         request = {
@@ -194,20 +217,11 @@ class PassMeasurer:
             "timeout_secs": self.settings.build_timeout_secs,
         }  # fmt: skip
         try:
-            reply = self._builder.request(request, self.settings.build_timeout_secs + _GRACE_SECS)
+            return self._builder.request(request, self.settings.build_timeout_secs + _GRACE_SECS), out
         except Silence:
-            return Build(sequence, Status.BUILD_TIMEOUT, "the worker did not answer"), {}
+            return {"status": "build_timeout", "error": "the worker did not answer"}, out
         except Death as error:
-            return Build(sequence, Status.BUILD_ERROR, str(error)), {}
-        if reply["status"] != "ok":
-            out.unlink(missing_ok=True)
-            return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
-        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
-        object_hash = hashlib.sha256(out.read_bytes()).hexdigest()[:16]
-        executable, error = self._link(program, out)
-        if executable is None:
-            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, object_hash, *looks), reply
-        return Build(sequence, Status.OK, "", executable, object_hash, *looks), reply
+            return {"status": "build_error", "error": str(error)}, out
 
     def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
         linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
@@ -223,6 +237,26 @@ class PassMeasurer:
         finally:
             made.unlink()
         return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
+
+    def mca_cycles(self, program: Program, sequence: Sequence) -> float | None:
+        """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
+
+        Raises:
+            UnsupportedError: llvm-mca is not installed.
+        """
+        tool = self._toolchain.tool("llvm-mca")
+        reply, out = self._run_passes(program, sequence, False, ".s")
+        if reply["status"] != "ok":
+            return None
+        command = [str(tool), f"-mcpu={self._builder.welcome['cpu']}", "-iterations=100", "-skip-unsupported-instructions=any", str(out)]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=self.settings.build_timeout_secs)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            out.unlink(missing_ok=True)
+        found = re.search(r"^Total Cycles:\s+(\d+)", done.stdout, re.M)
+        return float(found[1]) / 100 if found else None
 
     def _run(self, program: Program, executable: Path) -> dict[str, Any]:
         stdout = self._folder / "stdout"
@@ -278,3 +312,14 @@ class PassMeasurer:
             with contextlib.suppress(FileNotFoundError):
                 build.executable.unlink()
 
+
+def text_bytes(machine_code: bytes) -> int:
+    """Bytes of code in an ELF object file; the size of the whole file, if it is none of 64 bits."""
+    if machine_code[:5] != b"\x7fELF\x02":
+        return len(machine_code)
+    start, size, number = struct.unpack_from("<Q", machine_code, 0x28)[0], *struct.unpack_from("<HH", machine_code, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", machine_code, start + i * size) for i in range(number)]
+    return sum(length for _, _, flags, _, _, length in sections if flags & _CODE == _CODE)
+
+
+_CODE = 0x2 | 0x4  # sections that are loaded and executed

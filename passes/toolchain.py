@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import subprocess
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from foretune.errors import UnsupportedError
 
 VERSION = 22
+_TIMEOUT_SECS = 60
 _FOLDERS = (Path(f"/usr/lib/llvm-{VERSION}"), Path(f"/opt/homebrew/opt/llvm@{VERSION}"), Path(f"/usr/local/llvm-{VERSION}"))
 _INSTALL = f"run `make llvm`, which installs LLVM {VERSION} from Debian's packages or from PyPI"
 
@@ -37,6 +40,14 @@ class Toolchain:
         if found is None:
             raise UnsupportedError(f"{name} of LLVM {VERSION} is not installed: {_INSTALL}")
         return found
+
+    @cached_property
+    def has_polly(self) -> bool:
+        """Whether `opt` has Polly in it."""
+        if not self.has("opt"):
+            return False
+        command = [str(self.tool("opt")), "-polly", "-passes=no-op-module", "-disable-output", os.devnull]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECS).returncode == 0
 
     def has(self, name: str) -> bool:
         """Whether a tool is there."""

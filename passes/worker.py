@@ -94,7 +94,7 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
 
 def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
     """The module after `opt` has run over it; Polly lives there, and not in the library."""
-    path = Path(f"{request['source']}.{os.getpid()}.bc")
+    path = Path(f"{request['out']}.bc")
     try:
         llvm.write_bitcode(module, path)
         command = [request["opt"], f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]

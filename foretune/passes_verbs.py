@@ -1,0 +1,190 @@
+"""`foretune passes`: tune, explain and replay LLVM pass sequences."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from foretune.console import Json, format_secs, print_json, print_table, printable
+from foretune.errors import DataError, OptionError
+from foretune.files import write_text_atomically
+
+app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
+
+Source = Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program, or a folder of them.")]
+Define = Annotated[list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")]
+Include = Annotated[list[Path], typer.Option("--include", "-I", help="Folder of headers; may be repeated.")]
+Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the program's command line; may be repeated.")]
+Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
+
+
+@app.command()
+def tune(
+    source: Source,
+    budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
+    objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
+    search: Annotated[str, typer.Option(help="genetic, random, greedy or bayesian.")] = "genetic",
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    define: Define = [],  # noqa: B006 - typer copies it
+    include: Include = [],  # noqa: B006
+    arg: Argument = [],  # noqa: B006
+    stdin: Stdin = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the results in JSON, which `replay` and `explain` read.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune the pass sequence of a program, or of each program of a folder."""
+    from foretune.passes import measure, tuning
+    from foretune.passes.search import STRATEGIES
+
+    if search not in STRATEGIES:
+        raise OptionError(f"search must be one of {sorted(STRATEGIES)}, but got {search!r}")
+    config = tuning.PassTuneConfig(budget, objective, store=store)
+    results, failed = [], {}
+    with _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
+        for program in programs:
+            with _progress(program.name, budget) as show:
+                try:
+                    result = tuning.tune(program, measurer, lambda _: STRATEGIES[search](seed, measurer.has_polly), config, show)
+                except DataError as error:
+                    if len(programs) == 1:
+                        raise
+                    failed[program.name] = str(error)
+                    continue
+            results.append({**result.to_json(), "source": str(source.resolve()), "build": _build_json(define, include, arg, stdin)})
+    document = {"results": results, "failed": failed}
+    if out is not None:
+        write_text_atomically(out, json.dumps(document, indent=1) + "\n")
+    if as_json:
+        print_json(document)
+        return
+    _print_results(results, failed)
+
+
+@app.command()
+def replay(
+    results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
+    repeats: Annotated[int, typer.Option(help="Runs of each winner and of -O3.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Measure stored winners again, beside -O3."""
+    from foretune.passes import measure, tuning
+
+    rows = []
+    with measure.PassMeasurer() as measurer:
+        for stored, program, sequence in _stored(results):
+            again = tuning.confirm(program, sequence, measurer, repeats)
+            rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
+    if as_json:
+        print_json({"results": rows})
+        return
+    print_table(
+        ("program", "-O3", "tuned", "gain", "95 %", "stored gain", "status"),
+        [(r["program"], format_secs(r["baseline_secs"]), format_secs(r["best_secs"]), f"{r['gain']:.3f}", _interval(r["interval"]), f"{r['stored_gain']:.3f}", r["status"])
+         for r in rows],
+        left=("status",),
+    )  # fmt: skip
+
+
+@app.command()
+def explain(
+    results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
+    repeats: Annotated[int, typer.Option(help="Runs of each shortened sequence and of -O3.")] = 9,
+    as_json: Json = False,
+) -> None:
+    """Tell what each step of the stored winners is worth: each is left out once and the rest measured."""
+    from foretune.passes import explain as explaining
+    from foretune.passes import measure
+
+    documents = []
+    with measure.PassMeasurer() as measurer:
+        for _, program, sequence in _stored(results):
+            documents.append(explaining.explain(program, sequence, measurer, repeats).to_json())
+    if as_json:
+        print_json({"results": documents})
+        return
+    for document in documents:
+        print_table(
+            ("step", "gain without it", "95 %", "needed"),
+            [(step["step"], f"{step['gain_without']:.3f}", _interval(step["interval"]), "yes" if step["needed"] else "no") for step in document["steps"]],
+            f"{document['program']}: {document['gain']:.3f} times as fast as -O3",
+        )
+        changes = [(name, f"{baseline:.0f}", f"{tuned:.0f}") for name, baseline, tuned in document["counts"]]
+        print_table(("count", "-O3", "tuned"), changes, "what the module looks like, where it differs by more than a tenth")
+        print(f"needed: {printable(document['command'])}\n")
+
+
+@contextmanager
+def _programs(source: Path, define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> Iterator[list]:
+    from foretune.passes.program import BuildOptions, load_programs
+
+    options = BuildOptions(tuple(define), tuple(include), arguments=tuple(arg), stdin=stdin.resolve() if stdin else None)
+    with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
+        yield load_programs(source, Path(folder), options)
+
+
+@contextmanager
+def _progress(name: str, budget: int) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(name), total=budget)
+
+        def show(result: Any) -> None:
+            bar.update(task, completed=len(result.trials), description=f"{printable(name)} {result.best_so_far()[-1]:.3f}x")
+
+        yield show
+
+
+def _build_json(define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> dict[str, Any]:
+    return {"define": define, "include": [str(path.resolve()) for path in include], "arg": arg, "stdin": str(stdin.resolve()) if stdin else None}
+
+
+def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any]]:
+    """(result, program, winner) of each result in a file.
+
+    Raises:
+        DataError: the file is none of ours, or a program has changed since.
+    """
+    from foretune.passes.actions import parse_sequence
+
+    try:
+        rows = json.loads(path.read_text())["results"]
+        fields = [(row, Path(row["source"]), row["build"], row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
+    for row, source, build, name, known_hash, passes, flags in fields:
+        sequence, refused = parse_sequence(passes, flags)
+        if refused:
+            raise DataError(f"{path}: {refused[0]}")
+        stdin = Path(build["stdin"]) if build["stdin"] else None
+        with _programs(source, build["define"], [Path(p) for p in build["include"]], build["arg"], stdin) as programs:
+            program = next((p for p in programs if p.name == name), None)
+            if program is None or program.hash != known_hash:
+                raise DataError(f"{path}: the program {name} of {source} has changed since it was tuned; tune it again")
+            yield row, program, sequence
+
+
+def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> None:
+    rows = []
+    for result in results:
+        times = (format_secs(result["baseline_secs"] or None), format_secs(result["best_secs"] or None))
+        statuses = ", ".join(f"{number} {status}" for status, number in result["statuses"].items())
+        rows.append((result["program"], *times, f"{result['gain']:.3f}", _interval(result["interval"]), str(result["num_trials"]), statuses))
+    print_table(("program", "-O3", "tuned", "gain", "95 %", "trials", "how they ended"), rows, left=("how they ended",))
+    for result in results:
+        what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
+        print(f"{printable(result['program'])}: {printable(what)}")
+    for name, reason in failed.items():
+        print(f"{printable(name)}: left out: {printable(reason)}")
+
+
+def _interval(interval: list[float]) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

@@ -1,0 +1,22 @@
+"""Small C programs for the tests."""
+
+SUM = """
+#include <stdio.h>
+static double data[4096];
+static double sum(int n) { double s = 0; for (int i = 0; i < n; i++) s += data[i] * 0.5; return s; }
+int main(int argc, char **argv) {
+    (void)argv;
+    for (int i = 0; i < 4096; i++) data[i] = i * 0.25 + argc;
+    double s = 0;
+    for (int i = 0; i < 200; i++) s += sum(4096);
+    printf("%a\\n", s);
+    return 3;
+}
+"""
+CRASHES = "int main(int argc, char **argv) { (void)argv; return *(volatile int *)(long)(argc - 1); }\n"
+HANGS = "int main(int argc, char **argv) { (void)argv; while (argc) { __asm__ volatile(\"\"); } return 0; }\n"
+DIFFERS_EACH_TIME = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", (int)getpid()); return 0; }\n"
+USES_UTILITY = '#include "utility.h"\n#include <stdio.h>\nint main(void) { printf("%d\\n", twice(21)); return 0; }\n'
+UTILITY = '#include "utility.h"\nint twice(int x) { return 2 * x; }\n'
+UTILITY_HEADER = "int twice(int x);\n"
+CPP = "#include <vector>\n#include <cstdio>\nint main() { std::vector<int> v(100, 2); int s = 0; for (int x : v) s += x; std::printf(\"%d\\n\", s); }\n"
