@@ -14,7 +14,6 @@ from typing import Any
 from foretune.compiler.environment import TvmEnvironment
 from foretune.compiler.guide import ModelGuide
 from foretune.compiler.measure import Measurer
-from foretune.compiler.progress import progress_bar
 from foretune.compiler.remote import Device
 from foretune.compiler.target import parse_target
 from foretune.costmodel.latent import LatentCostModel
@@ -22,6 +21,7 @@ from foretune.datasets.collect import CollectConfig, Environment, collect
 from foretune.datasets.store import RecordStore
 from foretune.errors import ForetuneError, OptionError
 from foretune.files import write_text_atomically
+from foretune.progress import progress_bar
 from foretune.record import MeasureSettings
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Task

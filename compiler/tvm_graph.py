@@ -20,10 +20,10 @@ from foretune.compiler.guard import asks_for_gradients, rel_error
 from foretune.compiler.inductor import own_graph
 from foretune.compiler.options import BackendOptions
 from foretune.compiler.products import ProductTimes, measure_products
-from foretune.compiler.progress import progress_bar
 from foretune.compiler.regions import RegionGraph
 from foretune.compiler.tuner import Tuner
 from foretune.errors import UnsupportedError
+from foretune.progress import progress_bar
 from foretune.target import Target
 
 _log = logging.getLogger("foretune")

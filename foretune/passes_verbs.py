@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from foretune.console import Json, format_secs, print_json, print_table, printable
 from foretune.errors import DataError, OptionError
 from foretune.files import write_text_atomically
+from foretune.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
 
@@ -51,9 +50,12 @@ def tune(
     results, failed = [], {}
     with _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
         for program in programs:
-            with _progress(program.name, budget) as show:
+            with progress_bar(printable(program.name), not as_json, transient=True) as show:
                 try:
-                    result = tuning.tune(program, measurer, lambda _: STRATEGIES[search](seed, measurer.has_polly), config, show)
+                    result = tuning.tune(
+                        program, measurer, lambda _: STRATEGIES[search](seed, measurer.has_polly), config,
+                        lambda r, show=show: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3f}x"),
+                    )  # fmt: skip
                 except DataError as error:
                     if len(programs) == 1:
                         raise
@@ -122,6 +124,28 @@ def explain(
         print(f"needed: {printable(document['command'])}\n")
 
 
+@app.command()
+def collect(
+    out: Annotated[Path, typer.Option(help="Folder of the records; a run that was stopped goes on from it.")],
+    source: Annotated[Path | None, typer.Argument(help="A folder of programs; by default those that come with Foretune.")] = None,
+    per_program: Annotated[int, typer.Option(help="Measurements of each program.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the sequences.")] = 0,
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Measure random sequences of many programs, to train on."""
+    from foretune.passes import collection, measure, suite
+
+    config = collection.CollectConfig(out, per_program, seed)
+    with _programs(source or suite.FOLDER, define, include, [], None) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
+        counts = collection.collect(programs, measurer, config, lambda name, done, total: show(done, total, name))
+    if as_json:
+        print_json({"out": str(out), "num_records": counts})
+        return
+    print_table(("program", "records"), [(name, str(number)) for name, number in counts.items()])
+
+
 @contextmanager
 def _programs(source: Path, define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> Iterator[list]:
     from foretune.passes.program import BuildOptions, load_programs
@@ -129,18 +153,6 @@ def _programs(source: Path, define: list[str], include: list[Path], arg: list[st
     options = BuildOptions(tuple(define), tuple(include), arguments=tuple(arg), stdin=stdin.resolve() if stdin else None)
     with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
         yield load_programs(source, Path(folder), options)
-
-
-@contextmanager
-def _progress(name: str, budget: int) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(name), total=budget)
-
-        def show(result: Any) -> None:
-            bar.update(task, completed=len(result.trials), description=f"{printable(name)} {result.best_so_far()[-1]:.3f}x")
-
-        yield show
 
 
 def _build_json(define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> dict[str, Any]:

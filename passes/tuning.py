@@ -26,7 +26,6 @@ from foretune.record import MeasureRecord, Status, Trajectory
 _log = logging.getLogger(__name__)
 
 OBJECTIVES = ("time", "instructions", "size", "cycles")
-_FINALISTS = 3
 _RESAMPLES = 2000
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
 _BASELINE_SECS = "baseline_secs"
@@ -41,6 +40,7 @@ class PassTuneConfig:
         budget: measurements, those of the finalists' second round among them.
         objective: what shall be small: `time`, `instructions` of the final module, `size` of the code in bytes, or llvm-mca's `cycles`.
         batch: candidates suggested at once.
+        finals: of the budget, for the second round of the best; none means that no winner is told.
         final_repeats: runs of each finalist and of the baseline in the second round.
         store: folder of all records, which a run that was stopped goes on from; None keeps nothing.
     """
@@ -48,13 +48,14 @@ class PassTuneConfig:
     budget: int = 50
     objective: str = "time"
     batch: int = 4
+    finals: int = 3
     final_repeats: int = 15
     store: Path | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise OptionError(f"objective must be one of {list(OBJECTIVES)}, but got {self.objective!r}")
-        for name, least in (("budget", 1), ("batch", 1), ("final_repeats", 3)):
+        for name, least in (("budget", 1), ("batch", 1), ("finals", 0), ("final_repeats", 3)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise OptionError(f"`{name} >= {least}` must hold and be an integer, but got {name}={getattr(self, name)!r}")
 
@@ -175,7 +176,7 @@ class _Run:
     def run(self, make_strategy: Callable[[PreparedProgram], SearchStrategy]) -> PassTuneResult:
         strategy = make_strategy(self._prepared)
         strategy.observe(self._load())
-        num_final = min(_FINALISTS, self._config.budget // 4) if self._config.objective == "time" else 0
+        num_final = self._num_final
         idle = 0
         while (left := self._config.budget - num_final - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
             suggested = strategy.suggest(min(self._config.batch, left))
@@ -183,9 +184,13 @@ class _Run:
             costs = [(sequence, self._cost_of(sequence)) for sequence in suggested]
             strategy.observe(costs)
             idle = 0 if len(self._result.trials) > before else idle + 1
-        self._decide(max(1, num_final))
+        self._decide(num_final)
         self._result.secs = time.perf_counter() - self._start
         return self._result
+
+    @property
+    def _num_final(self) -> int:
+        return min(self._config.finals, self._config.budget // 4) if self._config.objective == "time" else 0
 
     def _cost_of(self, sequence: Sequence) -> float:
         """Measures a sequence, unless it gives machine code that was measured before."""
@@ -227,17 +232,17 @@ class _Run:
     def _forget_the_slow(self) -> None:
         """Keeps the finalists' programs only."""
         finite = {t.sequence: t.cost for t in self._result.trials}
-        for sequence in sorted(self._built, key=lambda s: finite.get(s, math.inf))[2 * _FINALISTS :]:
+        for sequence in sorted(self._built, key=lambda s: finite.get(s, math.inf))[2 * self._num_final :]:
             self._measurer.discard(self._built.pop(sequence))
 
     def _decide(self, num_final: int) -> None:
         """Measures the finalists again; the best of them wins if it is surely better than `-O3`."""
-        trials = sorted((t for t in self._result.trials if t.cost < 1), key=lambda t: t.cost)[:num_final]
+        trials = sorted((t for t in self._result.trials if t.cost < 1), key=lambda t: t.cost)
         if self._config.objective != "time":
             if trials:
                 self._result.best, self._result.gain = trials[0].sequence, 1 / trials[0].cost
             return
-        for trial in trials:
+        for trial in trials[:num_final]:
             build = self._built.get(trial.sequence) or self._measurer.build(self._prepared.program, trial.sequence)
             [timing] = self._measurer.time(self._prepared, [build], self._config.final_repeats)
             record = timing.record
@@ -279,7 +284,7 @@ class _Run:
                 except IllegalActionError as error:
                     _log.warning("a stored sequence is left out: %s", error)
                     continue
-                if len(self._result.trials) < self._config.budget - _FINALISTS and sequence not in found:
+                if len(self._result.trials) < self._config.budget - self._num_final and sequence not in found:
                     cost = record.best_secs / min(baseline) if record.status is Status.OK and baseline else math.inf
                     found[sequence] = cost
                     self._result.trials.append(Trial(sequence, record.status, cost, record.error))
