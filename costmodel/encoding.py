@@ -260,7 +260,7 @@ class EncodedTask:
         hardware: [HARDWARE_FEATURES] float32.
         tables: step tables of the design spaces.
         ids: for each space, [n, T] rows of its table; the n add up to N over the spaces.
-        nests: for each space, [n, loopnest.NUM_FEATURES] symbolic features.
+        nests: for each space, [n, width of the symbolic state].
     """
 
     graph: GraphArrays
@@ -281,7 +281,7 @@ class Batch:
         table: all steps.
         ids: for each group of trajectories of one length, [n, T].
         program_of: for each group, [n] int64.
-        nests: for each group, [n, loopnest.NUM_FEATURES].
+        nests: for each group, [n, width of the symbolic state].
     """
 
     graph: GraphArrays

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from foretune.costmodel import loopnest
 from foretune.costmodel.encoding import Batch, GraphArrays, StepTable, Vocabulary, collate
 from foretune.costmodel.labels import LabelledTask
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
@@ -37,10 +38,10 @@ class Ensemble(nn.Module):
         self.register_buffer("tree_weight", torch.zeros(()))
 
     @staticmethod
-    def untrained(vocabulary: Vocabulary, config: NetworkConfig) -> Ensemble:
-        """Networks with fresh weights, as many as the configuration says."""
+    def untrained(vocabulary: Vocabulary, config: NetworkConfig, state: int = loopnest.NUM_FEATURES) -> Ensemble:
+        """Networks with fresh weights, as many as the configuration says, that read a symbolic state of some width."""
         trees = TreeHead(config.trees, config.tree_levels) if config.trees and config.sees_nest else None
-        return Ensemble([LatentNetwork(vocabulary, config) for _ in range(config.members)], trees)
+        return Ensemble([LatentNetwork(vocabulary, config, state) for _ in range(config.members)], trees)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foretune.costmodel.encoding import EncodedTask, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
+from foretune.costmodel.encoding import EncodedTask, Vocabulary
 from foretune.costmodel.rivals.store_features import pool_stores
+from foretune.costmodel.trace_encoder import ScheduleTraces, TraceEncoder
 from foretune.record import Status, Trajectory
 
 
@@ -37,7 +38,6 @@ class LabelledTask:
         """Trajectories with a run time."""
         return int(np.isfinite(self.relative).sum())
 
-
     def drawn(self, limit: int, rng: np.random.Generator) -> LabelledTask:
         """The task with at most `limit` trajectories, drawn at random; labels stay relative to the best of all."""
         count = len(self.relative)
@@ -60,26 +60,17 @@ def group_by_task(trajectories: Iterable[Trajectory]) -> dict[tuple[str, str], l
     return dict(groups)
 
 
-def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, final_width: int = 0) -> LabelledTask:
+def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, final_width: int = 0, encoder: TraceEncoder = ScheduleTraces()) -> LabelledTask:
     """Encodes the trajectories of one task.
 
     Args:
-        trajectories: of one task; they come out ordered by design space.
+        trajectories: of one task; they come out in the encoder's order.
         vocabulary: of the model.
         final_width: F, or 0 to leave static features out.
+        encoder: of the domain.
     """
-    task = trajectories[0].record.candidate.task
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for i, trajectory in enumerate(trajectories):
-        rows_of[trajectory.record.trace.space_id].append(i)
-    tables, ids, nests = [], [], []
-    for rows in rows_of.values():
-        space, points = observed_space([trajectories[i].record.trace for i in rows])
-        encoded = encode_space(space, task.workload.graph, vocabulary)
-        tables.append(encoded.table)
-        ids.append(encoded.ids(points))
-        nests.append(encoded.nest.features(points))
-    ordered = [trajectories[i] for rows in rows_of.values() for i in rows]
+    encoded, order = encoder.encode(trajectories[0].record.candidate.task, [t.record.trace for t in trajectories], vocabulary)
+    ordered = [trajectories[i] for i in order]
     records = [t.record for t in ordered]
     secs = np.array([r.best_secs if r.status is Status.OK else np.nan for r in records])
     relative = np.log(np.nanmin(secs) / secs) if np.isfinite(secs).any() else secs
@@ -88,9 +79,7 @@ def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, final
     observed = np.array([bool(final_width and t.final) and pooled_width(t) == final_width for t in ordered])
     if observed.any():
         final[observed] = pool_stores([np.array(t.final, np.float32) for t, known in zip(ordered, observed) if known])
-    graph = encode_graph(task.workload.graph, vocabulary)
-    encoded_task = EncodedTask(graph, encode_hardware(task.target.hardware), tuple(tables), tuple(ids), tuple(nests))
-    return LabelledTask(encoded_task, relative, legal, final, observed)
+    return LabelledTask(encoded, relative, legal, final, observed)
 
 
 def pooled_width(trajectory: Trajectory) -> int:

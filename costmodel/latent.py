@@ -10,18 +10,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 
 from foretune.cache import RecentCache
-from foretune.costmodel import loopnest
 from foretune.costmodel.adaptation import TaskAdaptation
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
 from foretune.costmodel.ensemble import Ensemble
 from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.threads import in_threads
+from foretune.costmodel.trace_encoder import ScheduleTraces, TraceEncoder
 from foretune.costmodel.training import TrainConfig, train
 from foretune.errors import ModelError, OptionError
 from foretune.files import write_atomically
@@ -65,6 +66,9 @@ class LatentCostModel(CostModel):
     """
 
     name = "latent"
+    schema = SCHEMA
+    encoder: TraceEncoder = ScheduleTraces()
+    weights_file = "cpu.safetensors"
 
     def __init__(self, network: Ensemble | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0) -> None:
         self._network = network.eval() if network is not None else None
@@ -83,7 +87,7 @@ class LatentCostModel(CostModel):
     @property
     def settings(self) -> str:
         """Of the network and its training."""
-        return json.dumps([SCHEMA, asdict(self._config)], sort_keys=True)
+        return json.dumps([self.schema, asdict(self._config)], sort_keys=True)
 
     @property
     def network(self) -> Ensemble:
@@ -99,17 +103,17 @@ class LatentCostModel(CostModel):
     @property
     def _feature_widths(self) -> tuple[int, int]:
         """Of the latent features, with the trees' score, and of the symbolic state."""
-        return self.network.config.latent * self.network.config.members + 1, loopnest.NUM_FEATURES
+        return self.network.config.latent * self.network.config.members + 1, self.encoder.state_width(self.network.vocabulary)
 
     @classmethod
-    def bundled(cls) -> LatentCostModel:
+    def bundled(cls) -> Self:
         """The weights that ship with Foretune."""
         return cls.load(cls.bundled_path())
 
-    @staticmethod
-    def bundled_path() -> Path:
+    @classmethod
+    def bundled_path(cls) -> Path:
         """The file of the weights that ship with Foretune."""
-        return Path(__file__).parent / "weights" / "cpu.safetensors"
+        return Path(__file__).parent / "weights" / cls.weights_file
 
     # -- the model -------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class LatentCostModel(CostModel):
 
     def fit(self, trajectories: Sequence[Trajectory], validation: Sequence[Trajectory] = ()) -> None:
         """Trains from scratch; see `foretune.costmodel.training` for checkpoints, reports and fine-tuning."""
-        trained = train(trajectories, self._config, validation=validation)
+        trained = train(trajectories, self._config, validation=validation, encoder=self.encoder)
         self.__init__(trained.network, trained.training_hash, self._config)
 
     def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
@@ -230,14 +234,14 @@ class LatentCostModel(CostModel):
         from safetensors.torch import save_file
 
         header = {
-            "schema": SCHEMA, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
+            "schema": self.schema, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
             "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash, "fingerprint": self.fingerprint,
         }  # fmt: skip
         weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_atomically(path, lambda temporary: save_file(weights, temporary, header))
 
     @classmethod
-    def load(cls, path: Path) -> LatentCostModel:
+    def load(cls, path: Path) -> Self:
         """Reads what `save` wrote.
 
         Raises:
@@ -247,11 +251,12 @@ class LatentCostModel(CostModel):
         from safetensors.torch import load_file
 
         header = _read_header(path)
-        if header.get("schema") != SCHEMA:
-            raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {SCHEMA!r}")
+        if header.get("schema") != cls.schema:
+            raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
-            network = Ensemble.untrained(Vocabulary(**vocabulary), NetworkConfig(**json.loads(header["config"])))
+            known = Vocabulary(**vocabulary)
+            network = Ensemble.untrained(known, NetworkConfig(**json.loads(header["config"])), cls.encoder.state_width(known))
             network.load_state_dict(load_file(path))
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error

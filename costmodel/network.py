@@ -2,7 +2,7 @@
 
     z0 = encode(program, hardware)        once per workload
     z' = next(z, a)                       once per distinct prefix
-    score(z0, zT, sum of a, loop nest)    once per trajectory; the loop nest is exact (`loopnest.py`)
+    score(z0, zT, sum of a, state)        once per trajectory; the symbolic state is exact: for schedules, the loop nest (`loopnest.py`)
 
 Dimension letters: G programs, N trajectories, T steps, U distinct steps, V nodes, E edges, D latent, K heads.
 """
@@ -83,9 +83,15 @@ def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
 
 
 class LatentNetwork(nn.Module):
-    """Program encoder, action encoder, transition and heads."""
+    """Program encoder, action encoder, transition and heads.
 
-    def __init__(self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig()) -> None:
+    Args:
+        vocabulary: what it knows.
+        config: sizes.
+        state: width of the symbolic state.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig(), state: int = loopnest.NUM_FEATURES) -> None:
         super().__init__()
         self.vocabulary, self.config = vocabulary, config
         width = config.latent
@@ -107,7 +113,7 @@ class LatentNetwork(nn.Module):
 
         self.transition = nn.GRUCell(width, width)
         self.nest_in = nn.Sequential(
-            PiecewiseLayer(loopnest.NUM_FEATURES, config.bins, 2 * width), nn.SiLU(), nn.Linear(2 * width, width),
+            PiecewiseLayer(state, config.bins, 2 * width), nn.SiLU(), nn.Linear(2 * width, width),
         )  # fmt: skip
         self.score_heads = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
         self.score_out = nn.Linear(width, config.heads)
@@ -123,7 +129,7 @@ class LatentNetwork(nn.Module):
         """Sets the scales of all inputs by training data; what is constant there is ignored from then on.
 
         Args:
-            hardware: [G, HARDWARE_FEATURES]. nests: [N, loopnest.NUM_FEATURES]. final: [N, config.final].
+            hardware: [G, HARDWARE_FEATURES]. nests: [N, state]. final: [N, config.final].
         """
         _standardise(self.hardware_mean, self.hardware_scale, hardware)
         for layer in self.modules():
@@ -188,7 +194,7 @@ class LatentNetwork(nn.Module):
         """What the heads read.
 
         Args:
-            start, end: latent states [N, D]. total: sum of the actions [N, D]. nest: symbolic state [N, loopnest.NUM_FEATURES].
+            start, end: latent states [N, D]. total: sum of the actions [N, D]. nest: symbolic state [N, state].
 
         Returns:
             [N, D].

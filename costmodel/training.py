@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from foretune.costmodel.checkpoint import Checkpoint
-from foretune.costmodel.encoding import Vocabulary, collate
+from foretune.costmodel.encoding import collate
 from foretune.costmodel.ensemble import Ensemble
 from foretune.costmodel.labels import LabelledTask, group_by_task, label_task, pooled_width
 from foretune.costmodel.losses import LossConfig, batch_loss
 from foretune.costmodel.metrics import MIN_TIMED, pairwise_accuracy, top_k_score
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
+from foretune.costmodel.trace_encoder import ScheduleTraces, TraceEncoder
 from foretune.errors import DataError, OptionError
 from foretune.record import Trajectory
 
@@ -85,6 +86,7 @@ def train(
     validation: Sequence[Trajectory] = (),
     checkpoint: Path | None = None,
     start: Ensemble | None = None,
+    encoder: TraceEncoder = ScheduleTraces(),
 ) -> Trained:
     """Trains a latent model.
 
@@ -96,6 +98,7 @@ def train(
         checkpoint: a file that is written after each epoch, one more for each further member; if it is there, training goes on
             from it, exactly as if it had not been interrupted.
         start: trained networks to go on from in place (fine-tuning); they keep their vocabulary and sizes.
+        encoder: of the domain.
 
     Raises:
         DataError: there is nothing to rank: no task has two timed trajectories.
@@ -106,10 +109,10 @@ def train(
         raise DataError("training needs at least one task with two measured schedules")
     torch.manual_seed(config.seed)
     training_hash = _hash(t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v)
-    ensemble = _untrained(list(groups.values()), config) if start is None else start
+    ensemble = _untrained(list(groups.values()), config, encoder) if start is None else start
     width = ensemble.config.final
-    held_out = [label_task(v, ensemble.vocabulary, width) for v in group_by_task(validation).values()]
-    labelled = [label_task(v, ensemble.vocabulary, width) for v in groups.values()]
+    held_out = [label_task(v, ensemble.vocabulary, width, encoder) for v in group_by_task(validation).values()]
+    labelled = [label_task(v, ensemble.vocabulary, width, encoder) for v in groups.values()]
     if not held_out:
         order = np.random.default_rng(config.seed).permutation(len(labelled))
         count = int(len(labelled) * config.validation_share)
@@ -153,11 +156,10 @@ def _train_member(
     return state.history
 
 
-def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig) -> Ensemble:
-    graphs = [v[0].record.candidate.task.workload.graph for v in groups]
-    representative = {(i, t.record.trace.space_id): (t.record.trace, t.record.candidate.task.workload.graph) for i, v in enumerate(groups) for t in v}
+def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig, encoder: TraceEncoder) -> Ensemble:
+    vocabulary = encoder.vocabulary((t.record.trace, v[0].record.candidate.task.workload.graph) for v in groups for t in v)
     final = max((pooled_width(t) for v in groups for t in v), default=0)
-    return Ensemble.untrained(Vocabulary.of(graphs, representative.values()), replace(config.network, final=final))
+    return Ensemble.untrained(vocabulary, replace(config.network, final=final), encoder.state_width(vocabulary))
 
 
 def _fit_scales(ensemble: Ensemble, tasks: Sequence[LabelledTask]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from foretune.console import Json, format_secs, print_json, print_table, printable
-from foretune.errors import DataError, OptionError
+from foretune.errors import DataError
 from foretune.files import write_text_atomically
 from foretune.progress import progress_bar
 
@@ -30,7 +31,13 @@ def tune(
     source: Source,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
-    search: Annotated[str, typer.Option(help="genetic, random, greedy or bayesian.")] = "genetic",
+    search: Annotated[str, typer.Option(help="genetic, random, greedy or bayesian; latent, where its weights are there.")] = "genetic",
+    skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
+    llm: Annotated[str, typer.Option(help="URL of an OpenAI-compatible endpoint that suggests; replay for recorded replies alone; none.")] = "none",
+    llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "local",
+    llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
+    llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
+    llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     define: Define = [],  # noqa: B006 - typer copies it
     include: Include = [],  # noqa: B006
@@ -42,18 +49,20 @@ def tune(
 ) -> None:
     """Tune the pass sequence of a program, or of each program of a folder."""
     from foretune.passes import measure, tuning
-    from foretune.passes.search import STRATEGIES
+    from foretune.passes.llm_client import LlmConfig
+    from foretune.passes.strategies import StrategyConfig
 
-    if search not in STRATEGIES:
-        raise OptionError(f"search must be one of {sorted(STRATEGIES)}, but got {search!r}")
+    asked = None if llm == "none" else LlmConfig(llm, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+    strategy = StrategyConfig(search, skills, asked, seed)
     config = tuning.PassTuneConfig(budget, objective, store=store)
     results, failed = [], {}
     with _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
         for program in programs:
             with progress_bar(printable(program.name), not as_json, transient=True) as show:
                 try:
+                    made = []
                     result = tuning.tune(
-                        program, measurer, lambda _: STRATEGIES[search](seed, measurer.has_polly), config,
+                        program, measurer, lambda prepared, made=made: made.append(strategy.make(prepared, measurer.has_polly)) or made[0], config,
                         lambda r, show=show: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3f}x"),
                     )  # fmt: skip
                 except DataError as error:
@@ -61,7 +70,7 @@ def tune(
                         raise
                     failed[program.name] = str(error)
                     continue
-            results.append({**result.to_json(), "source": str(source.resolve()), "build": _build_json(define, include, arg, stdin)})
+            results.append({**result.to_json(), **strategy.report(made[0]), "source": str(source.resolve()), "build": _build_json(define, include, arg, stdin)})
     document = {"results": results, "failed": failed}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
@@ -192,6 +201,9 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         rows.append((result["program"], *times, f"{result['gain']:.3f}", _interval(result["interval"]), str(result["num_trials"]), statuses))
     print_table(("program", "-O3", "tuned", "gain", "95 %", "trials", "how they ended"), rows, left=("how they ended",))
     for result in results:
+        if told := result.get("strategist"):
+            shares = ", ".join(f"{number} by {origin} (best {told['best_gain'].get(origin, 0.0):.3f}x)" for origin, number in told["measured"].items())
+            print(f"{printable(result['program'])}: measured {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
         what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():
