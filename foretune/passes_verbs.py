@@ -33,8 +33,8 @@ def tune(
     objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
     search: Annotated[str, typer.Option(help="genetic, random, greedy or bayesian; latent, where its weights are there.")] = "genetic",
     skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
-    llm: Annotated[str, typer.Option(help="URL of an OpenAI-compatible endpoint that suggests; replay for recorded replies alone; none.")] = "none",
-    llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "local",
+    llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
+    llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
     llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
@@ -52,11 +52,12 @@ def tune(
     from foretune.passes.llm_client import LlmConfig
     from foretune.passes.strategies import StrategyConfig
 
-    asked = None if llm == "none" else LlmConfig(llm, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none"))
-    strategy = StrategyConfig(search, skills, asked, seed)
     config = tuning.PassTuneConfig(budget, objective, store=store)
     results, failed = [], {}
-    with _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
+    with _endpoint(llm) as url, _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        asked = LlmConfig(url, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
+        strategy = StrategyConfig(search, skills, asked, seed)
         for program in programs:
             with progress_bar(printable(program.name), not as_json, transient=True) as show:
                 try:
@@ -153,6 +154,29 @@ def collect(
         print_json({"out": str(out), "num_records": counts})
         return
     print_table(("program", "records"), [(name, str(number)) for name, number in counts.items()])
+
+
+@app.command()
+def fetch_model(folder: Annotated[Path | None, typer.Option(help="Where to; by default the user's own cache.")] = None) -> None:
+    """Download the local language model (1.1 GB) for `tune --llm local`."""
+    from foretune.passes import local_model
+
+    with progress_bar("fetching", True) as show:
+        path = local_model.fetch_model(folder, show)
+    print(f"{printable(str(path))}: {local_model.NAME}")
+
+
+@contextmanager
+def _endpoint(llm: str) -> Iterator[str]:
+    """The URL to ask, while the local server runs if it is that; empty for none."""
+    if llm != "local":
+        yield "" if llm == "none" else llm
+        return
+    from foretune.passes import local_model
+    from foretune.target import num_usable_cores
+
+    with local_model.LocalServer(local_model.model_path(), num_usable_cores()) as server:
+        yield server.url
 
 
 @contextmanager

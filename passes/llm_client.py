@@ -45,7 +45,7 @@ class LlmConfig:
     """
 
     url: str
-    model: str = "local"
+    model: str = "default"
     max_calls: int = 8
     max_tokens: int = 60_000
     reply_tokens: int = 900
