@@ -45,6 +45,7 @@ def decompositions() -> dict:
     table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
     table[_aten._transformer_encoder_layer_fwd.default] = _encoder_layer
     table[_aten.select.int] = _select
+    table[_aten.index_copy.default] = _index_copy
     return table
 
 
@@ -106,6 +107,15 @@ def _encoder_layer(
         return x + perceive(norm_2(x))
     x = norm_1(x + attend(x))
     return norm_2(x + perceive(x))
+
+
+def _index_copy(x, dim, index, source):
+    """One row, such as a new token's in a cache, is a choice between two tensors, which fuses; more stay with PyTorch's kernel."""
+    if index.numel() != 1 or x.dim() == 0:
+        return NotImplemented
+    dim %= x.dim()
+    places = torch.arange(x.shape[dim], device=x.device).view([-1 if i == dim else 1 for i in range(x.dim())])
+    return torch.where(places == index.view(()), source, x)
 
 
 def _select(x, dim, index):

@@ -326,3 +326,16 @@ def test_encoder_layers_are_not_one_operator(tmp_path, norm_first, mask):
         assert_same(compiled(x, **masks), plain(x, **masks))
     report = compile_reports()[-1]
     assert report.num_regions >= 1 and not any("encoder_layer" in name for name in report.eager_operators)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_one_row_is_written_into_a_cache(options, dim):
+    def write(cache, place, row):
+        return cache.index_copy(dim, place, row) * 2
+
+    shape = [4, 5, 6]
+    shape[dim] = 1
+    compiled, plain = compiled_and_plain(write, options)
+    for place in (0, 3):
+        inputs = torch.randn(4, 5, 6), torch.tensor([place]), torch.randn(shape)
+        assert_same(compiled(*inputs), plain(*inputs))
