@@ -35,14 +35,19 @@ _KEPT_WHOLE = (
 )  # fmt: skip
 
 
-def decompositions() -> dict:
-    """The table that graphs are decomposed with before they reach Relax."""
+def decompositions(attention: bool = True) -> dict:
+    """The table that graphs are decomposed with before they reach Relax.
+
+    Args:
+        attention: whether attention, too, is; it stays with PyTorch otherwise.
+    """
     from torch._decomp import core_aten_decompositions, get_decompositions
 
     table = get_decompositions([_aten._native_batch_norm_legit_functional, _aten._native_batch_norm_legit])  # Relax's own translation leaves the statistics out
     table |= {op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)}
     table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
-    table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
+    if attention:
+        table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
     table[_aten._transformer_encoder_layer_fwd.default] = _encoder_layer
     table[_aten.select.int] = _select
     table[_aten.index_copy.default] = _index_copy

@@ -126,7 +126,7 @@ def measure_products(graph: torch.fx.Graph, static: frozenset[str], tasks: Seque
         if not candidates:
             continue
         packs = _is_static(node.args[product.first + 1], static)
-        words = f"{product.name} {' '.join('x'.join(map(str, value.shape)) for value in values)}"
+        words = _words(product, values)
         key = f"{words} {product.rest} {packs}"
         if key not in known:
             known[key] = _measure(product, values, packs)
@@ -135,12 +135,15 @@ def measure_products(graph: torch.fx.Graph, static: frozenset[str], tasks: Seque
 
 
 def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes]) -> None:
-    """Puts a `LibraryProduct` in the place of each product, in place."""
+    """Puts a `LibraryProduct` in the place of each product that is there, in place; the graph may have been decomposed otherwise."""
     nodes = {node.name: node for node in gm.graph.nodes}
     for number, measured in enumerate(times):
-        node = nodes[measured.node]
+        node = nodes.get(measured.node)
+        product = _product_of(node) if node is not None else None
+        if product is None or _words(product, [source.meta["val"] for source in _tensors(node)]) != measured.product:
+            continue
         name = f"library_product_{number}"
-        gm.add_submodule(name, LibraryProduct(_product_of(node), measured.best))
+        gm.add_submodule(name, LibraryProduct(product, measured.best))
         with gm.graph.inserting_after(node):
             call = gm.graph.call_module(name, tuple(_tensors(node)))
         call.meta = dict(node.meta)
@@ -160,6 +163,10 @@ def _product_of(node: torch.fx.Node) -> Product | None:
     values = [source.meta.get("val") for source in tensors]
     fits = all(isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.numel() and all(isinstance(d, int) for d in v.shape) for v in values)
     return Product(node.target, tuple(node.args[len(tensors) :])) if fits and tensors == list(node.args[: len(tensors)]) else None
+
+
+def _words(product: Product, values: Sequence[torch.Tensor]) -> str:
+    return f"{product.name} {' '.join('x'.join(map(str, value.shape)) for value in values)}"
 
 
 def _tensors(node: torch.fx.Node) -> list[torch.fx.Node]:

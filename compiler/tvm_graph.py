@@ -67,7 +67,7 @@ class TvmGraph:
         return self._with_aot(build)
 
     def compile_around_libraries(self) -> Callable:
-        """The same without the heavy products that PyTorch's libraries compute faster.
+        """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its libraries compute faster.
 
         Raises:
             UnsupportedError: there are none.
@@ -77,16 +77,20 @@ class TvmGraph:
         times = [measure() for measure in self._tuned]
         self._report.products += [str(product) for products in times for product in products]
         left = [[product for product in products if product.leaves] for products in times]
-        if not any(left):
+        if not any(left) and not self._has_attention:
             raise UnsupportedError("TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured")
         report, graphs = CompileReport(), iter(left)
-        run = self._with_aot(lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0])
+        run = self._with_aot(lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False)
         self._report.num_trials += report.num_trials
         known = {kernel.workload for kernel in self._report.kernels}
         self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
         return run
 
-    def _with_aot(self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable]) -> Callable:
+    @property
+    def _has_attention(self) -> bool:
+        return any(node.target is torch.nn.functional.scaled_dot_product_attention for node in self._gm.graph.nodes)
+
+    def _with_aot(self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True) -> Callable:
         """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple."""
 
         def built(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
@@ -95,7 +99,7 @@ class TvmGraph:
 
         compiler = aot_autograd(
             fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)), bw_compiler=lambda gm, _: built(gm, frozenset()),
-            decompositions=importer.decompositions(), partition_fn=min_cut_rematerialization_partition,
+            decompositions=importer.decompositions(attention), partition_fn=min_cut_rematerialization_partition,
         )  # fmt: skip
         return compiler(own_graph(self._gm), self._inputs)
 

@@ -102,3 +102,21 @@ def test_nothing_to_leave(options):
     x = torch.randn(64)
     torch.testing.assert_close(torch.compile(Pointwise(), backend=backend.compile)(x), torch.sigmoid(x) * 2)
     assert compile_reports()[-1].choice == Choice(TVM, refused={MIXED: "no heavy product was measured"})
+
+
+def test_attention_stays_whole_beside_the_libraries(options):
+    class Attend(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(16, 48)
+
+        def forward(self, x):
+            query, key, value = self.qkv(torch.tanh(x)).view(2, 6, 3, 2, 8).permute(2, 0, 3, 1, 4)
+            return torch.relu(nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)) + 1
+
+    model, x = Attend().eval(), torch.randn(2, 6, 16)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED).compile)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    report = compile_reports()[-1]
+    assert report.choice == Choice(MIXED) and report.num_regions == 1  # those of the whole; attention splits the other
