@@ -253,9 +253,9 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
             task = task_from_module(kernel, target, name, family or family_of(name), float(extracted.weight))
         except UnsupportedError:
             continue  # stays at the default schedule; symbolic shapes are reported by the backend
-        known = found.get(task.workload.hash)
+        known = found.get(task.workload.hash)  # equal programs may name their blocks differently: the first one's names hold
         if known is not None:
-            task = Task(task.workload, target, task.weight + known.task.weight)
+            task, kernel = Task(known.task.workload, target, task.weight + known.task.weight), known.mod
         found[task.workload.hash] = GraphTask(task, kernel)
     return list(found.values())
 

@@ -44,7 +44,7 @@ class RegionGraph:
         self._target = target
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static)
         graph_tasks = [task for mod, *_ in self._imported.values() for task in importer.extract_tasks(mod, target)]
-        self._graph_tasks = list({t.task.workload.hash: t for t in graph_tasks}.values())
+        self._graph_tasks = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # the first of equal ones, as in `tasks`
         self.tasks: list[Task] = distinct(t.task for t in graph_tasks)
 
     def build(self, chosen: Mapping[str, Trace]) -> None:

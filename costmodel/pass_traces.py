@@ -112,8 +112,8 @@ def _program_state(graph: ProgramGraph, vocabulary: Vocabulary) -> np.ndarray:
 def _table(actions: Sequence[Action | None], index: dict[str, int]) -> StepTable:
     """Each distinct action is a step; its options go with it as fixed actions, which are averaged."""
     symbols, numbers, fixed = [], [], []
-    option_symbols: list[int] = []
-    option_numbers: list[np.ndarray] = []
+    option_symbols = [0]  # one that no step has, so that tables with and without options are computed alike
+    option_numbers = [_numbers(0.0)]
     for action in actions:
         parts = [] if action is None else _symbols(action)
         start = len(option_symbols)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,6 +134,40 @@ def explain(
         changes = [(name, f"{baseline:.0f}", f"{tuned:.0f}") for name, baseline, tuned in document["counts"]]
         print_table(("count", "-O3", "tuned"), changes, "what the module looks like, where it differs by more than a tenth")
         print(f"needed: {printable(document['command'])}\n")
+
+
+@app.command()
+def bench(
+    source: Annotated[Path | None, typer.Argument(help="A program, or a folder; by default those that come with Foretune and that no model is trained on.")] = None,
+    searches: Annotated[str, typer.Option(help="Searches to compare, such as genetic,random,bayesian.")] = "genetic,random",
+    budget: Annotated[int, typer.Option(help="Measurements for each program and search.")] = 50,
+    skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the searches.")] = 0,
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Compare searches on several programs."""
+    from foretune.passes import measure, suite, tuning
+    from foretune.passes.strategies import StrategyConfig
+
+    strategies = {name.strip(): StrategyConfig(name.strip(), skills, None, seed) for name in searches.split(",")}
+    gains: dict[str, dict[str, float]] = {}
+    with _programs(source or suite.FOLDER, define, include, [], None) as programs, measure.PassMeasurer() as measurer:
+        chosen = [program for program in programs if source is not None or program.name in suite.held_out()]
+        with progress_bar("comparing", not as_json, transient=True) as show:
+            for number, program in enumerate(chosen):
+                show(number, len(chosen), program.name)
+                gains[program.name] = {
+                    name: tuning.tune(program, measurer, lambda prepared, s=strategy: s.make(prepared, measurer.has_polly), tuning.PassTuneConfig(budget)).gain
+                    for name, strategy in strategies.items()
+                }
+    means = {name: math.exp(statistics.fmean(math.log(row[name]) for row in gains.values())) for name in strategies}
+    if as_json:
+        print_json({"budget": budget, "geometric_means": means, "programs": gains})
+        return
+    rows = [(program, *(f"{row[name]:.3f}" for name in strategies)) for program, row in gains.items()]
+    print_table(("program", *strategies), [*rows, ("geometric mean", *(f"{means[name]:.3f}" for name in strategies))], f"times as fast as -O3 after {budget} measurements")
 
 
 @app.command()

@@ -120,3 +120,21 @@ def test_attention_stays_whole_beside_the_libraries(options):
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
     report = compile_reports()[-1]
     assert report.choice == Choice(MIXED) and report.num_regions == 1  # those of the whole; attention splits the other
+
+
+def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(options):
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(3))
+
+        def forward(self, x):
+            for i, norm in enumerate(self.norms):
+                query = norm(torch.sigmoid(x) if i == 1 else x).view(2, 6, 2, 8).transpose(1, 2)
+                x = x + nn.functional.scaled_dot_product_attention(query, query, query).transpose(1, 2).reshape(2, 6, 16)
+            return x
+
+    model, x = Blocks().eval(), torch.randn(2, 6, 16)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 8}), only=MIXED).compile)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
