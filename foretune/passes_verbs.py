@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from foretune.console import Json, format_secs, print_json, print_table, printable
-from foretune.errors import DataError
+from foretune.errors import DataError, OptionError
 from foretune.files import write_text_atomically
 from foretune.progress import progress_bar
 
@@ -25,6 +25,9 @@ Source = Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program, or
 Define = Annotated[list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")]
 Include = Annotated[list[Path], typer.Option("--include", "-I", help="Folder of headers; may be repeated.")]
 Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the program's command line; may be repeated.")]
+Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")]
+BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
+RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
 
 
@@ -44,7 +47,10 @@ def tune(
     define: Define = [],  # noqa: B006 - typer copies it
     include: Include = [],  # noqa: B006
     arg: Argument = [],  # noqa: B006
+    lib: Library = [],  # noqa: B006
     stdin: Stdin = None,
+    build_timeout: BuildTimeout = 20.0,
+    run_timeout: RunTimeout = 10.0,
     store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the results in JSON, which `replay` and `explain` read.")] = None,
     as_json: Json = False,
@@ -55,8 +61,10 @@ def tune(
     from foretune.passes.strategies import StrategyConfig
 
     config = tuning.PassTuneConfig(budget, objective, store=store)
+    settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout)
+    build = _build_json(define, include, arg, stdin, lib)
     results, failed = [], {}
-    with _endpoint(llm) as url, _programs(source, define, include, arg, stdin) as programs, measure.PassMeasurer() as measurer:
+    with _endpoint(llm) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
         key = os.environ.get("OPENAI_API_KEY", "none")
         asked = LlmConfig(url, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
         strategy = StrategyConfig(search, skills, asked, seed)
@@ -73,7 +81,7 @@ def tune(
                         raise
                     failed[program.name] = str(error)
                     continue
-            results.append({**result.to_json(), **strategy.report(made[0]), "source": str(source.resolve()), "build": _build_json(define, include, arg, stdin)})
+            results.append({**result.to_json(), **strategy.report(made[0]), "source": str(source.resolve()), "build": build, "timeouts": [build_timeout, run_timeout]})
     document = {"results": results, "failed": failed}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
@@ -93,8 +101,8 @@ def replay(
     from foretune.passes import measure, tuning
 
     rows = []
-    with measure.PassMeasurer() as measurer:
-        for stored, program, sequence in _stored(results):
+    for stored, program, sequence, settings in _stored(results):
+        with measure.PassMeasurer(settings) as measurer:
             again = tuning.confirm(program, sequence, measurer, repeats)
             rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
     if as_json:
@@ -119,8 +127,8 @@ def explain(
     from foretune.passes import measure
 
     documents = []
-    with measure.PassMeasurer() as measurer:
-        for _, program, sequence in _stored(results):
+    for _, program, sequence, settings in _stored(results):
+        with measure.PassMeasurer(settings) as measurer:
             documents.append(explaining.explain(program, sequence, measurer, repeats).to_json())
     if as_json:
         print_json({"results": documents})
@@ -153,7 +161,7 @@ def bench(
 
     strategies = {name.strip(): StrategyConfig(name.strip(), skills, None, seed) for name in searches.split(",")}
     gains: dict[str, dict[str, float]] = {}
-    with _programs(source or suite.FOLDER, define, include, [], None) as programs, measure.PassMeasurer() as measurer:
+    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
         chosen = [program for program in programs if source is not None or program.name in suite.held_out()]
         with progress_bar("comparing", not as_json, transient=True) as show:
             for number, program in enumerate(chosen):
@@ -184,7 +192,7 @@ def collect(
     from foretune.passes import collection, measure, suite
 
     config = collection.CollectConfig(out, per_program, seed)
-    with _programs(source or suite.FOLDER, define, include, [], None) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
+    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
         counts = collection.collect(programs, measurer, config, lambda name, done, total: show(done, total, name))
     if as_json:
         print_json({"out": str(out), "num_records": counts})
@@ -216,41 +224,54 @@ def _endpoint(llm: str) -> Iterator[str]:
 
 
 @contextmanager
-def _programs(source: Path, define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> Iterator[list]:
+def _programs(source: Path, build: dict[str, Any]) -> Iterator[list]:
     from foretune.passes.program import BuildOptions, load_programs
 
-    options = BuildOptions(tuple(define), tuple(include), arguments=tuple(arg), stdin=stdin.resolve() if stdin else None)
+    options = BuildOptions(
+        tuple(build["define"]), tuple(Path(path) for path in build["include"]), ("m", *build["lib"]), tuple(build["arg"]),
+        Path(build["stdin"]) if build["stdin"] else None,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
         yield load_programs(source, Path(folder), options)
 
 
-def _build_json(define: list[str], include: list[Path], arg: list[str], stdin: Path | None) -> dict[str, Any]:
-    return {"define": define, "include": [str(path.resolve()) for path in include], "arg": arg, "stdin": str(stdin.resolve()) if stdin else None}
+def _build_json(define: list[str], include: list[Path], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = []) -> dict[str, Any]:  # noqa: B006
+    """How programs are built and run; files are named in full, because programs run in a folder of their own."""
+    if stdin is not None and not stdin.is_file():
+        raise OptionError(f"there is no file {stdin} for the standard input")
+    arguments = [str(Path(word).resolve()) if Path(word).is_file() else word for word in arg]
+    folders = [str(path.resolve()) for path in include]
+    return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib}
 
 
-def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any]]:
-    """(result, program, winner) of each result in a file.
+def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
+    """(result, program, winner, how it was measured) of each result in a file.
 
     Raises:
         DataError: the file is none of ours, or a program has changed since.
     """
     from foretune.passes.actions import parse_sequence
+    from foretune.passes.measure import PassMeasureSettings
 
     try:
         rows = json.loads(path.read_text())["results"]
-        fields = [(row, Path(row["source"]), row["build"], row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
+        fields = [(row, Path(row["source"]), row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
-    for row, source, build, name, known_hash, passes, flags in fields:
+    for row, source, name, known_hash, passes, flags in fields:
         sequence, refused = parse_sequence(passes, flags)
         if refused:
             raise DataError(f"{path}: {refused[0]}")
-        stdin = Path(build["stdin"]) if build["stdin"] else None
-        with _programs(source, build["define"], [Path(p) for p in build["include"]], build["arg"], stdin) as programs:
+        try:
+            build, (build_timeout, run_timeout) = _build_json([], []) | row["build"], row["timeouts"]
+            settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
+        with _programs(source, build) as programs:
             program = next((p for p in programs if p.name == name), None)
             if program is None or program.hash != known_hash:
                 raise DataError(f"{path}: the program {name} of {source} has changed since it was tuned; tune it again")
-            yield row, program, sequence
+            yield row, program, sequence, settings
 
 
 def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> None:

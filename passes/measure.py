@@ -260,8 +260,9 @@ class PassMeasurer:
 
     def _run(self, program: Program, executable: Path) -> dict[str, Any]:
         stdout = self._folder / "stdout"
-        folder = self._folder / "run"
-        folder.mkdir(exist_ok=True)
+        folder = self._folder / "run"  # what one run leaves there, the next one must not see
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         request = {
             "op": "run", "command": [str(executable), *program.options.arguments], "folder": str(folder), "stdout": str(stdout),
             "stdin": str(program.options.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,

@@ -6,13 +6,14 @@ import hashlib
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foretune.errors import DataError, OptionError
 from foretune.passes.toolchain import find_toolchain
 
 C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES = (".c",), (".cpp", ".cc", ".cxx"), (".ll", ".bc")
+_CPP_LIBRARY = "stdc++"
 _COMPILE_TIMEOUT_SECS = 60
 _MAX_SOURCE_BYTES = 64 << 20
 _MAIN = re.compile(r"^[A-Za-z_][\w \t*]*\bmain[ \t\n]*\(", re.M)
@@ -89,7 +90,7 @@ def load_programs(source: Path, folder: Path, options: BuildOptions = BuildOptio
     if not programs:
         raise OptionError(f"no file in {source} has a main function")
     includes = tuple(sorted({p.parent for p in source.rglob("*.h")}))
-    options = BuildOptions(options.defines, (*options.includes, *includes), options.libraries, options.arguments, options.stdin, options.contract)
+    options = replace(options, includes=(*options.includes, *includes))
     objects = tuple(_compile(p, folder / f"{_slug(p, source)}.o", options, to_module=False) for p in paths if p not in programs)
     return [_load(p, folder, options, objects, _slug(p, source)) for p in programs]
 
@@ -100,6 +101,8 @@ def _load(path: Path, folder: Path, options: BuildOptions, objects: Sequence[Pat
     if path.stat().st_size > _MAX_SOURCE_BYTES:
         raise DataError(f"{path} is larger than the {_MAX_SOURCE_BYTES} bytes that are read")
     name = name or path.stem
+    if path.suffix in CPP_SUFFIXES and _CPP_LIBRARY not in options.libraries:
+        options = replace(options, libraries=(*options.libraries, _CPP_LIBRARY))
     module = path if path.suffix in IR_SUFFIXES else _compile(path, folder / f"{name}.bc", options, to_module=True)
     return Program(name, module.resolve(), tuple(objects), options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foretune.compiler import progress
+from foretune import progress
 
 
 def test_lines_with_rate_and_eta(capsys, monkeypatch):

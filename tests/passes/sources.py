@@ -20,3 +20,15 @@ USES_UTILITY = '#include "utility.h"\n#include <stdio.h>\nint main(void) { print
 UTILITY = '#include "utility.h"\nint twice(int x) { return 2 * x; }\n'
 UTILITY_HEADER = "int twice(int x);\n"
 CPP = "#include <vector>\n#include <cstdio>\nint main() { std::vector<int> v(100, 2); int s = 0; for (int x : v) s += x; std::printf(\"%d\\n\", s); }\n"
+READS = """
+#include <stdio.h>
+int main(int argc, char **argv) {
+    FILE *file = fopen(argv[argc - 1], "r");
+    int from_file = 0, from_stdin = 0;
+    if (!file || fscanf(file, "%d", &from_file) != 1 || scanf("%d", &from_stdin) != 1) return 1;
+    if (fopen("left-behind", "r")) return 2;
+    fclose(fopen("left-behind", "w"));
+    printf("%d\\n", from_file * from_stdin);
+    return 0;
+}
+"""

@@ -136,3 +136,21 @@ def test_the_programs_that_come_with_foretune():
     assert len(categories()) >= 30 and all(categories().values())
     assert len(held_out()) >= 20 and not set(held_out()) & set(training())
     assert set(held_out()) | set(training()) == set(categories())
+
+
+def test_programs_with_files_libraries_and_limits(toolchain, tmp_path):
+    (tmp_path / "reads.c").write_text(sources.READS)
+    (tmp_path / "number").write_text("6")
+    (tmp_path / "input").write_text("7")
+    (tmp_path / "vector.cpp").write_text(sources.CPP)
+    done = run("tune", "reads.c", "--arg", "number", "--stdin", "input", "--budget", 2, "--out", "result.json", "--json", folder=tmp_path)
+    assert done.returncode == 0 and not (tmp_path / "left-behind").exists(), done.stderr
+    done = run("replay", "result.json", "--repeats", 3, "--json", folder=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["results"][0]["status"] == "ok", done.stderr
+    done = run("tune", "vector.cpp", "--budget", 2, "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("tune", "reads.c", "--stdin", "nowhere", folder=tmp_path)
+    assert done.returncode == 2 and "there is no file nowhere" in done.stderr
+    (tmp_path / "hangs.c").write_text(sources.HANGS)
+    done = run("tune", "hangs.c", "--run-timeout", 0.5, folder=tmp_path)
+    assert done.returncode == 1 and "no end within 0.5 s" in done.stderr
