@@ -120,16 +120,22 @@ def replay(
 def explain(
     results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
     repeats: Annotated[int, typer.Option(help="Runs of each shortened sequence and of -O3.")] = 9,
+    evidence: Annotated[Path | None, typer.Option(help="File for what the winners teach, a JSON document a line.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tell what each step of the stored winners is worth: each is left out once and the rest measured."""
+    from foretune.passes import evidence as teaching
     from foretune.passes import explain as explaining
     from foretune.passes import measure
 
-    documents = []
+    documents, taught = [], []
     for _, program, sequence, settings in _stored(results):
         with measure.PassMeasurer(settings) as measurer:
-            documents.append(explaining.explain(program, sequence, measurer, repeats).to_json())
+            explanation = explaining.explain(program, sequence, measurer, repeats)
+            documents.append(explanation.to_json())
+            taught.append(teaching.evidence_of(explanation, measurer.prepare(program).features))
+    if evidence is not None:
+        teaching.write_evidence(filter(None, taught), evidence)
     if as_json:
         print_json({"results": documents})
         return

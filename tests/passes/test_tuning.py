@@ -110,8 +110,8 @@ def test_the_command_line(toolchain, tmp_path):
     assert document == json.loads((tmp_path / "result.json").read_text()) and document["results"][0]["num_trials"] <= 6
     done = run("replay", "result.json", "--repeats", 3, "--json", folder=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["results"][0]["status"] == "ok", done.stderr
-    done = run("explain", "result.json", "--repeats", 3, folder=tmp_path)
-    assert done.returncode == 0 and "needed: opt -passes=" in done.stdout, done.stderr
+    done = run("explain", "result.json", "--repeats", 3, "--evidence", "evidence.jsonl", folder=tmp_path)
+    assert done.returncode == 0 and "needed: opt -passes=" in done.stdout and (tmp_path / "evidence.jsonl").exists(), done.stderr
     done = run("bench", "sum.c", "--searches", "random,greedy", "--budget", 4, "--json", folder=tmp_path)
     assert done.returncode == 0 and set(json.loads(done.stdout)["geometric_means"]) == {"random", "greedy"}, done.stderr
     done = run("collect", "--out", "records", "--per-program", 5, ".", "--json", folder=tmp_path)
