@@ -51,7 +51,7 @@ def run(program: Program, method: str, seed: int, measurer: PassMeasurer) -> dic
     strategy = StrategyConfig(search, skills, None, seed)
     made = []
     result = tune(program, measurer, lambda prepared: made.append(strategy.make(prepared, measurer.has_polly)) or made[0], PassTuneConfig(BUDGET))
-    again = confirm(program, result.best, measurer, 3)  # a check by itself, after the run
+    again = confirm(measurer.prepare(program), result.best, measurer, 3)  # a check by itself, after the run
     return {"method": method, "seed": seed, **result.to_json(), **strategy.report(made[0]), "winner_status": again["status"]}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import statistics
 import tempfile
@@ -103,7 +102,7 @@ def replay(
     rows = []
     for stored, program, sequence, settings in _stored(results):
         with measure.PassMeasurer(settings) as measurer:
-            again = tuning.confirm(program, sequence, measurer, repeats)
+            again = tuning.confirm(measurer.prepare(program), sequence, measurer, repeats)
             rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
     if as_json:
         print_json({"results": rows})
@@ -131,9 +130,10 @@ def explain(
     documents, taught = [], []
     for _, program, sequence, settings in _stored(results):
         with measure.PassMeasurer(settings) as measurer:
-            explanation = explaining.explain(program, sequence, measurer, repeats)
+            prepared = measurer.prepare(program)
+            explanation = explaining.explain(prepared, sequence, measurer, repeats)
             documents.append(explanation.to_json())
-            taught.append(teaching.evidence_of(explanation, measurer.prepare(program).features))
+            taught.append(teaching.evidence_of(explanation, prepared.features))
     if evidence is not None:
         teaching.write_evidence(filter(None, taught), evidence)
     if as_json:
@@ -176,7 +176,7 @@ def bench(
                     name: tuning.tune(program, measurer, lambda prepared, s=strategy: s.make(prepared, measurer.has_polly), tuning.PassTuneConfig(budget)).gain
                     for name, strategy in strategies.items()
                 }
-    means = {name: math.exp(statistics.fmean(math.log(row[name]) for row in gains.values())) for name in strategies}
+    means = {name: statistics.geometric_mean(row[name] for row in gains.values()) for name in strategies}
     if as_json:
         print_json({"budget": budget, "geometric_means": means, "programs": gains})
         return

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretune.passes.actions import Sequence
-from foretune.passes.measure import BASELINE, PassMeasurer
+from foretune.passes.measure import BASELINE, PassMeasurer, PreparedProgram
 from foretune.passes.observe import FEATURES
-from foretune.passes.program import Program
 from foretune.passes.tuning import confirm
 
 _MATTERS = 0.99  # a step is needed if the gain falls below so much of the whole's without it
@@ -56,20 +55,21 @@ class SequenceExplanation:
         return {"program": self.program, "gain": self.gain, "steps": steps, "command": f"opt {self.needed}", "counts": [list(row) for row in self.counts]}
 
 
-def explain(program: Program, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> SequenceExplanation:
+def explain(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> SequenceExplanation:
     """Leaves out one step after the other; what does not matter stays out.
 
     Args:
-        program: it.
+        prepared: the program.
         sequence: its tuned sequence.
         measurer: builds and times.
         repeats: runs of each.
     """
-    whole = confirm(program, sequence, measurer, repeats)["gain"]
+    program = prepared.program
+    whole = confirm(prepared, sequence, measurer, repeats)["gain"]
     steps = []
     rest = sequence
     for shorter, step in without_each(sequence):
-        measured = confirm(program, shorter(rest), measurer, repeats)
+        measured = confirm(prepared, shorter(rest), measurer, repeats)
         needed = measured["gain"] < _MATTERS * whole
         steps.append(StepWorth(step, measured["gain"], tuple(measured["interval"]), needed))
         if not needed:

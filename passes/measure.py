@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
+from foretune.files import sha256_of
 from foretune.passes.actions import Pass, Sequence
 from foretune.passes.program import Program
 from foretune.passes.toolchain import Toolchain, find_toolchain
@@ -272,8 +273,7 @@ class PassMeasurer:
         except (Silence, Death) as error:
             return {"status": "run_error", "error": str(error)}
         if reply["status"] == "ok":
-            with open(stdout, "rb") as file:
-                reply["output"] = hashlib.file_digest(file, "sha256").hexdigest()
+            reply["output"] = sha256_of(stdout)
         return reply
 
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:

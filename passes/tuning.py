@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +151,15 @@ def tune(
     return _Run(program, measurer, config, report).run(make_strategy)
 
 
-def confirm(program: Program, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
+def confirm(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
     """Measures a sequence beside `-O3`: `status`, `gain` with `interval`, `baseline_secs` and `best_secs`, as in `PassTuneResult`."""
-    prepared = measurer.prepare(program)
-    [timing] = measurer.time(prepared, [measurer.build(program, sequence)], repeats)
+    build = measurer.build(prepared.program, sequence)
+    [timing] = measurer.time(prepared, [build], repeats)
+    measurer.discard(build)
+    return _told(timing)
+
+
+def _told(timing: Timing) -> dict[str, Any]:
     record = timing.record
     if record.status is not Status.OK:
         return {"status": record.status.value, "gain": 0.0, "interval": [], "baseline_secs": None, "best_secs": None}
@@ -247,24 +252,18 @@ class _Run:
             [timing] = self._measurer.time(self._prepared, [build], self._config.final_repeats)
             record = timing.record
             self._note(trial.sequence, record, 1 / timing.speedup if record.status is Status.OK else math.inf)
-            if record.status is not Status.OK:
-                continue
-            own, baseline = np.array(record.run_secs), np.array(timing.baseline_secs)
-            gain, interval = _ratio(baseline, own)
-            if interval[0] > _UNCERTAIN and gain > self._result.gain:
-                self._result.best, self._result.gain, self._result.interval = trial.sequence, gain, interval
-                self._result.baseline_secs, self._result.best_secs = float(np.median(baseline)), float(np.median(own))
+            found = _told(timing)
+            if found["interval"] and found["interval"][0] > _UNCERTAIN and found["gain"] > self._result.gain:
+                self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
+                self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
 
     # -- records ---------------------------------------------------------------------------------
 
     def _keep(self, build: Build, timing: Timing) -> None:
         if self._config.store is None:
             return
-        record = timing.record
-        environment = (*record.environment, ("objective", self._config.objective), (_BASELINE_SECS, json.dumps(timing.baseline_secs)))
-        record = MeasureRecord(
-            record.candidate, record.status, record.run_secs, record.error, record.program_hash, environment, record.settings, record.timestamp
-        )
+        told = ("objective", self._config.objective), (_BASELINE_SECS, json.dumps(timing.baseline_secs))
+        record = replace(timing.record, environment=(*timing.record.environment, *told))
         final = (build.after,) if build.after else ()
         with RecordStore(self._config.store, writable=True) as store:
             store.append_workloads([self._prepared.task], {self._prepared.task.workload.hash: (self._prepared.features,)})
