@@ -73,7 +73,7 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
         if _largest_error(expected, again) > tolerance:
             choice.refused = dict.fromkeys(contenders, "two runs of PyTorch's own differ, as those of random operators do")
             return reference, choice
-        if (secs := _burst(reference, _copies(inputs, expected.changed), trains, _BURST_SECS / 10)) < _TOO_SMALL_SECS:
+        if (secs := mean_secs(reference, _copies(inputs, expected.changed), trains, _BURST_SECS / 10)) < _TOO_SMALL_SECS:
             choice.ms[PYTORCH] = secs * 1e3
             choice.refused = dict.fromkeys(contenders, f"PyTorch needs {secs * 1e6:.1f} us, as much as handing over")
             return reference, choice
@@ -125,13 +125,13 @@ def _race(runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozense
     for number in range(_ROUNDS):
         for name, run in runs.items():
             time.sleep(_PAUSE_SECS)
-            times[name].append(_burst(run, copies[name], trains, _BURST_SECS))
+            times[name].append(mean_secs(run, copies[name], trains, _BURST_SECS))
         if number and time.perf_counter() > end:
             break
     return {name: statistics.median(values) * 1e3 for name, values in times.items()}
 
 
-def _burst(run: Callable, inputs: Sequence[Any], trains: bool, secs: float) -> float:
+def mean_secs(run: Callable, inputs: Sequence[Any], trains: bool, secs: float) -> float:
     """Seconds of a call, on average over a span of time; the first ones do not count."""
     _call(run, inputs, trains)
     start = time.perf_counter()

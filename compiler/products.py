@@ -8,7 +8,6 @@ it stay with TVM. Whether the whole gains by that is for the guard to say.
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from foretune.compiler.guard import mean_secs
 from foretune.compiler.partition import operator_name
 from foretune.compiler.static_inputs import StaticInputs
 from foretune.task import Task
@@ -242,14 +242,5 @@ def _measure(product: Product, values: Sequence[torch.Tensor], packs: bool) -> d
         times: dict[str, list[float]] = {way: [] for way in runs}
         for _ in range(_ROUNDS):
             for way, run in runs.items():
-                times[way].append(_burst(run, inputs))
+                times[way].append(mean_secs(run, inputs, False, _BURST_SECS))
     return {way: statistics.median(burst) for way, burst in times.items()}
-
-
-def _burst(run: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> float:
-    run(*inputs)
-    calls, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < _BURST_SECS or not calls:
-        run(*inputs)
-        calls += 1
-    return passed / calls
