@@ -1,0 +1,70 @@
+"""Processors as the MLIR cost model sees them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from foretune.errors import OptionError
+from foretune.target import HardwareFeatures, measure_host
+
+
+@dataclass(frozen=True)
+class MlirTarget:
+    """A processor that code is generated for.
+
+    Attributes:
+        cpu: as LLVM names it; empty for this machine's own.
+        vector_bits: width of the registers that code may use.
+        vector_registers: how many there are.
+        fma: whether products and sums are fused.
+        l1_bytes, l2_bytes, l3_bytes: caches of the machine.
+    """
+
+    cpu: str = ""
+    vector_bits: int = 512
+    vector_registers: int = 32
+    fma: bool = True
+    l1_bytes: int = 0
+    l2_bytes: int = 0
+    l3_bytes: int = 0
+
+    @property
+    def features(self) -> np.ndarray:
+        """What the model is given; [NUM_TARGET_FEATURES] float32."""
+        numbers = (self.vector_bits, self.vector_registers, 1 + self.fma, self.l1_bytes, self.l2_bytes, self.l3_bytes)
+        return np.array([math.log2(1 + n) for n in numbers], np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """The target as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MlirTarget:
+        """Reads what `to_json` wrote."""
+        return cls(**{f.name: data[f.name] for f in fields(cls)})
+
+
+NUM_TARGET_FEATURES = 6
+_KNOWN = {"": None, "haswell": (256, 16, True), "x86-64": (128, 16, False)}
+"""Processors of the training data: vector bits, vector registers, fused multiply-add."""
+
+
+def known_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> MlirTarget:
+    """A processor of the training data, in a machine.
+
+    Args:
+        cpu: a name; empty for the machine's own.
+        hardware: of the machine; measured by default.
+
+    Raises:
+        OptionError: the model was not trained for it.
+    """
+    if cpu not in _KNOWN:
+        raise OptionError(f"the MLIR cost model knows the processors {[name or 'native' for name in _KNOWN]}, but got {cpu!r}")
+    hardware = hardware or measure_host()
+    bits, registers, fma = _KNOWN[cpu] or (hardware.vector_bits, 32 if hardware.vector_bits == 512 else 16, hardware.vector_bits >= 256)
+    return MlirTarget(cpu, bits, registers, fma, hardware.l1_bytes, hardware.l2_bytes, hardware.l3_bytes)
