@@ -1,0 +1,79 @@
+"""What a call of a compiled model costs beside its kernels: `python benchmarks/overhead.py`.
+
+The models are so small that their kernels take next to nothing, so that a call's time is its overhead: Dynamo's guards, the hand-over of
+tensors, the watch over weights, and the virtual machine. Each engine runs in a process of its own, in turns. With `foretune` the guard is off, or
+PyTorch would keep graphs as small as these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from results import write_results
+
+ENGINES = ("eager", "inductor", "foretune")
+CASES = ("relu", "mlp", "three_outputs")
+_PROCESSES, _ROUNDS, _CALLS = 3, 15, 2000
+
+
+def child(engine: str, case: str) -> None:
+    """Prints microseconds of a call: the smallest mean of some rounds."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if case == "relu":
+        model = nn.ReLU()
+    elif case == "mlp":
+        model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    else:
+
+        class ThreeOutputs(nn.Module):
+            def forward(self, x):
+                return x + 1, x * 2, torch.tanh(x)
+
+        model = ThreeOutputs()
+    x = torch.randn(2, 8)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        options = {"trials": 0, "guard": False, "progress": False, "database": f"{folder}/records.db"}
+        if engine != "eager":
+            model = torch.compile(model, backend=engine, **({"options": options} if engine == "foretune" else {}))
+        for _ in range(200):
+            model(x)
+        means = []
+        for _ in range(_ROUNDS):
+            start = time.perf_counter()
+            for _ in range(_CALLS):
+                model(x)
+            means.append((time.perf_counter() - start) / _CALLS)
+    print(json.dumps(min(means) * 1e6))
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--child", nargs=2, metavar=("ENGINE", "CASE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(*options.child)
+        return
+    found: dict[tuple[str, str], list[float]] = {}
+    for _ in range(_PROCESSES):
+        for case in CASES:
+            for engine in ENGINES:
+                done = subprocess.run([sys.executable, __file__, "--child", engine, case], capture_output=True, text=True, check=True)
+                found.setdefault((case, engine), []).append(json.loads(done.stdout.strip().splitlines()[-1]))
+    rows = [{"case": case, "engine": engine, "us": statistics.median(values)} for (case, engine), values in found.items()]
+    worst = max(row["us"] for row in rows if row["engine"] == "foretune")
+    write_results("overhead", {"worst_us": worst, **{f"{row['case']}_{row['engine']}_us": row["us"] for row in rows}}, rows)
+
+
+if __name__ == "__main__":
+    main()
