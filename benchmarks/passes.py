@@ -36,7 +36,7 @@ METHODS = {  # (search, skills)
     "greedy": ("greedy", False),
     "bayesian": ("bayesian", False),
 }
-MAIN, WITHOUT = "latent", "genetic"  # the same search with and without the model
+PAIRS = {"": ("foretune", "genetic and skills"), "_without_skills": ("latent", "genetic")}  # the same search with and without the model
 ROWS = FOLDER / "passes"
 
 
@@ -49,10 +49,9 @@ def run(program: Program, method: str, seed: int, measurer: PassMeasurer) -> dic
     """Tunes a program with a method."""
     search, skills = METHODS[method]
     strategy = StrategyConfig(search, skills, None, seed)
-    made = []
-    result = tune(program, measurer, lambda prepared: made.append(strategy.make(prepared, measurer.has_polly)) or made[0], PassTuneConfig(BUDGET))
+    result = tune(program, measurer, lambda prepared: strategy.make(prepared, measurer), PassTuneConfig(BUDGET))
     again = confirm(measurer.prepare(program), result.best, measurer, 3)  # a check by itself, after the run
-    return {"method": method, "seed": seed, **result.to_json(), **strategy.report(made[0]), "winner_status": again["status"]}
+    return {"method": method, "seed": seed, **result.to_json(), **strategy.report(result.strategy), "winner_status": again["status"]}
 
 
 def read_rows(methods: list[str], seeds: int) -> dict[tuple[str, str, int], dict[str, Any]]:
@@ -61,16 +60,22 @@ def read_rows(methods: list[str], seeds: int) -> dict[tuple[str, str, int], dict
     return {key: json.loads(path.read_text()) for key, path in paths.items() if path.exists()}
 
 
-def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]]) -> float | None:
-    """Measurements of the search without the model over those with it, to what the former reaches in the end; geometric mean."""
+def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
+    """Measurements of a search without the model over those with it, to what the former reaches in the end; geometric mean."""
     ratios = []
-    for (name, method, seed), row in rows.items():
-        other = rows.get((name, MAIN, seed))
-        if method != WITHOUT or other is None:
+    for (name, used, seed), row in rows.items():
+        other = rows.get((name, method, seed))
+        if used != without or other is None:
             continue
         goal = max(row["best_so_far"], default=1.0)
         if goal > 1.0:
             ratios.append(_first(row["best_so_far"], goal) / _first(other["best_so_far"], goal))
+    return geomean(ratios) if ratios else None
+
+
+def speed_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
+    """Speed of what a search with the model finds over that without it, on the programs that both have tuned; geometric mean."""
+    ratios = [rows[name, method, seed]["gain"] / row["gain"] for (name, used, seed), row in rows.items() if used == without and (name, method, seed) in rows]
     return geomean(ratios) if ratios else None
 
 
@@ -92,8 +97,10 @@ def figures(rows: dict[tuple[str, str, int], dict[str, Any]], methods: list[str]
             found |= {"method": method, "vs_O3": geomean(gains), "worst_vs_O3": min(gains), "wrong_outputs": wrong}
             found["wrong_candidates"] = sum(row["statuses"].get(Status.WRONG_OUTPUT.value, 0) for row in own)
             found["num_programs"] = len({key[0] for key in rows if key[1] == method})
-            found["measurements_saved_ratio"] = saved_ratio(rows)
-        found[f"vs_O3_{method.replace(' ', '_')}"] = geomean(gains)
+            found |= {f"measurements_saved_ratio{suffix}": saved_ratio(rows, *pair) for suffix, pair in PAIRS.items()}
+            found |= {f"speed_by_model{suffix}": speed_ratio(rows, *pair) for suffix, pair in PAIRS.items()}
+        name = method.replace(" ", "_")
+        found |= {f"vs_O3_{name}": geomean(gains), f"num_programs_{name}": len({key[0] for key in rows if key[1] == method})}
     return found
 
 
@@ -103,8 +110,20 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=held_out(), default=list(held_out()))
+    parser.add_argument("--report-only", action="store_true", help="figures of the rows that there are")
     options = parser.parse_args()
     ROWS.mkdir(parents=True, exist_ok=True)
+    if not options.report_only:
+        _run_all(options)
+    rows = read_rows(options.methods, options.seeds)
+    table = [{key: row[key] for key in ("program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")} for row in rows.values()]
+    found = figures(rows, options.methods)
+    write_results("passes", found, table)
+    medians = {m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m) for m in options.methods if any(k[1] == m for k in rows)}
+    print(json.dumps({"figures": found, "medians": medians}, indent=1))
+
+
+def _run_all(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, PassMeasurer() as measurer:
         programs = {p.name: p for p in load_programs(PROGRAMS, Path(folder)) if p.name in options.only}
         for seed in range(options.seeds):
@@ -116,12 +135,6 @@ def main() -> None:
                     row = run(programs[name], method, seed, measurer)
                     write_text_atomically(path, json.dumps(row, indent=1) + "\n")
                     print(f"{name} {method} {seed}: {row['gain']:.3f}, {row['num_trials']} measurements, {row['secs']:.0f} s", flush=True)
-    rows = read_rows(options.methods, options.seeds)
-    table = [{key: row[key] for key in ("program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")} for row in rows.values()]
-    found = figures(rows, options.methods)
-    write_results("passes", found, table)
-    medians = {m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m) for m in options.methods if any(k[1] == m for k in rows)}
-    print(json.dumps({"figures": found, "medians": medians}, indent=1))
 
 
 if __name__ == "__main__":
