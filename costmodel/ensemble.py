@@ -19,6 +19,7 @@ from torch import nn
 from foretune.costmodel import loopnest
 from foretune.costmodel.encoding import Batch, GraphArrays, StepTable, Vocabulary, collate
 from foretune.costmodel.labels import LabelledTask
+from foretune.costmodel.linear import LinearHead, non_negative_weights
 from foretune.costmodel.network import LatentNetwork, NetworkConfig
 from foretune.costmodel.trees import TreeHead
 
@@ -29,19 +30,22 @@ class Ensemble(nn.Module):
     Args:
         members: at least one.
         trees: that score the symbolic state, or None.
+        linear: another score of it, which brings all scores into units of log speed, or None.
     """
 
-    def __init__(self, members: Sequence[LatentNetwork], trees: TreeHead | None = None) -> None:
+    def __init__(self, members: Sequence[LatentNetwork], trees: TreeHead | None = None, linear: LinearHead | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.trees = trees
         self.register_buffer("tree_weight", torch.zeros(()))
+        self.linear = linear
 
     @staticmethod
     def untrained(vocabulary: Vocabulary, config: NetworkConfig, state: int = loopnest.NUM_FEATURES) -> Ensemble:
         """Networks with fresh weights, as many as the configuration says, that read a symbolic state of some width."""
         trees = TreeHead(config.trees, config.tree_levels) if config.trees and config.sees_nest else None
-        return Ensemble([LatentNetwork(vocabulary, config, state) for _ in range(config.members)], trees)
+        linear = LinearHead(state) if config.linear and config.sees_nest else None
+        return Ensemble([LatentNetwork(vocabulary, config, state) for _ in range(config.members)], trees, linear)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -86,7 +90,8 @@ class Ensemble(nn.Module):
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Scores by each head of each member, with the trees' score in each: [N, D + 1] -> [N, M K], higher is better."""
-        return self._together(lambda m, part: m.score(part), features[:, :-1]) + features[:, -1:]
+        heads = self._together(lambda m, part: m.score(part), features[:, :-1])
+        return (heads if self.linear is None else self.linear.network_weight * heads) + features[:, -1:]
 
     def legality(self, features: torch.Tensor) -> torch.Tensor:
         """Logits that a trace is legal: [N, D + 1] -> [N]."""
@@ -111,8 +116,30 @@ class Ensemble(nn.Module):
         own, trees = (float(torch.stack(part).mean()) for part in zip(*spreads))
         self.tree_weight.fill_(own / trees if trees > 1e-9 else 0.0)
 
+    def calibrate(self, tasks: Sequence[LabelledTask]) -> None:
+        """Weighs networks and trees against the linear score, by what each of them adds to it on these tasks; never below nothing."""
+        if self.linear is None:
+            return
+        columns, rest = [], []
+        with torch.inference_mode():
+            for task in tasks:
+                timed = np.isfinite(task.relative)
+                features = torch.cat([m(collate([task.encoded])) for m in self.members], 1)
+                nest = torch.from_numpy(np.concatenate(task.encoded.nests))
+                heads = self._together(lambda m, part: m.score(part), features).mean(1)
+                trees = self.trees(nest) if self.trees is not None else torch.zeros(len(nest))
+                parts = torch.stack([heads, trees], 1).double().numpy()[timed]  # [N, 2]
+                known = task.relative[timed] - self.linear(nest).double().numpy()[timed]
+                columns.append(parts - parts.mean(0))
+                rest.append(known - known.mean())
+        weights = non_negative_weights(np.concatenate(columns), np.concatenate(rest))
+        self.linear.network_weight.fill_(weights[0])
+        self.tree_weight.fill_(weights[1])
+
     def _with_trees(self, features: torch.Tensor, nest: torch.Tensor) -> torch.Tensor:
         score = features.new_zeros(len(features)) if self.trees is None else self.tree_weight * self.trees(nest)
+        if self.linear is not None:
+            score = score + self.linear(nest)
         return torch.cat([features, score.unsqueeze(1)], 1)
 
     def _together(self, compute: Callable[..., torch.Tensor], *states: torch.Tensor) -> torch.Tensor:

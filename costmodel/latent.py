@@ -77,7 +77,7 @@ class LatentCostModel(CostModel):
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._searched: RecentCache[DesignSpace] = RecentCache(_CACHED_SPACES)  # the largest of each identity; its encoding serves its traces, too
-        self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(lambda: TaskAdaptation(self._feature_widths))
+        self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(self._new_adaptation)
 
     @classmethod
     def default_config(cls, seed: int) -> TrainConfig:
@@ -104,6 +104,9 @@ class LatentCostModel(CostModel):
     def _feature_widths(self) -> tuple[int, int]:
         """Of the latent features, with the trees' score, and of the symbolic state."""
         return self.network.config.latent * self.network.config.members + 1, self.encoder.state_width(self.network.vocabulary)
+
+    def _new_adaptation(self) -> TaskAdaptation:
+        return TaskAdaptation(self._feature_widths)
 
     @classmethod
     def bundled(cls) -> Self:

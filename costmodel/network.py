@@ -47,6 +47,7 @@ class NetworkConfig:
         symbolic: see the symbolic part of the state; False for learned parts alone.
         program: see the program's structure; False sees the actions alone.
         hardware: see the hardware's features.
+        linear: a linear score of the symbolic state beside the members, and scores in units of log speed; for domains with little data.
     """
 
     latent: int = 48
@@ -61,6 +62,7 @@ class NetworkConfig:
     symbolic: bool = True
     program: bool = True
     hardware: bool = True
+    linear: bool = False
 
     def __post_init__(self) -> None:
         if type(self.trees) is not int or self.trees < 0 or type(self.tree_levels) is not int or not 1 <= self.tree_levels <= 12:
@@ -69,8 +71,8 @@ class NetworkConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")
-        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.symbolic, self.program, self.hardware)):
-            raise OptionError(f"final must be a width, and dynamics, symbolic, program and hardware truth values, but got {self}")
+        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.symbolic, self.program, self.hardware, self.linear)):
+            raise OptionError(f"final must be a width, and dynamics, symbolic, program, hardware and linear truth values, but got {self}")
 
     @property
     def sees_nest(self) -> bool:

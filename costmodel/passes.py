@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from foretune.costmodel.adaptation import StepAdaptation
 from foretune.costmodel.latent import LatentCostModel, Prediction
 from foretune.costmodel.network import NetworkConfig
 from foretune.costmodel.pass_traces import PassTraces
@@ -23,14 +24,18 @@ class PassCostModel(LatentCostModel):
     Networks, trees, training, adaptation and files are those of `LatentCostModel`; only the reading of traces differs.
     """
 
-    schema = "foretune-latent-passes-1"
+    name = "passes"
+    schema = "foretune-latent-passes-2"
     encoder = PassTraces()
     weights_file = "passes.safetensors"
 
     @classmethod
     def default_config(cls, seed: int) -> TrainConfig:
         """How `fit` trains unless it is told otherwise."""
-        return TrainConfig(epochs=24, tasks_per_step=6, seed=seed, network=NetworkConfig(latent=32, rounds=2, trees=600, tree_levels=5))
+        return TrainConfig(epochs=24, tasks_per_step=6, seed=seed, network=NetworkConfig(latent=32, rounds=2, trees=600, tree_levels=5, linear=True))
+
+    def _new_adaptation(self) -> StepAdaptation:
+        return StepAdaptation(len(self.network.vocabulary.symbols))
 
     def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
         prediction = self._roll(task, candidates)

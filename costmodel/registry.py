@@ -32,10 +32,11 @@ _CLASSES = {
     "pacm": f"{_RIVALS}.pacm:PacmModel",
     "mamba": f"{_RIVALS}.mamba:MambaModel",
 }
+_OF_PASSES = {"passes": "foretune.costmodel.passes:PassCostModel"}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all cost models: the latent model, its ablations, then the rivals."""
+    """Names of all cost models of schedules: the latent model, its ablations, then the rivals, which serve passes as well."""
     return tuple(_CLASSES)
 
 
@@ -50,9 +51,10 @@ def model_class(name: str) -> type[CostModel]:
     Raises:
         OptionError: there is no such model.
     """
-    if name not in _CLASSES:
-        raise OptionError(f"unknown cost model {name!r}; known are {', '.join(_CLASSES)}")
-    module, _, found = _CLASSES[name].partition(":")
+    classes = _CLASSES | _OF_PASSES
+    if name not in classes:
+        raise OptionError(f"unknown cost model {name!r}; known are {', '.join(classes)}")
+    module, _, found = classes[name].partition(":")
     return getattr(importlib.import_module(module), found)
 
 

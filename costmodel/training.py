@@ -129,6 +129,10 @@ def train(
         if start is None:
             ensemble.trees.fit(labelled, config.seed)
         ensemble.weigh_trees(held_out or labelled)
+    if ensemble.linear is not None:
+        if start is None:
+            ensemble.linear.fit(labelled)
+        ensemble.calibrate(held_out or labelled)
     return Trained(ensemble.eval(), history, validate(ensemble, held_out or labelled), training_hash)
 
 

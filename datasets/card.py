@@ -20,6 +20,8 @@ _SOURCES = {
     "foretune": "Measured by `foretune collect`. It visits the tasks in turn. Of each it measures the untouched program first, then random points of"
     " the design spaces that TVM's MetaSchedule generates, and mutations of the best points found so far. Each candidate is built and run in a"
     " worker process with limits of time and memory.",
+    "passes": "Measured by `foretune passes`: sequences of LLVM's passes and flags, a few of each program in turn. Each candidate is compiled and run in a worker"
+    " process with limits of time and memory, in turns with `-O3`, and its output is compared with the unoptimised program's.",
     "metaschedule": "Imported from databases of TVM's MetaSchedule, which its own search has filled.",
     "ansor": "Imported from logs of TVM's auto-scheduler (Ansor, the format of TenSet), which its own search has filled.",
     "autotvm": "Imported from logs of AutoTVM, which its own search has filled.",
@@ -62,8 +64,8 @@ def data_card(summary: Summary) -> str:
     name = Path(summary.path).resolve().name
     sections = [
         f"# Data card: {_cell(name)}\n",
-        f"{summary.num_records:,} measurements of how fast compiled tensor programs run: {len(summary.tasks):,} tasks of {len(summary.families):,} "
-        f"families, each with the schedules that were tried, how long each took, and which of them failed.\n",
+        f"{summary.num_records:,} measurements of how fast compiled programs run: {len(summary.tasks):,} tasks of {len(summary.families):,} "
+        f"{'family' if len(summary.families) == 1 else 'families'}, each with what was tried, how long it took, and what failed.\n",
         "Licence: the same as Foretune's." + (" What the imported logs' own publishers state holds for the imported records.\n" if summary.imported else "\n"),
         _at_a_glance(summary),
         "## How it was collected\n",

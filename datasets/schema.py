@@ -16,6 +16,7 @@ from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
 
 SCHEMA_VERSION = 2
+OF_ONE_RECORD = ("baseline_secs", "objective")  # keys of an environment that are about one measurement, and no tool's version
 
 RECORDS = pa.schema(
     [

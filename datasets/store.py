@@ -234,7 +234,7 @@ class RecordStore:
                         raise DataError(f"{self.path} has records of workload {row['workload']}, whose program is missing")
                     key = (row["workload"], row["target"])
                     if key not in tasks:
-                        tasks[key] = entry.task(_target(row["target"]))
+                        tasks[key] = entry.task(target_from_text(row["target"]))
                     yield schema.trajectory_from_row(row, tasks[key], entry.initial)
 
     def counts(self) -> Counter[str]:
@@ -338,6 +338,8 @@ class RecordStore:
             self.manifest.targets[target] = self.manifest.targets.get(target, 0) + count
         for text in set(table["environment"].to_pylist()):
             for tool, version in json.loads(text).items():
+                if tool in schema.OF_ONE_RECORD:
+                    continue
                 versions = self.manifest.tools.setdefault(tool, [])
                 if version not in versions:
                     versions.append(version)
@@ -393,7 +395,12 @@ class RecordStore:
             write_manifest(self.path, self.manifest)
 
 
-def _target(text: str) -> Target:
+def target_from_text(text: str) -> Target:
+    """The target of a record.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         return Target.from_json(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:

@@ -276,7 +276,8 @@ class _Scan:
             counter.update(dict(zip(texts, np.bincount(codes, minlength=len(texts)).tolist())))
         for text in encode(batch["environment"])[0]:
             for tool, version in (_object(text) or {}).items():
-                self.tools[tool].add(str(version))
+                if tool not in schema.OF_ONE_RECORD:
+                    self.tools[tool].add(str(version))
 
 
 def _object(text: str) -> dict[str, Any] | None:

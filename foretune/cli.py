@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from foretune import data_verbs, database_verbs, passes_verbs
+from foretune import data_verbs, database_verbs, mlir_verbs, passes_verbs
 from foretune.console import Json, print_json, print_table, printable
 from foretune.errors import ForetuneError, OptionError, TargetError
 
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 app.add_typer(data_verbs.app, name="data")
 app.add_typer(passes_verbs.app, name="passes")
+app.add_typer(mlir_verbs.app, name="mlir")
 app.add_typer(database_verbs.app, name="database")
 
 _SHOWN_BAD_LINES = 20
@@ -65,10 +66,6 @@ def demo(
             f"{m.inductor_ms / m.foretune_ms:.2f}x", f"{m.max_rel_error:.1e}", str(m.num_tasks), str(m.num_trials), f"{m.secs:.0f}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _not_built(verb: str, what: str) -> None:
-    raise ForetuneError(f"`foretune {verb}` is not built yet ({what}); built so far: demo, tune, report, collect, import, export, data, database, train, evaluate")
 
 
 @app.command()
@@ -254,12 +251,6 @@ def tune(
     times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in sorted(graph.choice.ms.items(), key=lambda item: item[1]))
     print(f"{out}: run by {graph.choice.name}" + (f" ({times})" if times else ""))
     print(f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database, {graph.secs:.0f} s")
-
-
-@app.command()
-def mlir() -> None:
-    """Predict and tune MLIR programs (not built yet)."""
-    _not_built("mlir", "MLIR")
 
 
 @app.command()

@@ -151,6 +151,22 @@ def split(
 
 
 @app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of data sets.")],
+    out: Annotated[Path, typer.Option(help="Folder of the whole; a new one.")],
+    as_json: Json = False,
+) -> None:
+    """Merge data sets that were collected apart."""
+    from foretune.datasets.merge import merge as merge_folders
+
+    number = merge_folders(folders, out)
+    if as_json:
+        print_json({"out": str(out), "num_records": number})
+    else:
+        print(f"{number:,} records in {out}")
+
+
+@app.command()
 def repair(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")], as_json: Json = False) -> None:
     """Move damaged files to the subfolder `damaged`, and list the whole ones anew."""
     from foretune.datasets.store import RecordStore

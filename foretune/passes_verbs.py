@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -29,25 +30,29 @@ BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, 
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
 
+_SHOWN_COUNTS = ("functions", "blocks", "instructions", "loops", "loop_load", "loop_store", "vector_values")
+
 
 @app.command()
 def tune(
     source: Source,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
-    search: Annotated[str, typer.Option(help="genetic, random, greedy or bayesian; latent, where its weights are there.")] = "genetic",
+    search: Annotated[str, typer.Option(help="latent (the genetic search, ranked by the latent model), genetic, random, greedy or bayesian.")] = "latent",
     skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
     llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
     llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
+    screening: Annotated[bool, typer.Option(help="Whether to compile with each step first, to search among those that change the code.")] = True,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     define: Define = [],  # noqa: B006 - typer copies it
     include: Include = [],  # noqa: B006
     arg: Argument = [],  # noqa: B006
     lib: Library = [],  # noqa: B006
     stdin: Stdin = None,
+    call: Annotated[str, typer.Option(help="One function of a file without a main, with its arguments, such as 'saxpy(f32[4096], f32[4096], 2.5, 4096)'.")] = "",
     build_timeout: BuildTimeout = 20.0,
     run_timeout: RunTimeout = 10.0,
     store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
@@ -61,18 +66,18 @@ def tune(
 
     config = tuning.PassTuneConfig(budget, objective, store=store)
     settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout)
-    build = _build_json(define, include, arg, stdin, lib)
+    build = _build_json(define, include, arg, stdin, lib, call)
     results, failed = [], {}
-    with _endpoint(llm) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
+    with endpoint(llm) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
         key = os.environ.get("OPENAI_API_KEY", "none")
         asked = LlmConfig(url, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
-        strategy = StrategyConfig(search, skills, asked, seed)
+        strategy = StrategyConfig(search, skills, asked, seed, screening)
         for program in programs:
             with progress_bar(printable(program.name), not as_json, transient=True) as show:
+                show(0, budget, "compiling")
                 try:
-                    made = []
                     result = tuning.tune(
-                        program, measurer, lambda prepared, made=made: made.append(strategy.make(prepared, measurer.has_polly)) or made[0], config,
+                        program, measurer, lambda prepared: strategy.make(prepared, measurer, budget), config,
                         lambda r, show=show: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3f}x"),
                     )  # fmt: skip
                 except DataError as error:
@@ -80,7 +85,7 @@ def tune(
                         raise
                     failed[program.name] = str(error)
                     continue
-            results.append({**result.to_json(), **strategy.report(made[0]), "source": str(source.resolve()), "build": build, "timeouts": [build_timeout, run_timeout]})
+            results.append({**result.to_json(), **strategy.report(result.strategy), "source": str(source.resolve()), "build": build, "timeouts": [build_timeout, run_timeout]})
     document = {"results": results, "failed": failed}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
@@ -151,9 +156,47 @@ def explain(
 
 
 @app.command()
+def observe(
+    source: Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program.")],
+    passes: Annotated[list[str], typer.Option("--pass", help="A pass as `opt -passes=` reads it; may be repeated, in order. By default default<O3>.")] = ["default<O3>"],  # noqa: B006
+    flags: Annotated[list[str], typer.Option("--flag", help="A flag such as -unroll-count=4; may be repeated.")] = [],  # noqa: B006
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Look at a module before a sequence and after each pass: counts, embedding, llvm-mca's cycles."""
+    from foretune.passes import measure
+    from foretune.passes.actions import parse_sequence
+    from foretune.passes.embedding import distance
+    from foretune.passes.observe import FEATURES
+
+    sequence, refused = parse_sequence(passes, flags)
+    if refused:
+        raise OptionError(refused[0])
+    with _programs(source, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
+        if len(programs) != 1:
+            raise OptionError(f"one program can be looked at, but {source} has {len(programs)}")
+        looks, error = measurer.compiler.observe_steps(programs[0], sequence)
+    names = ["", *map(str, sequence.passes)][: len(looks)]
+    if as_json:
+        rows = [{"after": name, "counts": dict(zip(FEATURES, look.features)), "embedding": look.embedding.tolist(), "mca_cycles": look.mca_cycles} for name, look in zip(names, looks)]
+        print_json({"program": programs[0].name, "steps": rows, "error": error})
+        return
+    rows = []
+    for name, look, before in zip(names, looks, [looks[0], *looks]):
+        counts = dict(zip(FEATURES, look.features))
+        changed = sum(a != b for a, b in zip(look.features, before.features))
+        cycles = f"{look.mca_cycles:,.0f}" if look.mca_cycles is not None else "-"
+        rows.append((name or "(before)", *(f"{counts[key]:.0f}" for key in _SHOWN_COUNTS), str(changed), f"{distance(before.embedding, look.embedding):.4f}", cycles))
+    print_table(("after", *(key.replace("_", " ") for key in _SHOWN_COUNTS), "counts changed", "embedding moved", "mca cycles"), rows, programs[0].name)
+    if error:
+        raise DataError(f"{passes[len(looks) - 1]} failed: {error}")
+
+
+@app.command()
 def bench(
     source: Annotated[Path | None, typer.Argument(help="A program, or a folder; by default those that come with Foretune and that no model is trained on.")] = None,
-    searches: Annotated[str, typer.Option(help="Searches to compare, such as genetic,random,bayesian.")] = "genetic,random",
+    searches: Annotated[str, typer.Option(help="Searches to compare, such as genetic,random,bayesian.")] = "latent,genetic",
     budget: Annotated[int, typer.Option(help="Measurements for each program and search.")] = 50,
     skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = False,
     seed: Annotated[int, typer.Option(help="Of the searches.")] = 0,
@@ -173,7 +216,7 @@ def bench(
             for number, program in enumerate(chosen):
                 show(number, len(chosen), program.name)
                 gains[program.name] = {
-                    name: tuning.tune(program, measurer, lambda prepared, s=strategy: s.make(prepared, measurer.has_polly), tuning.PassTuneConfig(budget)).gain
+                    name: tuning.tune(program, measurer, lambda prepared, s=strategy: s.make(prepared, measurer, budget), tuning.PassTuneConfig(budget)).gain
                     for name, strategy in strategies.items()
                 }
     means = {name: statistics.geometric_mean(row[name] for row in gains.values()) for name in strategies}
@@ -190,6 +233,7 @@ def collect(
     source: Annotated[Path | None, typer.Argument(help="A folder of programs; by default those that come with Foretune.")] = None,
     per_program: Annotated[int, typer.Option(help="Measurements of each program.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the sequences.")] = 0,
+    part: Annotated[str, typer.Option(help="K/N: every N-th program from the K-th on; the parts can be collected side by side, each in its own folder.")] = "1/1",
     define: Define = [],  # noqa: B006
     include: Include = [],  # noqa: B006
     as_json: Json = False,
@@ -197,13 +241,34 @@ def collect(
     """Measure random sequences of many programs, to train on."""
     from foretune.passes import collection, measure, suite
 
-    config = collection.CollectConfig(out, per_program, seed)
+    if not (found := re.fullmatch(r"(\d{1,4})/(\d{1,4})", part)):
+        raise OptionError(f"--part must be K/N, but got {part!r}")
+    config = collection.CollectConfig(out, per_program, seed, int(found[1]), int(found[2]))
     with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
         counts = collection.collect(programs, measurer, config, lambda name, done, total: show(done, total, name))
     if as_json:
         print_json({"out": str(out), "num_records": counts})
         return
     print_table(("program", "records"), [(name, str(number)) for name, number in counts.items()])
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Option(help="Folder of what `collect` wrote; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="File of the weights.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the latent model that ranks pass sequences."""
+    from foretune.passes import training
+
+    with progress_bar("training", not as_json, transient=True) as show:
+        report = training.train_model(data, out, epochs, seed, lambda done, total, figures: show(done, total, f"pairs {figures['pairwise']:.3f}"))
+    if as_json:
+        print_json(report)
+        return
+    print(f"{printable(str(out))}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items()))
 
 
 @app.command()
@@ -217,7 +282,7 @@ def fetch_model(folder: Annotated[Path | None, typer.Option(help="Where to; by d
 
 
 @contextmanager
-def _endpoint(llm: str) -> Iterator[str]:
+def endpoint(llm: str) -> Iterator[str]:
     """The URL to ask, while the local server runs if it is that; empty for none."""
     if llm != "local":
         yield "" if llm == "none" else llm
@@ -238,16 +303,33 @@ def _programs(source: Path, build: dict[str, Any]) -> Iterator[list]:
         Path(build["stdin"]) if build["stdin"] else None,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
-        yield load_programs(source, Path(folder), options)
+        if build["call"]:
+            yield [_function(source, Path(folder), options, build)]
+        else:
+            yield load_programs(source, Path(folder), options)
 
 
-def _build_json(define: list[str], include: list[Path], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = []) -> dict[str, Any]:  # noqa: B006
+def _function(source: Path, folder: Path, options: Any, build: dict[str, Any]) -> Any:
+    """The one function that is called; how often is kept in `build`, so that it is called as often when it is replayed."""
+    from foretune.passes.function import FunctionCall, load_function
+    from foretune.passes.measure import PassMeasurer
+
+    call = FunctionCall.parse(build["call"])
+    if options.arguments or options.stdin:
+        raise OptionError("--call goes without --arg and --stdin: a function has neither")
+    with PassMeasurer() as measurer:
+        program = load_function(source, folder, options, call, measurer, build["num_calls"])
+    build["num_calls"] = int(program.options.arguments[0])
+    return program
+
+
+def _build_json(define: list[str], include: list[Path], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = [], call: str = "") -> dict[str, Any]:  # noqa: B006
     """How programs are built and run; files are named in full, because programs run in a folder of their own."""
     if stdin is not None and not stdin.is_file():
         raise OptionError(f"there is no file {stdin} for the standard input")
     arguments = [str(Path(word).resolve()) if Path(word).is_file() else word for word in arg]
     folders = [str(path.resolve()) for path in include]
-    return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib}
+    return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib, "call": call, "num_calls": None}
 
 
 def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:

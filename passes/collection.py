@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from foretune.passes.measure import PassMeasurer
 from foretune.passes.moves import BASE
 from foretune.passes.program import Program
 from foretune.passes.search import SearchStrategy
+from foretune.passes.training import split_programs
 from foretune.passes.tuning import PassTuneConfig, tune
 
 _log = logging.getLogger(__name__)
@@ -32,13 +34,18 @@ class CollectConfig:
         store: folder of the records; what is there already counts.
         per_program: measurements of each program.
         seed: of the sequences.
+        part, num_parts: which programs are collected here: every `num_parts`-th one, from the `part`-th on, counted from 1.
     """
 
     store: Path
     per_program: int = 100
     seed: int = 0
+    part: int = 1
+    num_parts: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.part <= self.num_parts:
+            raise OptionError(f"`1 <= part <= num_parts` must hold, but got part={self.part}, num_parts={self.num_parts}")
         if self.per_program < 1:
             raise OptionError(f"`per_program >= 1` must hold, but got per_program={self.per_program}")
 
@@ -55,6 +62,7 @@ def collect(programs: Many[Program], measurer: PassMeasurer, config: CollectConf
     Returns:
         program -> measurements there are now.
     """
+    programs = programs[config.part - 1 :: config.num_parts]
     counts = _counts(config.store)
     open_programs = {program.name: program for program in programs}
     total = config.per_program * len(programs)
@@ -65,8 +73,8 @@ def collect(programs: Many[Program], measurer: PassMeasurer, config: CollectConf
                 continue
             try:
                 result = tune(
-                    program, measurer, lambda prepared, known=known: _Explorer(config.seed + 1000 * known, measurer.has_polly),
-                    PassTuneConfig(min(target, config.per_program), store=config.store, finals=0),
+                    program, measurer, lambda prepared, name=name, known=known: _Explorer(_seed(config.seed, name, known), measurer.has_polly),
+                    PassTuneConfig(min(target, config.per_program), batch=_ROUND, store=config.store, finals=0),
                 )  # fmt: skip
             except DataError as error:
                 _log.warning("%s is left out: %s", name, error)
@@ -76,7 +84,14 @@ def collect(programs: Many[Program], measurer: PassMeasurer, config: CollectConf
             if counts[program.hash] <= known:
                 del open_programs[name]  # nothing new is found any more
             report(name, sum(counts[p.hash] for p in programs), total)
+    if config.store.is_dir():
+        split_programs({program.hash: program.name for program in programs}).save(config.store)
     return {program.name: counts[program.hash] for program in programs}
+
+
+def _seed(seed: int, name: str, known: int) -> int:
+    """Of one turn: all programs get sequences of their own, so that together they try more."""
+    return int(hashlib.sha256(f"{seed}/{name}/{known}".encode()).hexdigest()[:12], 16)
 
 
 def _counts(store: Path) -> Counter[str]:

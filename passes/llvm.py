@@ -15,6 +15,8 @@ from pathlib import Path
 _TARGETS = {"x86_64": "X86", "AMD64": "X86", "aarch64": "AArch64", "arm64": "AArch64"}
 _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL = 3, 2, 0
 _RETURN_STATUS = 2
+_EXTERNAL = 0  # linkage
+_POINTER_KIND = 12
 _OF_FUNCTION = 0xFFFFFFFF  # the index of a function's own attributes
 _FILE_KINDS = {".s": 0, ".o": 1}
 
@@ -34,6 +36,10 @@ _FUNCTIONS = {
     "LLVMGetHostCPUName": (c_void_p, []),
     "LLVMGetHostCPUFeatures": (c_void_p, []),
     "LLVMCreateTargetMachine": (c_void_p, [c_void_p, c_char_p, c_char_p, c_char_p, c_int, c_int, c_int]),
+    "LLVMGetDataLayoutStr": (c_char_p, [c_void_p]),
+    "LLVMCreateTargetDataLayout": (c_void_p, [c_void_p]),
+    "LLVMSetModuleDataLayout": (None, [c_void_p, c_void_p]),
+    "LLVMCloneModule": (c_void_p, [c_void_p]),
     "LLVMTargetMachineEmitToFile": (c_int, [c_void_p, c_void_p, c_char_p, c_int, c_void_p]),
     "LLVMCreatePassBuilderOptions": (c_void_p, []),
     "LLVMRunPasses": (c_void_p, [c_void_p, c_char_p, c_void_p, c_void_p]),
@@ -61,6 +67,13 @@ _FUNCTIONS = {
     "LLVMGetStringAttributeValue": (c_void_p, [c_void_p, c_void_p]),
     "LLVMCreateStringAttribute": (c_void_p, [c_void_p, c_char_p, c_uint, c_char_p, c_uint]),
     "LLVMAddAttributeAtIndex": (None, [c_void_p, c_uint, c_void_p]),
+    "LLVMValueIsBasicBlock": (c_int, [c_void_p]),
+    "LLVMGlobalGetValueType": (c_void_p, [c_void_p]),
+    "LLVMGetReturnType": (c_void_p, [c_void_p]),
+    "LLVMCountParams": (c_uint, [c_void_p]),
+    "LLVMGetParam": (c_void_p, [c_void_p, c_uint]),
+    "LLVMPrintTypeToString": (c_void_p, [c_void_p]),
+    "LLVMGetLinkage": (c_int, [c_void_p]),
     "LLVMGetVersion": (None, [c_void_p, c_void_p, c_void_p]),
 }
 
@@ -136,8 +149,12 @@ class Llvm:
             attribute = self._library.LLVMCreateStringAttribute(self._context, key, len(key), value, len(value))
             self._library.LLVMAddAttributeAtIndex(function, _OF_FUNCTION, attribute)
 
-    def machine(self, module: int) -> int:
-        """A code generator for a module, at its highest level and for this processor; functions may ask for another in their attributes.
+    def machine(self, module: int, cpu: str | None = None) -> int:
+        """A code generator for a module, at its highest level; functions may ask for another processor in their attributes.
+
+        Args:
+            module: where it has no data layout yet, it gets the code generator's.
+            cpu: name of a processor of this machine's kind; None for the one that this process runs on.
 
         Raises:
             LlvmError: the module is for another kind of machine.
@@ -149,8 +166,17 @@ class Llvm:
         target, message = c_void_p(), c_void_p()
         if self._library.LLVMGetTargetFromTriple(triple, byref(target), byref(message)):
             raise LlvmError(self._text(message.value))
-        cpu, features = self.cpu.encode(), self._text(self._library.LLVMGetHostCPUFeatures()).encode()
-        return self._library.LLVMCreateTargetMachine(target, triple, cpu, features, _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL)
+        features = self._text(self._library.LLVMGetHostCPUFeatures()) if cpu is None else ""
+        machine = self._library.LLVMCreateTargetMachine(
+            target, triple, (cpu or self.cpu).encode(), features.encode(), _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL
+        )
+        if not self._library.LLVMGetDataLayoutStr(module):
+            self._library.LLVMSetModuleDataLayout(module, self._library.LLVMCreateTargetDataLayout(machine))
+        return machine
+
+    def clone(self, module: int) -> int:
+        """A copy of a module: code generation spends the one that it is given."""
+        return self._library.LLVMCloneModule(module)
 
     def run_passes(self, module: int, pipeline: str, machine: int) -> None:
         """Runs a pipeline, written as for `opt -passes=`.
@@ -216,6 +242,16 @@ class Llvm:
         """The kind of a value's type, as the C API numbers it."""
         return self._library.LLVMGetTypeKind(self._library.LLVMTypeOf(value))
 
+    def operand_kind(self, value: int) -> str:
+        """What an operand is: a label, a function, a constant, a pointer or another variable."""
+        if self._library.LLVMValueIsBasicBlock(value):
+            return "label"
+        if self._library.LLVMIsAFunction(value):
+            return "function"
+        if self._library.LLVMIsConstant(value):
+            return "constant"
+        return "pointer" if self.type_kind(value) == _POINTER_KIND else "variable"
+
     def callee(self, call: int) -> int | None:
         """The function that a call names; None of calls through pointers."""
         return self._library.LLVMIsAFunction(self._library.LLVMGetCalledValue(call))
@@ -225,6 +261,16 @@ class Llvm:
         length = c_size_t()
         start = self._library.LLVMGetValueName2(value, byref(length))
         return ctypes.string_at(start, length.value).decode(errors="replace")
+
+    def is_public(self, function: int) -> bool:
+        """Whether other modules can call a function."""
+        return self._library.LLVMGetLinkage(function) == _EXTERNAL
+
+    def signature(self, function: int) -> tuple[str, list[str]]:
+        """(type of the result, types of the parameters), as LLVM writes them."""
+        kinds = [self._library.LLVMTypeOf(self._library.LLVMGetParam(function, i)) for i in range(self._library.LLVMCountParams(function))]
+        result = self._library.LLVMGetReturnType(self._library.LLVMGlobalGetValueType(function))
+        return self._text(self._library.LLVMPrintTypeToString(result)), [self._text(self._library.LLVMPrintTypeToString(kind)) for kind in kinds]
 
     def _chain(self, parent: int, kind: str) -> Iterator[int]:
         following = getattr(self._library, f"LLVMGetNext{kind}")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import platform
-import re
 import shutil
-import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Collection
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.files import sha256_of
-from foretune.passes.actions import Pass, Sequence
+from foretune.passes.actions import Sequence
+from foretune.passes.compiler import BASELINE, Compiler
+from foretune.passes.machine_code import code_hash, text_bytes
 from foretune.passes.program import Program
 from foretune.passes.toolchain import Toolchain, find_toolchain
 from foretune.process import Death, Silence, WorkerProcess
@@ -32,10 +34,11 @@ from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 
-BASELINE = Sequence((Pass("default<O3>"),))
 UNOPTIMISED = Sequence()
 _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
+_NOTHING = hashlib.sha256(b"").hexdigest()
+_log = logging.getLogger(__name__)
 _HOPELESS = 1.3  # candidates so much slower than the baseline are run once
 _SHOWN_CHARS = 400
 
@@ -140,9 +143,8 @@ class PassMeasurer:
         self._folder = Path(tempfile.mkdtemp(prefix="foretune-passes-"))
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"library": str(self._toolchain.library), "memory_bytes": settings.memory_bytes}
-        self._builder = WorkerProcess("foretune.passes.worker", {**hello, "core": None})
+        self.compiler = Compiler(self._toolchain, self._folder, settings.build_timeout_secs, settings.memory_bytes)
         self._runner = WorkerProcess("foretune.passes.worker", {**hello, "core": core})
-        self._count = 0
 
     def __enter__(self) -> PassMeasurer:
         return self
@@ -152,7 +154,7 @@ class PassMeasurer:
 
     def close(self) -> None:
         """Ends the processes and removes what was built."""
-        self._builder.close()
+        self.compiler.close()
         self._runner.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -179,6 +181,8 @@ class PassMeasurer:
         expected, again, optimised = [(reply["exit"], reply["output"]) for reply in outputs]
         if again != expected:
             raise DataError(f"{program.name} prints another output each time, so that candidates cannot be checked")
+        if expected[1] == _NOTHING:
+            _log.warning("%s prints nothing, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
         if optimised != expected:
             raise DataError(f"{program.name} prints something else under -O3 than without passes: it is not well defined, or needs `-ffp-contract=off`")
         task = Task(Workload(program.hash, "", ProgramGraph.from_json(plain[1]["before"]["graph"]), program.name, "llvm"), self.target())
@@ -186,43 +190,27 @@ class PassMeasurer:
 
     def target(self) -> Target:
         """This machine."""
-        self._builder.start()
-        return Target("llvm", (("mcpu", self._builder.welcome["cpu"]),), HardwareFeatures())
+        return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
 
-    def build(self, program: Program, sequence: Sequence, observe: bool = False) -> Build:
-        """Runs a sequence over a program's module and links the result."""
-        return self._build(program, sequence, observe)[0]
+    def build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> Build:
+        """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
+        return self._build(program, sequence, observe, known)[0]
 
-    def _build(self, program: Program, sequence: Sequence, observe: bool = False) -> tuple[Build, dict[str, Any]]:
-        reply, out = self._run_passes(program, sequence, observe, ".o")
+    def _build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
+        reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
             return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
         looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
         machine_code = out.read_bytes()
-        looks = (hashlib.sha256(machine_code).hexdigest()[:16], text_bytes(machine_code), *looks)
+        looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
+        if looks[0] in known:
+            out.unlink()
+            return Build(sequence, Status.OK, "", None, *looks), reply
         executable, error = self._link(program, out)
         if executable is None:
             return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
         return Build(sequence, Status.OK, "", executable, *looks), reply
-
-    def _run_passes(self, program: Program, sequence: Sequence, observe: bool, suffix: str) -> tuple[dict[str, Any], Path]:
-        """(the worker's reply, the file that it wrote)."""
-        self._count += 1
-        out = self._folder / f"{self._count}{suffix}"
-        flags = [flag for flag in sequence.flags if flag.name != "mattr"]
-        features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
-        request = {
-            "op": "build", "source": str(program.module), "pipeline": sequence.pipeline, "flags": Sequence((), tuple(flags)).flag_texts, "features": features,
-            "opt": str(self._toolchain.tool("opt")) if sequence.uses_polly else None, "observe": observe, "out": str(out),
-            "timeout_secs": self.settings.build_timeout_secs,
-        }  # fmt: skip
-        try:
-            return self._builder.request(request, self.settings.build_timeout_secs + _GRACE_SECS), out
-        except Silence:
-            return {"status": "build_timeout", "error": "the worker did not answer"}, out
-        except Death as error:
-            return {"status": "build_error", "error": str(error)}, out
 
     def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
         linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
@@ -238,26 +226,6 @@ class PassMeasurer:
         finally:
             made.unlink()
         return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
-
-    def mca_cycles(self, program: Program, sequence: Sequence) -> float | None:
-        """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
-
-        Raises:
-            UnsupportedError: llvm-mca is not installed.
-        """
-        tool = self._toolchain.tool("llvm-mca")
-        reply, out = self._run_passes(program, sequence, False, ".s")
-        if reply["status"] != "ok":
-            return None
-        command = [str(tool), f"-mcpu={self._builder.welcome['cpu']}", "-iterations=100", "-skip-unsupported-instructions=any", str(out)]
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=self.settings.build_timeout_secs)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            out.unlink(missing_ok=True)
-        found = re.search(r"^Total Cycles:\s+(\d+)", done.stdout, re.M)
-        return float(found[1]) / 100 if found else None
 
     def _run(self, program: Program, executable: Path) -> dict[str, Any]:
         stdout = self._folder / "stdout"
@@ -275,6 +243,17 @@ class PassMeasurer:
         if reply["status"] == "ok":
             reply["output"] = sha256_of(stdout)
         return reply
+
+    def cpu_secs(self, program: Program, build: Build) -> float:
+        """Process CPU time of one run.
+
+        Raises:
+            DataError: the program does not end well.
+        """
+        reply = self._run(program, build.executable)
+        if reply["status"] != "ok":
+            raise DataError(f"{program.name} does not run: {reply['error']}")
+        return reply["cpu_secs"]
 
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
         """Times candidates in turns with the baseline; one result for each, in order."""
@@ -302,8 +281,7 @@ class PassMeasurer:
 
     def _record(self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str) -> MeasureRecord:
         settings = MeasureSettings(self.settings.repeats, 1e-3, self.settings.build_timeout_secs, self.settings.run_timeout_secs, self.settings.memory_bytes)
-        version = ".".join(map(str, self._builder.welcome.get("version", ())))
-        environment = (("llvm", version), ("machine", platform.machine()), ("cpu", self._builder.welcome.get("cpu", "")))
+        environment = (("llvm", self.compiler.version), ("machine", platform.machine()), ("cpu", self.compiler.cpu))
         candidate = Candidate(prepared.task, build.sequence.trace())
         return MeasureRecord(candidate, status, secs, error, build.object_hash, environment, settings, time.time())
 
@@ -312,15 +290,3 @@ class PassMeasurer:
         if build.executable is not None:
             with contextlib.suppress(FileNotFoundError):
                 build.executable.unlink()
-
-
-def text_bytes(machine_code: bytes) -> int:
-    """Bytes of code in an ELF object file; the size of the whole file, if it is none of 64 bits."""
-    if machine_code[:5] != b"\x7fELF\x02":
-        return len(machine_code)
-    start, size, number = struct.unpack_from("<Q", machine_code, 0x28)[0], *struct.unpack_from("<HH", machine_code, 0x3A)
-    sections = [struct.unpack_from("<IIQQQQ", machine_code, start + i * size) for i in range(number)]
-    return sum(length for _, _, flags, _, _, length in sections if flags & _CODE == _CODE)
-
-
-_CODE = 0x2 | 0x4  # sections that are loaded and executed

@@ -7,12 +7,13 @@ A sequence here has LLVM's own `-O3` in it (or another level's pipeline), with p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Many
 
 import numpy as np
 
 from foretune.passes.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, Sequence
+from foretune.passes.screening import LEVELS, Change, Screen
 
-LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")
 BASE = Sequence((Pass("default<O3>"),))
 MAX_PASSES, MAX_FLAGS = 24, 12
 
@@ -20,6 +21,7 @@ _FLAGS_OF = {intent: [name for name, kind in FLAGS.items() if intent in kind.int
 _PASSES_OF = {intent: [name for name, kind in PASSES.items() if intent in kind.intents and name not in LEVELS] for intent in INTENTS}
 _SETS_FLAG = 0.6  # of the moves; the others change passes
 _DROPS, _CHANGES_LEVEL = 0.25, 0.03
+_SCREENED = 0.9  # of the moves, where it is known which steps change the code; the others may matter together
 
 
 class Moves:
@@ -29,10 +31,11 @@ class Moves:
         rng: numbers.
         polly: whether Polly's flags may be set.
         weights: intent -> how often moves follow it, relative to the others; all alike by default.
+        screen: which steps change the program's code; moves keep to those, most of the time.
     """
 
-    def __init__(self, rng: np.random.Generator, polly: bool = True, weights: Mapping[str, float] | None = None) -> None:
-        self._rng, self._polly = rng, polly
+    def __init__(self, rng: np.random.Generator, polly: bool = True, weights: Mapping[str, float] | None = None, screen: Screen | None = None) -> None:
+        self._rng, self._polly, self._screen = rng, polly, screen
         self.weights = {intent: 1.0 if weights is None else weights.get(intent, 0.0) for intent in INTENTS}
 
     def random(self, num_moves: int) -> Sequence:
@@ -56,6 +59,8 @@ class Moves:
             return self._dropped(sequence), ""
         shares = np.array([self.weights[intent] for intent in INTENTS])
         intent = INTENTS[self._rng.choice(len(INTENTS), p=shares / shares.sum())]
+        if self._screen is not None and self._rng.random() < _SCREENED and (classes := self._screen.of_intent(intent)):
+            return apply(sequence, self._member(classes[self._rng.integers(len(classes))])), intent
         if drop and self._rng.random() < _CHANGES_LEVEL:
             return self._with_level(sequence), "reduce-size"
         if self._rng.random() < _SETS_FLAG and len(sequence.flags) < MAX_FLAGS and (names := self._flags(intent)):
@@ -65,6 +70,13 @@ class Moves:
         step = self._random_pass(_PASSES_OF[intent])
         at = int(self._rng.integers(len(sequence.passes) + 1))
         return Sequence((*sequence.passes[:at], step, *sequence.passes[at:]), sequence.flags), intent
+
+    def singles(self) -> list[Sequence]:
+        """`-O3` with each step that changes the code by itself, one of those that change it alike; empty without a screen."""
+        return [self._member(members).sequence for members in self._screen.classes] if self._screen is not None else []
+
+    def _member(self, changes: Many[Change]) -> Change:
+        return changes[self._rng.integers(len(changes))]
 
     def cross(self, one: Sequence, other: Sequence) -> Sequence:
         """A child: passes before and after the pipeline from either parent, flags from both by chance."""
@@ -106,6 +118,18 @@ class Moves:
         at = _level_at(sequence)
         level = Pass(LEVELS[self._rng.integers(len(LEVELS))])
         return Sequence((*sequence.passes[:at], level, *sequence.passes[at + 1 :]), sequence.flags)
+
+
+def apply(sequence: Sequence, change: Change) -> Sequence:
+    """A sequence with one more change: its passes before or after the pipeline, or its pipeline instead, and its flags."""
+    at, other = _level_at(sequence), change.sequence.passes
+    cut = _level_at(change.sequence)
+    level = other[cut : cut + 1] if cut < len(other) and other[cut] != BASE.passes[0] else sequence.passes[at : at + 1]
+    passes = (*sequence.passes[:at], *other[:cut], *level, *other[cut + 1 :], *sequence.passes[at + 1 :])
+    flags = (*sequence.flags, *change.sequence.flags)
+    if len(passes) > MAX_PASSES or len(flags) > MAX_FLAGS + 4:
+        return sequence
+    return Sequence(passes, flags)
 
 
 def _level_at(sequence: Sequence) -> int:

@@ -74,6 +74,18 @@ def observe(llvm: Llvm, module: int) -> dict[str, Any]:
     return {"features": [float(totals[name]) for name in FEATURES], "graph": {"nodes": nodes, "edges": edges}}
 
 
+def loop_depths(llvm: Llvm, module: int) -> dict[int, int]:
+    """Loop depth of each block of a module, by the block's handle."""
+    found: dict[int, int] = {}
+    for function in llvm.functions(module):
+        handles = list(llvm.blocks(function))
+        position = {handle: j for j, handle in enumerate(handles)}
+        blocks = [_Block(successors=[position[s] for s in llvm.successors(handle)]) for handle in handles]
+        _find_loops(blocks)
+        found |= {handle: block.depth for handle, block in zip(handles, blocks)}
+    return found
+
+
 def _read(llvm: Llvm, function: int, totals: Counter[str]) -> tuple[list[_Block], list[int]]:
     order = list(llvm.blocks(function))
     position = {block: j for j, block in enumerate(order)}

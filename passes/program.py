@@ -95,16 +95,27 @@ def load_programs(source: Path, folder: Path, options: BuildOptions = BuildOptio
     return [_load(p, folder, options, objects, _slug(p, source)) for p in programs]
 
 
-def _load(path: Path, folder: Path, options: BuildOptions, objects: Sequence[Path], name: str = "") -> Program:
+def load_module(path: Path, folder: Path, options: BuildOptions = BuildOptions(), name: str = "") -> Path:
+    """The module of a source, not optimised; a file in `folder`, or the source itself if it is a module.
+
+    Raises:
+        OptionError: there is no such file, or it is of another kind.
+        DataError: it is too large, or cannot be compiled.
+    """
+    if not path.is_file():
+        raise OptionError(f"there is no file {path}")
     if path.suffix not in (*C_SUFFIXES, *CPP_SUFFIXES, *IR_SUFFIXES):
         raise OptionError(f"a program must be a .c, .cpp, .ll or .bc file, but got {path.name}")
     if path.stat().st_size > _MAX_SOURCE_BYTES:
         raise DataError(f"{path} is larger than the {_MAX_SOURCE_BYTES} bytes that are read")
+    return (path if path.suffix in IR_SUFFIXES else _compile(path, folder / f"{name or path.stem}.bc", options, to_module=True)).resolve()
+
+
+def _load(path: Path, folder: Path, options: BuildOptions, objects: Sequence[Path], name: str = "") -> Program:
     name = name or path.stem
     if path.suffix in CPP_SUFFIXES and _CPP_LIBRARY not in options.libraries:
         options = replace(options, libraries=(*options.libraries, _CPP_LIBRARY))
-    module = path if path.suffix in IR_SUFFIXES else _compile(path, folder / f"{name}.bc", options, to_module=True)
-    return Program(name, module.resolve(), tuple(objects), options)
+    return Program(name, load_module(path, folder, options, name), tuple(objects), options)
 
 
 def _slug(path: Path, root: Path) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from foretune.costmodel.passes import PassCostModel
 from foretune.passes.actions import Sequence
 from foretune.passes.measure import PreparedProgram
+from foretune.passes.moves import BASE
+from foretune.passes.screening import Screen
 from foretune.passes.search import RankedSearch
 from foretune.record import MeasureRecord, Status
 from foretune.task import Candidate
@@ -23,14 +25,15 @@ class LatentSearch(RankedSearch):
     Args:
         model: trained on other programs; it is adapted to this one.
         prepared: the program.
-        seed, polly: as in `SearchStrategy`.
+        seed, polly, screen: as in `SearchStrategy`.
     """
 
     name = "latent"
 
-    def __init__(self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True) -> None:
-        super().__init__(self._scores, seed, polly)
+    def __init__(self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
+        super().__init__(self._scores, seed, polly, screen=screen)
         self._model, self._task = model, prepared.task
+        self._model.update([MeasureRecord(self._candidate(BASE), Status.OK, (1.0,))])
 
     def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
         """Learns costs, and adapts the model to them."""

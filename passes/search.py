@@ -14,7 +14,8 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.passes.actions import FLAGS, INTENTS, PASSES, Flag, Pass, Sequence
-from foretune.passes.moves import BASE, LEVELS, Moves
+from foretune.passes.moves import BASE, Moves, apply
+from foretune.passes.screening import LEVELS, Change, Screen
 
 Ranker = Callable[[Many[Sequence]], np.ndarray]
 """Scores of sequences for one program, [N]; higher is better."""
@@ -26,13 +27,15 @@ class SearchStrategy(ABC):
     Args:
         seed: of all that is drawn.
         polly: whether Polly may be used.
+        screen: which steps change the program's code, where that is known.
     """
 
     name = "abstract"
 
-    def __init__(self, seed: int = 0, polly: bool = True) -> None:
+    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
         self._rng = np.random.default_rng(seed)
-        self._moves = Moves(self._rng, polly)
+        self._moves = Moves(self._rng, polly, screen=screen)
+        self._screen = screen
         self._polly = polly
         self.costs: dict[Sequence, float] = {BASE: 1.0}
 
@@ -43,6 +46,10 @@ class SearchStrategy(ABC):
     def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
         """Learns what sequences cost."""
         self.costs.update(costs)
+
+    def order(self, sequences: Many[Sequence]) -> list[Sequence]:
+        """Somebody's ideas in the order in which they should be tried; by chance, where nothing is known of them."""
+        return [sequences[i] for i in self._rng.permutation(len(sequences))]
 
     def _fresh(self, num: int, draw: Callable[[], Sequence]) -> list[Sequence]:
         """So many distinct ones that are not known yet, as far as some tries give them."""
@@ -75,9 +82,9 @@ class GreedySearch(SearchStrategy):
 
     name = "greedy"
 
-    def __init__(self, seed: int = 0, polly: bool = True) -> None:
-        super().__init__(seed, polly)
-        self._left: list[Flag | Pass] = []
+    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
+        super().__init__(seed, polly, screen)
+        self._left: list[Flag | Pass | Change] = []
 
     def suggest(self, num: int) -> list[Sequence]:
         """The best so far and one step more."""
@@ -91,14 +98,18 @@ class GreedySearch(SearchStrategy):
                 found[sequence] = None
         return list(found)
 
-    def _next(self) -> Flag | Pass:
-        if not self._left:
+    def _next(self) -> Flag | Pass | Change:
+        if not self._left and self._screen is not None and self._screen.classes:
+            self._left = [self._screen.classes[i][0] for i in self._rng.permutation(len(self._screen.classes))]
+        elif not self._left:
             flags = [Flag(name, value) for name, kind in FLAGS.items() for value in kind.values if self._polly or not kind.polly]
             steps = [*flags, *(Pass(name) for name in PASSES if name not in LEVELS)]
             self._left = [steps[i] for i in self._rng.permutation(len(steps))]
         return self._left.pop()
 
-    def _with(self, sequence: Sequence, step: Flag | Pass) -> Sequence:
+    def _with(self, sequence: Sequence, step: Flag | Pass | Change) -> Sequence:
+        if isinstance(step, Change):
+            return apply(sequence, step)
         if isinstance(step, Pass):
             return Sequence((*sequence.passes, step) if self._rng.random() < 0.5 else (step, *sequence.passes), sequence.flags)
         more = (Flag("polly", True),) if step.kind.polly else ()
@@ -114,8 +125,8 @@ class GeneticSearch(SearchStrategy):
 
     name = "genetic"
 
-    def __init__(self, seed: int = 0, polly: bool = True, population: int = 12) -> None:
-        super().__init__(seed, polly)
+    def __init__(self, seed: int = 0, polly: bool = True, population: int = 12, screen: Screen | None = None) -> None:
+        super().__init__(seed, polly, screen)
         self._population = population
         self._origin: dict[Sequence, tuple[Sequence, str]] = {}  # child -> (parent, intent)
 
@@ -159,21 +170,28 @@ class RankedSearch(GeneticSearch):
     Args:
         rank: the model, for this program.
         children: for each one that is measured.
-        explores: share of the picks that is drawn from the children by chance.
+        explores: share of the picks that is drawn from the children by chance, so that what the model does not believe in has its turn, too.
     """
 
     name = "ranked"
 
-    def __init__(self, rank: Ranker, seed: int = 0, polly: bool = True, population: int = 12, children: int = 64, explores: float = 0.1) -> None:
-        super().__init__(seed, polly, population)
+    def __init__(
+        self, rank: Ranker, seed: int = 0, polly: bool = True, population: int = 12, children: int = 64, explores: float = 0.25, screen: Screen | None = None
+    ) -> None:  # fmt: skip
+        super().__init__(seed, polly, population, screen)
         self._rank, self._children, self._explores = rank, children, explores
+
+    def order(self, sequences: Many[Sequence]) -> list[Sequence]:
+        """The ideas that the model likes best come first."""
+        return [sequences[i] for i in np.argsort(-self._rank(sequences), kind="stable")] if sequences else []
 
     def suggest(self, num: int) -> list[Sequence]:
         """The children that the model likes best, no two of them alike in all but one step."""
         parents = self._best(self._population)
         children = self._fresh(self._children * num // 2, lambda: self._child(parents))
-        strangers = self._fresh(self._children * num // 2, lambda: self._moves.random(int(self._rng.integers(1, 7))))
-        pool = list(dict.fromkeys((*children, *strangers)))
+        strangers = self._fresh(self._children * num // 2, lambda: self._moves.random(int(self._rng.integers(1, 5))))
+        singles = [sequence for sequence in self._moves.singles() if sequence not in self.costs]
+        pool = self._distinct((*children, *strangers, *singles))
         if not pool:
             return []
         picked: list[Sequence] = []
@@ -181,11 +199,18 @@ class RankedSearch(GeneticSearch):
         for sequence in order:
             if len(picked) == num:
                 break
-            if self._rng.random() < self._explores:
-                sequence = pool[self._rng.integers(len(pool))]
+            if self._rng.random() < self._explores:  # as the genetic search alone would
+                sequence = (children or pool)[self._rng.integers(len(children or pool))]
             if sequence not in picked and all(_distance(sequence, other) > 1 for other in picked):
                 picked.append(sequence)
         return picked + [sequence for sequence in order if sequence not in picked][: num - len(picked)]
+
+    def _distinct(self, sequences: Many[Sequence]) -> list[Sequence]:
+        """Sequences that are not known yet; without idle steps, where it is known which are, so that nothing is suggested for their sake."""
+        if self._screen is None:
+            return list(dict.fromkeys(sequences))
+        known = {self._screen.active(sequence) for sequence in self.costs}
+        return [sequence for sequence in dict.fromkeys(map(self._screen.active, sequences)) if sequence not in known]
 
 
 class BayesianSearch(SearchStrategy):

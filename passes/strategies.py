@@ -8,9 +8,12 @@ from typing import Any
 
 from foretune.errors import OptionError
 from foretune.passes.llm_client import LlmClient, LlmConfig
-from foretune.passes.measure import PreparedProgram
+from foretune.passes.measure import PassMeasurer, PreparedProgram
+from foretune.passes.screening import screen
 from foretune.passes.search import STRATEGIES, SearchStrategy
 from foretune.passes.strategist import Strategist
+
+_WORTH_SCREENING = 20  # measurements
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class StrategyConfig:
         skills: whether the built-in skills suggest.
         llm: the language model that suggests; None does without.
         seed: of all that is drawn.
+        screening: whether to compile the program with each step first, so that the search keeps to those that change its code.
     """
 
-    search: str = "genetic"
+    search: str = "latent"
     skills: bool = True
     llm: LlmConfig | None = None
     seed: int = 0
+    screening: bool = True
 
     def __post_init__(self) -> None:
         known = [*STRATEGIES, "latent"]
@@ -36,18 +41,20 @@ class StrategyConfig:
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
 
-    def make(self, prepared: PreparedProgram, polly: bool) -> SearchStrategy:
-        """The strategy for one program."""
+    def make(self, prepared: PreparedProgram, measurer: PassMeasurer, budget: int = 50) -> SearchStrategy:
+        """The strategy for one program and a number of measurements; so few that compiling would take longer are not worth a screen."""
+        polly = measurer.has_polly
+        found = screen(prepared.program, measurer) if self.screening and budget >= _WORTH_SCREENING else None
         if self.search == "latent":
             from foretune.passes.ranking import LatentSearch
 
-            search: SearchStrategy = LatentSearch(self._model, prepared, self.seed, polly)
+            search: SearchStrategy = LatentSearch(self._model, prepared, self.seed, polly, found)
         else:
-            search = STRATEGIES[self.search](self.seed, polly)
+            search = STRATEGIES[self.search](self.seed, polly, screen=found)
         if not self.skills and self.llm is None:
             return search
         client = LlmClient(self.llm) if self.llm is not None else None
-        return Strategist(prepared, search, client, self.seed, polly, num_skills=8 if self.skills else 0)
+        return Strategist(prepared, search, client, self.seed, polly, 8 if self.skills else 0, found)
 
     def report(self, strategy: SearchStrategy) -> dict[str, Any]:
         """What a strategist did, under `strategist`; nothing of others."""

@@ -19,6 +19,7 @@ from foretune.passes.actions import FLAGS, INTENTS, PASSES, Pass, Sequence, pars
 from foretune.passes.llm_client import LlmClient, Message
 from foretune.passes.measure import PreparedProgram
 from foretune.passes.observe import FEATURES
+from foretune.passes.screening import Screen
 from foretune.passes.search import SearchStrategy
 from foretune.passes.skills import SKILLS, Skill, applicable
 
@@ -97,6 +98,7 @@ class Strategist(SearchStrategy):
         client: of the language model; None does without.
         seed, polly: as in `SearchStrategy`.
         num_skills: most skills that are tried by themselves.
+        screen: which steps change the program's code; the model is shown those alone.
 
     Attributes:
         report: what came of it.
@@ -104,12 +106,14 @@ class Strategist(SearchStrategy):
 
     name = "strategist"
 
-    def __init__(self, prepared: PreparedProgram, search: SearchStrategy, client: LlmClient | None = None, seed: int = 0, polly: bool = True, num_skills: int = 8) -> None:
-        super().__init__(seed, polly)
+    def __init__(
+        self, prepared: PreparedProgram, search: SearchStrategy, client: LlmClient | None = None, seed: int = 0, polly: bool = True, num_skills: int = 8,
+        screen: Screen | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(seed, polly, screen)
         self._features, self._search, self.client = prepared.features, search, client
-        self._skills = applicable(prepared.features, polly)
-        order = self._rng.permutation(len(self._skills))
-        self._untried = [self._skills[i] for i in order[:num_skills]]
+        self._skills = [skill for skill in applicable(prepared.features, polly) if screen is None or screen.may_matter(skill.steps)]
+        self._untried = search.order([skill.steps for skill in self._skills])[:num_skills]
         self._proposed: list[Sequence] = []
         self._origin: dict[Sequence, str] = {}
         self._num_asked_at, self._silent = -_ASKS_EVERY, 0
@@ -121,7 +125,7 @@ class Strategist(SearchStrategy):
         self._ask_if_due()
         while len(found) < (num + 1) // 2 and (self._proposed or self._untried):
             origin = "model" if self._proposed else "skills"
-            sequence = self._proposed.pop(0) if self._proposed else self._untried.pop(0).steps
+            sequence = self._proposed.pop(0) if self._proposed else self._untried.pop(0)
             if sequence not in self.costs:
                 found[sequence] = origin
         for sequence in self._search.suggest(num - len(found)) if len(found) < num else []:
@@ -162,15 +166,26 @@ class Strategist(SearchStrategy):
         shown = [*ordered[:_SHOWN_TRIALS], *ordered[-2:]] if len(ordered) > _SHOWN_TRIALS + 2 else ordered
         trials = [f"{1 / cost:.3f}x: {sequence}" for cost, sequence in shown]
         skills = [_tell(skill) for skill in self._skills]
-        task = {"counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
+        task = {**self._steps(), "counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task, indent=1)}]
 
 
-_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get counts of its unoptimised IR, the speed of sequences that were measured, \
-and skills that apply. Propose up to {_MAX_PROPOSALS} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
-passes after it, and flags. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence.
-Passes: {", ".join(name for name in PASSES if not name.startswith("default<"))}.
-Flags, with their values: {", ".join(f"-{name}={'|'.join(str(v).lower() if isinstance(v, bool) else str(v) for v in kind.values)}" for name, kind in FLAGS.items())}."""
+    def _steps(self) -> dict[str, list[str]]:
+        """The passes and flags to choose from: those that change the program's code, where that is known."""
+        if self._screen is None:
+            passes = [name for name in PASSES if not name.startswith("default<")]
+            return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in FLAGS.items() if self._polly or not kind.polly]}
+        steps = sorted(map(str, self._screen.steps))
+        return {"passes": [s for s in steps if not s.startswith(("-", "default<"))], "flags": [s for s in steps if s.startswith("-")]}
+
+
+def _word(value: bool | int | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose from, counts of its unoptimised IR, the speed of \
+sequences that were measured, and skills that apply. Propose up to {_MAX_PROPOSALS} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
+passes after it, and flags. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
 
 
 def _tell(skill: Skill) -> str:

@@ -19,6 +19,7 @@ from foretune.errors import IllegalActionError, OptionError
 from foretune.passes.actions import Sequence
 from foretune.passes.measure import BASELINE, Build, PassMeasurer, PreparedProgram, Timing
 from foretune.passes.observe import FEATURES
+from foretune.passes.paired import ratio_of_medians
 from foretune.passes.program import Program
 from foretune.passes.search import SearchStrategy
 from foretune.record import MeasureRecord, Status, Trajectory
@@ -26,9 +27,10 @@ from foretune.record import MeasureRecord, Status, Trajectory
 _log = logging.getLogger(__name__)
 
 OBJECTIVES = ("time", "instructions", "size", "cycles")
-_RESAMPLES = 2000
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
-_BASELINE_SECS = "baseline_secs"
+SOURCE = "passes"  # of records
+BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
+_MOST_BATCHES = 64  # files of a store, before they are merged
 _UNCERTAIN = 1.005  # a winner must be faster than this, to be told from noise
 
 
@@ -91,6 +93,7 @@ class PassTuneResult:
         trials: in order.
         num_reused: of them, from an earlier run.
         secs: wall time of this run.
+        strategy: what suggested, as it is in the end.
     """
 
     program: str
@@ -104,6 +107,7 @@ class PassTuneResult:
     trials: list[Trial] = field(default_factory=list)
     num_reused: int = 0
     secs: float = 0.0
+    strategy: SearchStrategy | None = None
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -164,7 +168,7 @@ def _told(timing: Timing) -> dict[str, Any]:
     if record.status is not Status.OK:
         return {"status": record.status.value, "gain": 0.0, "interval": [], "baseline_secs": None, "best_secs": None}
     own, baseline = np.array(record.run_secs), np.array(timing.baseline_secs)
-    gain, interval = _ratio(baseline, own)
+    gain, interval = ratio_of_medians(baseline, own)
     return {"status": "ok", "gain": gain, "interval": list(interval), "baseline_secs": float(np.median(baseline)), "best_secs": float(np.median(own))}
 
 
@@ -177,16 +181,20 @@ class _Run:
         self._baseline = self._look(measurer.build(program, BASELINE, observe=config.objective == "instructions"))
         self._built: dict[Sequence, Build] = {}
         self._known = {self._prepared.baseline.object_hash: 1.0}  # machine code -> cost
+        self._unwritten: list[Trajectory] = []
 
     def run(self, make_strategy: Callable[[PreparedProgram], SearchStrategy]) -> PassTuneResult:
-        strategy = make_strategy(self._prepared)
+        strategy = self._result.strategy = make_strategy(self._prepared)
         strategy.observe(self._load())
         num_final = self._num_final
         idle = 0
         while (left := self._config.budget - num_final - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
             suggested = strategy.suggest(min(self._config.batch, left))
             before = len(self._result.trials)
-            costs = [(sequence, self._cost_of(sequence)) for sequence in suggested]
+            try:
+                costs = [(sequence, self._cost_of(sequence)) for sequence in suggested]
+            finally:
+                self._write()
             strategy.observe(costs)
             idle = 0 if len(self._result.trials) > before else idle + 1
         self._decide(num_final)
@@ -199,9 +207,8 @@ class _Run:
 
     def _cost_of(self, sequence: Sequence) -> float:
         """Measures a sequence, unless it gives machine code that was measured before."""
-        build = self._measurer.build(self._prepared.program, sequence, observe=True)
+        build = self._measurer.build(self._prepared.program, sequence, observe=True, known=self._known)
         if build.status is Status.OK and build.object_hash in self._known:
-            self._measurer.discard(build)
             return self._known[build.object_hash]
         [timing] = self._measurer.time(self._prepared, [build], None if self._config.objective == "time" else 1)
         cost = self._cost(build, timing)
@@ -231,7 +238,7 @@ class _Run:
         if self._config.objective == "size":
             return float(build.text_bytes)
         if self._config.objective == "cycles":
-            return self._measurer.mca_cycles(self._prepared.program, build.sequence) or math.inf
+            return self._measurer.compiler.mca_cycles(self._prepared.program, build.sequence) or math.inf
         return 0.0
 
     def _forget_the_slow(self) -> None:
@@ -253,6 +260,8 @@ class _Run:
             record = timing.record
             self._note(trial.sequence, record, 1 / timing.speedup if record.status is Status.OK else math.inf)
             found = _told(timing)
+            if self._result.gain == 1 and found["interval"]:
+                self._result.baseline_secs = self._result.best_secs = found["baseline_secs"]
             if found["interval"] and found["interval"][0] > _UNCERTAIN and found["gain"] > self._result.gain:
                 self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
                 self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
@@ -262,12 +271,21 @@ class _Run:
     def _keep(self, build: Build, timing: Timing) -> None:
         if self._config.store is None:
             return
-        told = ("objective", self._config.objective), (_BASELINE_SECS, json.dumps(timing.baseline_secs))
+        told = ("objective", self._config.objective), (BASELINE_SECS, json.dumps(timing.baseline_secs))
         record = replace(timing.record, environment=(*timing.record.environment, *told))
-        final = (build.after,) if build.after else ()
+        self._unwritten.append(Trajectory(record, (self._prepared.features,), (build.after,) if build.after else ()))
+
+    def _write(self) -> None:
+        """Stores what was measured since the last time; the store is open no longer than that, so that runs may share it."""
+        if not self._unwritten:
+            return
+        task = self._prepared.task
         with RecordStore(self._config.store, writable=True) as store:
-            store.append_workloads([self._prepared.task], {self._prepared.task.workload.hash: (self._prepared.features,)})
-            store.append([Trajectory(record, (self._prepared.features,), final)])
+            store.append_workloads([task], {task.workload.hash: (self._prepared.features,)})
+            store.append(self._unwritten, SOURCE)
+            if len(store.manifest.shards) > _MOST_BATCHES:
+                store.compact()
+        self._unwritten = []
 
     def _load(self) -> list[tuple[Sequence, float]]:
         """What earlier runs measured of this program, as far as the budget goes."""
@@ -277,7 +295,7 @@ class _Run:
         with RecordStore(self._config.store) as store:
             for trajectory in store.trajectories([self._prepared.task.workload.hash]):
                 record = trajectory.record
-                baseline = json.loads(dict(record.environment).get(_BASELINE_SECS, "[]"))
+                baseline = json.loads(dict(record.environment).get(BASELINE_SECS, "[]"))
                 try:
                     sequence = Sequence.from_trace(record.trace)
                 except IllegalActionError as error:
@@ -290,12 +308,3 @@ class _Run:
                     self._known[record.program_hash] = cost
         self._result.num_reused = len(found)
         return list(found.items())
-
-
-def _ratio(baseline: np.ndarray, own: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Ratio of medians and its 95 % interval, resampling runs in pairs, as they were taken."""
-    rng = np.random.default_rng(0)
-    rows = rng.integers(len(own), size=(_RESAMPLES, len(own)))
-    ratios = np.median(baseline[: len(own)][rows], 1) / np.median(own[rows], 1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(np.median(baseline) / np.median(own)), (float(low), float(high))

@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from foretune.passes.embedding import Vocabulary, embed, triplet_rows, triplets
 from foretune.passes.llvm import Llvm, LlvmError
-from foretune.passes.observe import observe
+from foretune.passes.machine_code import code_hash
+from foretune.passes.observe import loop_depths, observe
 
 _CHUNK = 1 << 16
 _MAX_OUTPUT_BYTES = 64 << 20
@@ -37,7 +39,8 @@ def main() -> None:
         if request["op"] == "run":
             _reply(run(request))
         else:
-            _reply(_in_child(lambda request=request: work(llvm, request), request["timeout_secs"], hello["memory_bytes"]))
+            job = {"build": work, "signatures": signatures, "steps": steps, "triplets": read_triplets}[request["op"]]
+            _reply(in_child(lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"]))
 
 
 def _reply(message: dict[str, Any]) -> None:
@@ -54,7 +57,8 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `source`; `pipeline` and `flags`; `opt`, the path of the tool that shall run them instead of the library, or None;
             `features`, to be added to each function's, or None; `observe`, whether to look at the module before and after;
-            `out`, path of an object file, assembly (`.s`) or bitcode, or None.
+            `out`, path of an object file, assembly (`.s`) or bitcode, or None; `known`, hashes of machine code that nothing more
+            needs to be told of.
 
     Returns:
         `status`, and `before` and `after` or `error`.
@@ -78,18 +82,68 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
             llvm.verify(module)
     except LlvmError as error:
         return {"status": "illegal", "error": str(error)[:400]}
-    if request["observe"]:
-        reply["after"] = observe(llvm, module)
     if request["out"]:
         out = Path(request["out"])
         try:
             if out.suffix == ".bc":
                 llvm.write_bitcode(module, out)
             else:
-                llvm.emit(module, machine, out)
+                llvm.emit(llvm.clone(module) if request["observe"] else module, machine, out)  # generating code changes a module
         except LlvmError as error:
             return {"status": "build_error", "error": str(error)[:400]}
+        if request["known"] and code_hash(out.read_bytes()) in request["known"]:
+            return reply
+    if request["observe"]:
+        reply["after"] = observe(llvm, module)
     return reply
+
+
+def signatures(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """The functions of a module, `source`, that can be called from outside: rows of name, result and parameters in `signatures`."""
+    try:
+        module = llvm.read(Path(request["source"]))
+    except LlvmError as error:
+        return {"status": "build_error", "error": f"the module cannot be read: {error}"}
+    return {"status": "ok", "signatures": [(llvm.name(f), *llvm.signature(f)) for f in llvm.functions(module) if llvm.is_public(f)]}
+
+
+def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """Looks at a module before a pipeline, and after each of its elements.
+
+    Args:
+        request: `source`; `elements`, the pipeline; `flags`; `features`; `folder` for the assembly of each step.
+
+    Returns:
+        `looks`, for each step `features`, `embedding` and `assembly`, a path; fewer than asked for where a step failed, and `error`.
+    """
+    looks, error = [], ""
+    try:
+        llvm.set_flags(request["flags"])
+        module = llvm.read(Path(request["source"]))
+        if request["features"]:
+            llvm.add_features(module, request["features"])
+        for number, element in enumerate(["", *request["elements"]]):
+            if element:
+                llvm.run_passes(module, element, llvm.machine(module))
+                llvm.verify(module)
+            assembly = Path(request["folder"], f"{number}.s")
+            llvm.emit(llvm.clone(module), llvm.machine(module), assembly)  # generating code changes a module
+            embedding = embed(llvm, module, loop_depths(llvm, module), Vocabulary.bundled())
+            looks.append({"features": observe(llvm, module)["features"], "embedding": embedding.tolist(), "assembly": str(assembly)})
+    except LlvmError as refused:
+        error = str(refused)[:400]
+    return {"status": "ok" if looks else "illegal", "looks": looks, "error": error}
+
+
+def read_triplets(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """What stands in which relation to an opcode in a module, `source`, before or after `pipeline`: `triplets`."""
+    try:
+        module = llvm.read(Path(request["source"]))
+        if request["pipeline"]:
+            llvm.run_passes(module, request["pipeline"], llvm.machine(module))
+    except LlvmError as error:
+        return {"status": "illegal", "error": str(error)[:400]}
+    return {"status": "ok", "triplets": triplet_rows(triplets(llvm, module))}
 
 
 def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
@@ -111,8 +165,15 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory_bytes: int) -> dict[str, Any]:
-    """The reply of a function that runs in a forked child; a crash or a hang of it is a reply, too."""
+def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory_bytes: int, tool: str = "LLVM", failed: str = "build") -> dict[str, Any]:
+    """The reply of a function that runs in a forked child; a crash or a hang of it is a reply, too.
+
+    Args:
+        function: what the child does.
+        timeout_secs, memory_bytes: its limits.
+        tool: whose crash it is, for messages.
+        failed: `build` or `run`: the first part of the status of a child that gave no reply.
+    """
     read, write = os.pipe()
     errors, errors_end = os.pipe()
     child = os.fork()
@@ -141,13 +202,13 @@ def _in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memor
     for end in parts:
         os.close(end)
     if not finished:
-        return {"status": "build_timeout", "error": f"no end within {timeout_secs:g} s"}
+        return {"status": f"{failed}_timeout", "error": f"no end within {timeout_secs:g} s"}
     if parts[read]:
         return json.loads(parts[read])
     said = _last_line(parts[errors].decode(errors="replace"))
     if os.WIFSIGNALED(code):
-        return {"status": "build_error", "error": f"LLVM was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else "")}
-    return {"status": "build_error", "error": said or f"LLVM ended with {os.WEXITSTATUS(code)}"}
+        return {"status": f"{failed}_error", "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else "")}
+    return {"status": f"{failed}_error", "error": said or f"{tool} ended with {os.WEXITSTATUS(code)}"}
 
 
 def _be_child(function: Callable[[], dict[str, Any]], write: int, errors: int, timeout_secs: float, memory_bytes: int) -> None:

@@ -16,13 +16,6 @@ def foretune(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "foretune", *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("verb", ["mlir"])
-def test_verbs_that_are_not_built_say_so(verb):
-    result = foretune(verb)
-    assert result.returncode == 1
-    assert f"`foretune {verb}` is not built yet" in result.stderr and not result.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -32,3 +32,4 @@ int main(int argc, char **argv) {
     return 0;
 }
 """
+SILENT = "int main(void) { volatile int x = 0; for (int i = 0; i < 1000; i++) x += i; return x == 499500 ? 0 : 1; }\n"

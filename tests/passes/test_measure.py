@@ -70,6 +70,11 @@ def test_programs_that_cannot_be_tuned(toolchain, tmp_path, text, reason):
         measurer.prepare(load(tmp_path, text))
 
 
+def test_programs_that_print_nothing_are_told(measurer, tmp_path, caplog):
+    measurer.prepare(load(tmp_path, sources.SILENT))
+    assert "prints nothing" in caplog.text
+
+
 def test_builds_that_take_too_long_or_too_much(program):
     with PassMeasurer(PassMeasureSettings(build_timeout_secs=1e-3)) as measurer:
         build = measurer.build(program, BASELINE)
