@@ -71,17 +71,17 @@ def tune(
     from foretune.passes.mlir.session import MlirSession, SessionSettings
     from foretune.passes.mlir.strategies import MlirStrategyConfig
 
-    config, made = tuning.MlirTuneConfig(budget, store=store), []
+    config = tuning.MlirTuneConfig(budget, store=store)
     with endpoint(llm) as url, MlirSession(SessionSettings(build_timeout, run_timeout)) as session:
         asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none")) if url else None
         strategy = MlirStrategyConfig(search, seed, asked)
         program = _program(session, source, entry, size)
         with progress_bar(printable(program.name), not as_json, transient=True) as show:
             result = tuning.tune(
-                program, measure.MlirMeasurer(session), lambda *some: made.append(strategy.make(*some)) or made[0], config,
+                program, measure.MlirMeasurer(session), strategy.make, config,
                 lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"),
             )  # fmt: skip
-    document = {**result.to_json(), **strategy.report(made[0]), "source": source, "sizes": size, "timeouts": [build_timeout, run_timeout]}
+    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "timeouts": [build_timeout, run_timeout]}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
     if script is not None and document["script"]:

@@ -182,7 +182,7 @@ def measure_host() -> HardwareFeatures:
     copy_secs = best(lambda: np.copyto(copy, source), 4)
     return HardwareFeatures(
         cores=num_usable_cores(),
-        vector_bits=_vector_bits(),
+        vector_bits=vector_bits(),
         l1_bytes=_cache_bytes(1),
         l2_bytes=_cache_bytes(2),
         l3_bytes=_cache_bytes(3),
@@ -191,7 +191,8 @@ def measure_host() -> HardwareFeatures:
     )
 
 
-def _vector_bits() -> int:
+def vector_bits() -> int:
+    """Width of this machine's widest vector register; 0 if it cannot be told."""
     try:
         flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0]))
     except (OSError, IndexError):

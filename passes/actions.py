@@ -433,6 +433,9 @@ class Sequence:
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
 
 
+BASELINE = Sequence((Pass("default<O3>"),))
+"""What all is compared with."""
+
 _NESTED = {
     MODULE: "{}", CGSCC: "cgscc({})", FUNCTION: "function({})", LOOP: "function(loop({}))", LOOP_MSSA: "function(loop-mssa({}))",
 }  # fmt: skip

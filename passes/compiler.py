@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.actions import Pass, Sequence
+from foretune.passes.actions import BASELINE, Sequence
 from foretune.passes.machine_code import code_hash
 from foretune.passes.program import Program
 from foretune.passes.toolchain import Toolchain
 from foretune.process import Death, Silence, WorkerProcess
 from foretune.target import num_usable_cores
 
-BASELINE = Sequence((Pass("default<O3>"),))
 _GRACE_SECS = 10.0
 _CODE_TIMEOUT_SECS = 4.0  # of a compilation that is only looked at
 _SHOWN_CHARS = 400

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foretune.passes.actions import Sequence
-from foretune.passes.measure import BASELINE, PassMeasurer, PreparedProgram
+from foretune.passes.actions import BASELINE, Sequence
+from foretune.passes.measure import PassMeasurer, PreparedProgram
 from foretune.passes.observe import FEATURES
 from foretune.passes.tuning import confirm
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from foretune.errors import DataError, OptionError
 from foretune.files import write_text_atomically
-from foretune.passes.measure import BASELINE, PassMeasurer
+from foretune.passes.actions import BASELINE
+from foretune.passes.measure import PassMeasurer
 from foretune.passes.program import BuildOptions, Program, load_module
 from foretune.record import Status
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.files import sha256_of
-from foretune.passes.actions import Sequence
-from foretune.passes.compiler import BASELINE, Compiler
+from foretune.passes.actions import BASELINE, Sequence
+from foretune.passes.compiler import Compiler
 from foretune.passes.machine_code import code_hash, text_bytes
 from foretune.passes.program import Program
 from foretune.passes.toolchain import Toolchain, find_toolchain

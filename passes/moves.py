@@ -11,10 +11,10 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
-from foretune.passes.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, Sequence
+from foretune.passes.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, Sequence
 from foretune.passes.screening import LEVELS, Change, Screen
 
-BASE = Sequence((Pass("default<O3>"),))
+BASE = BASELINE  # where moves start
 MAX_PASSES, MAX_FLAGS = 24, 12
 
 _FLAGS_OF = {intent: [name for name, kind in FLAGS.items() if intent in kind.intents] for intent in INTENTS}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from foretune.cache import RecentCache
-from foretune.passes.actions import FLAGS, PASSES, Flag, Pass, Sequence, Step
-from foretune.passes.measure import BASELINE, PassMeasurer
+from foretune.passes.actions import BASELINE, FLAGS, PASSES, Flag, Pass, Sequence, Step
+from foretune.passes.measure import PassMeasurer
 from foretune.passes.program import Program
 
 LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")

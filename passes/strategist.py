@@ -8,14 +8,13 @@ program's text is shown to it, so that comments and strings cannot give it order
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from foretune.passes.actions import FLAGS, INTENTS, PASSES, Pass, Sequence, parse_sequence
+from foretune.passes.asking import Questions, StrategistReport, read_rows, worth_showing
 from foretune.passes.llm_client import LlmClient, Message
 from foretune.passes.measure import PreparedProgram
 from foretune.passes.observe import FEATURES
@@ -24,9 +23,6 @@ from foretune.passes.search import SearchStrategy
 from foretune.passes.skills import SKILLS, Skill, applicable
 
 _MAX_PROPOSALS, _MAX_STEPS, _MAX_TEXT = 6, 24, 200
-_SHOWN_TRIALS = 8
-_ASKS_EVERY = 12  # measurements
-_PATIENCE = 2  # questions without an answer, after which none is asked any more
 
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False, "required": ["proposals"],
@@ -64,31 +60,6 @@ class Proposal:
     refused: tuple[str, ...] = ()
 
 
-@dataclass
-class StrategistReport:
-    """What the strategist did, and what came of it.
-
-    Attributes:
-        measured: origin (`skills`, `model`, `search`) -> sequences measured.
-        best_gain: origin -> the best gain among them.
-        accepted, refused: proposals of the model's that were taken, and reasons for parts that were not.
-        replies: the model's texts, as they came.
-    """
-
-    measured: Counter = field(default_factory=Counter)
-    best_gain: dict[str, float] = field(default_factory=dict)
-    accepted: int = 0
-    refused: list[str] = field(default_factory=list)
-    replies: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON data."""
-        return {
-            "measured": dict(self.measured), "best_gain": self.best_gain, "accepted": self.accepted, "refused": self.refused[:100], "num_refused": len(self.refused),
-            "replies": [reply[:20_000] for reply in self.replies],
-        }  # fmt: skip
-
-
 class Strategist(SearchStrategy):
     """Skills first, then the model's proposals now and then, between the suggestions of another search.
 
@@ -116,8 +87,8 @@ class Strategist(SearchStrategy):
         self._untried = search.order([skill.steps for skill in self._skills])[:num_skills]
         self._proposed: list[Sequence] = []
         self._origin: dict[Sequence, str] = {}
-        self._num_asked_at, self._silent = -_ASKS_EVERY, 0
         self.report = StrategistReport()
+        self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
     def suggest(self, num: int) -> list[Sequence]:
         """Half of them from skills and the model, as far as there are any."""
@@ -139,22 +110,13 @@ class Strategist(SearchStrategy):
         super().observe(costs)
         self._search.observe(costs)
         for sequence, cost in costs:
-            origin = self._origin.pop(sequence, "search")
-            self.report.measured[origin] += 1
-            if math.isfinite(cost):
-                self.report.best_gain[origin] = max(self.report.best_gain.get(origin, 0.0), 1 / cost)
+            self.report.note(self._origin.pop(sequence, "search"), cost)
 
     def _ask_if_due(self) -> None:
-        if self.client is None or self._silent >= _PATIENCE or len(self.costs) - self._num_asked_at < _ASKS_EVERY:
+        if self._questions is None or not self._questions.are_due(len(self.costs)):
             return
-        self._num_asked_at = len(self.costs)
-        reply = self.client.ask(self._question(), SCHEMA)
-        self._silent = self._silent + 1 if reply.error else 0
-        if reply.error:
-            self.report.refused.append(reply.error)
-            return
-        self.report.replies.append(reply.text)
-        for proposal in read_proposals(reply.text):
+        reply = self._questions.ask(self._question(), len(self.costs))
+        for proposal in read_proposals(reply) if reply is not None else []:
             self.report.refused += proposal.refused
             if proposal.sequence is not None and proposal.sequence not in self.costs and (self._polly or not proposal.sequence.uses_polly):
                 self.report.accepted += 1
@@ -162,13 +124,10 @@ class Strategist(SearchStrategy):
 
     def _question(self) -> list[Message]:
         counts = {name: round(number) for name, number in zip(FEATURES, self._features) if number}
-        ordered = sorted(((c, s) for s, c in self.costs.items() if math.isfinite(c)), key=lambda row: row[0])
-        shown = [*ordered[:_SHOWN_TRIALS], *ordered[-2:]] if len(ordered) > _SHOWN_TRIALS + 2 else ordered
-        trials = [f"{1 / cost:.3f}x: {sequence}" for cost, sequence in shown]
+        trials = [f"{1 / cost:.3f}x: {sequence}" for sequence, cost in worth_showing(self.costs.items())]
         skills = [_tell(skill) for skill in self._skills]
         task = {**self._steps(), "counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task, indent=1)}]
-
 
     def _steps(self) -> dict[str, list[str]]:
         """The passes and flags to choose from: those that change the program's code, where that is known."""
@@ -194,17 +153,8 @@ def _tell(skill: Skill) -> str:
 
 def read_proposals(text: str) -> list[Proposal]:
     """Reads a model's answer; what is no proposal is told as a refusal, never raised."""
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        return [Proposal(None, "", ("the answer is no JSON",))]
-    rows = answer.get("proposals") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
-        return [Proposal(None, "", ("the answer has no list of proposals",))]
-    found = [_read_proposal(row) for row in rows[:_MAX_PROPOSALS]]
-    if len(rows) > _MAX_PROPOSALS:
-        found.append(Proposal(None, "", (f"more than {_MAX_PROPOSALS} proposals",)))
-    return found
+    rows, refused = read_rows(text, _MAX_PROPOSALS)
+    return [*map(_read_proposal, rows), *(Proposal(None, "", (reason,)) for reason in refused)]
 
 
 def _read_proposal(row: Any) -> Proposal:

@@ -17,7 +17,7 @@ from foretune.datasets.split import Split, make_split
 from foretune.datasets.store import BUNDLED as CPU_DATA
 from foretune.datasets.store import RecordStore
 from foretune.errors import DataError
-from foretune.passes.measure import BASELINE
+from foretune.passes.actions import BASELINE
 from foretune.passes.suite import held_out
 from foretune.passes.tuning import BASELINE_SECS
 from foretune.record import MeasureRecord, Status, Trajectory

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,13 @@ import numpy as np
 
 from foretune.datasets.store import RecordStore
 from foretune.errors import IllegalActionError, OptionError
-from foretune.passes.actions import Sequence
-from foretune.passes.measure import BASELINE, Build, PassMeasurer, PreparedProgram, Timing
+from foretune.passes.actions import BASELINE, Sequence
+from foretune.passes.measure import Build, PassMeasurer, PreparedProgram, Timing
 from foretune.passes.observe import FEATURES
 from foretune.passes.paired import ratio_of_medians
 from foretune.passes.program import Program
 from foretune.passes.search import SearchStrategy
+from foretune.passes.trials import append_records, best_gains, count_statuses
 from foretune.record import MeasureRecord, Status, Trajectory
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ OBJECTIVES = ("time", "instructions", "size", "cycles")
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
 SOURCE = "passes"  # of records
 BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
-_MOST_BATCHES = 64  # files of a store, before they are merged
 _UNCERTAIN = 1.005  # a winner must be faster than this, to be told from noise
 
 
@@ -112,15 +111,11 @@ class PassTuneResult:
     @property
     def statuses(self) -> dict[str, int]:
         """How many trials ended how."""
-        return dict(Counter(trial.status.value for trial in self.trials))
+        return count_statuses(self.trials)
 
     def best_so_far(self) -> list[float]:
         """The best gain after each trial, as the search saw it."""
-        gains, best = [], 1.0
-        for trial in self.trials:
-            best = max(best, 1 / trial.cost if 0 < trial.cost < math.inf else 0.0)
-            gains.append(best)
-        return gains
+        return best_gains(self.trials)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data; `command` reproduces the winner."""
@@ -276,15 +271,9 @@ class _Run:
         self._unwritten.append(Trajectory(record, (self._prepared.features,), (build.after,) if build.after else ()))
 
     def _write(self) -> None:
-        """Stores what was measured since the last time; the store is open no longer than that, so that runs may share it."""
-        if not self._unwritten:
-            return
-        task = self._prepared.task
-        with RecordStore(self._config.store, writable=True) as store:
-            store.append_workloads([task], {task.workload.hash: (self._prepared.features,)})
-            store.append(self._unwritten, SOURCE)
-            if len(store.manifest.shards) > _MOST_BATCHES:
-                store.compact()
+        """Stores what was measured since the last time."""
+        if self._config.store is not None:
+            append_records(self._config.store, self._prepared.task, self._unwritten, SOURCE, (self._prepared.features,))
         self._unwritten = []
 
     def _load(self) -> list[tuple[Sequence, float]]:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foretune.passes.embedding import Vocabulary, embed, triplet_rows, triplets
 from foretune.passes.llvm import Llvm, LlvmError
 from foretune.passes.machine_code import code_hash
 from foretune.passes.observe import loop_depths, observe
@@ -116,6 +115,8 @@ def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
     Returns:
         `looks`, for each step `features`, `embedding` and `assembly`, a path; fewer than asked for where a step failed, and `error`.
     """
+    from foretune.passes.embedding import Vocabulary, embed  # takes NumPy, which other requests need not wait for
+
     looks, error = [], ""
     try:
         llvm.set_flags(request["flags"])
@@ -137,6 +138,8 @@ def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
 
 def read_triplets(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
     """What stands in which relation to an opcode in a module, `source`, before or after `pipeline`: `triplets`."""
+    from foretune.passes.embedding import triplet_rows, triplets
+
     try:
         module = llvm.read(Path(request["source"]))
         if request["pipeline"]:

@@ -8,7 +8,6 @@ equality to the last bit is not asked for. Inputs come from a fixed seed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import platform
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foretune.errors import DataError, ForetuneError, OptionError
+from foretune.passes.machine_code import code_hash
 from foretune.passes.mlir.actions import Schedule
 from foretune.passes.mlir.frontend import MlirProgram
 from foretune.passes.mlir.session import MlirBuild, MlirSession, Run
@@ -152,7 +152,7 @@ class MlirMeasurer:
     def build(self, program: MlirProgram, schedule: Schedule) -> BuiltSchedule:
         """Applies a schedule, lowers and generates code."""
         build = self.session.build(program.text, program.signature.name, schedule)
-        code = hashlib.sha256(build.files[".so"].read_bytes()).hexdigest()[:16] if build.status is Status.OK else ""
+        code = code_hash(build.files[".so"].read_bytes()) if build.status is Status.OK else ""
         return BuiltSchedule(schedule, build, code)
 
     def _run(self, program: MlirProgram, built: BuiltSchedule, reference: Path, repeats: int) -> Run:

@@ -14,8 +14,6 @@ from foretune.passes.mlir.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.options import LoweringOptions
 from foretune.passes.mlir.signature import ELEMENTS, Signature, ValueType
 
-_NOT_LOWERED = ("gpu.", "nvgpu.", "nvvm.", "rocdl.", "amdgpu.", "spirv.", "sparse_tensor.", "async.", "omp.", "acc.")
-
 
 class Illegal(Exception):
     """An action cannot be applied.

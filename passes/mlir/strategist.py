@@ -7,22 +7,19 @@ text, so that comments and names cannot give it orders. What it says is data: ea
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
 
+from foretune.passes.asking import Questions, StrategistReport, read_rows, worth_showing
 from foretune.passes.llm_client import LlmClient, Message
 from foretune.passes.mlir.actions import Schedule
 from foretune.passes.mlir.search import MlirSearch
 from foretune.passes.mlir.templates import Template
-from foretune.passes.strategist import StrategistReport
 
 _MAX_PROPOSALS, _MAX_ANSWERS, _MAX_TEXT = 6, 40, 200
-_SHOWN_TRIALS, _SHOWN_OPERATIONS = 8, 40
-_ASKS_EVERY = 12  # measurements
-_PATIENCE = 2  # questions without an answer, after which none is asked any more
+_SHOWN_OPERATIONS = 40
 
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False, "required": ["proposals"],
@@ -46,7 +43,7 @@ SCHEMA: dict[str, Any] = {
     },
 }  # fmt: skip
 
-_SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core with 512-bit vectors. You get its operations with the extents \
+_SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core. You get its operations with the extents \
 of their loops, the forks of a schedule with their possible answers, and the speed of schedules that were measured. Propose up to {_MAX_PROPOSALS} different lists of \
 answers that may run faster than all of those: keep what helped, change one or two answers, never repeat a measured list. Forks that you leave out keep their first answer."""
 
@@ -86,8 +83,8 @@ class MlirStrategist(MlirSearch):
         self._search, self.client = search, client
         self._proposed: list[Schedule] = []
         self._origin: dict[Schedule, str] = {}
-        self._num_asked_at, self._silent = -_ASKS_EVERY, 0
         self.report = StrategistReport()
+        self._questions = Questions(client, SCHEMA, self.report)
 
     def suggest(self, num: int) -> list[Schedule]:
         """Half of them from the model, as far as there are any."""
@@ -108,24 +105,13 @@ class MlirStrategist(MlirSearch):
         super().observe(costs)
         self._search.observe(costs)
         for schedule, cost in costs:
-            origin = self._origin.pop(schedule, "search")
-            self.report.measured[origin] += 1
-            if math.isfinite(cost):
-                self.report.best_gain[origin] = max(self.report.best_gain.get(origin, 0.0), 1 / cost)
+            self.report.note(self._origin.pop(schedule, "search"), cost)
 
     def _ask_if_due(self) -> None:
-        if self._silent >= _PATIENCE or len(self.costs) - self._num_asked_at < _ASKS_EVERY:
+        if not self._questions.are_due(len(self.costs)) or (not self.domains and self._first() is None):
             return
-        if not self.domains and self._first() is None:
-            return
-        self._num_asked_at = len(self.costs)
-        reply = self.client.ask(self._question(), SCHEMA)
-        self._silent = self._silent + 1 if reply.error else 0
-        if reply.error:
-            self.report.refused.append(reply.error)
-            return
-        self.report.replies.append(reply.text)
-        for proposal in read_proposals(reply.text, self.domains):
+        reply = self._questions.ask(self._question(), len(self.costs))
+        for proposal in read_proposals(reply, self.domains) if reply is not None else []:
             self.report.refused += proposal.refused
             schedule = self._from(dict(proposal.answers)) if proposal.answers else None
             if schedule is not None and schedule not in self.costs and schedule not in self._proposed:
@@ -134,9 +120,8 @@ class MlirStrategist(MlirSearch):
 
     def _question(self) -> list[Message]:
         known = {**self._search.answers, **self.answers}
-        ordered = sorted(((c, s) for s, c in self.costs.items() if math.isfinite(c) and s in known), key=lambda row: row[0])
-        shown = [*ordered[:_SHOWN_TRIALS], *ordered[-2:]] if len(ordered) > _SHOWN_TRIALS + 2 else ordered
-        trials = [{"speed relative to the default lowering": round(1 / cost, 3), "answers": {f: str(a) for f, a in known[s].items()}} for cost, s in shown]
+        shown = worth_showing((schedule, cost) for schedule, cost in self.costs.items() if schedule in known)
+        trials = [{"speed relative to the default lowering": round(1 / cost, 3), "answers": {f: str(a) for f, a in known[s].items()}} for s, cost in shown]
         domains = {**self._search.domains, **self.domains}
         task = {"operations": self._operations, "forks": {fork: [str(a) for a in answers] for fork, answers in domains.items()}, "measured, best first": trials}
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task)}]
@@ -149,17 +134,8 @@ def read_proposals(text: str, domains: dict[str, tuple[Any, ...]]) -> list[Propo
         text: the answer.
         domains: fork -> its answers.
     """
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        return [Proposal(refused=("the answer is no JSON",))]
-    rows = answer.get("proposals") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
-        return [Proposal(refused=("the answer has no list of proposals",))]
-    found = [_read_proposal(row, domains) for row in rows[:_MAX_PROPOSALS]]
-    if len(rows) > _MAX_PROPOSALS:
-        found.append(Proposal(refused=(f"more than {_MAX_PROPOSALS} proposals",)))
-    return found
+    rows, refused = read_rows(text, _MAX_PROPOSALS)
+    return [*(_read_proposal(row, domains) for row in rows), *(Proposal(refused=(reason,)) for reason in refused)]
 
 
 def _read_proposal(row: Any, domains: dict[str, tuple[Any, ...]]) -> Proposal:

@@ -24,8 +24,6 @@ Choose = Callable[[str, Sequence[Any]], Any]
 Describe = Callable[[Schedule], dict[str, Any]]
 """What a module has after a schedule; see `modules.describe`."""
 
-_LANES = 16
-_MOST_ACCUMULATORS = 28  # of 32 vector registers
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
 _MULTIPLY_ADD = {"arith.mulf", "arith.addf"}
 
@@ -78,6 +76,25 @@ class _Op:
         return self.num_inputs == 1 and all(self.parallel) and len(plain) > 1 and plain != sorted(plain)
 
 
+@dataclass(frozen=True)
+class _Registers:
+    """Vector registers that tiles are made for.
+
+    Attributes:
+        lanes: numbers of 32 bits in one.
+        most, preferred: of them, for the accumulators of a product.
+    """
+
+    lanes: int
+    most: int
+    preferred: int
+
+    @classmethod
+    def of(cls, bits: int) -> _Registers:
+        """Of a processor with so wide ones: 32 registers of 512 bits, or 16 smaller ones."""
+        return cls(16, 28, 20) if bits >= 512 else cls(max(bits, 128) // 32, 12, 12)
+
+
 def divisors(extent: int, least: int, most: int, multiple: int = 1) -> list[int]:
     """Divisors of an extent within bounds that are multiples of a number."""
     return [d for d in range(least, min(extent, most) + 1) if extent % d == 0 and d % multiple == 0]
@@ -88,10 +105,11 @@ class Template:
 
     Args:
         describe: of the module; called for each prefix once.
+        vector_bits: of the processor's registers.
     """
 
-    def __init__(self, describe: Describe) -> None:
-        self._describe, self._known = describe, {}
+    def __init__(self, describe: Describe, vector_bits: int = 512) -> None:
+        self._describe, self._known, self._registers = describe, {}, _Registers.of(vector_bits)
 
     def schedule(self, choose: Choose) -> Schedule:
         """A schedule, by the answers of a callback.
@@ -99,7 +117,7 @@ class Template:
         Raises:
             IllegalActionError: a prefix of it cannot be applied.
         """
-        built = _Built(self._look)
+        built = _Built(self._look, self._registers)
         first = self._look(())
         for _ in range(first["names"].count("linalg.softmax")):
             built.add("decompose-aggregate{on=linalg.softmax:0}")
@@ -170,8 +188,8 @@ class Template:
 class _Built:
     """Actions so far."""
 
-    def __init__(self, look: Callable[[tuple[MlirAction, ...]], dict[str, Any]]) -> None:
-        self._look, self._actions = look, []
+    def __init__(self, look: Callable[[tuple[MlirAction, ...]], dict[str, Any]], registers: _Registers) -> None:
+        self._look, self._actions, self.registers = look, [], registers
 
     @property
     def schedule(self) -> Schedule:
@@ -219,13 +237,14 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
     """A product of matrices, by register tiles; the operations before it, as they are afterwards."""
     m, n, k, right = _roles(op)
     name = f"op{op.index}"
-    columns = divisors(op.extents[n], _LANES, 64, _LANES) or divisors(op.extents[n], 4, 64)
+    registers, lanes = built.registers, built.registers.lanes
+    columns = divisors(op.extents[n], lanes, 4 * lanes, lanes) or divisors(op.extents[n], 4, 4 * lanes)
     if not columns:
         return before
-    width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 32), c)))
-    vectors = -(-width // _LANES)
-    rows = divisors(op.extents[m], 1, _MOST_ACCUMULATORS // vectors) if m is not None else [1]
-    height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - (_MOST_ACCUMULATORS - 8) // vectors)))
+    width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 2 * lanes), c)))
+    vectors = -(-width // lanes)
+    rows = divisors(op.extents[m], 1, registers.most // vectors) if m is not None else [1]
+    height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - registers.preferred // vectors)))
     packed = False
     panels = right[-2:] in ((k, n), (n, k)) and all(op.parallel[d] for d in right[:-2])
     if op.tensors and not op.depth and panels and op.extents[n] > width and m is not None:
@@ -314,19 +333,27 @@ def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
 def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
     if not op.output:
         return
-    n = op.output[-1]
     if op.depth == 0 and not choose(f"op{op.index} vectorise", (True, False)):
         return
-    widths = divisors(op.extents[n], _LANES, 256, _LANES) or divisors(op.extents[n], 1, 64)
-    if not widths:
+    sizes = _one_vector(built, choose, op, op.output[-1])
+    if sizes is None:
         return
-    width = choose(f"op{op.index} width", sorted(widths, key=lambda w: (abs(w - 64), w)))
-    sizes = {d: 1 for d in range(len(op.extents)) if d != n and op.extents[d] > 1}
-    if op.extents[n] > width:
-        sizes[n] = width
     if sizes:
         built.tile(op.index, sizes, len(op.extents), list(op.output) if sorted(op.output) == list(range(len(op.extents))) else None)
     built.add(f"vectorize{{on=linalg:{op.index}}}")
+
+
+def _one_vector(built: _Built, choose: Choose, op: _Op, inner: int) -> dict[int, int] | None:
+    """Tile sizes that leave one vector along a dimension; None if no width divides it."""
+    extent, lanes = op.extents[inner], built.registers.lanes
+    widths = divisors(extent, lanes, 16 * lanes, lanes) or divisors(extent, 1, 4 * lanes)
+    if not widths:
+        return None
+    width = choose(f"op{op.index} width", sorted(widths, key=lambda w: (abs(w - 4 * lanes), w)))
+    sizes = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
+    if extent > width:
+        sizes[inner] = width
+    return sizes
 
 
 def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
@@ -337,15 +364,11 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     if inner in reductions:  # each row is one vector, reduced by halves
         sizes = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
         if op.extents[inner] > _MAX_ROW:
-            sizes[inner] = choose(f"op{op.index} width", divisors(op.extents[inner], 64, _MAX_ROW, _LANES)[::-1] or [1])
+            sizes[inner] = choose(f"op{op.index} width", divisors(op.extents[inner], 64, _MAX_ROW, built.registers.lanes)[::-1] or [1])
     else:  # columns are independent: one vector of accumulators
-        widths = divisors(op.extents[inner], _LANES, 256, _LANES) or divisors(op.extents[inner], 1, 64)
-        if not widths:
+        sizes = _one_vector(built, choose, op, inner)
+        if sizes is None:
             return
-        width = choose(f"op{op.index} width", sorted(widths, key=lambda w: (abs(w - 64), w)))
-        sizes = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
-        if op.extents[inner] > width:
-            sizes[inner] = width
     if sizes:
         order = [d for d in range(len(op.extents)) if op.parallel[d]] + reductions
         built.tile(op.index, sizes, len(op.extents), order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +21,13 @@ from foretune.passes.mlir.search import MlirSearch
 from foretune.passes.mlir.session import MlirSession
 from foretune.passes.mlir.templates import Template
 from foretune.passes.paired import ratio_of_medians
+from foretune.passes.trials import append_records, best_gains, count_statuses
 from foretune.record import MeasureRecord, Status, Trajectory
+from foretune.target import vector_bits
 
 _log = logging.getLogger(__name__)
 
 _IDLE_ROUNDS = 12  # a strategy that only repeats itself so often has nothing left
-_MOST_BATCHES = 64  # files of a store, before they are merged
 _UNCERTAIN = 1.005  # a winner must be faster than this, to be told from noise
 
 
@@ -92,6 +92,7 @@ class MlirTuneResult:
         trials: in order.
         num_reused: of them, from an earlier run.
         secs: wall time of this run.
+        strategy: what suggested, as it is in the end.
     """
 
     program: str
@@ -108,19 +109,16 @@ class MlirTuneResult:
     trials: list[Trial] = field(default_factory=list)
     num_reused: int = 0
     secs: float = 0.0
+    strategy: MlirSearch | None = None
 
     @property
     def statuses(self) -> dict[str, int]:
         """How many trials ended how."""
-        return dict(Counter(trial.status.value for trial in self.trials))
+        return count_statuses(self.trials)
 
     def best_so_far(self) -> list[float]:
         """The best gain after each trial, as the search saw it."""
-        gains, best = [], 1.0
-        for trial in self.trials:
-            best = max(best, 1 / trial.cost if 0 < trial.cost < math.inf else 0.0)
-            gains.append(best)
-        return gains
+        return best_gains(self.trials)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
@@ -190,8 +188,8 @@ class _Run:
 
     def run(self, make_strategy: MakeStrategy) -> MlirTuneResult:
         session, program = self._measurer.session, self._prepared.program
-        template = Template(lambda schedule: session.describe(program.text, schedule))
-        strategy = make_strategy(session, self._prepared, template)
+        template = Template(lambda schedule: session.describe(program.text, schedule), vector_bits())
+        strategy = self._result.strategy = make_strategy(session, self._prepared, template)
         strategy.observe(self._load())
         idle = 0
         while (left := self._config.budget - self._config.num_finals - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
@@ -253,14 +251,9 @@ class _Run:
     # -- records -----------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        """Stores what was measured since the last time; the store is open no longer than that, so that runs may share it."""
-        if not self._unwritten:
-            return
-        with RecordStore(self._config.store, writable=True) as store:
-            store.append_workloads([self._prepared.task])
-            store.append(self._unwritten)
-            if len(store.manifest.shards) > _MOST_BATCHES:
-                store.compact()
+        """Stores what was measured since the last time."""
+        if self._config.store is not None:
+            append_records(self._config.store, self._prepared.task, self._unwritten)
         self._unwritten = []
 
     def _load(self) -> list[tuple[Schedule, float]]:

@@ -80,11 +80,12 @@ def test_a_good_ranking_saves_measurements():
 
 
 @pytest.mark.parametrize("source", [sources.matmul(32, 64, 16), sources.softmax(8, 64), sources.CONV, sources.AFFINE, sources.SCF, sources.BOOLEANS], ids=range(6))
-def test_the_most_promising_schedule_is_right(session, measurer, source):
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_the_most_promising_schedule_is_right(session, measurer, source, bits):
     entry = session.inspect(source).entry().name
     program = MlirProgram.of(session, "program", source, entry)
     prepared = measurer.prepare(program)
-    template = Template(lambda schedule: session.describe(program.text, schedule))
+    template = Template(lambda schedule: session.describe(program.text, schedule), bits)
     for answer in (0, -1):
         built = measurer.build(program, template.schedule(lambda name, answers, answer=answer: answers[answer]))
         assert built.build.status is Status.OK, built.build.error
