@@ -127,8 +127,8 @@ def _run_all(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, PassMeasurer() as measurer:
         programs = {p.name: p for p in load_programs(PROGRAMS, Path(folder)) if p.name in options.only}
         for seed in range(options.seeds):
-            for method in options.methods:
-                for name in options.only:
+            for name in options.only:
+                for method in options.methods:  # one after another, so that a part of all rows compares them, too
                     path = row_path(name, method, seed)
                     if path.exists():
                         continue
