@@ -24,6 +24,7 @@ Choose = Callable[[str, Sequence[Any]], Any]
 Describe = Callable[[Schedule], dict[str, Any]]
 """What a module has after a schedule; see `modules.describe`."""
 
+_LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
 _MULTIPLY_ADD = {"arith.mulf", "arith.addf"}
 
@@ -237,6 +238,7 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
     """A product of matrices, by register tiles; the operations before it, as they are afterwards."""
     m, n, k, right = _roles(op)
     name = f"op{op.index}"
+    op, before = _pad(built, choose, op, before, m, n)
     registers, lanes = built.registers, built.registers.lanes
     columns = divisors(op.extents[n], lanes, 4 * lanes, lanes) or divisors(op.extents[n], 4, 4 * lanes)
     if not columns:
@@ -270,6 +272,22 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
         built.tile(op.index, inner, dims, order)
     _vectorize_product(built, op, k)
     return before
+
+
+def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | None, n: int) -> tuple[_Op, list[_Op]]:
+    """Pads rows and columns that no good tile divides; (the product, the operations before it)."""
+    lanes = built.registers.lanes
+    multiples = {n: lanes * (2 if op.extents[n] > lanes else 1)} if op.extents[n] % lanes and op.extents[n] > 1 else {}
+    if m is not None and not divisors(op.extents[m], _LEAST_ROWS, built.registers.most) and op.extents[m] > _LEAST_ROWS:
+        multiples[m] = built.registers.preferred // 2
+    if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", (True, False)):
+        return op, before
+    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}}}", "canonicalize", "cse")
+    ops = built.ops()
+    padded = next((o for o in reversed(ops) if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))), None)
+    if padded is None:
+        raise IllegalActionError("the padded product is not found")
+    return padded, ops[: padded.index]
 
 
 def _pack(built: _Built, op: _Op, n: int, width: int, right: tuple[int, ...]) -> tuple[_Op, list[_Op]]:

@@ -79,7 +79,7 @@ def test_a_good_ranking_saves_measurements():
     assert helped < plain
 
 
-@pytest.mark.parametrize("source", [sources.matmul(32, 64, 16), sources.softmax(8, 64), sources.CONV, sources.AFFINE, sources.SCF, sources.BOOLEANS], ids=range(6))
+@pytest.mark.parametrize("source", [sources.matmul(32, 64, 16), sources.matmul(13, 35, 7), sources.softmax(8, 64), sources.CONV, sources.AFFINE, sources.SCF, sources.BOOLEANS], ids=range(7))
 @pytest.mark.parametrize("bits", [128, 256, 512])
 def test_the_most_promising_schedule_is_right(session, measurer, source, bits):
     entry = session.inspect(source).entry().name
