@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # before the libraries look
+
 import torch
 from mlir_programs import Case, cases
 from results import FOLDER, write_results

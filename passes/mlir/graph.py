@@ -35,6 +35,7 @@ _FLOAT_OPS = [CATEGORIES.index(c) for c in ("fadd", "fmul", "fdiv", "fminmax", "
 _NO_LOOP = [0.0] * len(LOOP_FEATURES)
 _INDEX = {name: i for i, name in enumerate(STATEMENT_FEATURES)}
 
+
 @dataclass(eq=False)
 class _Loop:
     trip: float
@@ -63,6 +64,7 @@ class _Statement:
     ops: list[Any] = field(default_factory=list)  # of the bindings, for explanations
 
 
+_WITHOUT_REGIONS = ("llvm.", "arith.", "math.")
 _GROUP_OF_CHUNK = {CATEGORIES.index(c): group for group, names in CHUNKED.items() for c in names}
 
 
@@ -104,7 +106,7 @@ class _Walker:
         self.loops: list[_Loop] = []
         self.statements: list[_Statement] = []
         self.arguments: set[int] = set()
-        self._groups: dict[Any, str] = {}
+        self._kinds: dict[Any, tuple[float, float, str]] = {}
 
     # -- structure ---------------------------------------------------------------------------------
 
@@ -194,9 +196,10 @@ class _Walker:
         handler = _HANDLERS.get(name)
         if handler is not None:
             handler(self, op, statement)
-        for region in op.regions:  # the branches of an if, the body of a mask
-            for block in region.blocks:
-                self._block(block, statement)
+        if not name.startswith(_WITHOUT_REGIONS):
+            for region in op.regions:  # the branches of an if, the body of a mask
+                for block in region.blocks:
+                    self._block(block, statement)
 
     def _count(self, op: Any, category: int, statement: _Statement) -> None:
         statement.counts[category] += 1
@@ -205,18 +208,21 @@ class _Walker:
         kind = results[0].type if len(results) else op.operands[0].type if len(op.operands) else None
         if kind is None:
             return
-        if isinstance(kind, ir.VectorType):
-            lanes = float(np.prod(kind.shape)) if kind.rank else 1.0
+        lanes, chunks, bits = self._kinds.get(kind) or self._look_at(kind)
+        if lanes:
             statement.vectors[category] += 1
             statement.lanes = max(statement.lanes, lanes)
             group = _GROUP_OF_CHUNK.get(category)
             if group is not None:
-                statement.chunks[group] += max(1.0, lanes * element_bits(kind) / 512)
+                statement.chunks[group] += chunks
         if category < 25 and category != 18:
-            group = self._groups.get(kind)
-            if group is None:
-                group = self._groups[kind] = _type_group(kind)
-            statement.bits[group] += 1
+            statement.bits[bits] += 1
+
+    def _look_at(self, kind: Any) -> tuple[float, float, str]:
+        """(lanes of a vector, 0 of anything else; registers of 512 bits that it takes; which numbers it holds)."""
+        lanes = float(math.prod(kind.shape)) if isinstance(kind, ir.VectorType) else 0.0
+        self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
+        return self._kinds[kind]
 
     def _count_loop(self, op: Any, name: str, statement: _Statement) -> None:
         if name == "scf.for":
@@ -376,7 +382,7 @@ class _Walker:
         forms = [self.scope.form(v) for v in rest]
         if "map" in op.attributes:
             forms = map_forms(op.attributes["map"].value, forms, self.scope)
-        size = element_bits(value) / 8 * (float(np.prod(value.shape)) if isinstance(value, ir.VectorType) and value.rank else 1.0)
+        size = element_bits(value) / 8 * (float(math.prod(value.shape)) if isinstance(value, ir.VectorType) else 1.0)
         statement.accesses.append((store, reference, self.scope.position(reference, forms[: len(reference.strides)]), size))
         if store and len(op.results):
             self.scope.references[op.results[0]] = reference
@@ -395,7 +401,7 @@ class _Walker:
         operands = list(op.operands)
         at, value = (operands[1], operands[0].type) if store else (operands[0], op.results[0].type)
         reference = self.scope.reference(at)
-        size = element_bits(value) / 8 * (float(np.prod(value.shape)) if isinstance(value, ir.VectorType) and value.rank else 1.0)
+        size = element_bits(value) / 8 * (float(math.prod(value.shape)) if isinstance(value, ir.VectorType) else 1.0)
         statement.accesses.append((store, reference, reference.offset, size))
 
     def pointer_part(self, op: Any, statement: _Statement) -> None:
