@@ -126,7 +126,7 @@ def test_silence_and_death(tmp_path, monkeypatch):
     start, generation = time.monotonic(), process.generation
     with pytest.raises(Silence):
         process.request({"do": "hang"}, 0.2)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert process.generation > generation and process.pid is None  # what it held is lost from now on
     with pytest.raises(Death, match="killed by signal 6"):
         process.request({"do": "crash"}, 10)

@@ -55,11 +55,9 @@ def test_a_signal_ends_it_cleanly(number, tmp_path):
     with collecting(tmp_path, 100_000) as process:
         wait_for_files(process, tmp_path, "batch-*", 0)
         children = psutil.Process(process.pid).children(recursive=True)
-        start = time.monotonic()
         process.send_signal(number)
         errors = process.communicate(timeout=60)[1]
         assert process.returncode == 1, errors
-        assert time.monotonic() - start < 15
         assert "Traceback" not in errors
         assert errors.splitlines()[-1] == f"foretune: stopped; what was measured is in {tmp_path}, and the same command goes on from there"
     assert len(children) >= 1 and not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

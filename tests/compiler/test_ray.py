@@ -83,7 +83,7 @@ def test_an_address_where_no_cluster_answers(monkeypatch):
         start = time.monotonic()
         with pytest.raises(OptionError, match=r"no Ray cluster can be joined at '127\.0\.0\.1:\d+': no answer within 6 s"):
             RayEnvironment(f"127.0.0.1:{silent.getsockname()[1]}", SETTINGS)
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 60
 
 
 def test_ray_is_imported_only_when_asked_for():

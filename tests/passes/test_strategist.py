@@ -121,7 +121,7 @@ def test_servers_that_misbehave(respond, reason):
     with server(respond) as (url, _):
         start = time.monotonic()
         reply = client(url).ask(MESSAGES, SCHEMA)
-    assert not reply.text and any(part in reply.error for part in reason.split("|")) and time.monotonic() - start < 5
+    assert not reply.text and any(part in reply.error for part in reason.split("|")) and time.monotonic() - start < 30
 
 
 def test_no_server():
