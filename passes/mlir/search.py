@@ -130,7 +130,7 @@ class MlirGreedy(MlirSearch):
     def _neighbour(self) -> Schedule | None:
         best = self._best(1)
         if not best:
-            return self._first() if not self._suggested else self._random()
+            return (None if self._suggested else self._first()) or self._random()  # the most promising answers may be illegal
         answers = self.answers[best[0]]
         if not self._left:
             if best[0] == self._around:
@@ -162,7 +162,7 @@ class MlirGenetic(MlirSearch):
     def _child(self) -> Schedule | None:
         parents = self._best(self._population)
         if not parents:
-            return self._first() if not self._suggested else self._random()
+            return (None if self._suggested else self._first()) or self._random()  # the most promising answers may be illegal
         if len(parents) < 4 or self._rng.random() < 0.1:
             return self._random() if self._rng.random() < 0.5 else self._mutated(self.answers[parents[0]])
         answers = self.answers[self._tournament(parents)]

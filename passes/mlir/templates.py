@@ -11,6 +11,7 @@ tiled by 1 and folded away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,17 +84,22 @@ class _Registers:
 
     Attributes:
         lanes: numbers of 32 bits in one.
-        most, preferred: of them, for the accumulators of a product.
+        count: how many there are.
+        preferred: of them, for the accumulators of a product.
     """
 
     lanes: int
-    most: int
+    count: int
     preferred: int
 
     @classmethod
     def of(cls, bits: int) -> _Registers:
         """Of a processor with so wide ones: 32 registers of 512 bits, or 16 smaller ones."""
-        return cls(16, 28, 20) if bits >= 512 else cls(max(bits, 128) // 32, 12, 12)
+        return cls(16, 32, 20) if bits >= 512 else cls(max(bits, 128) // 32, 16, 12)
+
+    def most_rows(self, vectors: int) -> int:
+        """Rows of so many vectors whose accumulators fit beside a row of the right operand and a broadcast number."""
+        return max(1, (self.count - 1 - vectors) // vectors)
 
 
 def divisors(extent: int, least: int, most: int, multiple: int = 1) -> list[int]:
@@ -245,12 +251,13 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
         return before
     width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 2 * lanes), c)))
     vectors = -(-width // lanes)
-    rows = divisors(op.extents[m], 1, registers.most // vectors) if m is not None else [1]
+    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None else [1]
     height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - registers.preferred // vectors)))
     packed = False
-    panels = right[-2:] in ((k, n), (n, k)) and all(op.parallel[d] for d in right[:-2])
+    panels = right[-2:] in ((k, n), (n, k))
     if op.tensors and not op.depth and panels and op.extents[n] > width and m is not None:
-        worthwhile = right[-1] == k or (op.extents[k] * op.extents[n] >= 1 << 16 and op.extents[m] >= 64)
+        reads = math.prod(op.extents[d] for d in op.output if d not in right)  # of the right operand
+        worthwhile = right[-1] == k or (math.prod(op.extents[d] for d in right) >= 1 << 16 and reads >= 64)
         packed = choose(f"{name} pack", (True, False) if worthwhile else (False, True))
     inner = {d: 1 for d in range(len(op.extents)) if op.parallel[d] and d not in (m, n) and op.extents[d] > 1}
     if packed:
@@ -276,11 +283,15 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
 
 def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | None, n: int) -> tuple[_Op, list[_Op]]:
     """Pads rows and columns that no good tile divides; (the product, the operations before it)."""
-    lanes = built.registers.lanes
+    lanes, good = built.registers.lanes, built.registers.preferred // 2
     multiples = {n: lanes * (2 if op.extents[n] > lanes else 1)} if op.extents[n] % lanes and op.extents[n] > 1 else {}
-    if m is not None and not divisors(op.extents[m], _LEAST_ROWS, built.registers.most) and op.extents[m] > _LEAST_ROWS:
-        multiples[m] = built.registers.preferred // 2
-    if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", (True, False)):
+    movable = m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good  # not the rows of a convolution, which overlap
+    if movable and not divisors(op.extents[m], _LEAST_ROWS, built.registers.most_rows(2)):
+        multiples[m] = good
+    answers = (True, False) if multiples else (False, True)
+    if not multiples and movable and op.extents[m] % good:
+        multiples[m] = good  # what divides the rows may still be far from the best
+    if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
         return op, before
     built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}}}", "canonicalize", "cse")
     ops = built.ops()
