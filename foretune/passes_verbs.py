@@ -16,7 +16,7 @@ import typer
 
 from foretune.console import Json, format_secs, print_json, print_table, printable
 from foretune.errors import DataError, OptionError
-from foretune.files import write_text_atomically
+from foretune.files import sha256_of, write_text_atomically
 from foretune.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
@@ -29,6 +29,7 @@ Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
+LocalFile = Annotated[Path | None, typer.Option("--model", help="GGUF file of the local language model; by default that of `fetch-model`.")]
 
 _SHOWN_COUNTS = ("functions", "blocks", "instructions", "loops", "loop_load", "loop_store", "vector_values")
 
@@ -42,6 +43,8 @@ def tune(
     skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
     llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
+    local_model: Annotated[Path | None, typer.Option(help="GGUF file for --llm local; by default that of `fetch-model`.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="What `finetune` made of that model: its adapter.gguf.")] = None,
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
     llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
@@ -68,9 +71,10 @@ def tune(
     settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout)
     build = _build_json(define, include, arg, stdin, lib, call)
     results, failed = [], {}
-    with endpoint(llm) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
+    with endpoint(llm, local_model, adapter) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
         key = os.environ.get("OPENAI_API_KEY", "none")
-        asked = LlmConfig(url, llm_model, llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
+        names = [llm_model, *(sha256_of(path)[:16] for path in (local_model, adapter) if path is not None)]  # recorded replies are the model's own
+        asked = LlmConfig(url, "+".join(names), llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
         strategy = StrategyConfig(search, skills, asked, seed, screening)
         for program in programs:
             with progress_bar(printable(program.name), not as_json, transient=True) as show:
@@ -133,12 +137,12 @@ def explain(
     from foretune.passes import measure
 
     documents, taught = [], []
-    for _, program, sequence, settings in _stored(results):
+    for stored, program, sequence, settings in _stored(results):
         with measure.PassMeasurer(settings) as measurer:
             prepared = measurer.prepare(program)
             explanation = explaining.explain(prepared, sequence, measurer, repeats)
             documents.append(explanation.to_json())
-            taught.append(teaching.evidence_of(explanation, prepared.features))
+            taught.append(teaching.evidence_of(explanation, prepared.features, tuple(stored.get("steps", ()))))
     if evidence is not None:
         teaching.write_evidence(filter(None, taught), evidence)
     if as_json:
@@ -281,16 +285,49 @@ def fetch_model(folder: Annotated[Path | None, typer.Option(help="Where to; by d
     print(f"{printable(str(path))}: {local_model.NAME}")
 
 
+@app.command()
+def finetune(
+    evidence: Annotated[Path, typer.Argument(help="What `foretune passes explain --evidence` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the adapter and the report; a run that was stopped goes on from it.")],
+    model: LocalFile = None,
+    held_out: Annotated[Path | None, typer.Option(help="Evidence to evaluate on; by default that of held-out programs, or of a quarter of the programs.")] = None,
+    steps: Annotated[int, typer.Option(help="Of training, one record each.")] = 60,
+    rank: Annotated[int, typer.Option(help="Of the low-rank changes.")] = 8,
+    blocks: Annotated[int, typer.Option(help="The last so many blocks of the model are adapted; fewer take less time.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Of first weights, order and split.")] = 0,
+    eval_programs: Annotated[int, typer.Option(help="Held-out programs that the model is asked about before and after, at most.")] = 8,
+    reply_timeout: Annotated[float, typer.Option(help="Seconds of each of its answers, at most.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune the local language model on evidence (LoRA), and compare its proposals before and after."""
+    from foretune.costmodel.low_rank import LowRankConfig
+    from foretune.passes import finetuning, local_model
+    from foretune.passes.proposal_quality import compare
+
+    adaptation = LowRankConfig(rank=rank, strength=2.0 * rank, blocks=blocks, steps=steps, learning_rate=learning_rate, seed=seed)
+    config = finetuning.FinetuneConfig(evidence, out, model or local_model.model_path(), held_out, adaptation, eval_programs, reply_timeout)
+    with progress_bar("fine-tuning", not as_json, transient=True) as show:
+        document = finetuning.finetune(config, lambda what, done, total, detail: show(done, total, f"{what} {detail}"))
+    if as_json:
+        print_json(document)
+        return
+    print_table(("on held-out programs", "before", "after"), compare(document["before"], document["after"]), f"{document['model']}, tuned on {len(document['learnt'])} programs")
+    print(f"loss {document['losses'][0]:.3f} to {document['losses'][-1]:.3f}; foretune passes tune PROGRAM --llm local --adapter {printable(document['adapter'])}")
+
+
 @contextmanager
-def endpoint(llm: str) -> Iterator[str]:
+def endpoint(llm: str, model: Path | None = None, adapter: Path | None = None) -> Iterator[str]:
     """The URL to ask, while the local server runs if it is that; empty for none."""
     if llm != "local":
+        if model is not None or adapter is not None:
+            raise OptionError("--local-model and --adapter go with --llm local")
         yield "" if llm == "none" else llm
         return
     from foretune.passes import local_model
     from foretune.target import num_usable_cores
 
-    with local_model.LocalServer(local_model.model_path(), num_usable_cores()) as server:
+    with local_model.LocalServer(model or local_model.model_path(), num_usable_cores(), adapter) as server:
         yield server.url
 
 

@@ -468,6 +468,15 @@ def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tu
     return Sequence(tuple(taken), tuple(set_flags)), refused
 
 
+def parse_step(text: object) -> Step:
+    """Reads a pass or a flag as it prints.
+
+    Raises:
+        IllegalActionError: the grammar does not have it.
+    """
+    return parse_flag(text) if isinstance(text, str) and text.lstrip().startswith("-") else parse_pass(text)
+
+
 def parse_pass(text: object) -> Pass:
     """Reads a pass as it prints.
 

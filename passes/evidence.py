@@ -15,7 +15,7 @@ from typing import Any
 
 from foretune.errors import DataError
 from foretune.files import write_text_atomically
-from foretune.passes.actions import INTENTS, Sequence, parse_flag, parse_pass, parse_sequence
+from foretune.passes.actions import INTENTS, Sequence, parse_sequence, parse_step
 from foretune.passes.explain import SequenceExplanation
 from foretune.passes.observe import FEATURES
 
@@ -32,6 +32,7 @@ class EvidenceRecord:
         gain: `-O3`'s time over the needed steps' time.
         evidence: (step, gain of the sequence without it) of each step that is needed.
         decision: the needed steps, as a sequence.
+        steps: that change the program's code, as they print, among which the search chose; empty if nobody looked.
     """
 
     program: str
@@ -39,12 +40,12 @@ class EvidenceRecord:
     gain: float
     evidence: tuple[tuple[str, float], ...]
     decision: Sequence
+    steps: tuple[str, ...] = ()
 
     @property
     def intents(self) -> tuple[str, ...]:
         """What the needed steps are good for, the most frequent first."""
-        steps = (parse_flag(step) if step.startswith("-") else parse_pass(step) for step, _ in self.evidence)
-        found = [intent for step in steps for intent in step.kind.intents]
+        found = [intent for step, _ in self.evidence for intent in parse_step(step).kind.intents]
         return tuple(sorted(set(found), key=lambda intent: (-found.count(intent), INTENTS.index(intent))))
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class EvidenceRecord:
         return {
             "program": self.program, "features": counts, "gain": self.gain, "evidence": [list(row) for row in self.evidence], "intents": list(self.intents),
             "passes": [str(step) for step in self.decision.passes], "flags": [str(flag) for flag in self.decision.flags],
+            "steps": list(self.steps),
         }  # fmt: skip
 
     @classmethod
@@ -65,8 +67,9 @@ class EvidenceRecord:
         try:
             decision, refused = parse_sequence(data["passes"], data["flags"])
             features = tuple(float(data["features"].get(name, 0.0)) for name in FEATURES)
-            evidence = tuple((str(step), float(gain)) for step, gain in data["evidence"])
-            record = cls(str(data["program"]), features, float(data["gain"]), evidence, decision)
+            evidence = tuple((str(parse_step(step)), float(gain)) for step, gain in data["evidence"])
+            steps = tuple(str(parse_step(step)) for step in data.get("steps", ()))
+            record = cls(str(data["program"]), features, float(data["gain"]), evidence, decision, steps)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"not a record of evidence: {type(error).__name__}: {error}") from error
         if refused:
@@ -74,12 +77,18 @@ class EvidenceRecord:
         return record
 
 
-def evidence_of(explanation: SequenceExplanation, features: tuple[float, ...]) -> EvidenceRecord | None:
-    """What an explanation teaches; None if the winner hardly gains, or no step of it is needed by itself."""
+def evidence_of(explanation: SequenceExplanation, features: tuple[float, ...], steps: tuple[str, ...] = ()) -> EvidenceRecord | None:
+    """What an explanation teaches; None if the winner hardly gains, or no step of it is needed by itself.
+
+    Args:
+        explanation: of the winner.
+        features: of the unoptimised module.
+        steps: that change the program's code, if that is known.
+    """
     needed = tuple((step.step, step.gain_without) for step in explanation.steps if step.needed)
     if explanation.gain < _MIN_GAIN or not needed:
         return None
-    return EvidenceRecord(explanation.program, features, explanation.gain, needed, explanation.needed)
+    return EvidenceRecord(explanation.program, features, explanation.gain, needed, explanation.needed, steps)
 
 
 def write_evidence(records: Iterable[EvidenceRecord], path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from foretune.errors import DataError, UnsupportedError, WorkerError
+from foretune.passes.llm_client import Message
 from foretune.process import WorkerProcess
 
 NAME = "Qwen2.5-Coder-1.5B-Instruct, 4 bits"
@@ -95,23 +99,38 @@ def _fetch_part(number: int, part: Path) -> None:
             temporary.replace(part)
 
 
+def _check_gguf(path: Path | None) -> None:
+    try:
+        if path is not None:
+            with open(path, "rb") as file:
+                if file.read(4) != b"GGUF":
+                    raise DataError(f"{path} is no GGUF file")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
 class LocalServer:
     """The model behind an OpenAI-compatible endpoint on loopback, in a process of its own.
 
     Args:
         path: of the model.
         num_threads: of the server.
+        adapter: a low-rank adapter in GGUF that `passes finetune` wrote for this model; None serves the model as it is.
 
     Attributes:
         url: of the endpoint.
 
     Raises:
+        DataError: a file is no GGUF file.
         UnsupportedError: the `xllamacpp` package is missing.
         WorkerError: the server does not start.
     """
 
-    def __init__(self, path: Path, num_threads: int) -> None:
-        self._process = WorkerProcess("foretune.passes.local_server", {"model": str(path), "num_threads": num_threads}, _START_TIMEOUT_SECS)
+    def __init__(self, path: Path, num_threads: int, adapter: Path | None = None) -> None:
+        for file in (path, adapter):
+            _check_gguf(file)
+        hello = {"model": str(path), "num_threads": num_threads, "adapter": str(adapter) if adapter is not None else None}
+        self._process = WorkerProcess("foretune.passes.local_server", hello, _START_TIMEOUT_SECS)
         self._process.start()
         if error := self._process.welcome.get("error"):
             self.close()
@@ -123,6 +142,22 @@ class LocalServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def question_tokens(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The model's tokens of a conversation, up to where it would answer."""
+        return self.tokens(self._post("/apply-template", {"messages": list(messages)})["prompt"])
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The model's tokens of a text; names of special tokens in it are those tokens."""
+        return tuple(self._post("/tokenize", {"content": text, "parse_special": True})["tokens"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(self.url.removesuffix("/v1") + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_START_TIMEOUT_SECS) as reply:
+                return json.load(reply)
+        except (OSError, ValueError) as error:
+            raise WorkerError(f"the local language model's server failed: {error}") from error
 
     def close(self) -> None:
         """Ends the server."""

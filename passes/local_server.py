@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-_CONTEXT_TOKENS = 8192
+CONTEXT_TOKENS = 8192
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the library talks on standard output
     try:
-        server = _serve(hello["model"], hello["num_threads"])
+        server = _serve(hello["model"], hello["num_threads"], hello["adapter"])
         reply = {"url": server.listening_address + "/v1"}
     except ImportError:
         server, reply = None, {"error": "the `xllamacpp` package is needed for the local language model: pip install 'foretune[llm]'"}
@@ -32,17 +32,19 @@ def main() -> None:
     os._exit(0)  # the library's threads do not end by themselves
 
 
-def _serve(model: str, num_threads: int) -> Any:
+def _serve(model: str, num_threads: int, adapter: str | None) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = model
-    params.n_ctx = _CONTEXT_TOKENS
+    params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = 1
     params.cpuparams.n_threads = num_threads
     params.cpuparams_batch.n_threads = num_threads
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
     params.warmup = False
+    if adapter is not None:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
     return xllamacpp.Server(params)
 
 

@@ -7,6 +7,7 @@ spends its measurements on what differs. Compiling is not measuring: it takes a 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,16 +58,17 @@ class Screen:
 
     def active(self, sequence: Sequence) -> Sequence:
         """What is left of a sequence without the steps that change nothing by themselves; passes with options count as those without."""
-        passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in self.steps)
-        return Sequence(passes, tuple(flag for flag in sequence.flags if flag in self.steps))
-
-    def may_matter(self, sequence: Sequence) -> bool:
-        """Whether a sequence has a step that changes the code by itself."""
-        return self.active(sequence) != BASELINE
+        return active(sequence, self.steps)
 
     def of_intent(self, intent: str) -> tuple[tuple[Change, ...], ...]:
         """Classes with a change that has an intent."""
         return tuple(members for members in self.classes if any(intent in change.intents for change in members))
+
+
+def active(sequence: Sequence, steps: Collection[Step]) -> Sequence:
+    """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those without."""
+    passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in steps)
+    return Sequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
 
 _SCREENS: RecentCache[Screen] = RecentCache(64)

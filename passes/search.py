@@ -47,6 +47,11 @@ class SearchStrategy(ABC):
         """Learns what sequences cost."""
         self.costs.update(costs)
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that change the program's code, as they print; empty if nobody looked."""
+        return tuple(sorted(map(str, self._screen.steps))) if self._screen is not None else ()
+
     def order(self, sequences: Many[Sequence]) -> list[Sequence]:
         """Somebody's ideas in the order in which they should be tried; by chance, where nothing is known of them."""
         return [sequences[i] for i in self._rng.permutation(len(sequences))]

@@ -7,37 +7,36 @@ program's text is shown to it, so that comments and strings cannot give it order
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
 
-from foretune.passes.actions import FLAGS, INTENTS, PASSES, Pass, Sequence, parse_sequence
-from foretune.passes.asking import Questions, StrategistReport, read_rows, worth_showing
-from foretune.passes.llm_client import LlmClient, Message
+from foretune.passes.actions import INTENTS, PASSES, Pass, Sequence, parse_sequence
+from foretune.passes.asking import Questions, StrategistReport, read_rows
+from foretune.passes.llm_client import LlmClient
 from foretune.passes.measure import PreparedProgram
-from foretune.passes.observe import FEATURES
+from foretune.passes.question import MAX_PROPOSALS, make_question, skills_for
 from foretune.passes.screening import Screen
 from foretune.passes.search import SearchStrategy
-from foretune.passes.skills import SKILLS, Skill, applicable
 
-_MAX_PROPOSALS, _MAX_STEPS, _MAX_TEXT = 6, 24, 200
+MAX_PASSES, MAX_FLAGS, MAX_TEXT = 6, 8, 200  # of one proposal: before or after the level each; flags; characters of a text
+_MAX_STEPS = 24
 
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False, "required": ["proposals"],
     "properties": {
         "proposals": {
-            "type": "array", "minItems": 1, "maxItems": _MAX_PROPOSALS,
+            "type": "array", "minItems": 1, "maxItems": MAX_PROPOSALS,
             "items": {
                 "type": "object", "additionalProperties": False, "required": ["intent", "reason", "before", "level", "after", "flags"],
                 "properties": {
                     "intent": {"type": "string", "enum": list(INTENTS)},
-                    "reason": {"type": "string", "maxLength": _MAX_TEXT},
-                    "before": {"type": "array", "maxItems": 6, "items": {"type": "string", "maxLength": _MAX_TEXT}},
+                    "reason": {"type": "string", "maxLength": MAX_TEXT},
+                    "before": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
                     "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz"]},
-                    "after": {"type": "array", "maxItems": 6, "items": {"type": "string", "maxLength": _MAX_TEXT}},
-                    "flags": {"type": "array", "maxItems": 8, "items": {"type": "string", "maxLength": _MAX_TEXT}},
+                    "after": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
+                    "flags": {"type": "array", "maxItems": MAX_FLAGS, "items": {"type": "string", "maxLength": MAX_TEXT}},
                 },
             },
         },
@@ -53,11 +52,13 @@ class Proposal:
         sequence: what of it the grammar knows; None if nothing is left.
         intent: of `INTENTS`; empty if it named none.
         refused: a reason for each part that was refused.
+        num_parts: passes and flags that it named; one if it could not be read.
     """
 
     sequence: Sequence | None
     intent: str = ""
     refused: tuple[str, ...] = ()
+    num_parts: int = 1
 
 
 class Strategist(SearchStrategy):
@@ -83,8 +84,8 @@ class Strategist(SearchStrategy):
     ) -> None:  # fmt: skip
         super().__init__(seed, polly, screen)
         self._features, self._search, self.client = prepared.features, search, client
-        self._skills = [skill for skill in applicable(prepared.features, polly) if screen is None or screen.may_matter(skill.steps)]
-        self._untried = search.order([skill.steps for skill in self._skills])[:num_skills]
+        self._known_steps = screen.steps if screen is not None else None
+        self._untried = search.order([skill.steps for skill in skills_for(prepared.features, polly, self._known_steps)])[:num_skills]
         self._proposed: list[Sequence] = []
         self._origin: dict[Sequence, str] = {}
         self.report = StrategistReport()
@@ -115,45 +116,17 @@ class Strategist(SearchStrategy):
     def _ask_if_due(self) -> None:
         if self._questions is None or not self._questions.are_due(len(self.costs)):
             return
-        reply = self._questions.ask(self._question(), len(self.costs))
+        reply = self._questions.ask(make_question(self._features, self._polly, self._known_steps, self.costs.items()), len(self.costs))
         for proposal in read_proposals(reply) if reply is not None else []:
             self.report.refused += proposal.refused
             if proposal.sequence is not None and proposal.sequence not in self.costs and (self._polly or not proposal.sequence.uses_polly):
                 self.report.accepted += 1
                 self._proposed.append(proposal.sequence)
 
-    def _question(self) -> list[Message]:
-        counts = {name: round(number) for name, number in zip(FEATURES, self._features) if number}
-        trials = [f"{1 / cost:.3f}x: {sequence}" for sequence, cost in worth_showing(self.costs.items())]
-        skills = [_tell(skill) for skill in self._skills]
-        task = {**self._steps(), "counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
-        return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task, indent=1)}]
-
-    def _steps(self) -> dict[str, list[str]]:
-        """The passes and flags to choose from: those that change the program's code, where that is known."""
-        if self._screen is None:
-            passes = [name for name in PASSES if not name.startswith("default<")]
-            return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in FLAGS.items() if self._polly or not kind.polly]}
-        steps = sorted(map(str, self._screen.steps))
-        return {"passes": [s for s in steps if not s.startswith(("-", "default<"))], "flags": [s for s in steps if s.startswith("-")]}
-
-
-def _word(value: bool | int | str) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose from, counts of its unoptimised IR, the speed of \
-sequences that were measured, and skills that apply. Propose up to {_MAX_PROPOSALS} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
-passes after it, and flags. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
-
-
-def _tell(skill: Skill) -> str:
-    return f"{skill.name} ({skill.intent}): when {skill.when}; {skill.why}. opt {skill.steps}"
-
 
 def read_proposals(text: str) -> list[Proposal]:
     """Reads a model's answer; what is no proposal is told as a refusal, never raised."""
-    rows, refused = read_rows(text, _MAX_PROPOSALS)
+    rows, refused = read_rows(text, MAX_PROPOSALS)
     return [*map(_read_proposal, rows), *(Proposal(None, "", (reason,)) for reason in refused)]
 
 
@@ -171,7 +144,7 @@ def _read_proposal(row: Any) -> Proposal:
     passes = (*_once(before.passes), Pass(f"default<{level}>"), *_once(after.passes))
     intent = row.get("intent")
     sequence = Sequence(passes, after.flags)
-    return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after))
+    return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after), sum(map(len, parts.values())))
 
 
 def _once(passes: Many[Pass]) -> tuple[Pass, ...]:
@@ -179,4 +152,4 @@ def _once(passes: Many[Pass]) -> tuple[Pass, ...]:
     return tuple(step for i, step in enumerate(passes) if i == 0 or step != passes[i - 1])
 
 
-__all__ = ["SCHEMA", "SKILLS", "Proposal", "Strategist", "StrategistReport", "read_proposals"]
+__all__ = ["SCHEMA", "Proposal", "Strategist", "StrategistReport", "read_proposals"]

@@ -123,7 +123,7 @@ class PassTuneResult:
             "program": self.program, "hash": self.hash, "objective": self.objective, "gain": self.gain, "interval": list(self.interval),
             "baseline_secs": self.baseline_secs, "best_secs": self.best_secs, "command": f"opt {self.best}", "passes": [str(p) for p in self.best.passes],
             "flags": [str(f) for f in self.best.flags], "num_trials": len(self.trials), "num_reused": self.num_reused, "statuses": self.statuses,
-            "best_so_far": self.best_so_far(), "secs": self.secs,
+            "best_so_far": self.best_so_far(), "secs": self.secs, "steps": list(self.strategy.steps) if self.strategy is not None else [],
             "failed": [{"sequence": str(t.sequence), "status": t.status.value, "error": t.error} for t in self.trials if t.status is not Status.OK],
         }  # fmt: skip
 

@@ -15,7 +15,7 @@ ALLOWED = {
     "compiler": {"foretune", "datasets", "costmodel", "compiler"},
     "passes": {"foretune", "datasets", "costmodel", "passes"},
 }
-HOMES = {"tvm": {"compiler"}, "tvm_ffi": {"compiler"}, "torch": {"costmodel", "compiler"}, "mlir": {"passes"}, "openai": {"passes"}}
+HOMES = {"tvm": {"compiler"}, "tvm_ffi": {"compiler"}, "torch": {"costmodel", "compiler"}, "mlir": {"passes"}, "openai": {"passes"}, "gguf": {"costmodel"}}
 PACKAGES = set(ALLOWED) - {"foretune"}
 FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
