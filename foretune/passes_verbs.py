@@ -142,7 +142,7 @@ def explain(
             prepared = measurer.prepare(program)
             explanation = explaining.explain(prepared, sequence, measurer, repeats)
             documents.append(explanation.to_json())
-            taught.append(teaching.evidence_of(explanation, prepared.features, tuple(stored.get("steps", ()))))
+            taught.append(teaching.evidence_of(explanation, prepared.features, stored["steps"]))
     if evidence is not None:
         teaching.write_evidence(filter(None, taught), evidence)
     if as_json:
@@ -375,11 +375,11 @@ def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
     Raises:
         DataError: the file is none of ours, or a program has changed since.
     """
-    from foretune.passes.actions import parse_sequence
+    from foretune.passes.actions import parse_sequence, parse_step
     from foretune.passes.measure import PassMeasureSettings
 
     try:
-        rows = json.loads(path.read_text())["results"]
+        rows = [{**row, "steps": tuple(str(parse_step(step)) for step in row.get("steps", ()))} for row in json.loads(path.read_text())["results"]]
         fields = [(row, Path(row["source"]), row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error

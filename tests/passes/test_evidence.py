@@ -19,8 +19,9 @@ def test_what_matters_is_kept(tmp_path):
     record = evidence_of(SequenceExplanation("md5", 1.5, STEPS, NEEDED, ()), FOUND)
     assert record.evidence == (("gvn", 1.1), ("-unroll-count=4", 1.02)) and record.decision == NEEDED
     assert record.intents == ("unroll", "memory", "simplify")
-    write_evidence([record], tmp_path / "evidence.jsonl")
-    assert list(read_evidence(tmp_path / "evidence.jsonl")) == [record]
+    known = evidence_of(SequenceExplanation("md5", 1.5, STEPS, NEEDED, ()), FOUND, ("-unroll-count=4", "default<Oz>", "gvn"))
+    write_evidence([record, known], tmp_path / "evidence.jsonl")
+    assert list(read_evidence(tmp_path / "evidence.jsonl")) == [record, known] and record.steps == ()
 
 
 def test_noise_teaches_nothing():
