@@ -30,7 +30,7 @@ llvm: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,dev]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,dev]"
 	touch $@
 
 $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
