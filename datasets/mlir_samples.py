@@ -1,6 +1,7 @@
 """Labelled MLIR modules in Parquet: what was compiled, and what it cost.
 
     DIR/part-*.parquet   rows of one sitting, each file written whole
+    DIR/machine.json     vector width and caches of the machine that all of them are of
 
 A row is one program after one schedule, compiled for one processor. A program is named by its family and seed, from which the
 generator makes it again; `module` has the text after the schedule where that is not empty.
@@ -19,10 +20,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from foretune.errors import DataError
-from foretune.files import write_atomically
+from foretune.errors import DataError, ForetuneError
+from foretune.files import write_atomically, write_text_atomically
+from foretune.target import HardwareFeatures
 
 VERSION = 1
+_MACHINE = "machine.json"
 LABELS = (
     "instructions", "registers", "gpr_registers", "vector_registers", "spills", "reloads", "memory_operands", "vector_share", "dynamic_instructions",
     "dynamic_vector_share", "bytes_read", "bytes_written", "mca_cycles", "mca_throughput", "secs",
@@ -87,6 +90,34 @@ class Sample:
             return cls(row["family"], int(row["seed"]), tuple(json.loads(row["schedule"])), row["cpu"], row["status"], row.get("error") or "", row.get("module") or "", labels)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"a row of MLIR samples is damaged: {type(error).__name__}: {error}") from error
+
+
+def claim(folder: Path, hardware: HardwareFeatures) -> None:
+    """Says that a folder's samples are of a machine.
+
+    Raises:
+        DataError: they are of another one.
+    """
+    lasting = HardwareFeatures(vector_bits=hardware.vector_bits, l1_bytes=hardware.l1_bytes, l2_bytes=hardware.l2_bytes, l3_bytes=hardware.l3_bytes)
+    known = machine_of(folder)
+    if known is None and not any(folder.glob("part-*.parquet")):
+        write_text_atomically(folder / _MACHINE, json.dumps({k: v for k, v in lasting.to_json().items() if v}) + "\n")
+    elif known not in (None, lasting):
+        raise DataError(f"the samples of {folder} are of another machine; name another folder")
+
+
+def machine_of(folder: Path) -> HardwareFeatures | None:
+    """The machine that a folder's samples are of; None if nobody said.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return HardwareFeatures.from_json(json.loads((folder / _MACHINE).read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, ForetuneError) as error:
+        raise DataError(f"{folder / _MACHINE} is damaged: {error}") from error
 
 
 def append(folder: Path, samples: Iterable[Sample], level: int = 9) -> str:

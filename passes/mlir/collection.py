@@ -26,6 +26,7 @@ from foretune.passes.mlir import observe
 from foretune.passes.mlir.generator import ENTRY, FAMILIES, generate
 from foretune.passes.mlir.labels import Mca
 from foretune.passes.toolchain import find_toolchain
+from foretune.target import measure_host
 
 _SAMPLE_TIMEOUT_SECS = 4.0
 _ROWS_PER_FILE = 256
@@ -91,6 +92,7 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
     mca = {cpu: Mca(toolchain.tool("llvm-mca"), cpu or codegen.cpu) for cpu in ("", *config.cpus)}
     counts: dict[str, int] = {}
     done: set[tuple[str, int]] = set()
+    mlir_samples.claim(config.out, measure_host())
     if config.out.is_dir():
         for row in mlir_samples.read(config.out, ["family", "seed", "status"]):
             counts[row["status"]] = counts.get(row["status"], 0) + 1

@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 
 from foretune import datasets
 from foretune.costmodel.mlir_encoding import EncodedProgram, encode
-from foretune.datasets.mlir_samples import Sample, append, samples_of
+from foretune.datasets.mlir_samples import Sample, append, claim, machine_of, samples_of
 from foretune.errors import DataError, ForetuneError
 from foretune.files import write_atomically
 from foretune.passes.mlir.generator import generate
 from foretune.program import ProgramGraph
+from foretune.target import HardwareFeatures
 
 BUNDLED = Path(datasets.__file__).parent / "bundled" / "mlir"
 """The samples that come with Foretune."""
@@ -46,12 +47,14 @@ class Observation:
         stage: one of `STAGES`.
         program: its structure.
         text: the module's text as it was given.
+        hardware: of the machine that it was labelled on; None if nobody said.
     """
 
     sample: Sample
     stage: str
     program: EncodedProgram
     text: str
+    hardware: HardwareFeatures | None = None
 
 
 def observe(folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> None:
@@ -83,6 +86,7 @@ def observations(folder: Path) -> Iterator[Observation]:
     files = sorted((folder / "observed").glob("part-*.parquet"))
     if not files:
         raise DataError(f"nothing of {folder} is observed yet")
+    hardware = machine_of(folder)
     for target in files:
         path = folder / target.name
         kept = [s for s in samples_of(path) if s.status == "ok"]
@@ -94,7 +98,8 @@ def observations(folder: Path) -> Iterator[Observation]:
             nest = np.array(row["nest"], np.int64)
             program = EncodedProgram(np.array(row["statements"], np.float32).reshape(len(nest), -1), nest, np.array(row["parent"], np.int64))
             sample = kept[row["row"]]
-            yield Observation(sample, row["stage"], program, (sample.module or generate(sample.family, sample.seed).text) if row["stage"] == "given" else "")
+            text = (sample.module or generate(sample.family, sample.seed).text) if row["stage"] == "given" else ""
+            yield Observation(sample, row["stage"], program, text, hardware)
 
 
 def compact(folder: Path, out: Path) -> int:
@@ -115,6 +120,8 @@ def compact(folder: Path, out: Path) -> int:
             sample = ok[row["row"]]
             kept[sample.key] = sample
             rows.setdefault(sample.key, []).append(row)
+    if (hardware := machine_of(folder)) is not None:
+        claim(out, hardware)
     order = sorted(kept)
     name = append(out, [kept[key] for key in order], level=19)
     write_observed(out, name, [{**row, "row": i} for i, key in enumerate(order) for row in rows[key]], level=19)

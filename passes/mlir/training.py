@@ -83,9 +83,9 @@ def load_split(folder: Path) -> Split:
 
 
 def targets(observed: Sequence[Observation]) -> list[MlirTarget]:
-    """The processors that samples were compiled for, in this machine."""
-    made = {cpu: known_target(cpu) for cpu in {o.sample.cpu for o in observed}}
-    return [made[o.sample.cpu] for o in observed]
+    """The processors that samples were compiled for, in the machine that labelled them; in this one, if nobody said which."""
+    made = {(cpu, hardware): known_target(cpu, hardware) for cpu, hardware in {(o.sample.cpu, o.hardware) for o in observed}}
+    return [made[o.sample.cpu, o.hardware] for o in observed]
 
 
 def examples(observed: Sequence[Observation]) -> list[MlirExample]:
@@ -160,8 +160,7 @@ def score_rollouts(model: MlirCostModel, observed: Sequence[Observation]) -> dic
     """`score` of predictions from the programs without their schedules, which are rolled out and not applied."""
     before = {(o.sample.family, o.sample.seed): o.program for o in observed if o.stage == "given" and not o.sample.schedule and not o.sample.cpu}
     rolled = [o for o in observed if o.stage == "given" and o.sample.schedule and (o.sample.family, o.sample.seed) in before]
-    target = known_target()
-    rows = [model.predict_after_scaled(before[o.sample.family, o.sample.seed], [Schedule.of(*o.sample.schedule).trace()], target)[0][0] for o in rolled]
+    rows = [model.predict_after_scaled(before[o.sample.family, o.sample.seed], [Schedule.of(*o.sample.schedule).trace()], target)[0][0] for o, target in zip(rolled, targets(rolled))]
     return score(np.stack(rows), rolled)
 
 

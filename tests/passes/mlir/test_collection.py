@@ -15,6 +15,7 @@ from foretune.datasets.mlir_samples import Sample
 from foretune.errors import DataError, OptionError
 from foretune.passes.mlir.collection import CollectConfig, collect
 from foretune.passes.mlir.observe import observations
+from foretune.target import HardwareFeatures
 
 FAMILIES = ("matmul", "loop_pointwise", "loop_reduction")
 
@@ -97,3 +98,16 @@ def test_bundled_samples_hold_what_their_card_says():
     statuses = [row["status"] for row in mlir_samples.read(BUNDLED, ["status"])]
     assert f"| samples | {statuses.count('ok'):,} |" in (BUNDLED / "DATA_CARD.md").read_text()
     assert {path.name for path in (BUNDLED / "observed").glob("part-*.parquet")} == {path.name for path in BUNDLED.glob("part-*.parquet")}
+
+
+def test_samples_of_two_machines_are_not_mixed(tmp_path):
+    one, other = HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=3.0), HardwareFeatures(vector_bits=256, l1_bytes=32768)
+    assert mlir_samples.machine_of(tmp_path) is None
+    mlir_samples.claim(tmp_path, one)
+    mlir_samples.claim(tmp_path, HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=5.0))  # the same machine, on another day
+    assert mlir_samples.machine_of(tmp_path).vector_bits == 512
+    with pytest.raises(DataError, match="of another machine"):
+        mlir_samples.claim(tmp_path, other)
+    (tmp_path / "machine.json").write_text("[")
+    with pytest.raises(DataError, match="is damaged"):
+        mlir_samples.machine_of(tmp_path)
