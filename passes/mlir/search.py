@@ -200,12 +200,13 @@ class MlirRanked(MlirGenetic):
         self._rank, self._children = rank, children
 
     def suggest(self, num: int) -> list[Schedule]:
-        """The children that the model likes best."""
+        """The children that the model likes best; at the beginning, the most promising answers, too."""
         pool = self._fresh(self._children * num, self._child)
         if len(pool) <= num:
             return pool
-        order = np.argsort(-np.asarray(self._rank(pool)), kind="stable")
-        picked = [pool[i] for i in order[:num]]
+        order = [pool[i] for i in np.argsort(-np.asarray(self._rank(pool)), kind="stable")]
+        sure = pool[:1] if len(self.costs) == 1 else []  # at first the most promising answers, whatever the model says
+        picked = [*sure, *(schedule for schedule in order if schedule not in sure)][:num]
         self._suggested -= set(pool) - set(picked)
         return picked
 
