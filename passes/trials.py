@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from foretune.datasets.store import RecordStore
-from foretune.record import Status, Trajectory
+from foretune.record import Trajectory
 from foretune.task import Task
 
 _MOST_BATCHES = 64  # files of a store, before they are merged
 
 
-class Measured(Protocol):
-    """A trial of any search."""
+UNCERTAIN = 1.005
+"""A winner must be faster than this, to be told from noise."""
+
+
+class TrialLog:
+    """What the trials of a run say; for results that hold them.
+
+    Attributes:
+        trials: in order; each has a `status`, and a `cost` relative to the baseline's, infinite if it failed.
+    """
+
+    trials: list[Any]
 
     @property
-    def status(self) -> Status:
-        """How it ended."""
+    def statuses(self) -> dict[str, int]:
+        """How many trials ended how."""
+        return dict(Counter(trial.status.value for trial in self.trials))
 
-    @property
-    def cost(self) -> float:
-        """Relative to the baseline's; infinite if it failed."""
-
-
-def count_statuses(trials: Iterable[Measured]) -> dict[str, int]:
-    """How many trials ended how."""
-    return dict(Counter(trial.status.value for trial in trials))
-
-
-def best_gains(trials: Iterable[Measured]) -> list[float]:
-    """The best gain after each trial, as the search saw it; 1 is the baseline."""
-    gains, best = [], 1.0
-    for trial in trials:
-        best = max(best, 1 / trial.cost if 0 < trial.cost < math.inf else 0.0)
-        gains.append(best)
-    return gains
+    def best_so_far(self) -> list[float]:
+        """The best gain after each trial, as the search saw it; 1 is the baseline."""
+        gains, best = [], 1.0
+        for trial in self.trials:
+            best = max(best, 1 / trial.cost if 0 < trial.cost < math.inf else 0.0)
+            gains.append(best)
+        return gains
 
 
 def append_records(store: Path, task: Task, trajectories: Many[Trajectory], source: str = "foretune", features: tuple[tuple[float, ...], ...] = ()) -> None:

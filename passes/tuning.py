@@ -21,7 +21,7 @@ from foretune.passes.observe import FEATURES
 from foretune.passes.paired import ratio_of_medians
 from foretune.passes.program import Program
 from foretune.passes.search import SearchStrategy
-from foretune.passes.trials import append_records, best_gains, count_statuses
+from foretune.passes.trials import UNCERTAIN, TrialLog, append_records
 from foretune.record import MeasureRecord, Status, Trajectory
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ OBJECTIVES = ("time", "instructions", "size", "cycles")
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
 SOURCE = "passes"  # of records
 BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
-_UNCERTAIN = 1.005  # a winner must be faster than this, to be told from noise
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Trial:
 
 
 @dataclass
-class PassTuneResult:
+class PassTuneResult(TrialLog):
     """What a run found.
 
     Attributes:
@@ -107,15 +106,6 @@ class PassTuneResult:
     num_reused: int = 0
     secs: float = 0.0
     strategy: SearchStrategy | None = None
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        """How many trials ended how."""
-        return count_statuses(self.trials)
-
-    def best_so_far(self) -> list[float]:
-        """The best gain after each trial, as the search saw it."""
-        return best_gains(self.trials)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data; `command` reproduces the winner."""
@@ -257,7 +247,7 @@ class _Run:
             found = _told(timing)
             if self._result.gain == 1 and found["interval"]:
                 self._result.baseline_secs = self._result.best_secs = found["baseline_secs"]
-            if found["interval"] and found["interval"][0] > _UNCERTAIN and found["gain"] > self._result.gain:
+            if found["interval"] and found["interval"][0] > UNCERTAIN and found["gain"] > self._result.gain:
                 self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
                 self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
 

@@ -21,14 +21,13 @@ from foretune.passes.mlir.search import MlirSearch
 from foretune.passes.mlir.session import MlirSession
 from foretune.passes.mlir.templates import Template
 from foretune.passes.paired import ratio_of_medians
-from foretune.passes.trials import append_records, best_gains, count_statuses
+from foretune.passes.trials import UNCERTAIN, TrialLog, append_records
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.target import vector_bits
 
 _log = logging.getLogger(__name__)
 
 _IDLE_ROUNDS = 12  # a strategy that only repeats itself so often has nothing left
-_UNCERTAIN = 1.005  # a winner must be faster than this, to be told from noise
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Trial:
 
 
 @dataclass
-class MlirTuneResult:
+class MlirTuneResult(TrialLog):
     """What a run found.
 
     Attributes:
@@ -110,15 +109,6 @@ class MlirTuneResult:
     num_reused: int = 0
     secs: float = 0.0
     strategy: MlirSearch | None = None
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        """How many trials ended how."""
-        return count_statuses(self.trials)
-
-    def best_so_far(self) -> list[float]:
-        """The best gain after each trial, as the search saw it."""
-        return best_gains(self.trials)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
@@ -240,7 +230,7 @@ class _Run:
         for schedule, timing in zip(finalists, timings):
             told = _told(timing)
             self._note(schedule, timing.record, 1 / told["gain"] if told["gain"] else math.inf)
-            if told["interval"] and told["interval"][0] > _UNCERTAIN and told["gain"] > self._result.gain:
+            if told["interval"] and told["interval"][0] > UNCERTAIN and told["gain"] > self._result.gain:
                 self._result.best, self._result.gain, self._result.interval = schedule, told["gain"], tuple(told["interval"])
                 for name in ("default_secs", "best_secs", "fastest_secs", "difference"):
                     setattr(self._result, name, told[name])
