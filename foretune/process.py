@@ -37,7 +37,8 @@ class WorkerProcess:
     """
 
     def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0) -> None:
-        self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-m", module]
+        # -P: files of the folder that it is called from, say a json.py, are not imported by it
+        self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-P", "-m", module]
         self._hello, self._start_timeout_secs = hello, start_timeout_secs
         self._process: subprocess.Popen | None = None
         self._buffer = b""

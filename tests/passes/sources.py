@@ -33,3 +33,5 @@ int main(int argc, char **argv) {
 }
 """
 SILENT = "int main(void) { volatile int x = 0; for (int i = 0; i < 1000; i++) x += i; return x == 499500 ? 0 : 1; }\n"
+LARGE = "".join(f"double f{n}(double *x, int n) {{ for (int i = 0; i < n; i++) for (int j = 1; j < n; j++) x[i] = x[i] * x[j] + x[j - 1] / {n + 2}; return x[0]; }}\n" for n in range(400))
+LARGE += "int main(void) { return 0; }\n"  # takes LLVM a second and many megabytes

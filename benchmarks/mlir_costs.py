@@ -1,4 +1,4 @@
-"""The MLIR cost model on held-out programs, beside its rivals: `python benchmarks/mlir.py [--data DIR] [--rival-secs 90]`.
+"""The MLIR cost model on held-out programs, beside its rivals: `python benchmarks/mlir_costs.py [--data DIR] [--rival-secs 90]`.
 
 The model is the bundled one. Rivals are trained here on the same training programs: an LSTM, a one-dimensional convolution and a
 transformer over the module's text, LightGBM and ridge regression on counts. All are scored on the same programs, none of which,
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,6 @@ def rivals(split: training.Split, budget_secs: float) -> list[dict[str, Any]]:
 
 def callback_ms(model: MlirCostModel) -> dict[str, float]:
     """Milliseconds of one prediction between passes, over a module of each family at both stages."""
-    here = str(Path(__file__).parent)
-    sys.path[:] = [folder for folder in sys.path if folder != here]  # this file's own name would hide MLIR's bindings
     from foretune.passes.mlir.callback import CostCallback
     from foretune.passes.mlir.labelling import parse_quietly
 
