@@ -1,10 +1,11 @@
-"""A worker process that may crash or hang without harm to its parent."""
+"""A worker process that may crash or hang without harm to its parent, and the memory of forked children."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import resource
 import selectors
 import subprocess
 import sys
@@ -21,6 +22,13 @@ class Silence(Exception):
 
 class Death(Exception):
     """A worker ended; the message says how."""
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Limits this process, a forked child say, to so many bytes of address space beyond what it has mapped already."""
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + num_bytes, mapped + num_bytes))
 
 
 class WorkerProcess:

@@ -21,16 +21,18 @@ import numpy as np
 
 from foretune.datasets import mlir_samples
 from foretune.datasets.mlir_samples import Sample
-from foretune.errors import OptionError, UnsupportedError
+from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.mlir import observe
 from foretune.passes.mlir.generator import ENTRY, FAMILIES, generate
 from foretune.passes.mlir.labels import Mca
 from foretune.passes.toolchain import find_toolchain
+from foretune.process import limit_memory
 from foretune.target import measure_host
 
 _SAMPLE_TIMEOUT_SECS = 4.0
 _ROWS_PER_FILE = 256
 _MEMORY_BYTES = 4 << 30
+_MOST_BARREN = 400  # samples on end without a label
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
 
     Returns:
         status -> samples in the folder.
+
+    Raises:
+        DataError: many samples on end cannot be labelled, so that it would never end.
     """
     from foretune.passes.mlir import graph, labelling, modules, structured, variants  # noqa: F401 - loaded once, before children are forked
     from foretune.passes.mlir.codegen import Codegen
@@ -98,11 +103,14 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
             counts[row["status"]] = counts.get(row["status"], 0) + 1
             done.add((row["family"], row["seed"]))
     pending: list[tuple[Sample, dict]] = []
-    jobs = _jobs(config, done)
+    jobs, barren = _jobs(config, done), 0
     while counts.get("ok", 0) < config.samples:
         for sample, stages in _label([next(jobs) for _ in range(config.batch)], codegen, mca):
             counts[sample.status] = counts.get(sample.status, 0) + 1
             pending.append((sample, stages))
+            barren = 0 if sample.status == "ok" else barren + 1
+            if barren == _MOST_BARREN:
+                raise DataError(f"none of the last {barren} samples could be labelled, the last one ({sample.family} {sample.seed}) for: {sample.error}")
         report(counts.get("ok", 0), config.samples)
         enough = counts.get("ok", 0) >= config.samples
         if enough or len(pending) >= _ROWS_PER_FILE:
@@ -192,7 +200,7 @@ def _be_child(jobs: list[_Job], codegen, write: int) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for end in (0, 1, 2):
             os.dup2(nothing, end)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        limit_memory(_MEMORY_BYTES)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         from foretune.passes.mlir.labelling import quiet_context
 

@@ -178,6 +178,11 @@ def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpt
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.sym_name.value == entry:
             op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
+    to_llvm_dialect(module, options)
+
+
+def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
+    """Step 3 without a C interface of an entry."""
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)

@@ -26,6 +26,7 @@ from foretune.datasets.mlir_samples import Sample, append, claim, machine_of, sa
 from foretune.errors import DataError, ForetuneError
 from foretune.files import write_atomically
 from foretune.passes.mlir.generator import generate
+from foretune.process import limit_memory
 from foretune.program import ProgramGraph
 from foretune.target import HardwareFeatures
 
@@ -159,7 +160,7 @@ def _be_child(samples: list[Sample], write: int) -> None:
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 2)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        limit_memory(_MEMORY_BYTES)
         resource.setrlimit(resource.RLIMIT_CPU, (_SECS, _SECS))
         from foretune.passes.mlir.labelling import quiet_context
 
@@ -193,8 +194,7 @@ def _stages(sample: Sample, context: Any) -> dict[str, Any]:
         lowering.erase_transforms(module)
         lowering.decompose(module)
         lowering.bufferize(module)
-        lowering._copy_by_loops(module)
-        lowering.run_pipeline(module, lowering.lowering_pipeline(Schedule.of(*sample.schedule).lowering))
+        lowering.to_llvm_dialect(module, Schedule.of(*sample.schedule).lowering)
         stages["llvm"] = graph_row(program_graph(module))
     except (ir.MLIRError, ValueError, RuntimeError, ForetuneError) as error:
         return {"stages": stages, "error": str(error)[:200]}

@@ -13,6 +13,7 @@ import pytest
 from foretune.datasets import mlir_samples
 from foretune.datasets.mlir_samples import Sample
 from foretune.errors import DataError, OptionError
+from foretune.passes.mlir import collection, generator
 from foretune.passes.mlir.collection import CollectConfig, collect
 from foretune.passes.mlir.observe import observations
 from foretune.target import HardwareFeatures
@@ -73,6 +74,18 @@ def test_a_killed_collection_leaves_whole_files_only(session, tmp_path):
     collect(CollectConfig(folder, samples=len(known) + 2, schedules=0, batch=2, families=("loop_pointwise", "loop_reduction")))
     keys = [s.key for s in mlir_samples.samples(folder)]
     assert len(keys) == len(set(keys)) and len(keys) >= len(known) + 2
+
+
+def test_every_family_is_labelled(session, tmp_path):
+    collect(CollectConfig(tmp_path / "mlir", samples=len(generator.FAMILIES), schedules=0))
+    labelled = {s.family for s in mlir_samples.samples(tmp_path / "mlir") if s.status == "ok"}
+    assert len(labelled) >= len(generator.FAMILIES) - 1  # one may take too long on a busy machine
+
+
+def test_samples_that_all_fail_end_it(session, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "_child", lambda jobs, codegen: [{"status": "build_error", "error": "for a test", "schedule": []} for _ in jobs])
+    with pytest.raises(DataError, match=r"none of the last 400 samples could be labelled, .* for: for a test"):
+        collect(CollectConfig(tmp_path / "mlir", samples=1, families=FAMILIES))
 
 
 def test_rows_go_both_ways_and_damage_is_noticed(tmp_path):
