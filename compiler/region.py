@@ -6,12 +6,14 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import torch
+import tvm_ffi
 from torch.utils.dlpack import from_dlpack as _from_capsule
 
 from foretune.compiler._tvm import set_num_threads, tvm
 from foretune.compiler.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 
+_item = tvm_ffi.get_global_func("ffi.ArrayGetItem")  # half the time of `array[i]`
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
 
 SUPPORTED_DTYPES = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool})
@@ -65,32 +67,33 @@ class CompiledRegion(torch.nn.Module):
                     self._held = tuple(_as_tvm(t) for t in static)
                     self._transformed = tuple(self._transform(self._held))
                     self._watched.keep(static)
-            outputs = self._main(*[_as_tvm(inputs[i]) for i in self._dynamic], *self._transformed)
-        if self._single:
-            result = _as_torch(outputs if isinstance(outputs, tvm.runtime.Tensor) else outputs[0])
-            return _restrided(result, self._strides[0]) if self._strides else result
-        results = [_as_torch(o) for o in outputs]
+            outputs = self._main(*[_prepared(inputs[i]) for i in self._dynamic], *self._transformed)
+        several = isinstance(outputs, tvm_ffi.Array)
+        results = [_item(outputs, i) for i in range(len(outputs))] if several else [outputs]
+        if not self._dynamic:  # a function that got no tensor of PyTorch's returns TVM's
+            results = [_from_capsule(tensor.__dlpack__()) for tensor in results]
         for i, strides in self._strides.items():
             results[i] = _restrided(results[i], strides)
-        return tuple(results)
+        return results[0] if self._single else tuple(results)
 
 
 def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
 
-def _as_torch(tensor: tvm.runtime.Tensor) -> torch.Tensor:
-    return _from_capsule(tensor.__dlpack__())
-
-
 def _as_tvm(tensor: torch.Tensor) -> tvm.runtime.Tensor:
+    return tvm.runtime.from_dlpack(_prepared(tensor))
+
+
+def _prepared(tensor: torch.Tensor) -> torch.Tensor:
+    """As TVM's kernels need it; TVM takes it over by DLPack itself, faster than from Python."""
     if tensor.requires_grad:
         tensor = tensor.detach()
     if not tensor.is_contiguous():
         tensor = tensor.contiguous()
     if tensor.data_ptr() % _ALIGNMENT:
         tensor = tensor.clone()
-    return tvm.runtime.from_dlpack(tensor)
+    return tensor
 
 
 def check_inputs(inputs: Sequence[object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._subclasses.fake_tensor import unset_fake_temporarily
@@ -91,17 +92,26 @@ class TvmGraph:
         return any(node.target is torch.nn.functional.scaled_dot_product_attention for node in self._gm.graph.nodes)
 
     def _with_aot(self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True) -> Callable:
-        """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple."""
+        """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple.
 
-        def built(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
+        What AOTAutograd does around a graph in each call, 10 us and more, is left out where it has nothing to do.
+        """
+        source, plain = own_graph(self._gm), []
+
+        def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
             with unset_fake_temporarily():  # the cost model computes with real tensors
-                return make_boxed_func(build(gm, static))
+                run = build(gm, static)
+            if inference and _is_plain(gm, source):
+                plain.append(run)
+            return make_boxed_func(run)
 
         compiler = aot_autograd(
             fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)), bw_compiler=lambda gm, _: built(gm, frozenset()),
+            inference_compiler=lambda gm, _: built(gm, _static_placeholders(gm), inference=True),
             decompositions=importer.decompositions(attention), partition_fn=min_cut_rematerialization_partition,
         )  # fmt: skip
-        return compiler(own_graph(self._gm), self._inputs)
+        run = compiler(source, self._inputs)
+        return plain[0] if plain else run
 
     def _build(
         self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, left: Sequence[ProductTimes], trials: int | None
@@ -117,6 +127,25 @@ class TvmGraph:
         graph.build(tuned.chosen)
         graph.report(tuned, report)
         return graph.runner(), graph
+
+
+def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
+    """Whether a functional graph takes and returns just what Dynamo's graph does.
+
+    Not so where inputs are changed, an output shares memory with an input or another output, weights were lifted, or autocast is on,
+    which AOTAutograd turns off around the graph.
+    """
+    metadata = getattr(torch._guards.TracingContext.try_get(), "fw_metadata", None)
+    if metadata is None or torch._C._is_any_autocast_enabled() or next(source.parameters(), None) is not None or next(source.buffers(), None) is not None:
+        return False
+    inputs, given = ([n for n in graph.graph.nodes if n.op == "placeholder"] for graph in (gm, source))
+    return (
+        len(inputs) == len(given) == len(metadata.input_info)
+        and all(i.mutation_type is MutationType.NOT_MUTATED for i in metadata.input_info)
+        and all(o.output_type is OutputType.non_alias for o in metadata.output_info)
+        and all(isinstance(m, PlainTensorMeta) for m in (*metadata.subclass_inp_meta, *metadata.subclass_fw_graph_out_meta))
+        and metadata.grad_enabled_mutation is None and not metadata.tokens and not metadata.num_intermediate_bases and not metadata.is_rng_op_functionalized
+    )  # fmt: skip
 
 
 def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
