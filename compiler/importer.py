@@ -157,7 +157,9 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
     from tvm.relax.frontend.torch import from_exported_program
 
     try:
-        mod = from_exported_program(program, run_ep_decomposition=False, keep_params_as_input=True, custom_convert_map=converters())
+        mod = from_exported_program(
+            program, run_ep_decomposition=False, keep_params_as_input=True, unwrap_unit_return_tuple=True, custom_convert_map=converters()
+        )  # fmt: skip
         return _fuse(_lift(mod, static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
         raise UnsupportedError(f"TVM cannot lower the graph: {traces.last_line(error)}") from error

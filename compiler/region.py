@@ -68,8 +68,7 @@ class CompiledRegion(torch.nn.Module):
                     self._transformed = tuple(self._transform(self._held))
                     self._watched.keep(static)
             outputs = self._main(*[_prepared(inputs[i]) for i in self._dynamic], *self._transformed)
-        several = isinstance(outputs, tvm_ffi.Array)
-        results = [_item(outputs, i) for i in range(len(outputs))] if several else [outputs]
+        results = [_item(outputs, i) for i in range(len(outputs))] if type(outputs) is tvm_ffi.Array else [outputs]
         if not self._dynamic:  # a function that got no tensor of PyTorch's returns TVM's
             results = [_from_capsule(tensor.__dlpack__()) for tensor in results]
         for i, strides in self._strides.items():
