@@ -17,7 +17,7 @@ from results import FOLDER, write_results
 
 from foretune.process import Death, Silence, WorkerProcess
 
-BACKENDS = ("foretune", "inductor")
+BACKENDS = ("foretune", "foretune-unguarded", "inductor")  # unguarded: what TVM can take goes to TVM, measured or not
 TIMEOUT_SECS = 600.0
 ROWS = FOLDER.parent.parent / "runs" / "operators.jsonl"
 

@@ -89,10 +89,11 @@ def serve(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     operators = database()
     yield {"operators": sorted(operators)}
     with tempfile.TemporaryDirectory() as folder:
-        options = {"trials": 0, "database": f"{folder}/records.db", "progress": False} if hello["backend"] == "foretune" else None
+        backend, _, unguarded = hello["backend"].partition("-")
+        options = {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": not unguarded} if backend == "foretune" else None
         for line in lines:
             request = json.loads(line)
-            yield check(operators[request["op"]], lambda f: torch.compile(f, backend=hello["backend"], options=options), request["most"])
+            yield check(operators[request["op"]], lambda f: torch.compile(f, backend=backend, options=options), request["most"])
 
 
 def main() -> None:

@@ -16,8 +16,11 @@ _VIEWS = frozenset({"view", "permute", "transpose", "t", "expand", "squeeze", "u
 # moving these alone to TVM would only add a hand-over
 _NO_WORK = _VIEWS | {"clone", "_to_copy", "full", "arange"}
 
-# Relax has a translation, but one that changes the meaning or needs a random state
-_NEVER = frozenset({"bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense", "_scaled_dot_product_flash_attention_for_cpu"})
+# Relax has a translation, but one that changes the meaning, needs a random state, or has no machine code on CPUs (sinh, cosh)
+_NEVER = frozenset({
+    "bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense",
+    "_scaled_dot_product_flash_attention_for_cpu", "sinh", "cosh",
+})  # fmt: skip
 
 
 def translatable_operators() -> frozenset[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from foretune.compiler import importer
+from foretune.compiler import importer, traces
 from foretune.compiler.graph_report import CompileReport, KernelReport
 from foretune.compiler.inductor import own_graph
 from foretune.compiler.openmp import on_openmp
@@ -20,6 +21,8 @@ from foretune.errors import UnsupportedError
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
+
+_log = logging.getLogger("foretune")
 
 
 class RegionGraph:
@@ -48,14 +51,18 @@ class RegionGraph:
         self.tasks: list[Task] = distinct(t.task for t in graph_tasks)
 
     def build(self, chosen: Mapping[str, Trace]) -> None:
-        """Builds all regions, or builds them anew.
+        """Builds all regions, or builds them anew; what TVM cannot build stays as it is, with PyTorch at first.
 
         Args:
             chosen: workload hash -> schedule.
         """
         schedules = importer.schedule_database(self._graph_tasks, chosen, self._target)
         for name, (mod, *signature) in self._imported.items():
-            executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
+            try:
+                executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
+            except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
+                _log.warning("a region stays with PyTorch, because TVM cannot build it: %s", traces.last_line(error))
+                continue
             region = getattr(self._fused, name)
             if isinstance(region, CompiledRegion):
                 region.replace(executable)

@@ -97,11 +97,12 @@ class TvmGraph:
         What AOTAutograd does around a graph in each call, 10 us and more, is left out where it has nothing to do.
         """
         source, plain = own_graph(self._gm), []
+        autocast = torch._C._is_any_autocast_enabled()  # which AOTAutograd turns off around a graph, in which its casts are written out
 
         def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
             with unset_fake_temporarily():  # the cost model computes with real tensors
                 run = build(gm, static)
-            if inference and _is_plain(gm, source):
+            if inference and not autocast and _is_plain(gm, source):
                 plain.append(run)
             return make_boxed_func(run)
 
@@ -132,11 +133,10 @@ class TvmGraph:
 def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
     """Whether a functional graph takes and returns just what Dynamo's graph does.
 
-    Not so where inputs are changed, an output shares memory with an input or another output, weights were lifted, or autocast is on,
-    which AOTAutograd turns off around the graph.
+    Not so where inputs are changed, outputs are views of inputs, or weights were lifted.
     """
     metadata = getattr(torch._guards.TracingContext.try_get(), "fw_metadata", None)
-    if metadata is None or torch._C._is_any_autocast_enabled() or next(source.parameters(), None) is not None or next(source.buffers(), None) is not None:
+    if metadata is None or next(source.parameters(), None) is not None or next(source.buffers(), None) is not None:
         return False
     inputs, given = ([n for n in graph.graph.nodes if n.op == "placeholder"] for graph in (gm, source))
     return (

@@ -133,6 +133,21 @@ def test_an_operator_that_tvm_refuses_leaves_its_region(options):
     assert report.num_regions >= 1 and len(report.eager_operators) == 1
 
 
+def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog):
+    x = torch.randn(8, 8)
+    with torch.no_grad(), caplog.at_level(logging.WARNING, "foretune"):
+        found = torch.compile(lambda x: torch.signbit(x) + 1, backend="foretune", options={**options, "guard": False})(x)
+    assert torch.equal(found, torch.signbit(x) + 1)
+    assert "a region stays with PyTorch, because TVM cannot build it" in caplog.text
+
+
+@pytest.mark.parametrize("function", [torch.sinh, torch.cosh])
+def test_functions_without_machine_code_in_tvm(options, function):
+    x = torch.randn(64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(lambda x: function(2 * x) + 1, backend="foretune", options={**options, "guard": False})(x), function(2 * x) + 1)
+
+
 def test_ten_thousand_calls_leave_no_memory_behind(options):
     compiled, x = torch.compile(small_mlp(), backend="foretune", options={**options, "guard": False}), torch.randn(64, 32)
     with torch.no_grad():

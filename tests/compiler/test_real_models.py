@@ -266,6 +266,19 @@ def test_autocast(options):
         assert_same(compiled(x), plain(x), 5e-2)
 
 
+def test_autocast_turned_off_inside(options):
+    def partly(x):
+        with torch.autocast("cpu", enabled=False):
+            product = x @ x.t()
+        return product.sinh() + 1, torch.fft.fft(x @ x.t()).real  # an operator that stays with PyTorch, and so the products around it
+
+    x = torch.randn(16, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found, expected = torch.compile(partly, backend="foretune", options=options)(x), partly(x)
+    assert found[0].dtype == torch.float32
+    assert_same(found[0], expected[0], 1e-4)
+
+
 def test_several_threads_call_at_once(options):
     compiled, plain = compiled_and_plain(Mlp().eval(), options)
     inputs = [torch.randn(16, 32) for _ in range(4)]
