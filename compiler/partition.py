@@ -44,7 +44,7 @@ class _Support(OperatorSupportBase):
             source = node.args[0]
             return isinstance(source, torch.fx.Node) and self.is_node_supported(submodules, source)
         name = operator_name(node)
-        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node)
+        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node) and not _needs_indices(node)
         if not supported:
             self.refused[name] = None
         return supported
@@ -66,6 +66,11 @@ def _values_fit(node: torch.fx.Node) -> bool:
             elif value is not None and not isinstance(value, (int, float, bool)):
                 return False
     return True
+
+
+def _needs_indices(node: torch.fx.Node) -> bool:
+    """Whether where the maxima of a pooling are is asked for, too; Relax's translation gives no indices."""
+    return "max_pool" in str(node.target) and any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
 
 
 def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], list[str]]:

@@ -141,6 +141,17 @@ def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog):
     assert "a region stays with PyTorch, because TVM cannot build it" in caplog.text
 
 
+def test_pooling_with_indices(options):
+    def halves(x):
+        pooled, indices = nn.functional.max_pool2d(x, 2, return_indices=True)
+        return nn.functional.max_unpool2d(2 * pooled, indices, 2) + 1, indices
+
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        found = torch.compile(halves, backend="foretune", options={**options, "guard": False})(x)
+    torch.testing.assert_close(found, halves(x))
+
+
 @pytest.mark.parametrize("function", [torch.sinh, torch.cosh])
 def test_functions_without_machine_code_in_tvm(options, function):
     x = torch.randn(64)
