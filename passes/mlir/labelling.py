@@ -93,10 +93,7 @@ def compile_and_run(codegen: Codegen, module: ir.Module, entry: str, cpu: str = 
     """
     try:
         signature = entry_signature(module, entry)
-        lowering.erase_transforms(module)
-        lowering.decompose(module)
-        lowering.bufferize(module)
-        lowering.to_llvm_dialect(module, options)
+        lowering.lower(module, options)
         look("llvm", module)
         assembly = codegen.compile(lowering.to_llvm_ir(module), cpu)
         blocks = read_blocks(assembly)

@@ -161,8 +161,8 @@ def bufferize(module: ir.Module) -> None:
         run_pipeline(module, BUFFERIZE)
 
 
-def lower(module: ir.Module, entry: str, options: LoweringOptions = LoweringOptions()) -> None:
-    """Takes a module from any stage to the LLVM dialect, with the entry callable as `_mlir_ciface_ENTRY`.
+def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
+    """Takes a module from any stage to the LLVM dialect.
 
     Raises:
         mlir.ir.MLIRError, ValueError: something cannot be lowered; the message tells what.
@@ -170,19 +170,18 @@ def lower(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpti
     erase_transforms(module)
     decompose(module)
     bufferize(module)
-    finish(module, entry, options)
+    _to_llvm_dialect(module, options)
 
 
 def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOptions()) -> None:
-    """Step 3."""
+    """Step 3, with the entry callable as `_mlir_ciface_ENTRY`."""
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.sym_name.value == entry:
             op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
-    to_llvm_dialect(module, options)
+    _to_llvm_dialect(module, options)
 
 
-def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
-    """Step 3 without a C interface of an entry."""
+def _to_llvm_dialect(module: ir.Module, options: LoweringOptions) -> None:
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)

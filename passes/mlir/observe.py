@@ -191,10 +191,7 @@ def _stages(sample: Sample, context: Any) -> dict[str, Any]:
     try:
         module = labelling.parse_quietly(text, context)
         stages["given"] = graph_row(program_graph(module))
-        lowering.erase_transforms(module)
-        lowering.decompose(module)
-        lowering.bufferize(module)
-        lowering.to_llvm_dialect(module, Schedule.of(*sample.schedule).lowering)
+        lowering.lower(module, Schedule.of(*sample.schedule).lowering)
         stages["llvm"] = graph_row(program_graph(module))
     except (ir.MLIRError, ValueError, RuntimeError, ForetuneError) as error:
         return {"stages": stages, "error": str(error)[:200]}
