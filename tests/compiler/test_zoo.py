@@ -35,7 +35,7 @@ def test_a_product_with_its_own_transpose(target):
     mod = importer.import_exported(exported(SelfProduct(), inputs))
     assert any("NT_matmul" in gv.name_hint for gv in mod.get_global_vars())
     machine = tvm.relax.VirtualMachine(importer.build(mod, target), tvm.cpu())
-    out = machine["main"](*[tvm.runtime.tensor(x.numpy()) for x in inputs])[0].numpy()
+    out = machine["main"](*[tvm.runtime.tensor(x.numpy()) for x in inputs]).numpy()
     assert np.abs(out - SelfProduct()(*inputs).numpy()).max() < 1e-4
 
 
