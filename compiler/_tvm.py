@@ -3,7 +3,8 @@
 Three traps are closed before TVM is used (tried on 0.27):
 
 - Importing `tvm.s_tir.tensor_intrin` runs TVMScript parsers for all targets and takes 20 s or more,
-  and MetaSchedule imports it. Only its x86 part is loaded here; `load_intrinsics` adds others.
+  and MetaSchedule imports it. Only its x86 part is loaded here; `load_intrinsics` adds others. Each parser reads the
+  source of every frame that called it, 4 s for an import from deep within a program: they run in a thread, which has few.
 - TVM's thread pool pins the calling thread to one core, which cripples every other thread pool of the
   process (PyTorch ran 100 times slower). `TVM_BIND_THREADS=0` is TVM's only switch for that.
 - By itself TVM starts one thread; `set_num_threads` sets the pool to the number of usable cores.
@@ -19,6 +20,7 @@ import importlib
 import os
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
@@ -38,7 +40,12 @@ def _load_x86_intrinsics_only() -> None:
     package = types.ModuleType(_INTRINSICS)
     package.__path__ = [os.path.join(os.path.dirname(tvm.s_tir.__file__), "tensor_intrin")]
     sys.modules[_INTRINSICS] = package
-    importlib.import_module(f"{_INTRINSICS}.x86")
+    _import_in_a_thread(f"{_INTRINSICS}.x86")
+
+
+def _import_in_a_thread(module: str) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(importlib.import_module, module).result()
 
 
 _load_x86_intrinsics_only()
@@ -57,7 +64,7 @@ def load_intrinsics(architecture: str) -> None:
     """Registers the tensor intrinsics that MetaSchedule asks for when it schedules for an architecture, such as `aarch64`."""
     parts = {"aarch64": "arm_cpu", "arm": "arm_cpu", "riscv64": "riscv_cpu"}
     if architecture in parts:
-        importlib.import_module(f"{_INTRINSICS}.{parts[architecture]}")
+        _import_in_a_thread(f"{_INTRINSICS}.{parts[architecture]}")
 
 
 def set_num_threads(num_threads: int | None = None) -> None:
