@@ -28,6 +28,7 @@ from foretune.compiler.tvm_graph import TvmGraph
 from foretune.costmodel.latent import LatentCostModel
 from foretune.datasets.database import Database
 from foretune.errors import OptionError, UnsupportedError
+from foretune.trace import Trace
 
 __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
@@ -72,6 +73,7 @@ class Backend:
         self.target = parse_target(options.target)
         self.database = Database(options.database)
         self.model = LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+        self._picks: dict[tuple[str, str], Trace] = {}
 
     def compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
         """The graph as the fastest of its compilers runs it, or, without the guard, as TVM does."""
@@ -114,7 +116,7 @@ class Backend:
     def tuner(self, trials: int | None = None) -> Tuner:
         """Spends the budget of the options, or another one."""
         config = self.options.tuner()
-        return Tuner(self.model, self.database, config if trials is None else replace(config, trials=trials))
+        return Tuner(self.model, self.database, config if trials is None else replace(config, trials=trials), picks=self._picks)
 
 
 def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], reference: Callable) -> tuple[Callable, Choice]:

@@ -119,9 +119,9 @@ class _TaskState:
     adapted: bool = False  # whether the model knows the records
 
     def __post_init__(self) -> None:
-        self.records = {key: record for key, record in self.records.items() if self._fits(record.trace)}
+        self.records = {key: record for key, record in self.records.items() if self.fits(record.trace)}
 
-    def _fits(self, trace: Trace) -> bool:
+    def fits(self, trace: Trace) -> bool:
         """Whether the blocks that a trace looks up are there: equal programs of two models may name them differently."""
         return all(action.attrs[0] in self._names for action in trace.actions if action.op == "GetSBlock")
 
@@ -170,10 +170,15 @@ class Tuner:
         database: where records are kept.
         measurer: builds and runs candidates; made when first needed, if None.
         config: budget and search.
+        picks: task key -> what the same model picked for it before, with the same seed and without records; added to.
     """
 
-    def __init__(self, model: LatentCostModel, database: Database, config: TunerConfig = TunerConfig(), measurer: Measurer | None = None) -> None:
+    def __init__(
+        self, model: LatentCostModel, database: Database, config: TunerConfig = TunerConfig(), measurer: Measurer | None = None,
+        picks: dict[tuple[str, str], Trace] | None = None,
+    ) -> None:  # fmt: skip
         self._model, self._database, self._config, self._measurer = model, database, config, measurer
+        self._picks = {} if picks is None else picks
         self._planner = Planner(model, seed=config.seed)
 
     def close(self) -> None:
@@ -317,8 +322,14 @@ class Tuner:
 
     def _pick_by_model(self, state: _TaskState) -> Trace:
         """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
+        known = self._picks.get(state.task.key) if not self._config.trials else None
+        if known is not None and state.fits(known):
+            return known
         proposals = propose_in_turn(self._planner, state.task, state.groups, (), 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
-        return proposals[0].trace if proposals else DEFAULT_TRACE
+        trace = proposals[0].trace if proposals else DEFAULT_TRACE
+        if not self._config.trials:
+            self._picks[state.task.key] = trace
+        return trace
 
 
 def distinct(tasks: Iterable[Task]) -> list[Task]:

@@ -104,7 +104,7 @@ def adapt(
     Raises:
         ModelError: the checkpoint is damaged, or of other examples or another configuration.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
     warm_up = max(1, round(_WARM_UP * config.steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, (config.steps - step) / max(1, config.steps - warm_up), 1.0))
     identity = hashlib.sha256(json.dumps([asdict(config), asdict(model.config), [asdict(e) for e in examples]]).encode()).hexdigest()

@@ -49,7 +49,7 @@ def train_rollouts(network: MlirNetwork, examples: Sequence[RolloutExample], sym
     before, start = _encoded(network, [(e.before, e.target) for e in examples], runs_column)
     after, _ = _encoded(network, [(e.after, e.target) for e in examples], runs_column)
     parts = (network.state_in, network.action, network.action_numbers, network.transition, network.change)
-    optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=_RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=_RATE, weight_decay=1e-2, fused=True)
     actions, numbers = (torch.from_numpy(part) for part in encode_traces([e.trace for e in examples], symbols))
     labels = torch.from_numpy(np.stack([e.labels for e in examples])).float()
     for epoch in range(epochs):

@@ -105,7 +105,7 @@ def train_member(
         statements, targets = np.concatenate([e.program.statements for e in examples]), np.stack([e.target for e in examples])
         network.fit_scales(torch.from_numpy(statements), torch.from_numpy(targets).float(), labels)
     weights = torch.tensor([_IMPORTANCE.get(name, 1.0) for name in label_names])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
     steps = max(1, -(-len(examples) // config.batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.epochs * steps + 1, pct_start=0.1)
     best, best_epoch, kept = float("inf"), 0, copy.deepcopy(network.state_dict())

@@ -143,7 +143,7 @@ def _train_member(
     """Trains one network in place, to the weights of its best epoch; the figures of its epochs."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
     steps = config.epochs * _steps_per_epoch(len(labelled), config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
     state = Checkpoint(network, optimizer, schedule, rng, identity)

@@ -131,7 +131,7 @@ class TextRival:
         self._model = TextModel(self.kind, len(self._words), targets.shape[1], labels.shape[1])
         coded, held = [self._code(e.text) for e in examples], [self._code(e.text) for e in held_out]
         y = torch.from_numpy((labels - self._mean) / self._scale).float()
-        optimizer = torch.optim.AdamW(self._model.parameters(), lr=2e-3, weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(self._model.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
         size = 64
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self.epochs * (-(-len(examples) // size)) + 1, pct_start=0.1)
         best, kept, start = math.inf, None, time.monotonic()

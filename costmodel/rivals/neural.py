@@ -98,7 +98,7 @@ class NeuralRival(Rival):
 
     def _optimise(self, groups: Sequence[Group], inputs: Sequence[list[Inputs]], validation: Sequence[Group], held_out: Sequence[list[Inputs]]) -> None:
         config, rng = self.config, np.random.default_rng(self.seed)
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
         steps = config.epochs * -(-len(groups) // config.tasks_per_step)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1)
         best, best_epoch, best_state = -np.inf, 0, None
@@ -140,7 +140,7 @@ class NeuralRival(Rival):
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         inputs = [self._inputs(g.task, g.candidates, g.finals) for g in groups]
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.adaptation_rate)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.config.adaptation_rate, fused=True)
         for _ in range(self.config.adaptation_steps):
             chosen = rng.permutation(len(groups))[: self.config.tasks_per_step]
             self._step(optimizer, [groups[i] for i in chosen], [inputs[i] for i in chosen], rng)

@@ -29,13 +29,13 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data) -> LatentCostModel:
-    trained = train(data, TrainConfig(epochs=250, patience=250, validation_share=0.0, network=SMALL))
+    trained = train(data, TrainConfig(epochs=80, patience=80, validation_share=0.0, network=SMALL))
     return LatentCostModel(trained.network, trained.training_hash)
 
 
 def test_overfits_eight_records():
     eight = synthetic_trajectories(num=8, seed=3)
-    trained = train(eight, TrainConfig(epochs=150, patience=150, validation_share=0.0, network=SMALL))
+    trained = train(eight, TrainConfig(epochs=80, patience=80, validation_share=0.0, network=SMALL))
     scores = LatentCostModel(trained.network).predict(eight[0].record.candidate.task, [t.record.candidate for t in eight])
     assert spearman(scores, [-t.record.best_secs for t in eight]) > 0.95
 
