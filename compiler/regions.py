@@ -36,7 +36,6 @@ class RegionGraph:
 
     Attributes:
         source: the graph before it was split.
-        tasks: distinct tuning tasks of all regions.
         eager_operators: what stays with PyTorch.
     """
 
@@ -46,29 +45,43 @@ class RegionGraph:
         self.source = gm.graph
         self._target = target
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static)
-        graph_tasks = [task for mod, *_ in self._imported.values() for task in importer.extract_tasks(mod, target)]
-        self._graph_tasks = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # the first of equal ones, as in `tasks`
-        self.tasks: list[Task] = distinct(t.task for t in graph_tasks)
+        self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, *_) in self._imported.items()}
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Distinct tuning tasks of all regions."""
+        return distinct(t.task for tasks in self._graph_tasks.values() for t in tasks)
 
     def build(self, chosen: Mapping[str, Trace]) -> None:
-        """Builds all regions, or builds them anew; what TVM cannot build stays as it is, with PyTorch at first.
+        """Builds all regions, or builds them anew; what TVM cannot build stays as it was, with PyTorch at first.
 
         Args:
             chosen: workload hash -> schedule.
         """
-        schedules = importer.schedule_database(self._graph_tasks, chosen, self._target)
-        for name, (mod, *signature) in self._imported.items():
+        graph_tasks = [task for tasks in self._graph_tasks.values() for task in tasks]
+        first_of_equal = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # as in `tasks`
+        schedules = importer.schedule_database(first_of_equal, chosen, self._target)
+        for name, (mod, *signature) in list(self._imported.items()):
+            region = getattr(self._fused, name)
             try:
                 executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
-                _log.warning("a region stays with PyTorch, because TVM cannot build it: %s", traces.last_line(error))
+                if isinstance(region, CompiledRegion):
+                    _log.warning("a region keeps its kernels, because TVM cannot build it with others: %s", traces.last_line(error))
+                else:
+                    self._leave(name, traces.last_line(error))
                 continue
-            region = getattr(self._fused, name)
             if isinstance(region, CompiledRegion):
                 region.replace(executable)
             else:
                 setattr(self._fused, name, CompiledRegion(executable, *signature))
         self._fused.recompile()
+
+    def _leave(self, name: str, why: str) -> None:
+        """Leaves a region with PyTorch for good."""
+        _log.warning("a region stays with PyTorch, because TVM cannot build it: %s", why)
+        self.eager_operators.append(f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})")
+        del self._imported[name], self._graph_tasks[name]
 
     def runner(self) -> Callable:
         """What runs the graph, on separate arguments; built first."""

@@ -139,6 +139,9 @@ def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog):
         found = torch.compile(lambda x: torch.signbit(x) + 1, backend="foretune", options={**options, "guard": False})(x)
     assert torch.equal(found, torch.signbit(x) + 1)
     assert "a region stays with PyTorch, because TVM cannot build it" in caplog.text
+    report = compile_reports()[-1]
+    assert not report.num_regions and not report.kernels
+    assert "add.Tensor (TVM cannot build it" in report.eager_operators[-1]
 
 
 def test_pooling_with_indices(options):
