@@ -16,10 +16,10 @@ _VIEWS = frozenset({"view", "permute", "transpose", "t", "expand", "squeeze", "u
 # moving these alone to TVM would only add a hand-over
 _NO_WORK = _VIEWS | {"clone", "_to_copy", "full", "arange"}
 
-# Relax has a translation, but one that changes the meaning, needs a random state, or has no machine code on CPUs (sinh, cosh)
+# Relax has a translation, but one that changes the meaning (log1p loses small numbers), needs a random state, or has no machine code on CPUs (sinh, cosh)
 _NEVER = frozenset({
     "bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense",
-    "_scaled_dot_product_flash_attention_for_cpu", "sinh", "cosh",
+    "_scaled_dot_product_flash_attention_for_cpu", "sinh", "cosh", "log1p", "grid_sampler_2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
 })  # fmt: skip
 
 
@@ -44,7 +44,7 @@ class _Support(OperatorSupportBase):
             source = node.args[0]
             return isinstance(source, torch.fx.Node) and self.is_node_supported(submodules, source)
         name = operator_name(node)
-        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node) and not _needs_indices(node)
+        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node) and not _translated_in_part(node)
         if not supported:
             self.refused[name] = None
         return supported
@@ -68,9 +68,14 @@ def _values_fit(node: torch.fx.Node) -> bool:
     return True
 
 
-def _needs_indices(node: torch.fx.Node) -> bool:
-    """Whether where the maxima of a pooling are is asked for, too; Relax's translation gives no indices."""
-    return "max_pool" in str(node.target) and any(user.target is operator.getitem and user.args[1] == 1 for user in node.users)
+def _translated_in_part(node: torch.fx.Node) -> bool:
+    """Whether Relax's translation leaves out what is asked for: where the maxima of a pooling are, the statistics of a norm, some arguments."""
+    name = operator_name(node).split(".")[0]
+    if "max_pool" in name or name in ("native_layer_norm", "native_group_norm"):
+        return any(user.target is operator.getitem and user.args[1] > 0 for user in node.users)
+    if name == "elu":
+        return any(scale != 1 for scale in node.args[2:])
+    return name == "avg_pool2d" and len(node.args) > 6 and node.args[6] is not None
 
 
 def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], list[str]]:

@@ -144,6 +144,25 @@ def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog):
     assert "add.Tensor (TVM cannot build it" in report.eager_operators[-1]
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        nn.functional.selu,
+        lambda x: nn.functional.avg_pool2d(x, 2, divisor_override=3),
+        lambda x: torch.native_layer_norm(x, (8,), None, None, 0.5),
+        lambda x: torch.log1p(1e-6 * x.abs()),
+        lambda x: nn.functional.grid_sample(x, x[:, 1:, :, :2].permute(0, 2, 3, 1).repeat(1, 1, 1, 2), align_corners=False),
+    ],
+    ids=["selu", "avg_pool2d", "layer_norm", "log1p", "grid_sample"],
+)
+def test_what_tvm_translates_in_part_stays_with_pytorch(program, options, caplog):
+    x = torch.randn(1, 2, 8, 8)
+    with torch.no_grad(), caplog.at_level(logging.WARNING, "foretune"):
+        found = torch.compile(lambda x: program(x + 1), backend="foretune", options={**options, "guard": False})(x)
+    torch.testing.assert_close(found, program(x + 1))
+    assert "differs from PyTorch" not in caplog.text
+
+
 def test_pooling_with_indices(options):
     def halves(x):
         pooled, indices = nn.functional.max_pool2d(x, 2, return_indices=True)
