@@ -19,11 +19,11 @@ import torch
 from results import write_results
 
 from foretune.costmodel import metrics
-from foretune.costmodel.evaluation import score_model
-from foretune.costmodel.latent import LatentCostModel
+from foretune.costmodel.evaluation.evaluation import score_model
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.latent.training import train
 from foretune.costmodel.rivals.groups import Group, labelled_groups
-from foretune.costmodel.training import train
-from foretune.datasets.store import BUNDLED_SETS, RecordStore
+from foretune.datasets.records.store import BUNDLED_SETS, RecordStore
 from foretune.record import Trajectory
 
 _BATCH, _NUM_UPDATED = 16, 64

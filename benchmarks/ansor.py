@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from results import FOLDER, write_results
 
-from foretune.compiler._ansor_tvm import PythonBasedModel, auto_scheduler, te, tvm
-from foretune.compiler.ansor import ForetuneAnsorModel
-from foretune.compiler.ansor_tasks import AnsorTask
-from foretune.datasets.store import BUNDLED_SETS, RecordStore
-from foretune.files import write_text_atomically
+from foretune.compiler.ansor._ansor_tvm import PythonBasedModel, auto_scheduler, te, tvm
+from foretune.compiler.ansor.cost_model import ForetuneAnsorModel
+from foretune.compiler.ansor.tasks import AnsorTask
+from foretune.datasets.records.store import BUNDLED_SETS, RecordStore
 from foretune.program import ProgramGraph
+from foretune.support.files import write_text_atomically
 
 _ROUND, _TRIALS, _SEEDS = 16, 64, 3
 _BUILD_SECS, _RUN_SECS = 30, 30

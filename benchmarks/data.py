@@ -23,9 +23,9 @@ from pathlib import Path
 import pyarrow as pa
 from results import write_results
 
-from foretune.datasets import schema
 from foretune.datasets.importers import import_logs
-from foretune.datasets.store import BUNDLED, RecordStore
+from foretune.datasets.records import schema
+from foretune.datasets.records.store import BUNDLED, RecordStore
 
 LOGS = Path(__file__).parents[1] / "tests" / "datasets" / "logs"
 _CHUNK = 1 << 14

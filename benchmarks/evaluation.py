@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from results import FOLDER, write_results
 
-from foretune.costmodel import registry
-from foretune.costmodel.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from foretune.costmodel.evaluation_plots import draw_all
-from foretune.costmodel.offline import read_together
-from foretune.datasets.store import BUNDLED, BUNDLED_SETS
+from foretune.costmodel.evaluation import registry
+from foretune.costmodel.evaluation.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from foretune.costmodel.evaluation.plots import draw_all
+from foretune.costmodel.evaluation.runs import read_together
+from foretune.datasets.records.store import BUNDLED, BUNDLED_SETS
 from foretune.record import Trajectory
 
 PARTS = ("control", "curves", "targets")

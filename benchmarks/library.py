@@ -21,11 +21,11 @@ from torch import nn
 from tuning_report import geomean
 from tuning_workloads import host_target
 
-from foretune.compiler import importer
-from foretune.compiler.measure import Measurer
-from foretune.compiler.tuner import Tuner, TunerConfig
-from foretune.costmodel.latent import LatentCostModel
-from foretune.datasets.database import Database
+from foretune.compiler.measure.measurer import Measurer
+from foretune.compiler.metaschedule.tuner import Tuner, TunerConfig
+from foretune.compiler.pytorch import importer
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.datasets.records.database import Database
 from foretune.record import MeasureSettings, Status
 from foretune.task import Candidate
 

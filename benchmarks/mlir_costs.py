@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from results import FOLDER, write_results
 
-from foretune.costmodel.mlir import MlirCostModel
-from foretune.costmodel.mlir_labels import to_scale
+from foretune.costmodel.mlir.labels import to_scale
+from foretune.costmodel.mlir.model import MlirCostModel
 from foretune.costmodel.rivals.mlir_text import COUNT_RIVALS, TEXT_RIVALS, CountRival, TextExample, TextRival
-from foretune.passes.mlir import training
-from foretune.passes.mlir.generator import FAMILIES, generate
-from foretune.passes.mlir.observe import BUNDLED, Observation, observe
+from foretune.passes.mlir.costs import training
+from foretune.passes.mlir.costs.observe import BUNDLED, Observation, observe
+from foretune.passes.mlir.programs.generator import FAMILIES, generate
 
 SHOWN = ("instructions", "registers", "mca_cycles", "mca_throughput", "dynamic_instructions", "bytes_read", "bytes_written", "spills", "vector_share", "secs")
 
@@ -56,8 +56,8 @@ def rivals(split: training.Split, budget_secs: float) -> list[dict[str, Any]]:
 
 def callback_ms(model: MlirCostModel) -> dict[str, float]:
     """Milliseconds of one prediction between passes, over a module of each family at both stages."""
-    from foretune.passes.mlir.callback import CostCallback
-    from foretune.passes.mlir.labelling import parse_quietly
+    from foretune.passes.mlir.costs.callback import CostCallback
+    from foretune.passes.mlir.costs.labelling import parse_quietly
 
     callback, taken = CostCallback(model), []
     for family in FAMILIES:

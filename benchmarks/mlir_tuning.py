@@ -21,14 +21,14 @@ import torch
 from mlir_programs import Case, cases
 from results import FOLDER, write_results
 
-from foretune.files import write_text_atomically
-from foretune.passes.mlir.actions import Schedule
-from foretune.passes.mlir.frontend import MlirProgram
-from foretune.passes.mlir.measure import DEFAULT, MlirMeasurer
-from foretune.passes.mlir.session import MlirSession, SessionSettings
-from foretune.passes.mlir.strategies import MlirStrategyConfig
-from foretune.passes.mlir.tuning import MlirTuneConfig, tune
+from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.tuning.frontend import MlirProgram
+from foretune.passes.mlir.tuning.measure import DEFAULT, MlirMeasurer
+from foretune.passes.mlir.tuning.strategies import MlirStrategyConfig
+from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, tune
 from foretune.record import Status
+from foretune.support.files import write_text_atomically
 
 ROWS = FOLDER / "mlir_tuning"
 TURNS = 15

@@ -20,11 +20,11 @@ from models_plot import write_plot
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.compiler.engine import ENGINES, MAX_AUTOTUNE
-from foretune.compiler.suite import BENCHMARK_MODELS
+from foretune.compiler.workloads.engine import ENGINES, MAX_AUTOTUNE
+from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 from foretune.errors import WorkerError
-from foretune.files import write_text_atomically
-from foretune.process import WorkerProcess
+from foretune.support.files import write_text_atomically
+from foretune.workers.process import WorkerProcess
 
 ALL_ENGINES = (*ENGINES, MAX_AUTOTUNE)
 ROUNDS, BURST_SECS, PAUSE_SECS = 15, 0.2, 0.05
@@ -40,7 +40,7 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
         processes: dict[str, WorkerProcess] = {}
         for engine in reversed(ALL_ENGINES):
             hello = {"engine": engine, "seed": seed, "cases": "BENCHMARK_MODELS", "only": [name], "options": options if engine == "foretune" else None}
-            processes[engine] = WorkerProcess("foretune.compiler.engine", hello, TIMEOUT_SECS)
+            processes[engine] = WorkerProcess("foretune.compiler.workloads.engine", hello, TIMEOUT_SECS)
             stack.callback(processes[engine].close)
             try:
                 processes[engine].start()

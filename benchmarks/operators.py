@@ -15,7 +15,7 @@ from typing import Any
 
 from results import FOLDER, write_results
 
-from foretune.process import Death, Silence, WorkerProcess
+from foretune.workers.process import Death, Silence, WorkerProcess
 
 BACKENDS = ("foretune", "foretune-unguarded", "inductor")  # unguarded: what TVM can take goes to TVM, measured or not
 TIMEOUT_SECS = 600.0

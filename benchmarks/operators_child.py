@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.guard import rel_error
+from foretune.compiler.pytorch.guard import rel_error
 
 TOLERANCE = 1e-3
 UNDEFINED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}  # what stood in memory is their value

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from results import write_results
 
-from foretune.costmodel.evaluation import EvaluationConfig, evaluate
-from foretune.costmodel.passes import PassCostModel
-from foretune.passes.training import BUNDLED, read_data
+from foretune.costmodel.evaluation.evaluation import EvaluationConfig, evaluate
+from foretune.costmodel.passes.model import PassCostModel
+from foretune.passes.llvm.tuning.training import BUNDLED, read_data
 
 RIVALS = ("lightgbm", "lightgbm_actions", "ridge", "random")
 SHOWN = ("top1", "top5", "pairwise", "regret1", "regret5")

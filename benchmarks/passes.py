@@ -17,14 +17,14 @@ from typing import Any
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.files import write_text_atomically
-from foretune.passes.measure import PassMeasurer
-from foretune.passes.program import Program, load_programs
-from foretune.passes.strategies import StrategyConfig
-from foretune.passes.suite import FOLDER as PROGRAMS
-from foretune.passes.suite import held_out
-from foretune.passes.tuning import PassTuneConfig, confirm, tune
+from foretune.passes.llvm.measure import PassMeasurer
+from foretune.passes.llvm.program import Program, load_programs
+from foretune.passes.llvm.suite import FOLDER as PROGRAMS
+from foretune.passes.llvm.suite import held_out
+from foretune.passes.llvm.tuning.strategies import StrategyConfig
+from foretune.passes.llvm.tuning.tuning import PassTuneConfig, confirm, tune
 from foretune.record import Status
+from foretune.support.files import write_text_atomically
 
 BUDGET = 50
 METHODS = {  # (search, skills)

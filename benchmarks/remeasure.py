@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from results import write_results
 
-from foretune.compiler.collection import SETTINGS
-from foretune.compiler.measure import Measurer
+from foretune.compiler.measure.measurer import Measurer
+from foretune.compiler.workloads.collection import SETTINGS
 from foretune.costmodel.metrics import spearman
-from foretune.datasets.store import BUNDLED, RecordStore
+from foretune.datasets.records.store import BUNDLED, RecordStore
 from foretune.record import MeasureRecord, Status
 from foretune.target import Target, num_usable_cores
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from foretune.files import write_text_atomically
+from foretune.support.files import write_text_atomically
 from foretune.target import measure_host
 
 FOLDER = Path(__file__).parent / "results"

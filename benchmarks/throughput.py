@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from results import write_results
 
-from foretune.compiler.space import design_spaces
-from foretune.costmodel.latent import LatentCostModel
-from foretune.datasets.store import BUNDLED, RecordStore
+from foretune.compiler.tir.space import design_spaces
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.datasets.records.store import BUNDLED, RecordStore
 from foretune.space import DesignSpace
 from foretune.target import num_usable_cores
 from foretune.task import Task
@@ -37,9 +37,9 @@ class TvmPath:
     """Replay, post-processing, per-store features and XGBoost for one task."""
 
     def __init__(self, task: Task, recorded: list[tuple[Trace, float]]) -> None:
-        from foretune.compiler._tvm import meta_schedule
-        from foretune.compiler.space import ScheduleContext
-        from foretune.compiler.workload import module_from_program
+        from foretune.compiler.tir._tvm import meta_schedule
+        from foretune.compiler.tir.space import ScheduleContext
+        from foretune.compiler.tir.workload import module_from_program
 
         self._ms = meta_schedule
         self._scheduler = ScheduleContext(module_from_program(task.workload.program), task.target)
@@ -55,7 +55,7 @@ class TvmPath:
         return self._model.predict(self._scheduler.context, [self._candidate(trace) for trace in traces])
 
     def _candidate(self, trace: Trace) -> Any:
-        from foretune.compiler.traces import replay
+        from foretune.compiler.tir.traces import replay
 
         schedule = replay(self._scheduler.mod, trace)
         self._scheduler.post_process(schedule)

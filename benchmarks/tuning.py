@@ -31,7 +31,7 @@ from results import FOLDER, write_results
 from tuning_plots import write_plots
 from tuning_workloads import HELD_OUT, check_held_out
 
-from foretune.files import write_text_atomically
+from foretune.support.files import write_text_atomically
 
 METHODS = {  # in the order of running
     "foretune-0": "the pick of the bundled weights, nothing measured",
@@ -175,7 +175,7 @@ def in_child(request: dict[str, Any], out: Path, timeout_secs: float) -> str:
 
 def weights_hash() -> str:
     """Of the bundled weights: runs with others are done again."""
-    from foretune.costmodel.latent import LatentCostModel
+    from foretune.costmodel.latent.model import LatentCostModel
 
     return hashlib.sha256(LatentCostModel.bundled_path().read_bytes()).hexdigest()[:16]
 

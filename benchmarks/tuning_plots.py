@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from tuning_report import REFERENCE, Results, Run, mean_curve
 
-from foretune.datasets.plots import Panel, Plot
-from foretune.files import write_atomically
+from foretune.datasets.reports.plots import Panel, Plot
+from foretune.support.files import write_atomically
 
 _STYLES = {  # method -> label, colour of Okabe and Ito
     "foretune": ("Foretune", "#0072B2"), "foretune-0": ("Foretune, weights alone", "#0072B2"), "ms-xgb": ("MetaSchedule, XGBoost as shipped", "#D55E00"),

@@ -27,14 +27,14 @@ import numpy as np
 from tuning_workloads import held_out_task
 
 from foretune.compiler import Measurer, builder_and_runner
-from foretune.compiler._tvm import meta_schedule as ms
-from foretune.compiler._tvm import tvm
-from foretune.compiler.metaschedule_records import trace_of
-from foretune.compiler.target import tvm_target
-from foretune.compiler.workload import module_from_program, task_from_module
-from foretune.datasets.database import Database
-from foretune.files import write_text_atomically
+from foretune.compiler.metaschedule.records import trace_of
+from foretune.compiler.tir._tvm import meta_schedule as ms
+from foretune.compiler.tir._tvm import tvm
+from foretune.compiler.tir.target import tvm_target
+from foretune.compiler.tir.workload import module_from_program, task_from_module
+from foretune.datasets.records.database import Database
 from foretune.record import MeasureSettings, Status
+from foretune.support.files import write_text_atomically
 from foretune.target import num_usable_cores
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
@@ -201,8 +201,8 @@ def tuned_row(task: Task, method: str, seed: int, num_trials: int, measurer: Mea
 
 def pick_row(task: Task, seed: int) -> dict[str, Any]:
     """The pick of the bundled weights, nothing measured."""
-    from foretune.compiler.tuner import Tuner, TunerConfig
-    from foretune.costmodel.latent import LatentCostModel
+    from foretune.compiler.metaschedule.tuner import Tuner, TunerConfig
+    from foretune.costmodel.latent.model import LatentCostModel
 
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "records.db") as database:
         clock = Clock()

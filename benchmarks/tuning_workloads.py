@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from foretune.compiler.target import detect_target, parse_target
-from foretune.datasets.store import BUNDLED, BUNDLED_SETS, RecordStore
+from foretune.compiler.tir.target import detect_target, parse_target
+from foretune.datasets.records.store import BUNDLED, BUNDLED_SETS, RecordStore
 from foretune.errors import DataError
 from foretune.target import Target
 from foretune.task import Task

@@ -6,30 +6,49 @@ Nothing is imported before it is asked for, so that worker processes stay light.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foretune.compiler.ansor.cost_model import ForetuneAnsorModel
+    from foretune.compiler.measure.measurer import Measurer
+    from foretune.compiler.metaschedule.builder_and_runner import builder_and_runner
+    from foretune.compiler.metaschedule.cost_model import ForetuneCostModel
+    from foretune.compiler.metaschedule.scheduler import LatentTaskScheduler
+    from foretune.compiler.metaschedule.search_strategy import LatentSearchStrategy
+    from foretune.compiler.metaschedule.task_search import SearchConfig
+    from foretune.compiler.metaschedule.tuner import Tuner
+    from foretune.compiler.pytorch.backend import Backend
+    from foretune.compiler.pytorch.options import BackendOptions
+    from foretune.compiler.tir.space import design_spaces
+    from foretune.compiler.tir.target import detect_target
+    from foretune.compiler.tir.workload import task_from_module
+    from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
+
+__all__ = [
+    "Backend", "BackendOptions", "ForetuneAnsorModel", "ForetuneCostModel", "LatentSearchStrategy", "LatentTaskScheduler", "Measurer", "SchedulerConfig",
+    "SearchConfig", "TaskScheduler", "Tuner", "builder_and_runner", "design_spaces", "detect_target", "task_from_module",
+]  # fmt: skip
 
 _HOMES = {
-    "Backend": "backend",
-    "BackendOptions": "options",
-    "ForetuneAnsorModel": "ansor",
-    "ForetuneCostModel": "metaschedule_cost_model",
-    "LatentSearchStrategy": "metaschedule_search",
-    "LatentTaskScheduler": "metaschedule_scheduler",
-    "Measurer": "measure",
-    "SchedulerConfig": "task_scheduler",
-    "SearchConfig": "task_search",
-    "TaskScheduler": "task_scheduler",
-    "Tuner": "tuner",
-    "builder_and_runner": "metaschedule_measure",
-    "design_spaces": "space",
-    "detect_target": "target",
-    "task_from_module": "workload",
+    "Backend": "foretune.compiler.pytorch.backend",
+    "BackendOptions": "foretune.compiler.pytorch.options",
+    "ForetuneAnsorModel": "foretune.compiler.ansor.cost_model",
+    "ForetuneCostModel": "foretune.compiler.metaschedule.cost_model",
+    "LatentSearchStrategy": "foretune.compiler.metaschedule.search_strategy",
+    "LatentTaskScheduler": "foretune.compiler.metaschedule.scheduler",
+    "Measurer": "foretune.compiler.measure.measurer",
+    "SchedulerConfig": "foretune.tuning.task_scheduler",
+    "SearchConfig": "foretune.compiler.metaschedule.task_search",
+    "TaskScheduler": "foretune.tuning.task_scheduler",
+    "Tuner": "foretune.compiler.metaschedule.tuner",
+    "builder_and_runner": "foretune.compiler.metaschedule.builder_and_runner",
+    "design_spaces": "foretune.compiler.tir.space",
+    "detect_target": "foretune.compiler.tir.target",
+    "task_from_module": "foretune.compiler.tir.workload",
 }
-
-__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

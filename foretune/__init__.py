@@ -1,8 +1,9 @@
 """Foretune ranks what a compiler could do before hardware measures what it does."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foretune import moved
 from foretune.errors import (
     DatabaseError,
     DataError,
@@ -21,6 +22,12 @@ from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Action, Trace
 
+if TYPE_CHECKING:
+    from foretune.compiler.pytorch.artifact import load
+    from foretune.compiler.pytorch.explain import explain
+
+moved.install()
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -30,7 +37,7 @@ __all__ = [
     "Workload", "explain", "load",
 ]  # fmt: skip
 
-_LAZY = {"explain": "foretune.compiler.explain", "load": "foretune.compiler.artifact"}  # need torch and TVM
+_LAZY = {"explain": "foretune.compiler.pytorch.explain", "load": "foretune.compiler.pytorch.artifact"}  # need torch and TVM
 
 
 def __getattr__(name: str) -> Any:

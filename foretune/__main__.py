@@ -1,5 +1,5 @@
 """`python -m foretune`."""
 
-from foretune.cli import main
+from foretune.cli.app import main
 
 main()

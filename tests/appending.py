@@ -10,7 +10,7 @@ import os
 import sys
 
 from foretune import Candidate, MeasureRecord, Status, Trajectory
-from foretune.datasets.store import RecordStore
+from foretune.datasets.records.store import RecordStore
 from tests.synthetic import TASK, TEMPLATE
 
 BATCH = 6

@@ -13,14 +13,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def target():
-    from foretune.compiler.target import detect_target
+    from foretune.compiler.tir.target import detect_target
 
     return detect_target()
 
 
 @pytest.fixture(scope="session")
 def matmul_task(target):
-    from foretune.compiler.workload import task_from_module
+    from foretune.compiler.tir.workload import task_from_module
     from tests.programs import matmul_module
 
     return task_from_module(matmul_module(64), target, "matmul64", "dense")
@@ -28,7 +28,7 @@ def matmul_task(target):
 
 @pytest.fixture(scope="session")
 def measurer():
-    from foretune.compiler.measure import Measurer
+    from foretune.compiler.measure.measurer import Measurer
     from foretune.record import MeasureSettings
 
     with Measurer(MeasureSettings(repeat=2, min_repeat_ms=1.0, run_timeout_sec=10.0), store_features=True) as made:
@@ -40,7 +40,7 @@ def trajectories(matmul_task, measurer):
     """Twelve measured trajectories of one task."""
     import numpy as np
 
-    from foretune.compiler.environment import TvmEnvironment
+    from foretune.compiler.measure.environment import TvmEnvironment
     from foretune.task import Candidate
 
     environment = TvmEnvironment(measurer)

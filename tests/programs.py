@@ -14,7 +14,7 @@ def matmul_module(n: int):
     """relu(A @ B) of n x n float32 matrices."""
     from tvm import te
 
-    from foretune.compiler._tvm import tvm
+    from foretune.compiler.tir._tvm import tvm
 
     a, b = te.placeholder((n, n), name="A"), te.placeholder((n, n), name="B")
     k = te.reduce_axis((0, n), "k")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from foretune.cli import app
+from foretune.cli.app import app
 
 TARGET = "llvm -keys=cpu -mcpu=core-avx2"
 SIZES = [(m, n) for m in (64, 128, 256) for n in (64, 128, 256)]

@@ -1,23 +1,45 @@
-"""Dependencies point one way, and heavy tools are imported in one place only."""
+"""Dependencies point one way, folders are small and never import each other, and heavy tools are imported in one place only."""
 
 from __future__ import annotations
 
 import ast
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ALLOWED = {
-    "foretune": {"foretune"},
-    "datasets": {"foretune", "datasets"},
-    "costmodel": {"foretune", "datasets", "costmodel"},
-    "compiler": {"foretune", "datasets", "costmodel", "compiler"},
-    "passes": {"foretune", "datasets", "costmodel", "passes"},
-}
+FOUNDATION = {"nouns", "support", "workers"}
+ALLOWED = {  # layer -> layers that it may import; `nouns` are the modules of `foretune` itself
+    "nouns": {"nouns", "support"},
+    "support": {"nouns", "support"},
+    "workers": FOUNDATION,
+    "datasets": FOUNDATION | {"datasets"},
+    "costmodel": FOUNDATION | {"datasets", "costmodel"},
+    "tuning": FOUNDATION | {"datasets", "tuning"},
+    "compiler": FOUNDATION | {"datasets", "costmodel", "tuning", "compiler"},
+    "passes": FOUNDATION | {"datasets", "costmodel", "tuning", "passes"},
+}  # the command line, `cli`, is the one place above all of them
 HOMES = {"tvm": {"compiler"}, "tvm_ffi": {"compiler"}, "torch": {"costmodel", "compiler"}, "mlir": {"passes"}, "openai": {"passes"}, "gguf": {"costmodel"}}
-PACKAGES = set(ALLOWED) - {"foretune"}
-FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
+PACKAGES = ("datasets", "costmodel", "compiler", "passes")
+FACES = {ROOT / package / "__init__.py" for package in ("foretune", *PACKAGES)} | {ROOT / "passes" / "mlir" / "__init__.py"}  # import when asked
+FILES = [path for package in ("foretune", *PACKAGES) for path in sorted((ROOT / package).rglob("*.py"))]  # links are not followed
+FOLDERS = sorted({path.parent for path in FILES})
+MOST_FILES = 20
+
+
+def layer_of(parts: tuple[str, ...] | list[str]) -> str:
+    """The layer of a module, from the parts of its name behind `foretune`."""
+    if parts and parts[0] in PACKAGES:
+        return parts[0]
+    return parts[0] if len(parts) > 1 and parts[0] in ("cli", "support", "workers", "tuning", "testing") else "nouns"
+
+
+def name_of(path: Path) -> list[str]:
+    """The parts of a file's module name behind `foretune`."""
+    parts = [*path.relative_to(ROOT).with_suffix("").parts]
+    parts = parts[1:] if parts[0] == "foretune" else parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def imported(path: Path) -> set[str]:
@@ -33,11 +55,40 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports(path: Path):
     package = path.relative_to(ROOT).parts[0]
+    layer = layer_of([*path.relative_to(ROOT).parts[1:]]) if package == "foretune" else package
     for name in imported(path):
         parts = name.split(".")
         if parts[0] == "foretune":
-            used = parts[1] if len(parts) > 1 and parts[1] in PACKAGES else "foretune"
-            if path.name not in ("cli.py", "data_verbs.py", "database_verbs.py", "mlir_verbs.py", "passes_verbs.py"):  # the command line is the one place above all packages
-                assert used in ALLOWED[package], f"{path} imports {name}"
+            if layer != "cli" and path not in FACES and path.name != "__main__.py":
+                assert layer_of(parts[1:]) in ALLOWED[layer], f"{path} imports {name}"
         elif (path.name, parts[0]) != ("torch_frontend.py", "torch"):  # the front end for PyTorch modules
             assert package in HOMES.get(parts[0], {package}), f"{path} imports {name}"
+
+
+def test_no_two_folders_import_each_other():
+    rooms = {".".join(name_of(folder / "__init__.py")) for folder in FOLDERS}
+    arrows = set()
+    for path in FILES:
+        if path in FACES:
+            continue
+        here = ".".join(name_of(path.parent / "__init__.py"))
+        for name in imported(path):
+            parts = name.split(".")[1:] if name.startswith("foretune.") else []
+            there = next((room for n in range(len(parts), 0, -1) if (room := ".".join(parts[:n])) in rooms), "")
+            if parts and there != here and here and there:
+                arrows.add((here, there))
+    assert [(a, b) for a, b in combinations(sorted(rooms), 2) if (a, b) in arrows and (b, a) in arrows] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_folders_are_small(folder: Path):
+    assert len([*folder.glob("*.py")]) <= MOST_FILES
+
+
+def test_old_names_say_where_modules_went():
+    from foretune.moved import MOVED
+
+    for old, new in MOVED.items():
+        with pytest.raises(ModuleNotFoundError, match=rf"{old} has moved to {new}"):
+            __import__(old)
+        assert (ROOT / "foretune" / Path(*new.split(".")[1:]).with_suffix(".py")).exists()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from foretune.compiler.environment import TvmEnvironment
-from foretune.costmodel.latent import LatentCostModel
-from foretune.costmodel.network import NetworkConfig
-from foretune.costmodel.planner import Planner, PlannerConfig
-from foretune.costmodel.training import TrainConfig, train
-from foretune.datasets.collect import CollectConfig, collect
-from foretune.datasets.store import RecordStore
+from foretune.compiler.measure.environment import TvmEnvironment
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.latent.network import NetworkConfig
+from foretune.costmodel.latent.training import TrainConfig, train
+from foretune.costmodel.planning.planner import Planner, PlannerConfig
+from foretune.datasets.records.collect import CollectConfig, collect
+from foretune.datasets.records.store import RecordStore
 
 
 def test_the_whole_loop(tmp_path, matmul_task, measurer):

@@ -11,5 +11,5 @@
 | tlp, mamba | sequence of actions | TLP; TCL |
 | pacm | stores, buffer accesses and loop nest | Pruner |
 
-Make them by name with `foretune.costmodel.registry`.
+Make them by name with `foretune.costmodel.evaluation.registry`.
 """

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foretune.costmodel.actions import MAX_NUMBERS, numbers_of, read_steps
 from foretune.costmodel.rivals.action_sequences import rows_by_space, symbols_of
 from foretune.costmodel.rivals.groups import Group
+from foretune.costmodel.schedules.actions import MAX_NUMBERS, numbers_of, read_steps
 from foretune.task import Candidate, Task
 
 _MAX_DECISIONS = 12

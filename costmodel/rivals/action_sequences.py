@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from foretune.costmodel.actions import MAX_NUMBERS, numbers_of, read_steps
+from foretune.costmodel.schedules.actions import MAX_NUMBERS, numbers_of, read_steps
 from foretune.task import Candidate, Task
 from foretune.trace import Trace, Value
 

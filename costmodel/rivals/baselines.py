@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from foretune.costmodel.base import StaticCostModel
+from foretune.costmodel.latent import store_features
 from foretune.costmodel.metrics import pairwise_accuracy
-from foretune.costmodel.rivals import store_features
 from foretune.costmodel.rivals.groups import Group
 from foretune.costmodel.rivals.rival import Rival
 from foretune.errors import ModelError

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from foretune.costmodel.latent.store_features import pool_stores
+from foretune.costmodel.latent.trees import TreeHead
 from foretune.costmodel.rivals.groups import Group
 from foretune.costmodel.rivals.rival import StaticRival
-from foretune.costmodel.rivals.store_features import pool_stores
-from foretune.costmodel.trees import TreeHead
 from foretune.task import Candidate, Task
 
 _TREES, _LEVELS = 2000, 6

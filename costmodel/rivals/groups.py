@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretune.costmodel.base import Featurizer
-from foretune.costmodel.labels import group_by_task
+from foretune.costmodel.latent.labels import group_by_task
 from foretune.costmodel.metrics import pairwise_accuracy, top_k_score
 from foretune.errors import DataError, ModelError
 from foretune.record import MeasureRecord, Status, Trajectory

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from foretune.costmodel.lambdarank import MAX_GROUP, parameters, relevance
+from foretune.costmodel.latent.store_features import pool_stores
+from foretune.costmodel.model_file import text_array
+from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.action_bags import ActionBags
 from foretune.costmodel.rivals.groups import Group, selection_score
-from foretune.costmodel.rivals.model_file import text_array
-from foretune.costmodel.rivals.optional import require
+from foretune.costmodel.rivals.lambdarank import MAX_GROUP, parameters, relevance
 from foretune.costmodel.rivals.rival import Rival, StaticRival
-from foretune.costmodel.rivals.store_features import pool_stores
 from foretune.task import Candidate, Task
 
 _PARAMETERS = {"lambdarank_truncation_level": 30, "learning_rate": 0.05, "feature_fraction": 0.3}

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from foretune.costmodel.rivals.optional import require
+from foretune.costmodel.optional import require
 from foretune.errors import ModelError, OptionError
 
 TEXT_RIVALS = ("lstm", "conv1d", "transformer")

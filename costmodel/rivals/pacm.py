@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from foretune.costmodel import loopnest
-from foretune.costmodel.encoding import observed_space
+from foretune.costmodel.latent.encoding import observed_space
+from foretune.costmodel.latent.store_features import BUFFER_COLUMNS, buffer_rows
 from foretune.costmodel.rivals.action_sequences import rows_by_space
 from foretune.costmodel.rivals.groups import Group
 from foretune.costmodel.rivals.neural import Inputs, NeuralRival, Standardised, masked_mean, masked_sum
 from foretune.costmodel.rivals.rival import StaticRival
-from foretune.costmodel.rivals.store_features import BUFFER_COLUMNS, buffer_rows
-from foretune.costmodel.template_walk import loop_nest
+from foretune.costmodel.schedules import loopnest
+from foretune.costmodel.schedules.template_walk import loop_nest
 from foretune.task import Candidate, Task
 
 _WIDTH, _HEADS, _LAYERS, _NEST_TOKENS = 96, 4, 1, 5

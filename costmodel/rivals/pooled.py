@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from foretune.costmodel.latent.store_features import pool_stores
+from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.groups import Group, selection_score
-from foretune.costmodel.rivals.optional import require
 from foretune.costmodel.rivals.rival import StaticRival
-from foretune.costmodel.rivals.store_features import pool_stores
 from foretune.task import Candidate, Task
 
 _STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)

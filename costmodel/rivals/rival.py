@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from foretune.costmodel.base import CostModel, StaticCostModel
+from foretune.costmodel.model_file import read_model, write_model
 from foretune.costmodel.rivals.groups import Group, labelled_groups, relative_throughput, training_groups
-from foretune.costmodel.rivals.model_file import read_model, write_model
 from foretune.errors import ModelError
 from foretune.record import MeasureRecord, Trajectory
 from foretune.task import Candidate, Task

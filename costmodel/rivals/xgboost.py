@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from foretune.costmodel.model_file import text_array
+from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.groups import Group, selection_score
-from foretune.costmodel.rivals.model_file import text_array
-from foretune.costmodel.rivals.optional import require
 from foretune.costmodel.rivals.rival import StaticRival
 from foretune.task import Candidate, Task
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import orjson
 
-from foretune.datasets.families import family_of
 from foretune.datasets.importers.lines import read_lines
 from foretune.datasets.importers.report import ImportReport, LineError
 from foretune.datasets.importers.sink import Sink, compact_json, digest, positive_secs, target_text
-from foretune.datasets.tir_graph import program_graph
-from foretune.datasets.tir_json import JsonModule
+from foretune.datasets.programs.tir_graph import program_graph
+from foretune.datasets.programs.tir_json import JsonModule
+from foretune.datasets.records.families import family_of
 from foretune.errors import DataError, ForetuneError, UnsupportedError
 from foretune.program import Node, ProgramGraph
 from foretune.record import Status

@@ -16,7 +16,7 @@ from foretune.datasets.importers import ansor, autotvm, metaschedule
 from foretune.datasets.importers.lines import read_lines
 from foretune.datasets.importers.report import ImportReport, LineError
 from foretune.datasets.importers.sink import Sink
-from foretune.datasets.store import RecordStore
+from foretune.datasets.records.store import RecordStore
 from foretune.errors import DataError, OptionError
 
 FORMATS = ("auto", "metaschedule", "ansor", "autotvm")

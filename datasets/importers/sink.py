@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from foretune.datasets.importers.report import LineError
-from foretune.datasets.schema import RECORDS
+from foretune.datasets.records.schema import RECORDS
 from foretune.record import Status
 from foretune.target import Target
 from foretune.task import Task

@@ -8,7 +8,7 @@
         print(result.gain, result.best, result.script)
 
 Names are loaded when they are first used: worker processes import this package, and need neither torch nor the rest.
-`foretune.passes.mlir.predict` has `predict` and `explain`.
+`foretune.passes.mlir.costs.predict` has `predict` and `explain`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 _HERE = "foretune.passes.mlir"
 _LAZY = {
-    "ACTIONS": f"{_HERE}.actions", "CostCallback": f"{_HERE}.callback", "MlirAction": f"{_HERE}.actions", "MlirCostModel": "foretune.costmodel.mlir",
-    "MlirMeasureSettings": f"{_HERE}.measure", "MlirMeasurer": f"{_HERE}.measure", "MlirProgram": f"{_HERE}.frontend", "MlirSession": f"{_HERE}.session",
-    "MlirStrategyConfig": f"{_HERE}.strategies", "MlirTuneConfig": f"{_HERE}.tuning", "Schedule": f"{_HERE}.actions", "SessionSettings": f"{_HERE}.session",
-    "from_torch": f"{_HERE}.torch_frontend", "known_target": "foretune.costmodel.mlir_target", "load_program": f"{_HERE}.frontend",
-    "predict_schedules": f"{_HERE}.predict", "tune": f"{_HERE}.tuning",
+    "ACTIONS": f"{_HERE}.grammar.actions", "CostCallback": f"{_HERE}.costs.callback", "MlirAction": f"{_HERE}.grammar.actions", "MlirCostModel": "foretune.costmodel.mlir.model",
+    "MlirMeasureSettings": f"{_HERE}.tuning.measure", "MlirMeasurer": f"{_HERE}.tuning.measure", "MlirProgram": f"{_HERE}.tuning.frontend", "MlirSession": f"{_HERE}.environment.session",
+    "MlirStrategyConfig": f"{_HERE}.tuning.strategies", "MlirTuneConfig": f"{_HERE}.tuning.tuning", "Schedule": f"{_HERE}.grammar.actions", "SessionSettings": f"{_HERE}.environment.session",
+    "from_torch": f"{_HERE}.tuning.torch_frontend", "known_target": "foretune.costmodel.mlir.target", "load_program": f"{_HERE}.tuning.frontend",
+    "predict_schedules": f"{_HERE}.costs.predict", "tune": f"{_HERE}.tuning.tuning",
 }  # fmt: skip
 
 __all__ = [

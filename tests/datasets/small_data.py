@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from foretune import Action, Candidate, MeasureRecord, Status, Target, Task, Trace, Trajectory, Workload
-from foretune.datasets.store import RecordStore
+from foretune.datasets.records.store import RecordStore
 from tests.synthetic import GRAPH, TASK
 
 FEATURES = (tuple(1.0 for _ in range(164)), tuple(2.0 for _ in range(164)))

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from foretune.errors import UnsupportedError
-from foretune.passes.measure import PassMeasurer, PassMeasureSettings
-from foretune.passes.toolchain import find_toolchain
+from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
+from foretune.passes.llvm.toolchain import find_toolchain
 
 
 @pytest.fixture(scope="session")

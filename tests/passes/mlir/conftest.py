@@ -8,9 +8,9 @@ import os
 import pytest
 
 from foretune.errors import UnsupportedError
-from foretune.passes.mlir.measure import MlirMeasurer, MlirMeasureSettings
-from foretune.passes.mlir.session import MlirSession, SessionSettings
-from foretune.passes.toolchain import find_toolchain
+from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
+from foretune.passes.mlir.tuning.measure import MlirMeasurer, MlirMeasureSettings
 
 
 @pytest.fixture(scope="session")

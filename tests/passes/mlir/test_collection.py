@@ -10,12 +10,13 @@ import time
 
 import pytest
 
-from foretune.datasets import mlir_samples
-from foretune.datasets.mlir_samples import Sample
+from foretune.datasets.programs import mlir_samples
+from foretune.datasets.programs.mlir_samples import Sample
 from foretune.errors import DataError, OptionError
-from foretune.passes.mlir import collection, generator
-from foretune.passes.mlir.collection import CollectConfig, collect
-from foretune.passes.mlir.observe import observations
+from foretune.passes.mlir.costs import collection
+from foretune.passes.mlir.costs.collection import CollectConfig, collect
+from foretune.passes.mlir.costs.observe import observations
+from foretune.passes.mlir.programs import generator
 from foretune.target import HardwareFeatures
 
 FAMILIES = ("matmul", "loop_pointwise", "loop_reduction")
@@ -106,7 +107,7 @@ def test_options_are_checked(tmp_path):
 
 
 def test_bundled_samples_hold_what_their_card_says():
-    from foretune.passes.mlir.observe import BUNDLED
+    from foretune.passes.mlir.costs.observe import BUNDLED
 
     statuses = [row["status"] for row in mlir_samples.read(BUNDLED, ["status"])]
     assert f"| samples | {statuses.count('ok'):,} |" in (BUNDLED / "DATA_CARD.md").read_text()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretune.costmodel.mlir import WEIGHTS, MlirCostModel
-from foretune.costmodel.mlir_encoding import EncodedProgram, encode
-from foretune.costmodel.mlir_labels import from_scale, to_scale
-from foretune.costmodel.mlir_network import LABELS, MlirNetwork, MlirNetworkConfig
-from foretune.costmodel.mlir_target import NUM_TARGET_FEATURES, MlirTarget, known_target
-from foretune.costmodel.mlir_training import MlirExample, MlirTrainConfig, train_member
+from foretune.costmodel.mlir.encoding import EncodedProgram, encode
+from foretune.costmodel.mlir.labels import from_scale, to_scale
+from foretune.costmodel.mlir.model import WEIGHTS, MlirCostModel
+from foretune.costmodel.mlir.network import LABELS, MlirNetwork, MlirNetworkConfig
+from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget, known_target
+from foretune.costmodel.mlir.training import MlirExample, MlirTrainConfig, train_member
 from foretune.costmodel.rivals.mlir_text import COUNT_RIVALS, TEXT_RIVALS, CountRival, TextExample, TextRival, tokens
 from foretune.errors import DataError, ModelError, OptionError
-from foretune.passes.mlir.actions import Schedule
-from foretune.passes.mlir.features import STATEMENT_FEATURES
-from foretune.passes.mlir.generator import generate
-from foretune.passes.mlir.predict import explain, predict, predict_schedules, read_graph
+from foretune.passes.mlir.costs.predict import explain, predict, predict_schedules, read_graph
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
+from foretune.passes.mlir.programs.generator import generate
 from tests.passes.mlir.test_graph import SAME, TWO
 
 RUNS = STATEMENT_FEATURES.index("log_runs")
@@ -123,7 +123,7 @@ def test_rollouts_tell_schedules_apart_and_no_schedule_is_the_program_itself(ses
 def test_callback_predicts_between_passes(session):
     from mlir import ir
 
-    from foretune.passes.mlir.callback import CostCallback
+    from foretune.passes.mlir.costs.callback import CostCallback
 
     seen = []
     callback = CostCallback(untrained(), TARGET, lambda name, prediction: seen.append(name))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from foretune.errors import DataError, IllegalActionError, OptionError
-from foretune.passes.mlir.actions import Schedule
-from foretune.passes.mlir.frontend import MlirProgram
-from foretune.passes.mlir.session import MlirSession, SessionSettings
+from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.tuning.frontend import MlirProgram
 from foretune.record import Status
 from tests.passes.mlir import sources
 

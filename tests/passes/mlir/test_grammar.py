@@ -8,7 +8,7 @@ import re
 import pytest
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.mlir.actions import ACTIONS, TARGETS, Int, Ints, MlirAction, Schedule, Switch, Word
+from foretune.passes.mlir.grammar.actions import ACTIONS, TARGETS, Int, Ints, MlirAction, Schedule, Switch, Word
 from foretune.trace import Trace
 from tests.passes.mlir import sources
 

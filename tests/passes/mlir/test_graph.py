@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from foretune.errors import DataError, UnsupportedError
-from foretune.passes.mlir.features import STATEMENT_FEATURES
-from foretune.passes.mlir.generator import FAMILIES, generate
-from foretune.passes.mlir.predict import read_graph
+from foretune.passes.mlir.costs.predict import read_graph
+from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
+from foretune.passes.mlir.programs.generator import FAMILIES, generate
 
 TWO = """
 func.func @main(%a: memref<8x16xf32>, %b: memref<8x16xf32>, %c: memref<4xi32>) {

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from foretune.errors import ForetuneError
-from foretune.passes.mlir.actions import Schedule
-from foretune.passes.mlir.frontend import MlirProgram, load_program
-from foretune.passes.mlir.session import MlirSession, SessionSettings
+from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.tuning.frontend import MlirProgram, load_program
 from foretune.record import Status
 from tests.passes.mlir import sources
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from foretune.errors import UnsupportedError
-from foretune.passes.mlir.assembly import read_blocks, read_instruction, with_counters
-from foretune.passes.mlir.labels import HotBlock, Mca, dynamic_labels, hot_blocks, static_labels
-from foretune.passes.toolchain import find_toolchain
+from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.passes.mlir.costs.assembly import read_blocks, read_instruction, with_counters
+from foretune.passes.mlir.costs.labels import HotBlock, Mca, dynamic_labels, hot_blocks, static_labels
 
 ASSEMBLY = """
 	.text

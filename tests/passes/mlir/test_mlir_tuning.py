@@ -10,17 +10,17 @@ import sys
 import numpy as np
 import pytest
 
-from foretune.datasets.store import RecordStore
+from foretune.datasets.records.store import RecordStore
 from foretune.errors import DataError, IllegalActionError, OptionError
-from foretune.passes.llm_client import Reply
-from foretune.passes.mlir.actions import Schedule
-from foretune.passes.mlir.frontend import MlirProgram
-from foretune.passes.mlir.measure import DEFAULT, MlirMeasureSettings, speedup
-from foretune.passes.mlir.search import STRATEGIES, MlirRanked
-from foretune.passes.mlir.strategies import MlirStrategyConfig
-from foretune.passes.mlir.strategist import MlirStrategist
-from foretune.passes.mlir.templates import Template
-from foretune.passes.mlir.tuning import MlirTuneConfig, confirm, tune
+from foretune.passes.language.llm_client import Reply
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.grammar.templates import Template
+from foretune.passes.mlir.tuning.frontend import MlirProgram
+from foretune.passes.mlir.tuning.measure import DEFAULT, MlirMeasureSettings, speedup
+from foretune.passes.mlir.tuning.search import STRATEGIES, MlirRanked
+from foretune.passes.mlir.tuning.strategies import MlirStrategyConfig
+from foretune.passes.mlir.tuning.strategist import MlirStrategist
+from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, confirm, tune
 from foretune.record import Status
 from tests.passes.mlir import sources
 

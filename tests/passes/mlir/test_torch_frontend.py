@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from foretune.errors import OptionError
-from foretune.passes.mlir.measure import MlirMeasurer
-from foretune.passes.mlir.signature import make_inputs
-from foretune.passes.mlir.torch_frontend import from_torch
+from foretune.passes.mlir.environment.signature import make_inputs
+from foretune.passes.mlir.tuning.measure import MlirMeasurer
+from foretune.passes.mlir.tuning.torch_frontend import from_torch
 from foretune.record import Status
 
 torch = pytest.importorskip("torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretune.passes.mlir.actions import Schedule
+from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.record import Status
 from tests.passes.mlir import sources
 

@@ -1,0 +1,1 @@
+"""Builds candidates and times them, in processes here or on other machines."""

@@ -1,0 +1,315 @@
+"""Measurer: builds and runs candidates in worker processes; each ends in a MeasureRecord.
+
+Candidates of a batch are built in parallel, one worker for each core, and then run one at a time,
+so that nothing disturbs the clock. A file lock keeps other measuring processes of this user on this
+machine out of the running phase too. Remote devices are as many as there are: each worker times what it
+has built on the next free one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import platform
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foretune.compiler.measure.quietness import Quietness
+from foretune.compiler.measure.remote import Device
+from foretune.errors import WorkerError
+from foretune.record import MeasureRecord, MeasureSettings, Status
+from foretune.target import num_usable_cores
+from foretune.task import Candidate
+from foretune.trace import Trace
+from foretune.workers.process import Death, Silence, WorkerProcess
+
+_REPLAY_SEED = 1
+_SESSION_GRACE_SECS = 5.0
+_QUIET_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A record with the static observations made on the way.
+
+    Attributes:
+        record: the outcome.
+        store_features: MetaSchedule's features of the final program, a row for each store; empty if not asked for.
+        build_secs: seconds of compiling alone.
+    """
+
+    record: MeasureRecord
+    store_features: tuple[tuple[float, ...], ...] = ()
+    build_secs: float = 0.0
+
+
+class Measurer:
+    """Builds candidates on this machine, and runs them here or on remote devices.
+
+    Args:
+        settings: repeats and limits.
+        num_threads: threads of the measured kernels; all usable cores by default.
+        num_workers: processes that build in parallel; one for each usable core by default.
+        store_features: whether to extract static features of each final program.
+        device: where candidates run; this machine, if None.
+        device_wait_secs: how long to wait for a device that is free.
+        quiet_wait_secs: if other processes disturbed a batch, how long to wait for quiet before it is timed again; 0 takes
+            times as they come.
+    """
+
+    def __init__(
+        self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False,
+        device: Device | None = None, device_wait_secs: float = 60.0, quiet_wait_secs: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self._store_features = store_features
+        self._device, self._device_wait_secs = device, device_wait_secs
+        self._library_folder = tempfile.TemporaryDirectory(prefix="foretune-") if device is not None else None
+        self._interrupted = False
+        threads = num_threads or num_usable_cores()
+        alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
+        hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
+        self._workers = [WorkerProcess("foretune.compiler.measure.worker", hello) for _ in range(num_workers or num_usable_cores())]
+        self._quiet_wait_secs = quiet_wait_secs
+        self._ids = itertools.count()
+        self._environment: tuple[tuple[str, str], ...] = ()
+
+    def __enter__(self) -> Measurer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        for worker in self._workers:
+            worker.close()
+        if self._library_folder is not None:
+            self._library_folder.cleanup()
+
+    def interrupt(self) -> None:
+        """Makes what other threads measure end in a WorkerError, soon and for good."""
+        self._interrupted = True
+        for worker in self._workers:
+            worker.kill()
+
+    def num_device_threads(self) -> int:
+        """Threads that a kernel gets on the remote device.
+
+        Raises:
+            WorkerError: no device is free in time.
+        """
+        threads = self._connect(self._workers[0])
+        self._quietly(self._workers[0], {"op": "disconnect"})
+        return threads
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
+        """Measures candidates; one record for each, in order."""
+        return [m.record for m in self.measure_all(candidates)]
+
+    def measure_all(self, candidates: Sequence[Candidate]) -> list[Measurement]:
+        """Measures candidates, with static observations; one result for each, in order."""
+        jobs = [_Job(next(self._ids), candidate, self._workers[0]) for candidate in candidates]
+        queue = deque(jobs)
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(lambda worker: self._build_from(queue, worker), self._workers))
+            if self._device is None:
+                with measuring_lock():
+                    self._run_quietly(jobs)
+            else:
+                list(pool.map(lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers))
+        for worker in self._workers:
+            if ids := [job.id for job in jobs if job.worker is worker]:
+                self._quietly(worker, {"op": "drop", "ids": ids})
+        for job in jobs:
+            if job.library:
+                Path(job.library).unlink(missing_ok=True)
+        return [self._finish(job) for job in jobs]
+
+    def max_rel_error(self, candidate: Candidate, seed: int = 0) -> float:
+        """Largest difference from the unscheduled program, relative to its largest output; infinite if it fails.
+
+        Raises:
+            WorkerError: no remote device is free in time, or two were lost.
+        """
+        job = _Job(next(self._ids), candidate, self._workers[0])
+        self._build(job)
+        if job.status is not Status.OK:
+            return float("inf")
+        request = {"op": "check", "id": job.id, "program": candidate.task.workload.program, "target": candidate.task.target.to_dict(), "seed": seed}
+        timeout_secs = self.settings.build_timeout_sec + self.settings.run_timeout_sec
+        try:
+            reply = job.worker.request(request, timeout_secs) if self._device is None else self._check_on_device(job, request, timeout_secs)
+        except (Silence, Death):
+            return float("inf")
+        finally:
+            if job.library:
+                Path(job.library).unlink(missing_ok=True)
+        self._quietly(job.worker, {"op": "drop", "ids": [job.id]})
+        return reply.get("max_rel_error", float("inf"))
+
+    def _check_on_device(self, job: _Job, request: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+        """Checks an exported candidate; if the device is lost on the way, once more on the next one that is free."""
+        for _ in range(2):
+            self._connect(job.worker)
+            reply = job.worker.request({**request, "library": job.library}, timeout_secs)
+            if reply["status"] != "lost":
+                return reply
+        raise WorkerError(f"two devices {self._device} were lost while a schedule was checked ({reply['error']})")
+
+    def _build_from(self, queue: deque[_Job], worker: WorkerProcess) -> None:
+        while True:
+            try:
+                job = queue.popleft()
+            except IndexError:
+                return
+            job.worker = worker
+            self._check_interrupted()
+            self._build(job)
+
+    def _build(self, job: _Job) -> None:
+        task = job.candidate.task
+        request = {
+            "op": "build", "id": job.id, "workload": task.workload.hash, "program": task.workload.program,
+            "target": task.target.to_dict(), "trace": job.candidate.trace.to_json(), "seed": _REPLAY_SEED,
+            "features": self._store_features,
+        }  # fmt: skip
+        if self._library_folder is not None:
+            request["library"] = f"{self._library_folder.name}/{uuid.uuid4().hex}"
+        reply = self._ask(job, request, self.settings.build_timeout_sec, Status.BUILD_TIMEOUT, Status.BUILD_ERROR)
+        job.generation = job.worker.generation
+        job.program_hash = reply.get("program_hash", "")
+        job.library = reply.get("library", "")
+        job.features = reply.get("features", [])
+        job.build_secs = reply.get("build_secs", 0.0)
+        if "trace" in reply:
+            job.trace = Trace.from_json(reply["trace"])
+
+    def _run_quietly(self, jobs: Sequence[_Job]) -> None:
+        """Times a batch, and again what others disturbed; of several times of a candidate the fastest stay."""
+        for _ in range(_QUIET_ATTEMPTS if self._quiet_wait_secs else 1):
+            quietness = Quietness([os.getpid(), *(worker.pid for worker in self._workers if worker.pid is not None)])
+            earlier = [job.run_secs for job in jobs]
+            self._run_built(jobs)
+            for job, before in zip(jobs, earlier):
+                if before and (not job.run_secs or min(before) < min(job.run_secs)):
+                    job.status, job.error, job.run_secs = Status.OK, "", before
+            if not self._quiet_wait_secs or not quietness.is_disturbed():
+                return
+            quietness.wait(self._quiet_wait_secs)
+
+    def _run_built(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if job.status is Status.OK:
+                self._check_interrupted()
+                self._run_here(job) if self._device is None else self._run_on_device(job)
+
+    def _run_here(self, job: _Job) -> None:
+        if job.generation != job.worker.generation:  # a neighbour took the process down with it
+            self._build(job)
+            if job.status is not Status.OK:
+                return
+        request = {"op": "run", "id": job.id, **self._run_request(job)}
+        reply = self._ask(job, request, self.settings.run_timeout_sec, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+        job.run_secs = tuple(reply.get("run_secs", ()))
+
+    def _run_on_device(self, job: _Job) -> None:
+        """Runs an exported candidate; if the device is lost on the way, once more on the next one that is free."""
+        request = {"op": "run_remotely", "library": job.library, **self._run_request(job)}
+        for _ in range(2):
+            self._connect(job.worker)
+            reply = self._ask(job, request, self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+            if reply["status"] != "lost":
+                break
+        job.run_secs = tuple(reply.get("run_secs", ()))
+
+    def _run_request(self, job: _Job) -> dict[str, Any]:
+        workload = job.candidate.task.workload
+        return {"workload": workload.hash, "program": workload.program, "repeat": self.settings.repeat, "min_repeat_ms": self.settings.min_repeat_ms}
+
+    def _connect(self, worker: WorkerProcess) -> int:
+        request = {"op": "connect", "device": asdict(self._device), "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS}
+        try:
+            reply = worker.request(request, self._device_wait_secs)
+        except (Silence, Death) as error:
+            reply = {"status": "error", "error": str(error)}
+        self._check_interrupted()
+        if reply["status"] != "ok":
+            raise WorkerError(
+                f"no device {self._device} could be used ({reply['error']}); "
+                f"start one with `python -m tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
+            )
+        return reply["num_threads"]
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise WorkerError("measuring was interrupted")
+
+    def _ask(self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status) -> dict[str, Any]:
+        try:
+            reply = job.worker.request(request, timeout_secs)
+        except Silence as error:
+            reply = {"status": on_silence.value, "error": str(error)}
+        except Death as error:
+            reply = {"status": on_death.value, "error": str(error)}
+        job.status = on_death if reply["status"] in ("error", "lost") else Status(reply["status"])
+        job.error = reply.get("error", "")
+        return reply
+
+    def _quietly(self, worker: WorkerProcess, request: dict[str, Any]) -> None:
+        with contextlib.suppress(Silence, Death):
+            worker.request(request, self.settings.run_timeout_sec)
+
+    def _finish(self, job: _Job) -> Measurement:
+        if not self._environment:
+            machine = ("cpu", cpu_name()) if self._device is None else ("device", self._device.key)
+            self._environment = (machine, ("python", platform.python_version()), ("tvm", self._workers[0].welcome.get("tvm", "")))
+        candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
+        record = MeasureRecord(
+            candidate, job.status, job.run_secs, job.error, job.program_hash, self._environment, self.settings, time.time()
+        )
+        return Measurement(record, tuple(tuple(row) for row in job.features), job.build_secs)
+
+
+@dataclass
+class _Job:
+    id: int
+    candidate: Candidate
+    worker: WorkerProcess
+    status: Status = Status.OK
+    error: str = ""
+    trace: Trace | None = None
+    library: str = ""
+    program_hash: str = ""
+    run_secs: tuple[float, ...] = ()
+    features: list | tuple = ()
+    build_secs: float = 0.0
+    generation: int = 0
+
+
+@contextlib.contextmanager
+def measuring_lock() -> Iterator[None]:
+    """Holds this user's measuring lock of this machine; waits for it if another process has it."""
+    path = Path(tempfile.gettempdir()) / f"foretune-measuring-{os.getuid()}.lock"
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cpu_name() -> str:
+    """The processor's name as the system states it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        return f"{found.get('model name', platform.processor())} family {found.get('cpu family', '?')} model {found.get('model', '?')}"
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,217 @@
+"""The process that builds and runs candidates: `python -m foretune.compiler.measure.worker`.
+
+It reads one JSON request a line on stdin and writes one JSON reply a line. Whatever a candidate does
+to it (crash, hang, exhaust memory), only this process is lost; the parent (`measure.py`) starts
+another. Replies are `{"status": ..., ...}`; the parent turns silence into a timeout and death into an error.
+
+PyTorch is kept out of the process on purpose: it triples the start-up time and its thread pool would
+compete with the kernels that are timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch if it can
+
+import numpy as np  # noqa: E402
+
+from foretune.compiler.measure import remote  # noqa: E402
+from foretune.compiler.measure.pinning import ThreadPinning  # noqa: E402
+from foretune.compiler.measure.timing import repeats  # noqa: E402
+from foretune.compiler.tir import traces  # noqa: E402
+from foretune.compiler.tir._tvm import set_num_threads, tvm  # noqa: E402
+from foretune.compiler.tir.space import ScheduleContext  # noqa: E402
+from foretune.compiler.tir.target import architecture, tvm_target  # noqa: E402
+from foretune.compiler.tir.workload import module_from_program, module_hash  # noqa: E402
+from foretune.errors import IllegalActionError  # noqa: E402
+from foretune.support.cache import RecentCache  # noqa: E402
+from foretune.target import Target  # noqa: E402
+from foretune.trace import Trace  # noqa: E402
+
+_CACHED_PROGRAMS = 8
+
+
+class _Worker:
+    def __init__(self, pinning: ThreadPinning) -> None:
+        self.pinning = pinning
+        self.session: remote.Session | None = None
+        self.contexts: RecentCache[ScheduleContext] = RecentCache(_CACHED_PROGRAMS)
+        self.inputs: RecentCache[list[np.ndarray]] = RecentCache(_CACHED_PROGRAMS)
+        self.built: dict[int, Any] = {}
+
+    def build(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Replays, post-processes and compiles one candidate and keeps it under its id."""
+        target = Target.from_dict(request["target"])
+        context = self._context(request["workload"], request["program"], target)
+        trace = Trace.from_json(request["trace"])
+        try:
+            schedule = traces.replay(context.mod, trace, request["seed"])
+            canonical = traces.from_tvm(schedule.trace)
+            if len(trace) and not context.post_process(schedule):
+                return {"status": "illegal", "error": "a post-processor rejects the schedule", "trace": canonical.to_json()}
+        except IllegalActionError as error:
+            return {"status": "illegal", "error": str(error)}
+        reply = {"status": "ok", "trace": canonical.to_json(), "program_hash": module_hash(schedule.mod)}
+        if request["features"]:
+            reply["features"] = context.store_features(schedule)
+        start = time.perf_counter()
+        try:
+            executable = tvm.compile(schedule.mod, target=tvm_target(target))
+            if library := request.get("library"):
+                reply["library"] = library + (".so" if architecture(target) == architecture() else ".tar")  # a foreign device links for itself
+                executable.export_library(reply["library"])
+            else:
+                self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
+        except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
+            return {**reply, "status": "build_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+        return {**reply, "build_secs": time.perf_counter() - start}
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Times a built candidate here."""
+        executable, function = self.built[request["id"]]
+        arguments = [tvm.runtime.tensor(a) for a in self._inputs(request["workload"], request["program"])]
+        try:
+            with self.pinning.pinned():
+                return {"status": "ok", "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"])}
+        except Exception as error:  # the worker boundary
+            return {"status": "run_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+
+    def connect(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Waits for a remote device that is free, for the next candidate."""
+        self.session = None
+        self.session = remote.Session(remote.Device(**request["device"]), request["session_secs"])
+        return {"status": "ok", "num_threads": self.session.num_threads}
+
+    def disconnect(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Gives the remote device back."""
+        self.session = None
+        return {"status": "ok"}
+
+    def run_remotely(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Times an exported library on the connected device."""
+        try:
+            inputs = self._inputs(request["workload"], request["program"])
+            return self.session.time(request["library"], inputs, request["repeat"], request["min_repeat_ms"])
+        finally:
+            self.session = None
+
+    def check(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Compares a built candidate with the unscheduled program on the same random inputs; an exported one runs on the connected device."""
+        mod = module_from_program(request["program"])
+        inputs = _random_inputs(mod, seed=request["seed"])
+
+        def run(function: Any) -> list[np.ndarray]:
+            arrays = [tvm.runtime.tensor(a) for a in inputs]
+            function(*arrays)
+            return [a.numpy() for a in arrays]
+
+        if library := request.get("library"):
+            session, self.session = self.session, None
+            reply = session.run(library, inputs)
+            if reply["status"] != "ok":
+                return reply
+            actual, expected = reply["arrays"], run(tvm.compile(mod, target={"kind": "llvm"})["main"])  # the device's code cannot run here
+        else:
+            actual, expected = run(self.built[request["id"]][1]), run(tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"])
+        return {"status": "ok", "max_rel_error": max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0)}
+
+    def drop(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Forgets built candidates."""
+        for key in request["ids"]:
+            self.built.pop(key, None)
+        return {"status": "ok"}
+
+    def _context(self, workload: str, program: str, target: Target) -> ScheduleContext:
+        return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
+
+    def _inputs(self, workload: str, program: str) -> list[np.ndarray]:
+        return self.inputs.get(workload, lambda: _random_inputs(module_from_program(program), 0))
+
+
+def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) -> list[float]:
+    """Mean seconds of one run for each repeat."""
+
+    def milliseconds(runs: int) -> float:
+        start = time.perf_counter()
+        for _ in range(runs):
+            function(*arguments)
+        return (time.perf_counter() - start) * 1e3 / runs
+
+    number, repeat = repeats(milliseconds, repeat, min_repeat_ms)
+    module = getattr(executable, "mod", executable)
+    timer = module.time_evaluator("main", tvm.cpu(), number=number, repeat=repeat)
+    return [float(t) for t in timer(*arguments).results]
+
+
+def _random_inputs(mod: tvm.IRModule, seed: int) -> list[np.ndarray]:
+    """Arrays for every parameter: floats around 0, integers that are valid indices of every dimension."""
+    rng = np.random.default_rng(seed)
+    parameters = list(mod["main"].params)
+    shapes = [tuple(int(d) for d in b.shape) for b in parameters]
+    smallest = min((d for shape, b in zip(shapes, parameters) if "float" in str(b.dtype) for d in shape), default=1)
+    arrays = []
+    for shape, buffer in zip(shapes, parameters):
+        dtype = str(buffer.dtype)
+        if "float" in dtype:
+            array = rng.standard_normal(shape, np.float32).astype(dtype if dtype != "bfloat16" else "float32")
+            arrays.append(array if dtype != "bfloat16" else _bfloat16(array))
+        elif dtype == "bool":
+            arrays.append(rng.integers(0, 2, shape).astype(np.bool_))
+        else:
+            arrays.append(rng.integers(0, max(1, smallest), shape).astype(dtype))
+    return arrays
+
+
+def _bfloat16(array: np.ndarray) -> np.ndarray:
+    import ml_dtypes
+
+    return array.astype(ml_dtypes.bfloat16)
+
+
+def _rel_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Largest difference relative to the largest expected magnitude; infinite where NaNs disagree."""
+    expected, actual = expected.astype(np.float64), actual.astype(np.float64)
+    if expected.size == 0:
+        return 0.0
+    if not np.array_equal(np.isnan(expected), np.isnan(actual)):
+        return float("inf")
+    same = (expected == actual) | np.isnan(expected)
+    difference = np.where(same, 0.0, np.abs(np.where(same, 0.0, expected) - np.where(same, 0.0, actual))).max()
+    finite = expected[np.isfinite(expected)]
+    return float(difference / max(np.abs(finite).max() if finite.size else 0.0, 1e-6))
+
+
+def main() -> None:
+    """Serves requests until stdin closes."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a compiler or kernel prints must not look like a reply
+    requests = sys.stdin
+    hello = json.loads(requests.readline())
+    resource.setrlimit(resource.RLIMIT_AS, (hello["memory_bytes"], hello["memory_bytes"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    worker = _Worker(ThreadPinning(lambda: set_num_threads(hello["num_threads"])))
+    operations = {
+        "build": worker.build, "run": worker.run, "check": worker.check, "drop": worker.drop,
+        "connect": worker.connect, "disconnect": worker.disconnect, "run_remotely": worker.run_remotely,
+    }  # fmt: skip
+    replies.write(json.dumps({"status": "ok", "tvm": tvm.__version__}) + "\n")
+    for line in requests:
+        request = json.loads(line)
+        signal.alarm(hello["alarm_secs"])  # no handler: ends a hung process even if its parent is gone
+        try:
+            reply = operations[request["op"]](request)
+        except Exception as error:  # the worker boundary: becomes a status on the candidate's record
+            reply = {"status": "error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+        signal.alarm(0)
+        replies.write(json.dumps(reply) + "\n")
+
+
+if __name__ == "__main__":
+    main()

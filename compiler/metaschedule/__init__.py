@@ -1,0 +1,1 @@
+"""Tuning of TVM's schedules, and what MetaSchedule's users plug in."""

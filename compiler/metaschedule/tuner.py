@@ -1,0 +1,346 @@
+"""Tuner: spends a budget of measurements on the tasks of a graph and picks a schedule for each.
+
+The planner ranks many traces in latent space, the best are measured, every batch adapts the model, and
+everything measured is in the database before the next step. A run that is killed goes on from there.
+The task scheduler says whose turn it is: the budget goes where the latency of the whole model gains most.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from foretune.compiler.measure.measurer import Measurer
+from foretune.compiler.measure.one_thread import one_torch_thread
+from foretune.compiler.metaschedule.task_search import TuningProgram
+from foretune.compiler.tir._tvm import tvm
+from foretune.compiler.tir.space import ScheduleContext, design_spaces, rewritten_spaces
+from foretune.compiler.tir.workload import module_from_program, module_hash
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.planning.halving import groups_of, propose_in_turn
+from foretune.costmodel.planning.planner import Planner
+from foretune.datasets.records.database import Database
+from foretune.errors import IllegalActionError, OptionError, UnsupportedError
+from foretune.record import MeasureRecord, Status, fastest
+from foretune.space import DesignSpace
+from foretune.task import Candidate, Task
+from foretune.trace import Trace
+from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_TRACE = Trace(())
+_FINALISTS = 3
+_SMALL_BATCH = 4
+
+
+@dataclass(frozen=True)
+class TunerConfig:
+    """How to tune.
+
+    Attributes:
+        trials: measurements for each task on average, counting those already in the database. One task gets from a quarter of it
+            to three times as many; less is spent where the model expects nothing more, or a task has fewer schedules.
+        batch_size: most candidates measured between two adaptations.
+        tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
+        seed: of the search.
+        secs: no batch begins so long after the start; tasks that had none by then are left to the model.
+        ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are, if there is none.
+    """
+
+    trials: int = 64
+    batch_size: int = 16
+    tolerance: float = 1e-3
+    seed: int = 0
+    secs: float = math.inf
+    ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.trials < 0 or self.batch_size < 1:
+            raise OptionError(f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}")
+
+    def measures(self, task: Task) -> bool:
+        """Whether the budget is for this task."""
+        return not self.ops or any(word in name for word in self.ops for name in (task.workload.name, task.workload.family))
+
+    def scheduler(self, num_tasks: int) -> SchedulerConfig:
+        """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a choice."""
+        batch_size = min(self.batch_size, self.trials, max(_SMALL_BATCH, self.trials // 4))
+        return SchedulerConfig(batch_size, self.trials * num_tasks, max(batch_size, self.trials // 4), 3 * self.trials)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a tuning run stands.
+
+    Attributes:
+        done, total: measurements of this run.
+        task: name of the task that was measured last.
+    """
+
+    done: int
+    total: int
+    task: str
+
+
+@dataclass
+class TuneReport:
+    """What a tuning run did.
+
+    Attributes:
+        num_tasks: distinct tasks.
+        num_trials: measurements made by this run.
+        num_reused: measurements taken from the database.
+        chosen: workload hash -> trace to use.
+        secs: workload hash -> measured seconds of the chosen trace; missing where nothing was measured.
+        default_secs: workload hash -> measured seconds of the default schedule; missing where it was not measured, or failed.
+    """
+
+    num_tasks: int = 0
+    num_trials: int = 0
+    num_reused: int = 0
+    chosen: dict[str, Trace] = field(default_factory=dict)
+    secs: dict[str, float] = field(default_factory=dict)
+    default_secs: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _TaskState:
+    task: Task
+    records: dict[str, MeasureRecord]
+    proposed: set[str] = field(default_factory=set)
+    planned: list[Candidate] | None = None  # for the next batch; None before they are thought of
+    promise: float | None = None  # of the next batch; see `Database.set_promise`
+    adapted: bool = False  # whether the model knows the records
+
+    def __post_init__(self) -> None:
+        self.records = {key: record for key, record in self.records.items() if self.fits(record.trace)}
+
+    def fits(self, trace: Trace) -> bool:
+        """Whether the blocks that a trace looks up are there: equal programs of two models may name them differently."""
+        return all(action.attrs[0] in self._names for action in trace.actions if action.op == "GetSBlock")
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        mods = [self._program.mod, *(self._program.start(rewrite).mod for rewrite in self.task.workload.rewrites)]
+        return frozenset(node["data"] for mod in mods for node in json.loads(tvm.ir.save_json(mod))["nodes"] if node["type"] == "ffi.String")
+
+    @property
+    def best(self) -> MeasureRecord | None:
+        """The fastest that worked."""
+        return next(iter(fastest(self.records.values(), 1)), None)
+
+    @cached_property
+    def spaces(self) -> list[DesignSpace]:
+        """Made when first needed: a task that is tuned already needs none."""
+        try:
+            return [*design_spaces(self.task), *rewritten_spaces(self.task)]
+        except UnsupportedError as error:
+            _log.warning("%s keeps its default schedule: %s", self.task.workload.name, error)
+            return []
+
+    @cached_property
+    def groups(self) -> list[list[DesignSpace]]:
+        """The spaces by the rewrite of the program that they schedule."""
+        return groups_of(self.task, self.spaces)
+
+    @cached_property
+    def _program(self) -> TuningProgram:
+        context = ScheduleContext(module_from_program(self.task.workload.program), self.task.target)
+        return TuningProgram(context.mod, context.context.target, self.task.workload.name, tuple(context.context.space_generator.postprocs), 0, self.task.workload.rewrites)
+
+    def program_hash(self, trace: Trace) -> str | None:
+        """Of the program that a trace gives; None if the trace is illegal."""
+        try:
+            return module_hash(self._program.schedule(trace).mod)
+        except IllegalActionError:
+            return None
+
+
+class Tuner:
+    """Tunes tasks with one model, one database and one measurer.
+
+    Args:
+        model: ranks traces; it is adapted on the way.
+        database: where records are kept.
+        measurer: builds and runs candidates; made when first needed, if None.
+        config: budget and search.
+        picks: task key -> what the same model picked for it before, with the same seed and without records; added to.
+    """
+
+    def __init__(
+        self, model: LatentCostModel, database: Database, config: TunerConfig = TunerConfig(), measurer: Measurer | None = None,
+        picks: dict[tuple[str, str], Trace] | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._database, self._config, self._measurer = model, database, config, measurer
+        self._picks = {} if picks is None else picks
+        self._planner = Planner(model, seed=config.seed)
+
+    def close(self) -> None:
+        """Ends the measuring processes."""
+        if self._measurer is not None:
+            self._measurer.close()
+
+    @one_torch_thread()
+    def tune(self, tasks: Sequence[Task], report: Callable[[Progress], None] = lambda progress: None) -> TuneReport:
+        """Tunes tasks and picks a schedule for each.
+
+        Args:
+            tasks: of one model; the weights of identical ones add up.
+            report: called after each batch.
+        """
+        end = time.perf_counter() + self._config.secs
+        all_states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)]
+        states = [s for s in all_states if self._config.trials and self._config.measures(s.task)]
+        result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
+        if states:
+            self._spend_budget(states, end, result, report)
+        for state in all_states:
+            if not state.records or not self._config.trials:
+                result.chosen[state.task.workload.hash] = self._pick_by_model(state)
+                continue
+            winner = self._winner(state)
+            result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
+            if winner is not None:
+                result.secs[state.task.workload.hash] = winner.best_secs
+            default = state.records.get(DEFAULT_TRACE.key)
+            if default is not None and default.status is Status.OK:
+                result.default_secs[state.task.workload.hash] = default.best_secs
+        return result
+
+    def _spend_budget(self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]) -> None:
+        scheduler = self._scheduler(states)
+        while time.perf_counter() < end and (turn := scheduler.next()) is not None:
+            index, wanted = turn
+            state = states[index]
+            num_known = len(state.records)
+            measured = self._measure_batch(state, wanted)
+            if not measured:
+                scheduler.close(index)
+                continue
+            scheduler.observe(index, len(state.records) - num_known, _best_secs(state.records.values()))
+            result.num_trials += measured
+            report(Progress(result.num_trials, result.num_trials + int(scheduler.num_left), state.task.workload.name))
+        for i in scheduler.closed:
+            self._database.set_promise(states[i].task, states[i].promise or 0.0)
+
+    def _scheduler(self, states: Sequence[_TaskState]) -> TaskScheduler:
+        """A scheduler that knows what was measured before, as if it had seen it batch by batch."""
+        config = self._config.scheduler(len(states))
+        scheduler = TaskScheduler([s.task.weight for s in states], lambda i: self._promise(states[i]), config)
+        for i, state in enumerate(states):
+            records = list(state.records.values())
+            state.promise = self._database.promise(state.task)
+            best = state.best
+            is_ended = best is not None and self._database.max_rel_error(best) is not None  # its finalists were measured again, out of order
+            step = max(1, len(records)) if is_ended else config.batch_size
+            for end in range(step, len(records) + step, step):
+                scheduler.observe(i, min(end, len(records)) - (end - step), _best_secs(records[:end]), state.promise is not None)
+            if state.promise == 0.0 and not self._plan(state):
+                scheduler.close(i)
+        return scheduler
+
+    def _promise(self, state: _TaskState) -> float | None:
+        """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no measured schedule."""
+        if state.promise is not None:
+            return state.promise
+        planned = self._plan(state)
+        if not any(r.status is Status.OK and len(r.trace) for r in state.records.values()):
+            return None
+        score, spread = self._model.predict_with_spread(state.task, planned)
+        state.promise = expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
+        return state.promise
+
+    def _plan(self, state: _TaskState) -> list[Candidate]:
+        """The next batch without the default schedule; thought of once."""
+        if not state.adapted:
+            self._model.update(list(state.records.values()))
+            state.adapted = True
+        if state.planned is None:
+            size = sum(space.size for space in state.spaces) - len(state.records.keys() - {DEFAULT_TRACE.key})
+            wanted = min(self._config.scheduler(1).batch_size - (DEFAULT_TRACE.key not in state.records), size)
+            exclude = frozenset(state.records) | state.proposed
+            programs = {r.program_hash for r in state.records.values()}
+
+            def accept(trace: Trace) -> bool:
+                found = state.program_hash(trace)
+                if found is None or found in programs:
+                    state.proposed.add(trace.key)
+                    return False
+                programs.add(found)
+                return True
+
+            state.planned = propose_in_turn(self._planner, state.task, state.groups, list(state.records.values()), wanted, exclude, accept=accept)
+        return state.planned
+
+    def _measure_batch(self, state: _TaskState, num: int) -> int:
+        default = [] if DEFAULT_TRACE.key in state.records else [Candidate(state.task, DEFAULT_TRACE)]
+        candidates = (default + self._plan(state) if num > len(default) else default)[:num]
+        if not candidates:
+            return 0
+        records = self._measure(candidates)
+        self._database.set_promise(state.task, None)
+        state.planned = state.promise = None
+        state.proposed.update(c.trace.key for c in candidates)
+        fresh = [r for r in records if r.trace.key not in state.records]
+        state.records.update((r.trace.key, r) for r in records)
+        if state.adapted:
+            self._model.update(fresh)
+        return len(records)
+
+    def _measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
+        if self._measurer is None:
+            self._measurer = Measurer()
+        records = self._measurer.measure(candidates)
+        self._database.add(records)
+        return records
+
+    def _winner(self, state: _TaskState) -> MeasureRecord | None:
+        """The fastest record whose output is right; the finalists and the default are measured again, side by side."""
+        best = state.best
+        if best is not None and self._database.max_rel_error(best) is not None:
+            return best
+        default = state.records.get(DEFAULT_TRACE.key)
+        finalists = fastest(state.records.values(), _FINALISTS)
+        again = [r.candidate for r in finalists]
+        if default is not None and default.status is Status.OK and default not in finalists:
+            again.append(default.candidate)
+        rerun = [r for r in self._measure(again) if r.status is Status.OK]
+        state.records.update((r.trace.key, r) for r in rerun)
+        for record in fastest(state.records.values()):
+            error = 0.0 if record.trace == DEFAULT_TRACE else self._measurer.max_rel_error(record.candidate)
+            self._database.set_checked(record, error, self._config.tolerance)
+            if error <= self._config.tolerance:
+                return record
+            _log.warning("a schedule of %s gives wrong output (relative error %.3g) and is not used", state.task.workload.name, error)
+        return None
+
+    def _pick_by_model(self, state: _TaskState) -> Trace:
+        """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
+        known = self._picks.get(state.task.key) if not self._config.trials else None
+        if known is not None and state.fits(known):
+            return known
+        proposals = propose_in_turn(self._planner, state.task, state.groups, (), 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
+        trace = proposals[0].trace if proposals else DEFAULT_TRACE
+        if not self._config.trials:
+            self._picks[state.task.key] = trace
+        return trace
+
+
+def distinct(tasks: Iterable[Task]) -> list[Task]:
+    """Tasks with identical ones as one, whose weight is the sum of theirs."""
+    found: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        known = found.get(task.key)
+        found[task.key] = task if known is None else replace(known, weight=known.weight + task.weight)
+    return list(found.values())
+
+
+def _best_secs(records: Iterable[MeasureRecord]) -> float:
+    """Seconds of the fastest record; infinite if none worked."""
+    return min((r.best_secs for r in records if r.status is Status.OK), default=math.inf)

@@ -1,0 +1,130 @@
+"""The torch.compile backend: `torch.compile(model, backend="foretune", options={...})`.
+
+Dynamo hands over a graph; AOTAutograd makes it functional ATen; what Relax can import becomes regions
+that are tuned and compiled with TVM; the rest stays with PyTorch. The guard then compares the whole with
+PyTorch's own kernels and with Inductor, and the fastest one runs the graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
+from foretune.compiler.pytorch.guard import Choice, asks_for_gradients, choose
+from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, is_weight
+from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.tvm_graph import TvmGraph
+from foretune.compiler.tir.target import parse_target
+from foretune.costmodel.latent.model import LatentCostModel
+from foretune.datasets.records.database import Database
+from foretune.errors import OptionError, UnsupportedError
+from foretune.trace import Trace
+
+__all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
+
+_log = logging.getLogger("foretune")
+
+TVM, MIXED, INDUCTOR, FROZEN = "tvm", "tvm, products in libraries", "inductor", "inductor, weights frozen"
+MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def foretune_backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options: dict[str, Any] | None = None, mode: str | None = None) -> Callable:
+    """Compiles a Dynamo graph; see `BackendOptions` for the options.
+
+    Args:
+        gm: as Dynamo hands it over.
+        example_inputs: real ones; symbolic sizes are among them where shapes are dynamic.
+        options: of Foretune.
+        mode: one of PyTorch's; it goes to Inductor, which Foretune's result is compared with.
+
+    Raises:
+        OptionError, TargetError, DatabaseError, ModelError: what the user gave cannot be used.
+    """
+    if mode not in MODES:
+        raise OptionError(f"mode must be one of {list(MODES)} with backend 'foretune', but got {mode!r}")
+    return Backend(BackendOptions.from_dict(options), mode).compile(gm, example_inputs)
+
+
+class Backend:
+    """Compiles Dynamo's graphs with one set of options.
+
+    Args:
+        options: the user's.
+        mode: one of PyTorch's, for Inductor.
+        only: the contender to use without a contest; TVM's where the guard is off.
+
+    Raises:
+        TargetError, DatabaseError, ModelError: at once, before anything is compiled.
+    """
+
+    def __init__(self, options: BackendOptions, mode: str | None = None, only: str | None = None) -> None:
+        self.options, self.mode = options, mode
+        self.only = only or (None if options.guard else TVM)
+        self.target = parse_target(options.target)
+        self.database = Database(options.database)
+        self.model = LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+        self._picks: dict[tuple[str, str], Trace] = {}
+
+    def compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
+        """The graph as the fastest of its compilers runs it, or, without the guard, as TVM does."""
+        start = time.perf_counter()
+        report = CompileReport()
+        note_graph(report, filter(is_weight, inputs))
+        symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
+        later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
+        tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report)
+        inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
+        contenders: dict[str, Callable[[], Callable]] = {
+            TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
+            MIXED: lru_cache(tvm.compile_around_libraries),
+            INDUCTOR: inductor,
+            FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode)),
+        }
+        only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
+        if only is not None:
+            run, report.choice = _without_contest(only, contenders, gm.forward)
+        else:
+            if symbols:
+                del contenders[TVM]
+            if symbols or later is not None:
+                del contenders[MIXED]
+            run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
+        if symbols:
+            report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
+            _log.warning("left with PyTorch, because %s", report.choice.refused[TVM])
+        report.secs = time.perf_counter() - start
+        if not later:
+            return run
+        switch = Switch(run)
+        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs))
+        return switch
+
+    def _choose_again(self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any]) -> tuple[Callable, Choice]:
+        with torch.no_grad():  # another thread has gradients on
+            return choose(gm.forward, contenders, inputs, self.options.tolerance)
+
+    def tuner(self, trials: int | None = None) -> Tuner:
+        """Spends the budget of the options, or another one."""
+        config = self.options.tuner()
+        return Tuner(self.model, self.database, config if trials is None else replace(config, trials=trials), picks=self._picks)
+
+
+def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], reference: Callable) -> tuple[Callable, Choice]:
+    if name not in contenders:
+        return reference, Choice()
+    try:
+        return contenders[name](), Choice(name)
+    except UnsupportedError as error:
+        if name != MIXED:
+            raise
+        return contenders[TVM](), Choice(TVM, refused={MIXED: str(error)})

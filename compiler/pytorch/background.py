@@ -1,0 +1,101 @@
+"""Tuning while the program runs: faster kernels are swapped in when they are there."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foretune.compiler.metaschedule.tuner import Progress, Tuner
+from foretune.compiler.pytorch.graph_report import CompileReport
+from foretune.compiler.pytorch.guard import Choice
+from foretune.compiler.pytorch.regions import RegionGraph, kernel_reports
+from foretune.compiler.tir.traces import last_line
+
+_log = logging.getLogger("foretune")
+_threads: list[threading.Thread] = []
+_stop = threading.Event()
+
+
+class Switch:
+    """Calls whatever runs the graph now.
+
+    Attributes:
+        run: that; another one may be put in its place at any time.
+    """
+
+    def __init__(self, run: Callable) -> None:
+        self.run = run
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Runs the graph."""
+        return self.run(*inputs)
+
+
+class _Stopped(Exception):
+    """The process ends."""
+
+
+def tune_in_background(
+    graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport,
+    contest: Callable[[], tuple[Callable, Choice]] | None,
+) -> None:  # fmt: skip
+    """Tunes graphs in a thread, builds them anew, and has the fastest contender run them.
+
+    What was measured is in the database whenever the process ends.
+
+    Args:
+        graphs: built already, with the model's picks.
+        make_tuner: spends the budget.
+        switch: what runs the graph.
+        report: what happens is noted there.
+        contest: says who is the fastest now; None where nobody else may run the graph.
+    """
+    thread = threading.Thread(target=_tune, args=(graphs, make_tuner, switch, report, contest), name="foretune-background", daemon=True)
+    report.background = "running"
+    _threads.append(thread)
+    thread.start()
+
+
+def wait_for_background(timeout_secs: float | None = None) -> bool:
+    """Waits until all tuning in the background is over; False if it is not by then."""
+    end = None if timeout_secs is None else time.monotonic() + timeout_secs
+    for thread in list(_threads):
+        thread.join(None if end is None else max(0.0, end - time.monotonic()))
+    _threads[:] = [thread for thread in _threads if thread.is_alive()]
+    return not _threads
+
+
+def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport, contest: Callable | None) -> None:
+    def keep_on(_: Progress) -> None:
+        if _stop.is_set():
+            raise _Stopped
+
+    try:
+        kernels = []
+        for graph in graphs:
+            with contextlib.closing(make_tuner()) as tuner:
+                tuned = tuner.tune(graph.tasks, keep_on)
+            graph.build(tuned.chosen)
+            kernels += kernel_reports(graph.tasks, tuned)
+            report.num_trials += tuned.num_trials
+            report.num_reused += tuned.num_reused
+        report.kernels = kernels
+        if contest is not None:
+            switch.run, report.choice = contest()
+        report.background = "done"
+    except _Stopped:
+        report.background = "stopped"
+    except Exception as error:  # the program goes on as it was
+        report.background = f"failed: {type(error).__name__}: {last_line(error)}"
+        _log.warning("tuning in the background %s", report.background)
+
+
+@atexit.register
+def _end() -> None:
+    _stop.set()
+    wait_for_background(timeout_secs=10.0)

@@ -1,0 +1,72 @@
+"""What the torch.compile backend did with a model, and why: `foretune.explain(model)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from foretune.compiler.pytorch.graph_report import CompiledGraph, compiled_graphs
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The graphs of a model, as they were compiled; printing it is its purpose.
+
+    Attributes:
+        graphs: oldest first.
+    """
+
+    graphs: tuple[CompiledGraph, ...]
+
+    def __str__(self) -> str:
+        if not self.graphs:
+            return "no graph of this model was compiled by Foretune in this process; call the compiled model first"
+        return "\n".join(f"graph {i}: {_describe(graph)}" for i, graph in enumerate(self.graphs, 1))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The reports as JSON data."""
+        return [graph.report.to_json() for graph in self.graphs]
+
+
+def explain(model: nn.Module | Callable) -> Explanation:
+    """Tells, for each graph of a model that was compiled with `backend="foretune"`, who runs it, how fast each contender was and
+    which operators stayed with PyTorch.
+
+    Args:
+        model: the compiled model or the one that it was made from. Graphs are found by the weights that they use; of a function, or
+            a model without weights, all graphs without weights are told.
+    """
+    weights = {id(tensor) for tensor in (*model.parameters(), *model.buffers())} if isinstance(model, nn.Module) else set()
+    return Explanation(tuple(graph for graph in compiled_graphs() if graph.uses(weights)))
+
+
+def _describe(graph: CompiledGraph) -> str:
+    report = graph.report
+    choice = report.choice
+    lines = [f"run by {choice.name}"]
+    if choice.ms:
+        lines.append("milliseconds a call: " + ", ".join(f"{name} {ms:.4g}" for name, ms in sorted(choice.ms.items(), key=lambda item: item[1])))
+    lines += [f"without {name}: {reason}" for name, reason in choice.refused.items()]
+    if report.num_regions:
+        lines.append(
+            f"TVM: {report.num_regions} regions, {report.num_tasks} kernels, {report.num_trials} measurements, {report.num_reused} from the database;"
+            f" {report.num_static_inputs} weights and buffers prepared ahead of time"
+        )
+        slow = sorted(report.kernels, key=lambda kernel: -kernel.weight * (kernel.secs or 0.0))
+        lines += [f"  {kernel}" for kernel in slow[:_SHOWN_KERNELS]]
+        if len(slow) > _SHOWN_KERNELS:
+            lines.append(f"  and {len(slow) - _SHOWN_KERNELS} more")
+    if report.products:
+        lines += ["heavy products by themselves:", *(f"  {product}" for product in report.products[:_SHOWN_KERNELS])]
+    if report.eager_operators:
+        lines.append("left with PyTorch by TVM: " + ", ".join(report.eager_operators))
+    if report.background:
+        lines.append(f"tuning in the background: {report.background}")
+    lines.append(f"compiled in {report.secs:.1f} s")
+    return "\n  ".join(lines)
+
+
+_SHOWN_KERNELS = 10

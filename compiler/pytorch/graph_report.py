@@ -1,0 +1,108 @@
+"""What became of each graph that the torch.compile backend was given."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from foretune.compiler.pytorch.guard import Choice
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One of TVM's kernels.
+
+    Attributes:
+        name: that TVM gives it.
+        workload: hash of the program.
+        weight: calls of it in one run.
+        secs: measured run time; None where the model alone picked the schedule.
+        default_secs: that of the default schedule.
+    """
+
+    name: str
+    workload: str
+    weight: float
+    secs: float | None
+    default_secs: float | None
+
+    def __str__(self) -> str:
+        if self.secs is None:
+            return f"{self.name}: picked by the model"
+        gain = f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        return f"{self.name}: {self.secs * 1e6:.4g} us{gain}" + (f", {self.weight:g} calls" if self.weight != 1 else "")
+
+
+@dataclass
+class CompileReport:
+    """What compiling one graph of Dynamo's did.
+
+    Attributes:
+        num_regions: regions that TVM compiled, forward and backward.
+        num_static_inputs: weights and buffers of these regions, of which all that can be is computed ahead of time.
+        num_tasks: distinct tuning tasks.
+        num_trials: measurements made.
+        num_reused: measurements taken from the database.
+        secs: wall time.
+        eager_operators: operators that TVM left with PyTorch.
+        kernels: of the regions.
+        products: heavy products, and the seconds that TVM and PyTorch's libraries take for each.
+        choice: who runs the graph, and why.
+        background: what became of tuning in the background: empty if there is none, `running`, `done`, or why it failed.
+    """
+
+    num_regions: int = 0
+    num_static_inputs: int = 0
+    num_tasks: int = 0
+    num_trials: int = 0
+    num_reused: int = 0
+    secs: float = 0.0
+    eager_operators: list[str] = field(default_factory=list)
+    kernels: list[KernelReport] = field(default_factory=list)
+    products: list[str] = field(default_factory=list)
+    choice: Choice = field(default_factory=Choice)
+    background: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CompiledGraph:
+    """A graph that this process compiled.
+
+    Attributes:
+        report: what that did.
+        weights: parameters and buffers among its inputs.
+    """
+
+    report: CompileReport
+    weights: tuple[weakref.ref[torch.Tensor], ...]
+
+    def uses(self, ids: set[int]) -> bool:
+        """Whether one of the tensors with these ids is among the weights; of no ids, whether there are no weights."""
+        alive = {id(tensor) for ref in self.weights if (tensor := ref()) is not None}
+        return bool(alive & ids) if ids else not self.weights
+
+
+_graphs: list[CompiledGraph] = []
+
+
+def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
+    """Notes a graph that is being compiled."""
+    _graphs.append(CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights)))
+
+
+def compiled_graphs() -> list[CompiledGraph]:
+    """The graphs that this process compiled, oldest first."""
+    return list(_graphs)
+
+
+def compile_reports() -> list[CompileReport]:
+    """One report for each graph that this process compiled, oldest first."""
+    return [graph.report for graph in _graphs]

@@ -1,0 +1,84 @@
+"""PyTorch's own compiler as a contender: as it is, and with the weights frozen."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from foretune.compiler.pytorch.static_inputs import StaticInputs
+from foretune.errors import UnsupportedError
+
+_log = logging.getLogger("foretune")
+
+
+def compile_with_inductor(gm: torch.fx.GraphModule, inputs: Sequence[Any], mode: str | None = None, **config: Any) -> Callable:
+    """What `torch.compile` makes of a Dynamo graph by default.
+
+    Args:
+        gm: a Dynamo graph; it stays as it is.
+        inputs: example inputs.
+        mode: one of PyTorch's.
+        config: settings of Inductor that differ from the mode's.
+    """
+    from torch._inductor import list_mode_options
+    from torch._inductor.compile_fx import compile_fx
+
+    patches = {**(list_mode_options(mode) if mode else {}), **config}
+    return compile_fx(own_graph(gm), list(inputs), config_patches=patches or None)
+
+
+def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The same program with a graph of its own, which a compiler may rewrite.
+
+    Where the inputs come from is kept: it tells compilers which of them are weights, and guards that no two are the same tensor.
+    """
+    made = torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
+    made.meta = dict(gm.meta)
+    if hasattr(gm, "_param_name_to_source"):
+        made._param_name_to_source = gm._param_name_to_source
+    for own, node in zip(made.graph.find_nodes(op="placeholder"), gm.graph.find_nodes(op="placeholder")):
+        if hasattr(node, "_dynamo_source"):
+            own._dynamo_source = node._dynamo_source
+    return made
+
+
+class FrozenGraph:
+    """A graph that Inductor compiled for the weights as they are: folded, and packed into the layouts that oneDNN likes.
+
+    As soon as a weight changes, the graph with free weights runs instead, for good.
+
+    Args:
+        gm: a Dynamo graph.
+        inputs: example inputs.
+        free: the graph compiled with free weights.
+        mode: one of PyTorch's.
+
+    Raises:
+        UnsupportedError: there are no weights, or gradients are asked for.
+    """
+
+    def __init__(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], free: Callable, mode: str | None = None) -> None:
+        self._weights = [i for i, x in enumerate(inputs) if is_weight(x)]
+        if torch.is_grad_enabled() or not self._weights:
+            raise UnsupportedError("gradients are asked for" if torch.is_grad_enabled() else "there are no weights")
+        self._held = [inputs[i] for i in self._weights]
+        self._watched = StaticInputs()
+        self._watched.keep(self._held)
+        self._run, self._free = compile_with_inductor(gm, inputs, mode, freezing=True), free
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Runs the graph."""
+        if self._run is not self._free and not self._watched.unchanged([inputs[i] for i in self._weights]):
+            _log.info("a weight has changed; the graph runs with free weights from now on")
+            self._run, self._held = self._free, []
+        return self._run(*inputs)
+
+
+def is_weight(value: Any) -> bool:
+    """Whether Dynamo's input is a parameter or a buffer of a module."""
+    return isinstance(value, nn.Parameter) or hasattr(value, "_dynamo_static_input_type")

@@ -1,0 +1,85 @@
+"""Options of the torch.compile backend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from foretune.compiler.metaschedule.tuner import TunerConfig
+from foretune.datasets.records.database import default_path
+from foretune.errors import OptionError
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What `torch.compile(model, backend="foretune", options={...})` takes.
+
+    Attributes:
+        trials: measurements for each tuning task; 0 lets the model alone pick the schedules.
+        database: file of measured records.
+        target: `auto` for this machine, or a TVM target.
+        seed: of the search.
+        progress: show a progress bar while tuning.
+        tolerance: largest error accepted, relative to the largest magnitude of the reference output.
+        cost_model: file of model weights; None for the bundled ones.
+        guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.
+        seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the model.
+        ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by default all.
+        background: start with the model's picks at once, tune while the program runs, and swap the faster kernels in.
+    """
+
+    trials: int = 64
+    database: str | Path = ""
+    target: str = "auto"
+    seed: int = 0
+    progress: bool = True
+    tolerance: float = 1e-3
+    cost_model: str | Path | None = None
+    guard: bool = True
+    seconds: float = math.inf
+    ops: tuple[str, ...] = ()
+    background: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
+            raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds > 0:
+            raise OptionError(f"`seconds > 0` must hold, but got seconds={self.seconds!r}")
+        if isinstance(self.ops, str) or not all(isinstance(op, str) and op for op in self.ops):
+            raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
+        object.__setattr__(self, "ops", tuple(self.ops))
+        for name in ("progress", "guard", "background"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
+        if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
+            raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
+        if not isinstance(self.target, str):
+            raise OptionError(f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}")
+        if not isinstance(self.database, (str, Path)):
+            raise OptionError(f"database must be a path, but got {self.database!r}")
+        object.__setattr__(self, "database", Path(self.database).expanduser() if str(self.database) else default_path())
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any] | None) -> BackendOptions:
+        """Checks the options of a user.
+
+        Raises:
+            OptionError: a name is unknown (the known ones are listed), or a value is out of its domain.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(options or {}) - set(known))
+        if unknown:
+            raise OptionError(f"unknown options {unknown} of backend 'foretune'; known are {known}")
+        return cls(**(options or {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON data."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    def tuner(self) -> TunerConfig:
+        """How the tuner shall use its budget."""
+        return TunerConfig(self.trials, tolerance=self.tolerance, seed=self.seed, secs=self.seconds, ops=self.ops)

@@ -1,0 +1,178 @@
+"""A graph of Dynamo's, forward and backward, compiled with TVM."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.pytorch import importer
+from foretune.compiler.pytorch.graph_report import CompileReport
+from foretune.compiler.pytorch.guard import asks_for_gradients, rel_error
+from foretune.compiler.pytorch.inductor import own_graph
+from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.products import ProductTimes, measure_products
+from foretune.compiler.pytorch.regions import RegionGraph
+from foretune.errors import UnsupportedError
+from foretune.support.progress import progress_bar
+from foretune.target import Target
+
+_log = logging.getLogger("foretune")
+
+
+class TvmGraph:
+    """Compiles a graph of Dynamo's: AOTAutograd makes functional ATen graphs of it, and TVM's programs take the place of regions.
+
+    Args:
+        gm: the graph; it stays as it is.
+        inputs: example inputs.
+        options: of the backend.
+        target: where it runs.
+        make_tuner: makes a tuner for so many trials a task; None stands for those of the options.
+        report: what happens is added to it.
+    """
+
+    def __init__(
+        self, gm: torch.fx.GraphModule, inputs: Sequence[Any], options: BackendOptions, target: Target, make_tuner: Callable[[int | None], Tuner], report: CompileReport
+    ) -> None:
+        self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
+        self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
+        self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
+
+    def compile(self, later: list[RegionGraph] | None = None, checks: bool = False) -> Callable:
+        """All that TVM can take goes to TVM.
+
+        Args:
+            later: if there is such a list, the model alone picks for now, and what is to be tuned is added to it.
+            checks: whether the first call is compared with PyTorch's.
+        """
+        self._tuned.clear()
+
+        def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
+            reference = copy.deepcopy(gm) if checks else None
+            run, graph = self._build(gm, static, self._report, (), 0 if later is not None else None)
+            if later is not None:
+                later.append(graph)
+            return run if reference is None else _FirstCallCheck(run, reference, self._options.tolerance)
+
+        return self._with_aot(build)
+
+    def compile_around_libraries(self) -> Callable:
+        """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its libraries compute faster.
+
+        Raises:
+            UnsupportedError: there are none.
+        """
+        if not self._tuned:
+            self.compile()
+        times = [measure() for measure in self._tuned]
+        self._report.products += [str(product) for products in times for product in products]
+        left = [[product for product in products if product.leaves] for products in times]
+        if not any(left) and not self._has_attention:
+            raise UnsupportedError("TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured")
+        report, graphs = CompileReport(), iter(left)
+        run = self._with_aot(lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False)
+        self._report.num_trials += report.num_trials
+        known = {kernel.workload for kernel in self._report.kernels}
+        self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
+        return run
+
+    @property
+    def _has_attention(self) -> bool:
+        return any(node.target is torch.nn.functional.scaled_dot_product_attention for node in self._gm.graph.nodes)
+
+    def _with_aot(self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True) -> Callable:
+        """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple.
+
+        What AOTAutograd does around a graph in each call, 10 us and more, is left out where it has nothing to do.
+        """
+        source, plain = own_graph(self._gm), []
+        autocast = torch._C._is_any_autocast_enabled()  # which AOTAutograd turns off around a graph, in which its casts are written out
+
+        def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
+            with unset_fake_temporarily():  # the cost model computes with real tensors
+                run = build(gm, static)
+            if inference and not autocast and _is_plain(gm, source):
+                plain.append(run)
+            return make_boxed_func(run)
+
+        compiler = aot_autograd(
+            fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)), bw_compiler=lambda gm, _: built(gm, frozenset()),
+            inference_compiler=lambda gm, _: built(gm, _static_placeholders(gm), inference=True),
+            decompositions=importer.decompositions(attention), partition_fn=min_cut_rematerialization_partition,
+        )  # fmt: skip
+        run = compiler(source, self._inputs)
+        return plain[0] if plain else run
+
+    def _build(
+        self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, left: Sequence[ProductTimes], trials: int | None
+    ) -> tuple[Callable, RegionGraph]:
+        graph = RegionGraph(gm, static, self._target, left)
+        if graph.eager_operators:
+            _log.warning("left with PyTorch: %s", ", ".join(graph.eager_operators))
+        with progress_bar("tuning", self._options.progress, transient=True) as show, contextlib.closing(self._make_tuner(trials)) as tuner:
+            tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
+        if report is self._report:
+            packable = frozenset() if self._trains else static  # weights that are trained change at each step
+            self._tuned.append(lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs))
+        graph.build(tuned.chosen)
+        graph.report(tuned, report)
+        return graph.runner(), graph
+
+
+def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
+    """Whether a functional graph takes and returns just what Dynamo's graph does.
+
+    Not so where inputs are changed, outputs are views of inputs, or weights were lifted.
+    """
+    metadata = getattr(torch._guards.TracingContext.try_get(), "fw_metadata", None)
+    if metadata is None or next(source.parameters(), None) is not None or next(source.buffers(), None) is not None:
+        return False
+    inputs, given = ([n for n in graph.graph.nodes if n.op == "placeholder"] for graph in (gm, source))
+    return (
+        len(inputs) == len(given) == len(metadata.input_info)
+        and all(i.mutation_type is MutationType.NOT_MUTATED for i in metadata.input_info)
+        and all(o.output_type is OutputType.non_alias for o in metadata.output_info)
+        and all(isinstance(m, PlainTensorMeta) for m in (*metadata.subclass_inp_meta, *metadata.subclass_fw_graph_out_meta))
+        and metadata.grad_enabled_mutation is None and not metadata.tokens and not metadata.num_intermediate_bases and not metadata.is_rng_op_functionalized
+    )  # fmt: skip
+
+
+def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
+    """Names of the inputs that are parameters or buffers of the model."""
+    context = torch._guards.TracingContext.try_get()
+    metadata = getattr(context, "fw_metadata", None)
+    indices = set(getattr(metadata, "static_input_indices", None) or ())
+    placeholders = [n.name for n in gm.graph.nodes if n.op == "placeholder"]
+    return frozenset(name for i, name in enumerate(placeholders) if i in indices)
+
+
+class _FirstCallCheck:
+    """Runs the compiled graph and, the first time, PyTorch's own beside it; a wrong answer keeps PyTorch's for good."""
+
+    def __init__(self, compiled: Callable, reference: Callable, tolerance: float) -> None:
+        self._run, self._reference, self._tolerance = compiled, reference, tolerance
+        self._checked = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._checked:
+            return self._run(*inputs)
+        expected = self._reference(*inputs)
+        actual = self._run(*inputs)
+        error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
+        self._checked = True
+        if error > self._tolerance:
+            _log.warning("the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
+            self._run = self._reference
+            return expected
+        return actual

@@ -1,0 +1,1 @@
+"""TVM's programs, spaces, traces and targets as Foretune's nouns."""

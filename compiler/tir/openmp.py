@@ -1,0 +1,60 @@
+"""Compiled programs on PyTorch's threads, so that a graph may go back and forth between TVM and PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from foretune.compiler.tir._tvm import tvm
+
+_log = logging.getLogger(__name__)
+_SOURCE = Path(__file__).with_name("openmp_launch.c")
+_HOOKS = {"__TVMBackendParallelLaunch": "foretune_parallel_launch", "__TVMBackendParallelBarrier": "foretune_parallel_barrier"}
+_TIMEOUT_SECS = 60.0
+
+
+def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tvm.runtime.Module:
+    """The program with its parallel loops on OpenMP's threads; as it is where no C compiler is found.
+
+    TVM's generated code calls whatever its library's variables `__TVMBackend…` point at, which is TVM's own pool at first.
+    """
+    launcher = _launcher()
+    if launcher is None:
+        return executable
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "program.so")
+        executable.export_library(path)
+        module, library = tvm.runtime.load_module(path), ctypes.CDLL(path)
+    for variable, function in _HOOKS.items():
+        try:
+            hook = ctypes.c_void_p.in_dll(library, variable)
+        except ValueError:  # the program has no such loops
+            continue
+        hook.value = ctypes.cast(getattr(launcher, function), ctypes.c_void_p).value
+    return module
+
+
+@lru_cache(maxsize=1)
+def _launcher() -> ctypes.CDLL | None:
+    """The functions of the C file; OpenMP's library is the one that PyTorch has loaded, since it has the same name."""
+    import torch  # noqa: F401 - loads it
+
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        _log.info("no C compiler is found; TVM's kernels run on threads of their own")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "launch.so"
+        command = [compiler, "-O2", "-shared", "-fPIC", "-fopenmp", str(_SOURCE), "-o", str(library)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_SECS)
+            return ctypes.CDLL(str(library))
+        except (OSError, subprocess.SubprocessError) as error:
+            _log.info("TVM's kernels run on threads of their own: %s", error)
+            return None

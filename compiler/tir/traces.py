@@ -1,0 +1,87 @@
+"""Foretune traces <-> TVM traces, and replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foretune.compiler.tir._tvm import tvm
+from foretune.errors import IllegalActionError
+from foretune.trace import Action, Trace, freeze
+
+
+def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
+    """Converts a TVM trace; what comes after `EnterPostproc` is left out, since it follows from the rest."""
+    rows, decisions = trace.as_json(True)
+    return from_tvm_json(rows, decisions)
+
+
+def from_tvm_json(rows: list[Any], decisions: list[Any]) -> Trace:
+    """Converts the two lists of TVM's JSON form of a trace."""
+    chosen = {int(_plain(index)): _plain(value) for index, value in decisions}
+    actions = []
+    for i, (op, inputs, attrs, outputs) in enumerate(rows):
+        actions.append(Action(str(op), freeze(_plain(inputs)), freeze(_plain(attrs)), tuple(map(str, outputs)), freeze(chosen.get(i))))
+    return Trace(tuple(actions))
+
+
+def to_tvm_json(trace: Trace) -> list[Any]:
+    """The trace in TVM's JSON form, `[instructions, decisions]`."""
+    rows = trace.to_json()
+    return [[row[:4] for row in rows], [[i, row[4]] for i, row in enumerate(rows) if row[4] is not None]]
+
+
+def unscheduled(mod: tvm.IRModule, seed: int = 1) -> tvm.s_tir.Schedule:
+    """A schedule of a program on which nothing was done yet."""
+    return tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+
+
+def function_of(mod: tvm.IRModule) -> tuple[tvm.ir.GlobalVar, tvm.tirx.PrimFunc]:
+    """The first function of a program, with its name."""
+    return next((name, function) for name, function in mod.functions_items() if isinstance(function, tvm.tirx.PrimFunc))
+
+
+def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
+    """Applies a trace to a program.
+
+    Args:
+        mod: the unscheduled program.
+        trace: whole.
+        seed: of what the trace leaves open.
+        start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays as it is.
+
+    Raises:
+        IllegalActionError: TVM refuses an action; its own words are in the message.
+    """
+    schedule = unscheduled(mod, seed) if start is None else start.copy()
+    rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
+    try:
+        tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)
+    except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
+        raise IllegalActionError(f"{type(error).__name__}: {last_line(error)}") from error
+    return schedule
+
+
+def as_python(mod: tvm.IRModule, trace: Trace) -> str:
+    """The trace as the TVM schedule calls that a person would write."""
+    return "\n".join(replay(mod, trace).trace.as_python())
+
+
+def last_line(error: BaseException) -> str:
+    """The telling line of a TVM error, without its stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__
+
+
+def _plain(value: Any) -> Any:
+    """TVM's boxed constants as Python's own."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "value"):
+        return _plain(value.value)
+    if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
+        return [_plain(v) for v in value]
+    raise IllegalActionError(f"cannot store a trace argument of type {type(value).__name__}: {value}")

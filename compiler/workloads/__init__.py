@@ -1,0 +1,1 @@
+"""Models and operators that are tuned, collected and timed."""

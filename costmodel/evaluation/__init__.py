@@ -1,0 +1,1 @@
+"""Cost models compared on held-out tasks."""

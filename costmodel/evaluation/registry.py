@@ -1,0 +1,82 @@
+"""Cost models by name."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from foretune.costmodel.base import CostModel
+from foretune.errors import OptionError
+
+_RIVALS = "foretune.costmodel.rivals"
+_CLASSES = {
+    "latent": "foretune.costmodel.latent.model:LatentCostModel",
+    "latent_no_dynamics": "foretune.costmodel.evaluation.ablations:NoDynamics",
+    "latent_no_transition": "foretune.costmodel.evaluation.ablations:NoTransition",
+    "latent_no_symbols": "foretune.costmodel.evaluation.ablations:NoSymbols",
+    "latent_no_program": "foretune.costmodel.evaluation.ablations:NoProgram",
+    "latent_no_consistency": "foretune.costmodel.evaluation.ablations:NoConsistency",
+    "latent_no_hardware": "foretune.costmodel.evaluation.ablations:NoHardware",
+    "latent_no_trees": "foretune.costmodel.evaluation.ablations:NoTrees",
+    "latent_snapshot": "foretune.costmodel.evaluation.ablations:Snapshot",
+    "random": f"{_RIVALS}.baselines:RandomModel",
+    "size": f"{_RIVALS}.baselines:SizeModel",
+    "ridge": f"{_RIVALS}.pooled:RidgeModel",
+    "forest": f"{_RIVALS}.pooled:ForestModel",
+    "lightgbm": f"{_RIVALS}.lightgbm:LightGbmModel",
+    "lightgbm_actions": f"{_RIVALS}.lightgbm:LightGbmActionsModel",
+    "catboost": f"{_RIVALS}.catboost:CatBoostModel",
+    "xgboost": f"{_RIVALS}.xgboost:XgboostModel",
+    "tenset_mlp": f"{_RIVALS}.tenset_mlp:TensetMlpModel",
+    "tlp": f"{_RIVALS}.tlp:TlpModel",
+    "pacm": f"{_RIVALS}.pacm:PacmModel",
+    "mamba": f"{_RIVALS}.mamba:MambaModel",
+}
+_OF_PASSES = {"passes": "foretune.costmodel.passes.model:PassCostModel"}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all cost models of schedules: the latent model, its ablations, then the rivals, which serve passes as well."""
+    return tuple(_CLASSES)
+
+
+def ablations() -> tuple[str, ...]:
+    """Names of the latent model's ablations."""
+    return tuple(name for name in _CLASSES if name.startswith("latent_"))
+
+
+def model_class(name: str) -> type[CostModel]:
+    """The class of a cost model.
+
+    Raises:
+        OptionError: there is no such model.
+    """
+    classes = _CLASSES | _OF_PASSES
+    if name not in classes:
+        raise OptionError(f"unknown cost model {name!r}; known are {', '.join(classes)}")
+    module, _, found = classes[name].partition(":")
+    return getattr(importlib.import_module(module), found)
+
+
+def make(name: str, seed: int = 0) -> CostModel:
+    """An untrained cost model.
+
+    Args:
+        name: one of `names()`.
+        seed: of weights, order and everything else random.
+
+    Raises:
+        OptionError: there is no such model.
+    """
+    return model_class(name)(seed=seed)
+
+
+def load(name: str, path: Path) -> CostModel:
+    """A trained cost model from its file.
+
+    Raises:
+        OptionError: there is no such model.
+        ModelError: the file is damaged, of another schema or of another model.
+        UnsupportedError: the model needs a package that is not installed.
+    """
+    return model_class(name).load(path)

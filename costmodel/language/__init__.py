@@ -1,0 +1,1 @@
+"""A small causal language model, and its fine-tuning with low-rank layers."""

@@ -1,0 +1,172 @@
+"""MlirCostModel: what a program will cost, from its MLIR module alone, before it is lowered.
+
+An ensemble of networks over program graphs (`mlir_network`) predicts instruction counts, registers, spills, memory traffic, llvm-mca's
+cycles and run time for the code that the default lowering and LLVM's -O3 make. The parts that single statements add explain it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from foretune.costmodel.mlir.actions import encode_traces
+from foretune.costmodel.mlir.encoding import EncodedProgram
+from foretune.costmodel.mlir.labels import from_scale
+from foretune.costmodel.mlir.network import LABELS, MlirNetwork, MlirNetworkConfig
+from foretune.costmodel.mlir.target import MlirTarget
+from foretune.costmodel.mlir.training import collate
+from foretune.costmodel.model_file import read_model, write_model
+from foretune.errors import ModelError
+from foretune.trace import Trace
+
+NAME = "mlir_latent"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "mlir.safetensors"
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class MlirPrediction:
+    """What the model says of one program.
+
+    Attributes:
+        costs: label -> value; `foretune.passes.mlir.costs.labels` says what they mean.
+        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were held out.
+    """
+
+    costs: dict[str, float]
+    spread: dict[str, float]
+
+    def to_json(self) -> dict[str, dict[str, float]]:
+        """The prediction as JSON data."""
+        return asdict(self)
+
+
+class MlirCostModel:
+    """The trained ensemble.
+
+    Args:
+        networks: its members.
+        feature_names: of statements, in order; a graph with others is refused.
+        actions: names of the actions that rollouts know.
+        calibration: [A + Q] (deviation of held-out errors, factor of the members' disagreement).
+        training_hash: identifies the data that the weights were trained on.
+    """
+
+    def __init__(self, networks: Sequence[MlirNetwork], feature_names: Sequence[str], actions: Sequence[str] = (), calibration: np.ndarray | None = None, training_hash: str = "") -> None:
+        self.networks = nn.ModuleList(networks).eval()
+        for parameter in self.networks.parameters():  # stored in half precision; in memory, too, they are what the file holds
+            if parameter.ndim > 1:
+                parameter.data = parameter.data.half().float()
+        self.feature_names, self.actions = tuple(feature_names), tuple(actions)
+        self.calibration = calibration if calibration is not None else np.zeros(len(LABELS))
+        self.training_hash = training_hash
+        self._runs = self.feature_names.index("log_runs")
+
+    @classmethod
+    def bundled(cls) -> MlirCostModel:
+        """The weights that ship with Foretune.
+
+        Raises:
+            ModelError: there are none, or they are damaged.
+        """
+        return cls.load(WEIGHTS)
+
+    def _batch(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]):
+        for program in programs:
+            if program.statements.shape[1] != len(self.feature_names):
+                raise ModelError(f"the model reads {len(self.feature_names)} features of a statement, but got {program.statements.shape[1]}: graph and weights are of different releases")
+        return collate([(p, t.features) for p, t in zip(programs, targets)], self._runs)
+
+    def predict_scaled(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [P, A + Q] over the members, on the scale of `mlir_labels`, and their deviation [P, A + Q]."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(programs), _CHUNK):
+                batch = self._batch(programs[start : start + _CHUNK], targets[start : start + _CHUNK])
+                parts.append(torch.stack([network(batch) for network in self.networks]).numpy())
+        every = np.concatenate(parts, 1).astype(np.float64)  # [K, P, A + Q]
+        return every.mean(0), every.std(0)
+
+    def predict(self, programs: Sequence[EncodedProgram], target: MlirTarget) -> list[MlirPrediction]:
+        """Predicts the costs of some programs on one processor."""
+        if not programs:
+            return []
+        mean, disagreement = self.predict_scaled(programs, [target] * len(programs))
+        return [self._prediction(m, d) for m, d in zip(mean, disagreement)]
+
+    def _prediction(self, mean: np.ndarray, disagreement: np.ndarray) -> MlirPrediction:
+        spread = np.sqrt(np.square(self.calibration) + np.square(disagreement))
+        return MlirPrediction(from_scale(mean), dict(zip(LABELS, map(float, spread))))
+
+    def parts(self, program: EncodedProgram, target: MlirTarget) -> np.ndarray:
+        """What each statement adds to each additive label, as a share of the whole; [S, A]."""
+        with torch.inference_mode():
+            batch = self._batch([program], [target])
+            shares = [torch.softmax(network.statement_parts(network.encode(batch), batch), 0) for network in self.networks]
+        return torch.stack(shares).mean(0).double().numpy()
+
+    def predict_after_scaled(self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict_scaled`, of one program after each of N schedules, which are rolled out and not applied."""
+        actions, numbers = encode_traces(traces, self.actions)
+        with torch.inference_mode():
+            batch = self._batch([program] * len(traces), [target] * len(traces))
+            every = torch.stack([network.rollout(batch, torch.from_numpy(actions), torch.from_numpy(numbers))[1] for network in self.networks]).double().numpy()
+        return every.mean(0), every.std(0)
+
+    def predict_after(self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget) -> list[MlirPrediction]:
+        """Predicts the costs of a program after schedules, by rolling them out from the program as it is, without applying them."""
+        if not traces:
+            return []
+        return [self._prediction(m, d) for m, d in zip(*self.predict_after_scaled(program, traces, target))]
+
+    def rank_after(self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget) -> np.ndarray:
+        """Scores of schedules, [N] float64: minus the logarithm of the predicted seconds; higher is better."""
+        return np.array([-np.log(max(p.costs["secs"], 1e-12)) for p in self.predict_after(program, traces, target)])
+
+    def save(self, path: Path) -> None:
+        """Writes the weights as safetensors with a JSON header."""
+        matrices = {name for name, value in self.networks[0].named_parameters() if value.ndim > 1}
+        arrays = {
+            f"{k}.{name}": value.detach().numpy().astype(np.float16 if name in matrices else np.float32) for k, network in enumerate(self.networks) for name, value in network.state_dict().items()
+        }
+        header = {
+            "config": asdict(self.networks[0].config), "members": len(self.networks), "features": list(self.feature_names), "actions": list(self.actions),
+            "labels": list(LABELS), "calibration": self.calibration.tolist(), "training_hash": self.training_hash,
+        }  # fmt: skip
+        write_model(path, NAME, header, arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> MlirCostModel:
+        """Reads what `save` wrote.
+
+        Raises:
+            ModelError: the file is missing, damaged, of another schema or release.
+        """
+        header, arrays = read_model(path, NAME)
+        try:
+            if tuple(header["labels"]) != LABELS:
+                raise ModelError(f"{path} predicts {header['labels']}, but this release predicts {list(LABELS)}")
+            networks = []
+            for k in range(int(header["members"])):
+                network = MlirNetwork(MlirNetworkConfig(**header["config"]))
+                prefix = f"{k}."
+                network.load_state_dict({n[len(prefix) :]: torch.from_numpy(a.astype(np.float32)) for n, a in arrays.items() if n.startswith(prefix)})
+                networks.append(network)
+            return cls(networks, tuple(map(str, header["features"])), tuple(map(str, header["actions"])), np.array(header["calibration"], np.float64), str(header["training_hash"]))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights, 16 hex digits."""
+        digest = hashlib.sha256(json.dumps(self.actions).encode())
+        for name, value in sorted(self.networks.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]

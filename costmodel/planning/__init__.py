@@ -1,0 +1,1 @@
+"""Search in latent space, without a compiler."""

@@ -1,0 +1,1 @@
+"""What schedules do to loops, exactly: extents, footprints, generated code."""

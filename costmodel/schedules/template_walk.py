@@ -1,0 +1,262 @@
+"""Following the template of a design space symbolically: which loops there are in the end, and what their extents depend on.
+
+Dimension letters: N points, L loops of a nest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foretune.costmodel.schedules.actions import read_names
+from foretune.costmodel.schedules.generated_code import Access
+from foretune.costmodel.schedules.loopnest import LITERAL, MAX_OTHERS, Block, Loop, LoopNest, Placement
+from foretune.program import ProgramGraph
+from foretune.space import DesignSpace
+from foretune.trace import Action
+
+_PARALLEL = ("meta_schedule.parallel",)
+_VECTORIZE = ("meta_schedule.vectorize",)
+_UNROLL = ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit")
+
+
+
+def loop_nest(space: DesignSpace, graph: ProgramGraph) -> LoopNest:
+    """Follows the template of a design space; the main block is its largest tiled one."""
+    walk = _Walk(space, graph)
+    for i, action in enumerate(space.template.actions):
+        walk.follow(i, action)
+    return walk.finish()
+
+
+@dataclass
+class _Walk:
+    space: DesignSpace
+    graph: ProgramGraph
+    nests: dict[int, list[Loop]] = field(default_factory=dict)  # block -> its loops, from the outermost in
+    factored: dict[int, list[Loop]] = field(default_factory=dict)  # block -> loops of the block that its reduction was factored into
+    loops: dict[str, Loop] = field(default_factory=dict)  # value -> loop
+    decided: dict[str, tuple[int, int]] = field(default_factory=dict)  # value -> (domain, position)
+    located: dict[str, int] = field(default_factory=dict)  # value -> domain of a compute location
+    parts: dict[str, int] = field(default_factory=dict)  # value -> block whose factored part it is
+    placements: list[Placement] = field(default_factory=list)
+    unroll: tuple[int, np.ndarray] | None = None
+    max_parallel: float = 1.0
+    max_vector: float = 1.0
+    inlined: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        graph = self.graph
+        self.names = read_names(self.space.template, graph)
+        self.domain_of = {d.action: k for k, d in enumerate(self.space.domains)}
+        self.block_of = {e.src: e.dst for e in graph.edges if e.kind == "in"}
+        for node, block in sorted(self.block_of.items()):
+            self.nests.setdefault(block, []).append(Loop(((node, -1, 0),), graph.nodes[node].features[1] > 0))
+
+    def follow(self, index: int, action: Action) -> None:
+        """Applies one action."""
+        method = getattr(self, f"_{action.op}", None)
+        if method is not None:
+            method(index, action)
+
+    def _block(self, value) -> int | None:
+        """The block that a value stands for."""
+        for node in self.names.get(value, ()) if isinstance(value, str) else ():
+            if self.graph.nodes[node].kind == "block":
+                return node
+            if node in self.block_of:
+                return self.block_of[node]
+        return None
+
+    def _GetLoops(self, index: int, action: Action) -> None:
+        block = self._block(action.inputs[0])
+        order = self.factored.get(block) if action.inputs[0] in self.parts else self.nests.get(block)
+        if order is not None and len(order) == len(action.outputs):
+            self.loops.update(zip(action.outputs, order))
+
+    def _SamplePerfectTile(self, index: int, action: Action) -> None:
+        if index in self.domain_of:
+            self.decided.update({o: (self.domain_of[index], j) for j, o in enumerate(action.outputs)})
+
+    def _SampleCategorical(self, index: int, action: Action) -> None:
+        if index in self.domain_of and isinstance(action.attrs[0], tuple):
+            self.decided[action.outputs[0]] = (self.domain_of[index], 0)
+
+    def _SampleComputeLocation(self, index: int, action: Action) -> None:
+        if index in self.domain_of:
+            self.located[action.outputs[0]] = self.domain_of[index]
+
+    def _Split(self, index: int, action: Action) -> None:
+        parent = self.loops.get(action.inputs[0])
+        if parent is None:
+            return
+        made = []
+        for output, value in zip(action.outputs, action.inputs[1:]):
+            if isinstance(value, str) and value in self.decided:
+                part = (parent.origin, *self.decided[value])
+            elif isinstance(value, int):
+                part = (parent.origin, LITERAL, value)
+            else:
+                part = (parent.origin, -1, 0)
+            made.append(Loop((part,), parent.is_reduce))
+            self.loops[output] = made[-1]
+        self._replace([parent], made)
+
+    def _Fuse(self, index: int, action: Action) -> None:
+        fused = [self.loops[v] for v in action.inputs if v in self.loops]
+        if len(fused) == len(action.inputs) and fused:
+            made = Loop(tuple(p for loop in fused for p in loop.parts), any(loop.is_reduce for loop in fused))
+            self.loops[action.outputs[0]] = made
+            self._replace(fused, [made])
+
+    def _replace(self, old: list[Loop], new: list[Loop]) -> None:
+        for order in (*self.nests.values(), *self.factored.values()):
+            if all(any(loop is o for loop in order) for o in old):
+                at = next(i for i, loop in enumerate(order) if loop is old[0])
+                order[at : at + 1] = new
+                for other in old[1:]:
+                    del order[next(i for i, loop in enumerate(order) if loop is other)]
+
+    def _Reorder(self, index: int, action: Action) -> None:
+        moved = [self.loops[v] for v in action.inputs if v in self.loops]
+        for order in (*self.nests.values(), *self.factored.values()):
+            places = sorted(i for i, loop in enumerate(order) if any(loop is m for m in moved))
+            present = [m for m in moved if any(loop is m for loop in order)]
+            for place, loop in zip(places, present):
+                order[place] = loop
+
+    def _RFactor(self, index: int, action: Action) -> None:
+        loop = self.loops.get(action.inputs[0])
+        for block, order in self.nests.items():
+            if loop is not None and any(loop is o for o in order):
+                self.factored[block] = [Loop(o.parts, False) if o is loop else o for o in order]
+                self.nests[block] = [o for o in order if not o.is_reduce or o is loop]
+                self.parts[action.outputs[0]] = block
+
+    def _GetProducers(self, index: int, action: Action) -> None:
+        block = self._block(action.inputs[0])
+        if block in self.factored and action.outputs:
+            self.parts[action.outputs[0]] = block
+
+    def _Annotate(self, index: int, action: Action) -> None:
+        if action.attrs == _PARALLEL and isinstance(action.inputs[1], int):
+            self.max_parallel = float(action.inputs[1])
+        elif action.attrs == _VECTORIZE and isinstance(action.inputs[1], int):
+            self.max_vector = float(action.inputs[1])
+        elif action.attrs and action.attrs[0] in _UNROLL and action.inputs[1] in self.decided:
+            domain = self.decided[action.inputs[1]][0]
+            values = self.space.template.actions[self.space.domains[domain].action].attrs[0]
+            self.unroll = (domain, np.array([float(values[o]) for o in self.space.domains[domain].options]))
+
+    def _ComputeAt(self, index: int, action: Action) -> None:
+        domain = self.located.get(action.inputs[1])
+        block = self._block(action.inputs[0])
+        if domain is None or block is None:
+            return
+        node = self.graph.nodes[block]
+        locations = tuple(int(o) for o in self.space.domains[domain].options)
+        if action.inputs[0] in self.parts:  # the factored part of a reduction is read once by the rest of it
+            loops, access, elements = self.nests.get(block, []), None, 2.0 ** node.features[3]
+        else:
+            consumer, buffer = self._consumer(block)
+            loops = self.nests.get(consumer, [])
+            access = _read_of(self.graph, consumer, buffer) if consumer is not None else None
+            elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
+        self.placements.append(Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block))
+
+    def _ReverseComputeAt(self, index: int, action: Action) -> None:
+        block, loop = self._block(action.inputs[0]), self.loops.get(action.inputs[1])
+        producer = next((b for b, order in self.nests.items() if any(loop is o for o in order)), None)
+        if block is None or loop is None or producer in (None, block):
+            return
+        order = self.nests[producer]
+        at = next(i for i, o in enumerate(order) if o is loop)
+        written = [access for (_, is_write), access in _accesses_of(self.graph, producer).items() if is_write]
+        if written:
+            node = self.graph.nodes[block]
+            self.placements.append(Placement(-1, (at,), tuple(order), written[0], 2.0 ** node.features[3], 2.0 ** node.features[3], block))
+
+    def _ComputeInline(self, index: int, action: Action) -> None:
+        block = self._block(action.inputs[0])
+        if block is not None:
+            self.inlined.add(block)
+
+    _ReverseComputeInline = _ComputeInline
+
+    def _consumer(self, block: int) -> tuple[int | None, int | None]:
+        """The first block that reads what a block writes, and the buffer between them."""
+        for write in self.graph.edges:
+            if write.kind == "write" and write.src == block:
+                for read in self.graph.edges:
+                    if read.kind == "read" and read.src == write.dst and read.dst != block:
+                        return read.dst, write.dst
+        return None, None
+
+    def finish(self) -> LoopNest:
+        """The loops as they are after the last action."""
+        nodes = self.graph.nodes
+
+        def weight(block: int) -> tuple[bool, float]:
+            return any(loop.is_tiled for loop in self._order(block)), nodes[block].features[3]
+
+        main = max(self.nests, key=weight, default=None)
+        blocks = self._blocks(main)
+        loops = blocks[0].loops if blocks else ()
+        cuts = [
+            i for i in range(len(loops) - 1, 0, -1) if (loops[i].is_reduce, loops[i].factor) != (loops[i - 1].is_reduce, loops[i - 1].factor)
+        ]
+        extents = {i: float(round(2.0 ** n.features[0])) for i, n in enumerate(nodes) if n.kind == "loop"}
+        factors = tuple(
+            np.array(d.options, np.float64) if d.options and isinstance(d.options[0], tuple) else None for d in self.space.domains
+        )
+        work = {i: 2.0 ** n.features[3] for i, n in enumerate(nodes) if n.kind == "block"}
+        return LoopNest(
+            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.max_parallel, self.max_vector, factors, self.unroll,
+            tuple(self.placements), work,
+        )  # fmt: skip
+
+    def _blocks(self, main: int | None) -> tuple[Block, ...]:
+        """The main block and the largest others that are not inlined."""
+        others = sorted((b for b in self.nests if b != main and b not in self.inlined), key=lambda b: -self.graph.nodes[b].features[3])
+        placement_of: dict[int, int] = {}
+        for i, placement in enumerate(self.placements):
+            if placement.access is None or placement.block not in self.factored:  # of a factored block, its part is looked at
+                placement_of.setdefault(placement.block, i)
+        found = [Block(tuple(self._order(b)), _accesses(self.graph, b), placement_of.get(b, -1)) for b in ([] if main is None else [main]) + others]
+        return tuple(block for i, block in enumerate(found) if block.accesses or i == 0)[: 1 + MAX_OTHERS]
+
+    def _order(self, block: int) -> list[Loop]:
+        return self.factored.get(block, self.nests[block])
+
+
+def _read_of(graph: ProgramGraph, block: int, buffer: int | None) -> Access | None:
+    """How a block reads a buffer; None if no index moves with a loop."""
+    found = [access for (node, is_write), access in _accesses_of(graph, block).items() if node == buffer and not is_write]
+    return found[0] if found else None
+
+
+def _accesses(graph: ProgramGraph, block: int) -> tuple[Access, ...]:
+    """Accesses of a block: what it writes first, then what it reads, the largest first."""
+    found = _accesses_of(graph, block)
+    written = {buffer for buffer, is_write in found if is_write}
+    keys = sorted((k for k in found if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0]))
+    return tuple(found[k] for k in keys)
+
+
+def _accesses_of(graph: ProgramGraph, block: int) -> dict[tuple[int, bool], Access]:
+    """(buffer, is write) -> access."""
+    dims: dict[tuple[int, bool], dict[int, list[tuple[int, float]]]] = {}
+    strides: dict[tuple[int, bool], dict[int, float]] = {}
+    for edge in graph.edges:
+        if edge.kind == "access" and int(edge.features[0]) == block:
+            _, is_write, dim, coefficient, stride, *_ = edge.features
+            key = edge.dst, bool(is_write)
+            dims.setdefault(key, {}).setdefault(int(dim), []).append((edge.src, coefficient))
+            strides.setdefault(key, {})[int(dim)] = stride / abs(coefficient)
+    found = {}
+    for key, per_dim in dims.items():
+        features = graph.nodes[key[0]].features
+        count = range(int(features[2]))
+        found[key] = Access(features[3], tuple(tuple(per_dim.get(d, ())) for d in count), tuple(strides[key].get(d, 0.0) for d in count))
+    return found

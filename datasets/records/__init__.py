@@ -1,0 +1,1 @@
+"""Measured records: their store, database, splits and collection."""

@@ -1,0 +1,1 @@
+"""Records to look at: figures, plots, cards and pages."""

@@ -1,0 +1,425 @@
+"""`foretune passes`: tune, explain and replay LLVM pass sequences."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from foretune.errors import DataError, OptionError
+from foretune.support.console import Json, format_secs, print_json, print_table, printable
+from foretune.support.files import sha256_of, write_text_atomically
+from foretune.support.progress import progress_bar
+
+app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
+
+Source = Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program, or a folder of them.")]
+Define = Annotated[list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")]
+Include = Annotated[list[Path], typer.Option("--include", "-I", help="Folder of headers; may be repeated.")]
+Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the program's command line; may be repeated.")]
+Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")]
+BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
+RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
+Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
+LocalFile = Annotated[Path | None, typer.Option("--model", help="GGUF file of the local language model; by default that of `fetch-model`.")]
+
+_SHOWN_COUNTS = ("functions", "blocks", "instructions", "loops", "loop_load", "loop_store", "vector_values")
+
+
+@app.command()
+def tune(
+    source: Source,
+    budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
+    objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
+    search: Annotated[str, typer.Option(help="latent (the genetic search, ranked by the latent model), genetic, random, greedy or bayesian.")] = "latent",
+    skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
+    llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
+    llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
+    local_model: Annotated[Path | None, typer.Option(help="GGUF file for --llm local; by default that of `fetch-model`.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="What `finetune` made of that model: its adapter.gguf.")] = None,
+    llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
+    llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
+    llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
+    screening: Annotated[bool, typer.Option(help="Whether to compile with each step first, to search among those that change the code.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    define: Define = [],  # noqa: B006 - typer copies it
+    include: Include = [],  # noqa: B006
+    arg: Argument = [],  # noqa: B006
+    lib: Library = [],  # noqa: B006
+    stdin: Stdin = None,
+    call: Annotated[str, typer.Option(help="One function of a file without a main, with its arguments, such as 'saxpy(f32[4096], f32[4096], 2.5, 4096)'.")] = "",
+    build_timeout: BuildTimeout = 20.0,
+    run_timeout: RunTimeout = 10.0,
+    store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the results in JSON, which `replay` and `explain` read.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune the pass sequence of a program, or of each program of a folder."""
+    from foretune.passes.language.llm_client import LlmConfig
+    from foretune.passes.llvm import measure
+    from foretune.passes.llvm.tuning import tuning
+    from foretune.passes.llvm.tuning.strategies import StrategyConfig
+
+    config = tuning.PassTuneConfig(budget, objective, store=store)
+    settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout)
+    build = _build_json(define, include, arg, stdin, lib, call)
+    results, failed = [], {}
+    with endpoint(llm, local_model, adapter) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        names = [llm_model, *(sha256_of(path)[:16] for path in (local_model, adapter) if path is not None)]  # recorded replies are the model's own
+        asked = LlmConfig(url, "+".join(names), llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
+        strategy = StrategyConfig(search, skills, asked, seed, screening)
+        for program in programs:
+            with progress_bar(printable(program.name), not as_json, transient=True) as show:
+                show(0, budget, "compiling")
+                try:
+                    result = tuning.tune(
+                        program, measurer, lambda prepared: strategy.make(prepared, measurer, budget), config,
+                        lambda r, show=show: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3f}x"),
+                    )  # fmt: skip
+                except DataError as error:
+                    if len(programs) == 1:
+                        raise
+                    failed[program.name] = str(error)
+                    continue
+            results.append({**result.to_json(), **strategy.report(result.strategy), "source": str(source.resolve()), "build": build, "timeouts": [build_timeout, run_timeout]})
+    document = {"results": results, "failed": failed}
+    if out is not None:
+        write_text_atomically(out, json.dumps(document, indent=1) + "\n")
+    if as_json:
+        print_json(document)
+        return
+    _print_results(results, failed)
+
+
+@app.command()
+def replay(
+    results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
+    repeats: Annotated[int, typer.Option(help="Runs of each winner and of -O3.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Measure stored winners again, beside -O3."""
+    from foretune.passes.llvm import measure
+    from foretune.passes.llvm.tuning import tuning
+
+    rows = []
+    for stored, program, sequence, settings in _stored(results):
+        with measure.PassMeasurer(settings) as measurer:
+            again = tuning.confirm(measurer.prepare(program), sequence, measurer, repeats)
+            rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
+    if as_json:
+        print_json({"results": rows})
+        return
+    print_table(
+        ("program", "-O3", "tuned", "gain", "95 %", "stored gain", "status"),
+        [(r["program"], format_secs(r["baseline_secs"]), format_secs(r["best_secs"]), f"{r['gain']:.3f}", _interval(r["interval"]), f"{r['stored_gain']:.3f}", r["status"])
+         for r in rows],
+        left=("status",),
+    )  # fmt: skip
+
+
+@app.command()
+def explain(
+    results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
+    repeats: Annotated[int, typer.Option(help="Runs of each shortened sequence and of -O3.")] = 9,
+    evidence: Annotated[Path | None, typer.Option(help="File for what the winners teach, a JSON document a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what each step of the stored winners is worth: each is left out once and the rest measured."""
+    from foretune.passes.llvm import measure
+    from foretune.passes.llvm.teaching import evidence as teaching
+    from foretune.passes.llvm.tuning import explain as explaining
+
+    documents, taught = [], []
+    for stored, program, sequence, settings in _stored(results):
+        with measure.PassMeasurer(settings) as measurer:
+            prepared = measurer.prepare(program)
+            explanation = explaining.explain(prepared, sequence, measurer, repeats)
+            documents.append(explanation.to_json())
+            taught.append(teaching.evidence_of(explanation, prepared.features, stored["steps"]))
+    if evidence is not None:
+        teaching.write_evidence(filter(None, taught), evidence)
+    if as_json:
+        print_json({"results": documents})
+        return
+    for document in documents:
+        print_table(
+            ("step", "gain without it", "95 %", "needed"),
+            [(step["step"], f"{step['gain_without']:.3f}", _interval(step["interval"]), "yes" if step["needed"] else "no") for step in document["steps"]],
+            f"{document['program']}: {document['gain']:.3f} times as fast as -O3",
+        )
+        changes = [(name, f"{baseline:.0f}", f"{tuned:.0f}") for name, baseline, tuned in document["counts"]]
+        print_table(("count", "-O3", "tuned"), changes, "what the module looks like, where it differs by more than a tenth")
+        print(f"needed: {printable(document['command'])}\n")
+
+
+@app.command()
+def observe(
+    source: Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program.")],
+    passes: Annotated[list[str], typer.Option("--pass", help="A pass as `opt -passes=` reads it; may be repeated, in order. By default default<O3>.")] = ["default<O3>"],  # noqa: B006
+    flags: Annotated[list[str], typer.Option("--flag", help="A flag such as -unroll-count=4; may be repeated.")] = [],  # noqa: B006
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Look at a module before a sequence and after each pass: counts, embedding, llvm-mca's cycles."""
+    from foretune.passes.llvm import measure
+    from foretune.passes.llvm.actions import parse_sequence
+    from foretune.passes.llvm.embedding import distance
+    from foretune.passes.llvm.observe import FEATURES
+
+    sequence, refused = parse_sequence(passes, flags)
+    if refused:
+        raise OptionError(refused[0])
+    with _programs(source, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
+        if len(programs) != 1:
+            raise OptionError(f"one program can be looked at, but {source} has {len(programs)}")
+        looks, error = measurer.compiler.observe_steps(programs[0], sequence)
+    names = ["", *map(str, sequence.passes)][: len(looks)]
+    if as_json:
+        rows = [{"after": name, "counts": dict(zip(FEATURES, look.features)), "embedding": look.embedding.tolist(), "mca_cycles": look.mca_cycles} for name, look in zip(names, looks)]
+        print_json({"program": programs[0].name, "steps": rows, "error": error})
+        return
+    rows = []
+    for name, look, before in zip(names, looks, [looks[0], *looks]):
+        counts = dict(zip(FEATURES, look.features))
+        changed = sum(a != b for a, b in zip(look.features, before.features))
+        cycles = f"{look.mca_cycles:,.0f}" if look.mca_cycles is not None else "-"
+        rows.append((name or "(before)", *(f"{counts[key]:.0f}" for key in _SHOWN_COUNTS), str(changed), f"{distance(before.embedding, look.embedding):.4f}", cycles))
+    print_table(("after", *(key.replace("_", " ") for key in _SHOWN_COUNTS), "counts changed", "embedding moved", "mca cycles"), rows, programs[0].name)
+    if error:
+        raise DataError(f"{passes[len(looks) - 1]} failed: {error}")
+
+
+@app.command()
+def bench(
+    source: Annotated[Path | None, typer.Argument(help="A program, or a folder; by default those that come with Foretune and that no model is trained on.")] = None,
+    searches: Annotated[str, typer.Option(help="Searches to compare, such as genetic,random,bayesian.")] = "latent,genetic",
+    budget: Annotated[int, typer.Option(help="Measurements for each program and search.")] = 50,
+    skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the searches.")] = 0,
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Compare searches on several programs."""
+    from foretune.passes.llvm import measure, suite
+    from foretune.passes.llvm.tuning import tuning
+    from foretune.passes.llvm.tuning.strategies import StrategyConfig
+
+    strategies = {name.strip(): StrategyConfig(name.strip(), skills, None, seed) for name in searches.split(",")}
+    gains: dict[str, dict[str, float]] = {}
+    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
+        chosen = [program for program in programs if source is not None or program.name in suite.held_out()]
+        with progress_bar("comparing", not as_json, transient=True) as show:
+            for number, program in enumerate(chosen):
+                show(number, len(chosen), program.name)
+                gains[program.name] = {
+                    name: tuning.tune(program, measurer, lambda prepared, s=strategy: s.make(prepared, measurer, budget), tuning.PassTuneConfig(budget)).gain
+                    for name, strategy in strategies.items()
+                }
+    means = {name: statistics.geometric_mean(row[name] for row in gains.values()) for name in strategies}
+    if as_json:
+        print_json({"budget": budget, "geometric_means": means, "programs": gains})
+        return
+    rows = [(program, *(f"{row[name]:.3f}" for name in strategies)) for program, row in gains.items()]
+    print_table(("program", *strategies), [*rows, ("geometric mean", *(f"{means[name]:.3f}" for name in strategies))], f"times as fast as -O3 after {budget} measurements")
+
+
+@app.command()
+def collect(
+    out: Annotated[Path, typer.Option(help="Folder of the records; a run that was stopped goes on from it.")],
+    source: Annotated[Path | None, typer.Argument(help="A folder of programs; by default those that come with Foretune.")] = None,
+    per_program: Annotated[int, typer.Option(help="Measurements of each program.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the sequences.")] = 0,
+    part: Annotated[str, typer.Option(help="K/N: every N-th program from the K-th on; the parts can be collected side by side, each in its own folder.")] = "1/1",
+    define: Define = [],  # noqa: B006
+    include: Include = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Measure random sequences of many programs, to train on."""
+    from foretune.passes.llvm import measure, suite
+    from foretune.passes.llvm.tuning import collection
+
+    if not (found := re.fullmatch(r"(\d{1,4})/(\d{1,4})", part)):
+        raise OptionError(f"--part must be K/N, but got {part!r}")
+    config = collection.CollectConfig(out, per_program, seed, int(found[1]), int(found[2]))
+    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
+        counts = collection.collect(programs, measurer, config, lambda name, done, total: show(done, total, name))
+    if as_json:
+        print_json({"out": str(out), "num_records": counts})
+        return
+    print_table(("program", "records"), [(name, str(number)) for name, number in counts.items()])
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Option(help="Folder of what `collect` wrote; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="File of the weights.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the latent model that ranks pass sequences."""
+    from foretune.passes.llvm.tuning import training
+
+    with progress_bar("training", not as_json, transient=True) as show:
+        report = training.train_model(data, out, epochs, seed, lambda done, total, figures: show(done, total, f"pairs {figures['pairwise']:.3f}"))
+    if as_json:
+        print_json(report)
+        return
+    print(f"{printable(str(out))}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items()))
+
+
+@app.command()
+def fetch_model(folder: Annotated[Path | None, typer.Option(help="Where to; by default the user's own cache.")] = None) -> None:
+    """Download the local language model (1.1 GB) for `tune --llm local`."""
+    from foretune.passes.language import local_model
+
+    with progress_bar("fetching", True) as show:
+        path = local_model.fetch_model(folder, show)
+    print(f"{printable(str(path))}: {local_model.NAME}")
+
+
+@app.command()
+def finetune(
+    evidence: Annotated[Path, typer.Argument(help="What `foretune passes explain --evidence` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the adapter and the report; a run that was stopped goes on from it.")],
+    model: LocalFile = None,
+    held_out: Annotated[Path | None, typer.Option(help="Evidence to evaluate on; by default that of held-out programs, or of a quarter of the programs.")] = None,
+    steps: Annotated[int, typer.Option(help="Of training, one record each.")] = 60,
+    rank: Annotated[int, typer.Option(help="Of the low-rank changes.")] = 8,
+    blocks: Annotated[int, typer.Option(help="The last so many blocks of the model are adapted; fewer take less time.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Of first weights, order and split.")] = 0,
+    eval_programs: Annotated[int, typer.Option(help="Held-out programs that the model is asked about before and after, at most.")] = 8,
+    reply_timeout: Annotated[float, typer.Option(help="Seconds of each of its answers, at most.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune the local language model on evidence (LoRA), and compare its proposals before and after."""
+    from foretune.costmodel.language.low_rank import LowRankConfig
+    from foretune.passes.language import local_model
+    from foretune.passes.llvm.teaching import finetuning
+    from foretune.passes.llvm.teaching.proposal_quality import compare
+
+    adaptation = LowRankConfig(rank=rank, strength=2.0 * rank, blocks=blocks, steps=steps, learning_rate=learning_rate, seed=seed)
+    config = finetuning.FinetuneConfig(evidence, out, model or local_model.model_path(), held_out, adaptation, eval_programs, reply_timeout)
+    with progress_bar("fine-tuning", not as_json, transient=True) as show:
+        document = finetuning.finetune(config, lambda what, done, total, detail: show(done, total, f"{what} {detail}"))
+    if as_json:
+        print_json(document)
+        return
+    print_table(("on held-out programs", "before", "after"), compare(document["before"], document["after"]), f"{document['model']}, tuned on {len(document['learnt'])} programs")
+    print(f"loss {document['losses'][0]:.3f} to {document['losses'][-1]:.3f}; foretune passes tune PROGRAM --llm local --adapter {printable(document['adapter'])}")
+
+
+@contextmanager
+def endpoint(llm: str, model: Path | None = None, adapter: Path | None = None) -> Iterator[str]:
+    """The URL to ask, while the local server runs if it is that; empty for none."""
+    if llm != "local":
+        if model is not None or adapter is not None:
+            raise OptionError("--local-model and --adapter go with --llm local")
+        yield "" if llm == "none" else llm
+        return
+    from foretune.passes.language import local_model
+    from foretune.target import num_usable_cores
+
+    with local_model.LocalServer(model or local_model.model_path(), num_usable_cores(), adapter) as server:
+        yield server.url
+
+
+@contextmanager
+def _programs(source: Path, build: dict[str, Any]) -> Iterator[list]:
+    from foretune.passes.llvm.program import BuildOptions, load_programs
+
+    options = BuildOptions(
+        tuple(build["define"]), tuple(Path(path) for path in build["include"]), ("m", *build["lib"]), tuple(build["arg"]),
+        Path(build["stdin"]) if build["stdin"] else None,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
+        if build["call"]:
+            yield [_function(source, Path(folder), options, build)]
+        else:
+            yield load_programs(source, Path(folder), options)
+
+
+def _function(source: Path, folder: Path, options: Any, build: dict[str, Any]) -> Any:
+    """The one function that is called; how often is kept in `build`, so that it is called as often when it is replayed."""
+    from foretune.passes.llvm.function import FunctionCall, load_function
+    from foretune.passes.llvm.measure import PassMeasurer
+
+    call = FunctionCall.parse(build["call"])
+    if options.arguments or options.stdin:
+        raise OptionError("--call goes without --arg and --stdin: a function has neither")
+    with PassMeasurer() as measurer:
+        program = load_function(source, folder, options, call, measurer, build["num_calls"])
+    build["num_calls"] = int(program.options.arguments[0])
+    return program
+
+
+def _build_json(define: list[str], include: list[Path], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = [], call: str = "") -> dict[str, Any]:  # noqa: B006
+    """How programs are built and run; files are named in full, because programs run in a folder of their own."""
+    if stdin is not None and not stdin.is_file():
+        raise OptionError(f"there is no file {stdin} for the standard input")
+    arguments = [str(Path(word).resolve()) if Path(word).is_file() else word for word in arg]
+    folders = [str(path.resolve()) for path in include]
+    return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib, "call": call, "num_calls": None}
+
+
+def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
+    """(result, program, winner, how it was measured) of each result in a file.
+
+    Raises:
+        DataError: the file is none of ours, or a program has changed since.
+    """
+    from foretune.passes.llvm.actions import parse_sequence, parse_step
+    from foretune.passes.llvm.measure import PassMeasureSettings
+
+    try:
+        rows = [{**row, "steps": tuple(str(parse_step(step)) for step in row.get("steps", ()))} for row in json.loads(path.read_text())["results"]]
+        fields = [(row, Path(row["source"]), row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
+    for row, source, name, known_hash, passes, flags in fields:
+        sequence, refused = parse_sequence(passes, flags)
+        if refused:
+            raise DataError(f"{path}: {refused[0]}")
+        try:
+            build, (build_timeout, run_timeout) = _build_json([], []) | row["build"], row["timeouts"]
+            settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
+        with _programs(source, build) as programs:
+            program = next((p for p in programs if p.name == name), None)
+            if program is None or program.hash != known_hash:
+                raise DataError(f"{path}: the program {name} of {source} has changed since it was tuned; tune it again")
+            yield row, program, sequence, settings
+
+
+def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> None:
+    rows = []
+    for result in results:
+        times = (format_secs(result["baseline_secs"] or None), format_secs(result["best_secs"] or None))
+        statuses = ", ".join(f"{number} {status}" for status, number in result["statuses"].items())
+        rows.append((result["program"], *times, f"{result['gain']:.3f}", _interval(result["interval"]), str(result["num_trials"]), statuses))
+    print_table(("program", "-O3", "tuned", "gain", "95 %", "trials", "how they ended"), rows, left=("how they ended",))
+    for result in results:
+        if told := result.get("strategist"):
+            shares = ", ".join(f"{number} by {origin} (best {told['best_gain'].get(origin, 0.0):.3f}x)" for origin, number in told["measured"].items())
+            print(f"{printable(result['program'])}: measured {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
+        what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
+        print(f"{printable(result['program'])}: {printable(what)}")
+    for name, reason in failed.items():
+        print(f"{printable(name)}: left out: {printable(reason)}")
+
+
+def _interval(interval: list[float]) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

@@ -1,0 +1,1 @@
+"""Files, cache folders, terminal output and progress bars."""

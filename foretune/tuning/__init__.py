@@ -1,0 +1,1 @@
+"""What every tuner shares: budgets, trials and comparisons in pairs."""

@@ -1,0 +1,1 @@
+"""Processes that may crash or hang without harm to their parent."""

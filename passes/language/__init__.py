@@ -1,0 +1,1 @@
+"""Language models: clients, a local server, and how they are asked."""

@@ -1,0 +1,1 @@
+"""LLVM pass sequences: grammar, compiler, measuring and observations."""

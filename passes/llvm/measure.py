@@ -1,0 +1,292 @@
+"""Builds candidates and times them beside `-O3`.
+
+What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each candidate's
+output and exit code are compared, byte for byte, with those of the program that no pass has run over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foretune.errors import DataError, OptionError, UnsupportedError
+from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.compiler import Compiler
+from foretune.passes.llvm.machine_code import code_hash, text_bytes
+from foretune.passes.llvm.program import Program
+from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
+from foretune.program import ProgramGraph
+from foretune.record import MeasureRecord, MeasureSettings, Status
+from foretune.support.files import sha256_of
+from foretune.target import HardwareFeatures, Target
+from foretune.task import Candidate, Task, Workload
+from foretune.workers.process import Death, Silence, WorkerProcess
+
+UNOPTIMISED = Sequence()
+_GRACE_SECS = 10.0
+_LINK_TIMEOUT_SECS = 30
+_NOTHING = hashlib.sha256(b"").hexdigest()
+_log = logging.getLogger(__name__)
+_HOPELESS = 1.3  # candidates so much slower than the baseline are run once
+_SHOWN_CHARS = 400
+
+
+@dataclass(frozen=True)
+class PassMeasureSettings:
+    """How candidates are built and timed.
+
+    Attributes:
+        repeats: runs of each candidate, and of the baseline between them.
+        build_timeout_secs, run_timeout_secs: limits of one candidate.
+        memory_bytes: of one compilation, and of one run.
+        core: that programs run on; None for the last one that this process may use.
+    """
+
+    repeats: int = 3
+    build_timeout_secs: float = 20.0
+    run_timeout_secs: float = 10.0
+    memory_bytes: int = 4 << 30
+    core: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "build_timeout_secs", "run_timeout_secs", "memory_bytes"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"`{name} > 0` must hold, but got {name}={getattr(self, name)}")
+        if self.core is not None and self.core not in os.sched_getaffinity(0):
+            raise OptionError(f"core must be one of {sorted(os.sched_getaffinity(0))}, but got {self.core}")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What became of a sequence before it ran.
+
+    Attributes:
+        sequence: what was done.
+        status: OK, or how it ended.
+        error: the tool's words.
+        executable: the linked program; None if there is none.
+        object_hash: of its machine code; equal ones run equally long.
+        text_bytes: size of its machine code.
+        before, after: counts in the manner of `observe.FEATURES`; empty if not asked for.
+    """
+
+    sequence: Sequence
+    status: Status
+    error: str = ""
+    executable: Path | None = None
+    object_hash: str = ""
+    text_bytes: int = 0
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a candidate took.
+
+    Attributes:
+        record: as it is stored.
+        baseline_secs: of the baseline's runs in turns with it; empty where it was not timed.
+    """
+
+    record: MeasureRecord
+    baseline_secs: tuple[float, ...] = ()
+
+    @property
+    def speedup(self) -> float:
+        """Baseline's time over the candidate's; 0 if it failed. Higher is better."""
+        return min(self.baseline_secs) / self.record.best_secs if self.record.status is Status.OK else 0.0
+
+
+@dataclass(frozen=True)
+class PreparedProgram:
+    """A program with what its candidates are compared with.
+
+    Attributes:
+        program: it.
+        task: its module and this machine, as nouns.
+        expected: (exit code, SHA-256 of the output) of the unoptimised program.
+        baseline: built.
+        features: of the unoptimised module, in the order of `observe.FEATURES`.
+    """
+
+    program: Program
+    task: Task
+    expected: tuple[int, str]
+    baseline: Build
+    features: tuple[float, ...]
+
+
+class PassMeasurer:
+    """Builds and times candidates in worker processes, which crash and hang in its place.
+
+    Args:
+        settings: repeats and limits.
+        toolchain: LLVM; the installed one by default.
+    """
+
+    def __init__(self, settings: PassMeasureSettings = PassMeasureSettings(), toolchain: Toolchain | None = None) -> None:
+        self.settings = settings
+        self._toolchain = toolchain or find_toolchain()
+        self._folder = Path(tempfile.mkdtemp(prefix="foretune-passes-"))
+        core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
+        hello = {"library": str(self._toolchain.library), "memory_bytes": settings.memory_bytes}
+        self.compiler = Compiler(self._toolchain, self._folder, settings.build_timeout_secs, settings.memory_bytes)
+        self._runner = WorkerProcess("foretune.passes.llvm.worker", {**hello, "core": core})
+
+    def __enter__(self) -> PassMeasurer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes and removes what was built."""
+        self.compiler.close()
+        self._runner.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def has_polly(self) -> bool:
+        """Whether Polly can be used: it lives in the `opt` of some distributions."""
+        return self._toolchain.has_polly
+
+    def prepare(self, program: Program) -> PreparedProgram:
+        """Builds and runs a program without passes and with `-O3`.
+
+        Raises:
+            DataError: it cannot be built, or ends by a crash or a time-out; or its output differs between two runs, or under `-O3`.
+        """
+        plain = self._build(program, UNOPTIMISED, observe=True)
+        baseline = self.build(program, BASELINE)
+        for build in (plain[0], baseline):
+            if build.status is not Status.OK:
+                raise DataError(f"{program.name} cannot be built: {build.error}")
+        outputs = [self._run(program, build.executable) for build in (plain[0], plain[0], baseline)]
+        for reply in outputs:
+            if reply["status"] != "ok":
+                raise DataError(f"{program.name} does not run: {reply['error']}")
+        expected, again, optimised = [(reply["exit"], reply["output"]) for reply in outputs]
+        if again != expected:
+            raise DataError(f"{program.name} prints another output each time, so that candidates cannot be checked")
+        if expected[1] == _NOTHING:
+            _log.warning("%s prints nothing, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
+        if optimised != expected:
+            raise DataError(f"{program.name} prints something else under -O3 than without passes: it is not well defined, or needs `-ffp-contract=off`")
+        task = Task(Workload(program.hash, "", ProgramGraph.from_json(plain[1]["before"]["graph"]), program.name, "llvm"), self.target())
+        return PreparedProgram(program, task, expected, baseline, plain[0].before)
+
+    def target(self) -> Target:
+        """This machine."""
+        return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
+
+    def build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> Build:
+        """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
+        return self._build(program, sequence, observe, known)[0]
+
+    def _build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
+        reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
+        if reply["status"] != "ok":
+            out.unlink(missing_ok=True)
+            return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
+        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
+        machine_code = out.read_bytes()
+        looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
+        if looks[0] in known:
+            out.unlink()
+            return Build(sequence, Status.OK, "", None, *looks), reply
+        executable, error = self._link(program, out)
+        if executable is None:
+            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
+        return Build(sequence, Status.OK, "", executable, *looks), reply
+
+    def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
+        linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
+        if linker is None:
+            raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
+        executable = made.with_suffix("")
+        libraries = [f"-l{name}" for name in program.options.libraries]
+        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *libraries]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
+        except subprocess.TimeoutExpired:
+            return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
+        finally:
+            made.unlink()
+        return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
+
+    def _run(self, program: Program, executable: Path) -> dict[str, Any]:
+        stdout = self._folder / "stdout"
+        folder = self._folder / "run"  # what one run leaves there, the next one must not see
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        request = {
+            "op": "run", "command": [str(executable), *program.options.arguments], "folder": str(folder), "stdout": str(stdout),
+            "stdin": str(program.options.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,
+        }  # fmt: skip
+        try:
+            reply = self._runner.request(request, self.settings.run_timeout_secs + _GRACE_SECS)
+        except (Silence, Death) as error:
+            return {"status": "run_error", "error": str(error)}
+        if reply["status"] == "ok":
+            reply["output"] = sha256_of(stdout)
+        return reply
+
+    def cpu_secs(self, program: Program, build: Build) -> float:
+        """Process CPU time of one run.
+
+        Raises:
+            DataError: the program does not end well.
+        """
+        reply = self._run(program, build.executable)
+        if reply["status"] != "ok":
+            raise DataError(f"{program.name} does not run: {reply['error']}")
+        return reply["cpu_secs"]
+
+    def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
+        """Times candidates in turns with the baseline; one result for each, in order."""
+        return [self._time(prepared, build, repeats or self.settings.repeats) for build in builds]
+
+    def _time(self, prepared: PreparedProgram, build: Build, repeats: int) -> Timing:
+        if build.status is not Status.OK:
+            return Timing(self._record(prepared, build, build.status, (), build.error))
+        own: list[float] = []
+        baseline: list[float] = []
+        for _ in range(repeats):
+            reply = self._run(prepared.program, build.executable)
+            if reply["status"] != "ok":
+                return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
+            if (reply["exit"], reply["output"]) != prepared.expected:
+                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output differs from the unoptimised program's"))
+            own.append(max(reply["cpu_secs"], 1e-6))
+            other = self._run(prepared.program, prepared.baseline.executable)
+            if other["status"] != "ok":
+                raise DataError(f"{prepared.program.name} no longer runs under -O3: {other['error']}")
+            baseline.append(max(other["cpu_secs"], 1e-6))
+            if min(own) > _HOPELESS * min(baseline):
+                break
+        return Timing(self._record(prepared, build, Status.OK, tuple(own), ""), tuple(baseline))
+
+    def _record(self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str) -> MeasureRecord:
+        settings = MeasureSettings(self.settings.repeats, 1e-3, self.settings.build_timeout_secs, self.settings.run_timeout_secs, self.settings.memory_bytes)
+        environment = (("llvm", self.compiler.version), ("machine", platform.machine()), ("cpu", self.compiler.cpu))
+        candidate = Candidate(prepared.task, build.sequence.trace())
+        return MeasureRecord(candidate, status, secs, error, build.object_hash, environment, settings, time.time())
+
+    def discard(self, build: Build) -> None:
+        """Removes a program that is not needed any more."""
+        if build.executable is not None:
+            with contextlib.suppress(FileNotFoundError):
+                build.executable.unlink()

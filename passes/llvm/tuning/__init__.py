@@ -1,0 +1,1 @@
+"""Searches over pass sequences, and what they suggest, rank and measure."""

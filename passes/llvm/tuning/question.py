@@ -1,0 +1,63 @@
+"""What a language model is asked: the steps to choose from, counts of the program, what was measured, and the skills that apply.
+
+It is made of counts and of the names of steps alone, so that the same question can be asked of a program in a search and of one in a
+record of evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from collections.abc import Sequence as Many
+
+from foretune.passes.language.asking import worth_showing
+from foretune.passes.language.llm_client import Message
+from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, Sequence, Step
+from foretune.passes.llvm.observe import FEATURES
+from foretune.passes.llvm.tuning.screening import LEVELS, active
+from foretune.passes.llvm.tuning.skills import Skill, applicable
+
+MAX_PROPOSALS = 6
+
+_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose from, counts of its unoptimised IR, the speed of \
+sequences that were measured, and skills that apply. Propose up to {MAX_PROPOSALS} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
+passes after it, and flags. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
+
+
+def make_question(
+    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[Sequence, float]] = ((BASELINE, 1.0),)
+) -> list[Message]:
+    """The question about a program.
+
+    Args:
+        features: counts in the order of `observe.FEATURES`.
+        polly: whether Polly may be used.
+        steps: those that change the program's code, where that is known; they alone are shown.
+        costs: what was measured, relative to `-O3`; lower is better.
+    """
+    counts = {name: round(number) for name, number in zip(FEATURES, features) if number}
+    trials = [f"{1 / cost:.3f}x: {sequence}" for sequence, cost in worth_showing(costs)]
+    skills = [_tell(skill) for skill in skills_for(features, polly, steps)]
+    task = {**_choices(polly, steps), "counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
+    return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task, indent=1)}]
+
+
+def skills_for(features: Many[float], polly: bool = True, steps: Collection[Step] | None = None) -> list[Skill]:
+    """The skills that apply, and that change the program's code as far as that is known."""
+    return [skill for skill in applicable(features, polly) if steps is None or active(skill.steps, steps) != BASELINE]
+
+
+def _choices(polly: bool, steps: Collection[Step] | None) -> dict[str, list[str]]:
+    if steps is None:
+        passes = [name for name in PASSES if name not in LEVELS]
+        return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in FLAGS.items() if polly or not kind.polly]}
+    texts = sorted(map(str, steps))
+    return {"passes": [s for s in texts if not s.startswith("-") and s not in LEVELS], "flags": [s for s in texts if s.startswith("-")]}
+
+
+def _word(value: bool | int | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _tell(skill: Skill) -> str:
+    return f"{skill.name} ({skill.intent}): when {skill.when}; {skill.why}. opt {skill.steps}"

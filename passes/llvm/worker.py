@@ -1,0 +1,288 @@
+"""The worker process: runs passes over modules and times programs; `python -m foretune.passes.llvm.worker`.
+
+It reads one JSON request a line and writes one JSON reply. Each module is worked on in a forked child with limits of its own, because
+pass sequences crash, hang, eat memory, and set flags that hold for a whole process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from foretune.passes.llvm.capi import Llvm, LlvmError
+from foretune.passes.llvm.machine_code import code_hash
+from foretune.passes.llvm.observe import loop_depths, observe
+
+_CHUNK = 1 << 16
+_MAX_OUTPUT_BYTES = 64 << 20
+
+
+def main() -> None:
+    """Serves requests until standard input ends."""
+    hello = json.loads(sys.stdin.readline())
+    llvm = Llvm(Path(hello["library"]))
+    if hello["core"] is not None:
+        os.sched_setaffinity(0, {hello["core"]})
+    _reply({"version": list(llvm.version), "cpu": llvm.cpu})
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["op"] == "run":
+            _reply(run(request))
+        else:
+            job = {"build": work, "signatures": signatures, "steps": steps, "triplets": read_triplets}[request["op"]]
+            _reply(in_child(lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"]))
+
+
+def _reply(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+# -- modules -----------------------------------------------------------------------------------------
+
+
+def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """Runs passes over a module and writes what is asked for.
+
+    Args:
+        request: `source`; `pipeline` and `flags`; `opt`, the path of the tool that shall run them instead of the library, or None;
+            `features`, to be added to each function's, or None; `observe`, whether to look at the module before and after;
+            `out`, path of an object file, assembly (`.s`) or bitcode, or None; `known`, hashes of machine code that nothing more
+            needs to be told of.
+
+    Returns:
+        `status`, and `before` and `after` or `error`.
+    """
+    source, reply = Path(request["source"]), {"status": "ok"}
+    try:
+        llvm.set_flags(request["flags"])
+        module = llvm.read(source)
+        if request["observe"]:
+            reply["before"] = observe(llvm, module)
+    except LlvmError as error:
+        return {"status": "build_error", "error": f"the module cannot be read: {error}"}
+    try:
+        if request["features"]:
+            llvm.add_features(module, request["features"])
+        machine = llvm.machine(module)
+        if request["opt"]:
+            module = _with_opt(llvm, request, module)
+        elif request["pipeline"]:
+            llvm.run_passes(module, request["pipeline"], machine)
+            llvm.verify(module)
+    except LlvmError as error:
+        return {"status": "illegal", "error": str(error)[:400]}
+    if request["out"]:
+        out = Path(request["out"])
+        try:
+            if out.suffix == ".bc":
+                llvm.write_bitcode(module, out)
+            else:
+                llvm.emit(llvm.clone(module) if request["observe"] else module, machine, out)  # generating code changes a module
+        except LlvmError as error:
+            return {"status": "build_error", "error": str(error)[:400]}
+        if request["known"] and code_hash(out.read_bytes()) in request["known"]:
+            return reply
+    if request["observe"]:
+        reply["after"] = observe(llvm, module)
+    return reply
+
+
+def signatures(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """The functions of a module, `source`, that can be called from outside: rows of name, result and parameters in `signatures`."""
+    try:
+        module = llvm.read(Path(request["source"]))
+    except LlvmError as error:
+        return {"status": "build_error", "error": f"the module cannot be read: {error}"}
+    return {"status": "ok", "signatures": [(llvm.name(f), *llvm.signature(f)) for f in llvm.functions(module) if llvm.is_public(f)]}
+
+
+def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """Looks at a module before a pipeline, and after each of its elements.
+
+    Args:
+        request: `source`; `elements`, the pipeline; `flags`; `features`; `folder` for the assembly of each step.
+
+    Returns:
+        `looks`, for each step `features`, `embedding` and `assembly`, a path; fewer than asked for where a step failed, and `error`.
+    """
+    from foretune.passes.llvm.embedding import Vocabulary, embed  # takes NumPy, which other requests need not wait for
+
+    looks, error = [], ""
+    try:
+        llvm.set_flags(request["flags"])
+        module = llvm.read(Path(request["source"]))
+        if request["features"]:
+            llvm.add_features(module, request["features"])
+        for number, element in enumerate(["", *request["elements"]]):
+            if element:
+                llvm.run_passes(module, element, llvm.machine(module))
+                llvm.verify(module)
+            assembly = Path(request["folder"], f"{number}.s")
+            llvm.emit(llvm.clone(module), llvm.machine(module), assembly)  # generating code changes a module
+            embedding = embed(llvm, module, loop_depths(llvm, module), Vocabulary.bundled())
+            looks.append({"features": observe(llvm, module)["features"], "embedding": embedding.tolist(), "assembly": str(assembly)})
+    except LlvmError as refused:
+        error = str(refused)[:400]
+    return {"status": "ok" if looks else "illegal", "looks": looks, "error": error}
+
+
+def read_triplets(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
+    """What stands in which relation to an opcode in a module, `source`, before or after `pipeline`: `triplets`."""
+    from foretune.passes.llvm.embedding import triplet_rows, triplets
+
+    try:
+        module = llvm.read(Path(request["source"]))
+        if request["pipeline"]:
+            llvm.run_passes(module, request["pipeline"], llvm.machine(module))
+    except LlvmError as error:
+        return {"status": "illegal", "error": str(error)[:400]}
+    return {"status": "ok", "triplets": triplet_rows(triplets(llvm, module))}
+
+
+def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
+    """The module after `opt` has run over it; Polly lives there, and not in the library."""
+    path = Path(f"{request['out']}.bc")
+    try:
+        llvm.write_bitcode(module, path)
+        command = [request["opt"], f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace")
+        if done.returncode:
+            raise LlvmError(_last_line(done.stderr) or f"opt ended with {done.returncode}")
+        return llvm.read(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory_bytes: int, tool: str = "LLVM", failed: str = "build") -> dict[str, Any]:
+    """The reply of a function that runs in a forked child; a crash or a hang of it is a reply, too.
+
+    Args:
+        function: what the child does.
+        timeout_secs, memory_bytes: its limits.
+        tool: whose crash it is, for messages.
+        failed: `build` or `run`: the first part of the status of a child that gave no reply.
+    """
+    read, write = os.pipe()
+    errors, errors_end = os.pipe()
+    child = os.fork()
+    if not child:
+        _be_child(function, write, errors_end, timeout_secs, memory_bytes)
+    os.close(write)
+    os.close(errors_end)
+    parts = {read: bytearray(), errors: bytearray()}
+    deadline = time.monotonic() + timeout_secs
+    with selectors.DefaultSelector() as selector:
+        for end in parts:
+            selector.register(end, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                break
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK)
+                parts[key.fd] += chunk
+                if not chunk:
+                    selector.unregister(key.fd)
+        finished = not selector.get_map()
+    if not finished:
+        os.killpg(child, signal.SIGKILL)
+    _, code = os.waitpid(child, 0)
+    for end in parts:
+        os.close(end)
+    if not finished:
+        return {"status": f"{failed}_timeout", "error": f"no end within {timeout_secs:g} s"}
+    if parts[read]:
+        return json.loads(parts[read])
+    said = _last_line(parts[errors].decode(errors="replace"))
+    if os.WIFSIGNALED(code):
+        return {"status": f"{failed}_error", "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else "")}
+    return {"status": f"{failed}_error", "error": said or f"{tool} ended with {os.WEXITSTATUS(code)}"}
+
+
+def _be_child(function: Callable[[], dict[str, Any]], write: int, errors: int, timeout_secs: float, memory_bytes: int) -> None:
+    code = 1
+    try:
+        os.setpgid(0, 0)  # so that what it starts ends with it
+        os.dup2(errors, 2)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(nothing, 1)
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        seconds = int(timeout_secs) + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        reply = json.dumps(function()).encode()
+        while reply:
+            reply = reply[os.write(write, reply) :]
+        code = 0
+    except BaseException as error:  # the child's own boundary: its parent reads the last line
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+# -- programs ----------------------------------------------------------------------------------------
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs a program once.
+
+    Args:
+        request: `command`; `folder` to run in; `stdin`, a path; `stdout`, a path; `timeout_secs`; `memory_bytes`.
+
+    Returns:
+        `status` and `cpu_secs` or `error`.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    actions = [(os.POSIX_SPAWN_OPEN, 0, request["stdin"], os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, request["stdout"], flags, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)]
+    command = request["command"]
+    here = os.getcwd()
+    try:
+        os.chdir(request["folder"])
+        pid = os.posix_spawn(command[0], command, {"PATH": os.defpath, "LC_ALL": "C"}, file_actions=actions, setpgroup=0)
+    except OSError as error:
+        return {"status": "run_error", "error": f"the program cannot be started: {error}"}
+    finally:
+        os.chdir(here)
+    for kind, limit in (
+        (resource.RLIMIT_CPU, int(request["timeout_secs"]) + 1), (resource.RLIMIT_AS, request["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, _MAX_OUTPUT_BYTES), (resource.RLIMIT_CORE, 0),
+    ):  # fmt: skip
+        try:
+            resource.prlimit(pid, kind, (limit, limit))
+        except (ProcessLookupError, PermissionError):
+            break
+    handle = os.pidfd_open(pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(handle, selectors.EVENT_READ)
+            ended = bool(selector.select(request["timeout_secs"]))
+    finally:
+        os.close(handle)
+    if not ended:
+        os.killpg(pid, signal.SIGKILL)
+    _, code, usage = os.wait4(pid, 0)
+    if not ended or (os.WIFSIGNALED(code) and os.WTERMSIG(code) in (signal.SIGXCPU, signal.SIGKILL)):
+        return {"status": "run_timeout", "error": f"no end within {request['timeout_secs']:g} s"}
+    if os.WIFSIGNALED(code):
+        return {"status": "run_error", "error": f"the program was killed by signal {os.WTERMSIG(code)}"}
+    return {"status": "ok", "exit": os.WEXITSTATUS(code), "cpu_secs": usage.ru_utime + usage.ru_stime}
+
+
+if __name__ == "__main__":
+    main()

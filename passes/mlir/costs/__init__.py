@@ -1,0 +1,1 @@
+"""Costs of MLIR modules: labels, observations, predictions and their training."""

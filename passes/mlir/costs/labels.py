@@ -1,0 +1,189 @@
+"""What a compiled program costs: counts that are read off its assembly, static and dynamic, and llvm-mca's cycles.
+
+Static labels look at the text of all functions. Dynamic ones weigh each block with the number of times that it ran, which a copy of
+the same assembly counted exactly (`assembly.with_counters`); what the C library does, such as `memcpy` and `expf`, is not in them.
+
+llvm-mca sees one block at a time, as a loop body that repeats. A program's cycles are the sum over blocks of runs x steady cycles of
+the block (total cycles over iterations), its throughput the same with llvm-mca's block reciprocal throughput, which knows resources
+but no dependences. Blocks are looked at from the most executed instructions down, until 98 % of them or 16 blocks are covered; the rest
+is taken to cost as much an instruction as what was looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foretune.errors import UnsupportedError
+from foretune.passes.mlir.costs.assembly import Block
+
+_COVERED, _MAX_BLOCKS = 0.98, 16
+_MAX_BLOCK_INSTRUCTIONS = 3000
+_ITERATIONS = 30
+_TIMEOUT_SECS = 60
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Costs of one program for one processor; lower is better, but for the shares.
+
+    Attributes:
+        instructions: in the text of all functions.
+        registers: distinct general and vector registers that are named; `gpr_registers` and `vector_registers` apart.
+        spills, reloads: moves to slots of the frame, and reads of slots that were written so.
+        memory_operands: instructions that access memory.
+        vector_share: packed among the instructions that compute on floating point, in the text; 0 without any.
+        dynamic_instructions: executed in one run.
+        dynamic_vector_share: of the executed arithmetic.
+        bytes_read, bytes_written: by the memory operands of executed instructions.
+        mca_cycles, mca_throughput: of one run, see the module.
+        secs: process CPU time of one run, the least of several; NaN if it was not run.
+    """
+
+    instructions: float
+    registers: float
+    gpr_registers: float
+    vector_registers: float
+    spills: float
+    reloads: float
+    memory_operands: float
+    vector_share: float
+    dynamic_instructions: float
+    dynamic_vector_share: float
+    bytes_read: float
+    bytes_written: float
+    mca_cycles: float
+    mca_throughput: float
+    secs: float
+
+    def to_json(self) -> dict[str, float]:
+        """The labels by name."""
+        return asdict(self)
+
+
+NAMES = tuple(Labels.__dataclass_fields__)
+
+
+def static_labels(blocks: Sequence[Block]) -> dict[str, float]:
+    """The labels that follow from the text alone."""
+    instructions = [i for block in blocks for i in block.instructions]
+    registers = set().union(*(i.registers for i in instructions)) - {("gpr", "rsp")}
+    arithmetic = [i for i in instructions if i.arithmetic]
+    spills = reloads = 0
+    by_function: dict[str, list] = {}
+    for block in blocks:
+        by_function.setdefault(block.function, []).extend(block.instructions)
+    for members in by_function.values():
+        frame = ("(%rsp)", "(%rbp)") if any(i.text == "movq %rsp, %rbp" for i in members) else ("(%rsp)",)
+        written = [i.stack for i in members if i.stack.endswith(frame) and i.writes and i.move]
+        slots = set(written)
+        spills += len(written)
+        reloads += sum(1 for i in members if i.reads and i.stack in slots)
+    return {
+        "instructions": len(instructions), "registers": sum(kind in ("gpr", "vector") for kind, _ in registers),
+        "gpr_registers": sum(kind == "gpr" for kind, _ in registers), "vector_registers": sum(kind == "vector" for kind, _ in registers),
+        "spills": spills, "reloads": reloads, "memory_operands": sum(1 for i in instructions if i.reads or i.writes),
+        "vector_share": sum(i.packed for i in arithmetic) / len(arithmetic) if arithmetic else 0.0,
+    }  # fmt: skip
+
+
+def dynamic_labels(blocks: Sequence[Block], runs: np.ndarray) -> dict[str, float]:
+    """The labels that weigh blocks with how often they ran.
+
+    Args:
+        runs: [B] of each block, in one run of the program.
+    """
+    def total(count) -> float:
+        return float(sum(int(n) * sum(count(i) for i in block.instructions) for n, block in zip(runs, blocks) if n))
+
+    arithmetic = total(lambda i: i.arithmetic)
+    return {
+        "dynamic_instructions": total(lambda i: 1), "dynamic_vector_share": total(lambda i: i.arithmetic and i.packed) / arithmetic if arithmetic else 0.0,
+        "bytes_read": total(lambda i: i.reads), "bytes_written": total(lambda i: i.writes),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HotBlock:
+    """A block that llvm-mca shall look at.
+
+    Attributes:
+        text: its instructions, a line each.
+        runs: in one run of the program.
+        share: of the program's executed instructions.
+    """
+
+    text: str
+    runs: float
+    share: float
+
+
+def hot_blocks(blocks: Sequence[Block], runs: np.ndarray) -> list[HotBlock]:
+    """The blocks that llvm-mca shall see, see the module."""
+    work = np.array([float(n) * len(b.instructions) for n, b in zip(runs, blocks)])
+    chosen, covered = [], 0.0
+    for i in np.argsort(-work, kind="stable")[:_MAX_BLOCKS]:
+        if work[i] == 0 or covered >= _COVERED * work.sum():
+            break
+        if len(blocks[i].instructions) <= _MAX_BLOCK_INSTRUCTIONS:
+            chosen.append(HotBlock(blocks[i].text, float(runs[i]), float(work[i] / work.sum())))
+            covered += work[i]
+    return chosen
+
+
+class Mca:
+    """llvm-mca for blocks of one processor, with what it said remembered.
+
+    Args:
+        tool: path of llvm-mca.
+        cpu: the processor whose scheduling model is used.
+    """
+
+    def __init__(self, tool: Path, cpu: str) -> None:
+        self._tool, self._cpu = tool, cpu
+        self._known: dict[str, tuple[float, float] | None] = {}
+
+    def look_at(self, blocks: Iterable[HotBlock]) -> None:
+        """Runs llvm-mca once over all blocks that it has not seen.
+
+        Raises:
+            UnsupportedError: it does not know the processor, or its report cannot be read.
+        """
+        new = list({b.text: None for b in blocks if b.text not in self._known})
+        if not new:
+            return
+        parts = [f"# LLVM-MCA-BEGIN b{i}\n{_without_targets(text)}\n# LLVM-MCA-END\n" for i, text in enumerate(new)]
+        command = [str(self._tool), f"-mcpu={self._cpu}", f"-iterations={_ITERATIONS}", "-json", "-instruction-info=0", "-resource-pressure=0", "-skip-unsupported-instructions=any"]
+        done = subprocess.run(command, input="".join(parts), capture_output=True, text=True, timeout=_TIMEOUT_SECS + len(new))
+        try:
+            regions = json.loads(done.stdout)["CodeRegions"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise UnsupportedError(f"llvm-mca cannot look at code for {self._cpu}: {(done.stderr.strip().splitlines() or [str(error)])[0][:200]}") from error
+        self._known.update(dict.fromkeys(new))
+        for region in regions:
+            view = region.get("SummaryView")
+            if view:
+                self._known[new[int(region["Name"][1:])]] = (view["TotalCycles"] / view["Iterations"], view["BlockRThroughput"])
+
+    def labels(self, blocks: Sequence[HotBlock]) -> dict[str, float]:
+        """Cycles and throughput of a program whose hot blocks were looked at; NaN if none could be."""
+        cycles = throughput = covered = 0.0
+        for block in blocks:
+            said = self._known.get(block.text)
+            if said is not None:
+                cycles += block.runs * said[0]
+                throughput += block.runs * said[1]
+                covered += block.share
+        if not covered:
+            return {"mca_cycles": float("nan"), "mca_throughput": float("nan")}
+        return {"mca_cycles": cycles / covered, "mca_throughput": throughput / covered}
+
+
+def _without_targets(text: str) -> str:
+    """A block without instructions that leave it, whose targets llvm-mca would not find and whose cost it cannot know; jumps of loops stay."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("call", "ret")))

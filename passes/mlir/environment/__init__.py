@@ -1,0 +1,1 @@
+"""MLIR modules loaded, lowered, built and run in worker processes."""

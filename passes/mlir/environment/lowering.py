@@ -1,0 +1,228 @@
+"""From any stage of MLIR down to LLVM IR: the default lowering, which every schedule ends in.
+
+The lowering has three parts, each of which leaves alone what is done already, so that a program may enter at any stage:
+
+1. `decompose`: operations that no lowering pass knows (softmax, winograd, pack and unpack, convolutions that are aggregates) become simpler ones.
+2. `bufferize`: tensors become memrefs; the results of functions become arguments behind the others ("out parameters"). Arguments that are
+   tensors stay values: they are never written to.
+3. `lower`: loops for what is left of linalg, then control flow, vectors, math, memrefs and functions become the LLVM dialect.
+
+`mlir` is imported here and in the worker that calls this file, never in the calling process: MLIR's parser, verifier and passes may crash.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlir import ir
+from mlir.dialects import linalg, llvm
+from mlir.dialects.transform import interpreter
+from mlir.passmanager import PassManager
+
+from foretune.passes.mlir.environment import rewrites
+from foretune.passes.mlir.grammar.options import LoweringOptions
+
+_DECOMPOSED = ("linalg.softmax",)
+_PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
+
+BUFFERIZE = (
+    "eliminate-empty-tensors", "one-shot-bufferize{bufferize-function-boundaries=true function-boundary-type-conversion=identity-layout-map}",
+    "canonicalize", "cse", "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
+    "canonicalize", "cse", "func.func(buffer-hoisting,buffer-loop-hoisting)", "buffer-deallocation-pipeline", "canonicalize", "cse",
+)  # fmt: skip
+"""Pipeline that takes tensors to memrefs. Buffers are freed by ownership, which refuses programs that mix tensors and `memref.dealloc`."""
+
+_TOSA = ("func.func(tosa-optional-decompositions,tosa-infer-shapes,tosa-make-broadcastable,tosa-to-linalg-named,tosa-layerwise-constant-fold)",
+         "func.func(tosa-to-linalg,tosa-to-arith,tosa-to-tensor,tosa-to-scf)", "canonicalize", "cse")  # fmt: skip
+
+
+TO_LOOPS = ("func.func(convert-linalg-to-loops)",)
+"""What becomes of structured operations that no schedule has touched."""
+
+
+def lowering_pipeline(options: LoweringOptions) -> tuple[str, ...]:
+    """The passes that take a module of memrefs and loops to the LLVM dialect."""
+    return (
+        "func.func(lower-vector-mask)", "func.func(lower-vector-multi-reduction{lowering-strategy=inner-reduction})", "convert-vector-to-scf{full-unroll=true}", "canonicalize", "expand-strided-metadata",
+        "lower-affine", "loop-invariant-code-motion", "cse", "convert-scf-to-cf", "canonicalize",
+        f"convert-vector-to-llvm{{vector-contract-lowering={options.contract} vector-transpose-lowering={options.transpose}"
+        f" reassociate-fp-reductions={'true' if options.reductions == 'tree' else 'false'}}}",
+        "convert-math-to-llvm", "convert-math-to-libm", "convert-complex-to-llvm", "finalize-memref-to-llvm", "convert-index-to-llvm", "convert-arith-to-llvm",
+        "convert-func-to-llvm", "convert-cf-to-llvm", "convert-ub-to-llvm", "reconcile-unrealized-casts",
+    )  # fmt: skip
+
+
+def run_pipeline(module: ir.Module, passes: tuple[str, ...] | list[str]) -> None:
+    """Runs passes over a module.
+
+    Raises:
+        mlir.ir.MLIRError, ValueError: a pass fails, or a name or an option is unknown.
+    """
+    if passes:
+        PassManager.parse(f"builtin.module({','.join(passes)})", module.context).run(module.operation)
+
+
+def run_script(module: ir.Module, script: str) -> None:
+    """Applies a transform module, whose first operation is the named sequence to be run.
+
+    Raises:
+        mlir.ir.MLIRError, ValueError: the script is refused or fails.
+    """
+    transform = ir.Module.parse(script, module.context)
+    interpreter.apply_named_sequence(module.operation, transform.body.operations[0], transform)
+
+
+def has_tensors(module: ir.Module) -> bool:
+    """Whether any value is a tensor."""
+    return _any(module.operation, lambda op: any(isinstance(v.type, (ir.RankedTensorType, ir.UnrankedTensorType)) for v in _values(op)))
+
+
+def _values(op: Any) -> list[Any]:
+    return [*op.results, *op.operands, *(a for region in op.regions for block in region.blocks for a in block.arguments)]
+
+
+def _any(root: Any, holds: Any) -> bool:
+    found = False
+
+    def look(op: Any) -> ir.WalkResult:
+        nonlocal found
+        found = found or holds(op)
+        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
+
+    root.walk(look)
+    return found
+
+
+def operation_names(module: ir.Module) -> list[str]:
+    """The names of all operations, inner ones first."""
+    names: list[str] = []
+
+    def look(op: Any) -> ir.WalkResult:
+        names.append(op.name)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    return names
+
+
+def decompose(module: ir.Module) -> None:
+    """Step 1."""
+    names = set(operation_names(module))
+    if any(name.startswith("tosa.") for name in names):
+        run_pipeline(module, _TOSA)
+        names = set(operation_names(module))
+    lines = []
+    for name in _DECOMPOSED:
+        if name in names:
+            lines += [f'%{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.any_op']
+            lines += [f"%{len(lines)} = transform.structured.decompose_interface %{len(lines) - 1} : (!transform.any_op) -> !transform.any_op"]
+    for name, lowers in _PACKING:
+        if name in names:
+            lines += [f'%p{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.op<"{name}">']
+            lines += [f"transform.foreach %p{len(lines) - 1} : !transform.op<\"{name}\"> {{ ^bb0(%one: !transform.op<\"{name}\">): {_LOWER[lowers]} }}"]
+    if lines:
+        run_script(module, NAMED_SEQUENCE.format("\n".join(lines)))
+        run_pipeline(module, ["canonicalize", "cse"])
+
+
+_LOWER = {
+    "lower_pack": '%a, %b, %c = transform.structured.lower_pack %one : (!transform.op<"linalg.pack">)'
+    ' -> (!transform.op<"tensor.pad">, !transform.op<"tensor.expand_shape">, !transform.op<"linalg.transpose">)',
+    "lower_unpack": '%a, %b, %c, %d = transform.structured.lower_unpack %one : (!transform.op<"linalg.unpack">) -> (!transform.op<"tensor.empty">,'
+    ' !transform.op<"linalg.transpose">, !transform.op<"tensor.collapse_shape">, !transform.op<"tensor.extract_slice">)',
+}
+
+NAMED_SEQUENCE = "module attributes {{transform.with_named_sequence}} {{ transform.named_sequence @__transform_main(%r: !transform.any_op) {{\n{}\ntransform.yield }} }}"
+"""A transform module around the lines of a script, in which `%r` is the payload's root."""
+
+
+def protect_arguments(module: ir.Module) -> None:
+    """Marks tensors that are arguments of public functions as not to be written to."""
+    no = ir.BoolAttr.get(False, module.context)
+    with module.context:
+        for op in module.body.operations:
+            if op.operation.name == "func.func" and op.operation.regions[0].blocks and not is_private(op):
+                arguments = op.operation.regions[0].blocks[0].arguments
+                old = list(op.arg_attrs) if len(op.arg_attrs) else [ir.DictAttr.get({})] * len(arguments)
+                op.arg_attrs = [
+                    ir.DictAttr.get({**{a.name: a.attr for a in attrs}, "bufferization.writable": no}) if isinstance(v.type, ir.RankedTensorType) else attrs
+                    for attrs, v in zip(old, arguments)
+                ]
+
+
+def is_private(function: Any) -> bool:
+    return "sym_visibility" in function.operation.attributes and str(function.operation.attributes["sym_visibility"]) == '"private"'
+
+
+def bufferize(module: ir.Module) -> None:
+    """Step 2; does nothing where there are no tensors."""
+    if has_tensors(module):
+        protect_arguments(module)
+        run_pipeline(module, BUFFERIZE)
+
+
+def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
+    """Takes a module from any stage to the LLVM dialect.
+
+    Raises:
+        mlir.ir.MLIRError, ValueError: something cannot be lowered; the message tells what.
+    """
+    erase_transforms(module)
+    decompose(module)
+    bufferize(module)
+    _to_llvm_dialect(module, options)
+
+
+def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOptions()) -> None:
+    """Step 3, with the entry callable as `_mlir_ciface_ENTRY`."""
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and op.sym_name.value == entry:
+            op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
+    _to_llvm_dialect(module, options)
+
+
+def _to_llvm_dialect(module: ir.Module, options: LoweringOptions) -> None:
+    _copy_by_loops(module)
+    run_pipeline(module, TO_LOOPS)
+    rewrites.widen_booleans(module)
+    run_pipeline(module, lowering_pipeline(options))
+
+
+def erase_transforms(module: ir.Module) -> None:
+    """Removes transform scripts that a program brings along; they are no part of what it computes."""
+    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.")]:
+        op.operation.erase()
+    if "transform.with_named_sequence" in module.operation.attributes:
+        del module.operation.attributes["transform.with_named_sequence"]
+
+
+def _copy_by_loops(module: ir.Module) -> None:
+    """Copies between memrefs of which one has holes become `linalg.copy`: the lowering of `memref.copy` calls a library for them."""
+    copies: list[Any] = []
+
+    def look(op: Any) -> ir.WalkResult:
+        if op.name == "memref.copy" and any(isinstance(v.type, ir.MemRefType) and v.type.layout != identity_layout(v.type) for v in op.operands):
+            copies.append(op)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    for op in copies:
+        with ir.InsertionPoint(op), op.location:
+            linalg.copy(op.operands[0], outs=[op.operands[1]])
+        op.erase()
+
+
+def identity_layout(memref: Any) -> Any:
+    return ir.AffineMapAttr.get(ir.AffineMap.get_identity(memref.rank, memref.context))
+
+
+def to_llvm_ir(module: ir.Module) -> str:
+    """The text of LLVM IR of a module in the LLVM dialect.
+
+    Raises:
+        ValueError: something is left that has no translation.
+    """
+    left = sorted(name for name in set(operation_names(module)) if not name.startswith(("llvm.", "builtin.module")))
+    if left:  # the translation itself would crash on some of them
+        raise ValueError(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
+    return llvm.translate_module_to_llvmir(module.operation)

@@ -1,0 +1,237 @@
+"""Modules inside a worker: parsed, looked at, transformed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mlir import ir
+from mlir.dialects import linalg
+
+from foretune.errors import DataError, IllegalActionError
+from foretune.passes.mlir.environment import lowering, rewrites
+from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
+from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
+from foretune.passes.mlir.grammar.options import LoweringOptions
+
+
+class Illegal(Exception):
+    """An action cannot be applied.
+
+    Attributes:
+        step: its index; -1 where the module itself is refused.
+    """
+
+    def __init__(self, message: str, step: int = -1) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+def parse(source: str) -> ir.Module:
+    """Parses and verifies a module.
+
+    Raises:
+        Illegal: it is none; the message is MLIR's.
+    """
+    context = ir.Context()
+    context.enable_multithreading(False)
+    try:
+        return ir.Module.parse(source, context)
+    except (ir.MLIRError, ValueError) as error:
+        raise Illegal("the module cannot be read: " + " ".join(str(error).split())) from None
+
+
+def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str]]:
+    """(what can be run, name -> why a function cannot be run)."""
+    entries, refused = [], {}
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and op.operation.regions[0].blocks and not lowering.is_private(op):
+            try:
+                entries.append(_signature(op))
+            except DataError as error:
+                refused[op.sym_name.value] = str(error)
+    return entries, refused
+
+
+def signature(module: ir.Module, entry: str) -> Signature:
+    """The types of one function.
+
+    Raises:
+        Illegal: there is no such function, or it cannot be run.
+    """
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and op.sym_name.value == entry and op.operation.regions[0].blocks:
+            try:
+                return _signature(op)
+            except DataError as error:
+                raise Illegal(str(error)) from None
+    raise Illegal(f"the module has no function {entry!r} with a body")
+
+
+def _signature(function: Any) -> Signature:
+    kind = function.type
+    name = function.sym_name.value
+    if not re.fullmatch(r"[\w.$-]{1,200}", name, re.ASCII):  # it becomes part of LLVM IR
+        raise DataError(f"an entry's name must be letters, digits, `.`, `$`, `-` and `_`, but got {name[:60]!r}")
+    made = Signature(name, tuple(_value(name, t) for t in kind.inputs), tuple(_value(name, t) for t in kind.results))
+    made.check()
+    return made
+
+
+def _value(name: str, kind: Any) -> ValueType:
+    if isinstance(kind, (ir.RankedTensorType, ir.MemRefType)):
+        element = str(kind.element_type)
+        if not kind.has_static_shape:
+            raise DataError(f"@{name} takes or returns {kind}: extents must be known; give the sizes")
+        if isinstance(kind, ir.MemRefType) and kind.layout != lowering.identity_layout(kind):
+            raise DataError(f"@{name} takes or returns {kind}: memrefs with strides or offsets cannot be given to an entry")
+        if element in ELEMENTS:
+            return ValueType("memref" if isinstance(kind, ir.MemRefType) else "tensor", element, tuple(kind.shape))
+    elif str(kind) in ELEMENTS and str(kind) not in ("f16", "bf16"):
+        return ValueType("scalar", str(kind))
+    raise DataError(f"@{name} takes or returns {kind}: an entry may have tensors, memrefs and numbers of {', '.join(ELEMENTS)}")
+
+
+def apply(module: ir.Module, rows: Any, each: bool) -> list[str]:
+    """Applies actions; the module's text afterwards, or after each of them.
+
+    Raises:
+        Illegal: one cannot be applied.
+    """
+    texts = []
+    for i, action in enumerate(_schedule(rows).actions):
+        _step(module, action, i)
+        if each:
+            texts.append(str(module))
+    return texts if each else [str(module)]
+
+
+def transform(module: ir.Module, rows: Any) -> tuple[LoweringOptions, str]:
+    """Applies actions; (what the last `lower` among them says, the whole schedule as a transform script).
+
+    Raises:
+        Illegal: one cannot be applied.
+    """
+    schedule = _schedule(rows)
+    counts = [_step(module, action, i) for i, action in enumerate(schedule.actions)]
+    return schedule.lowering, schedule.script(counts)
+
+
+def _schedule(rows: Any) -> Schedule:
+    try:
+        return Schedule.from_json(rows)
+    except IllegalActionError as error:
+        raise Illegal(str(error)) from None
+
+
+def _step(module: ir.Module, action: MlirAction, step: int) -> int:
+    """Applies one action; how many operations of its target's kind there were."""
+    try:
+        count = _count(module, *action.target) if action.target is not None else 1
+        if action.name == "bufferize":
+            lowering.erase_transforms(module)
+            lowering.decompose(module)
+            lowering.bufferize(module)
+        if action.name == "expand-exp":
+            rewrites.expand_exp(module)
+        script = action.script(count)
+        if script:
+            lowering.run_script(module, lowering.NAMED_SEQUENCE.format("\n".join(script)))
+        lowering.run_pipeline(module, action.passes())
+        if not module.operation.verify():
+            raise ValueError("the module is not valid afterwards")
+    except (ir.MLIRError, ValueError, RuntimeError) as error:
+        raise Illegal(f"{action}: {' '.join(str(error).split())}", step) from None
+    return count
+
+
+def _count(module: ir.Module, kind: str, index: int) -> int:
+    count = sum(is_kind(name, kind) for name in lowering.operation_names(module))
+    if index >= count:
+        raise ValueError(f"the module has {count} operations of kind {kind} at this step")
+    return count
+
+
+def is_kind(name: str, kind: str) -> bool:
+    """Whether an operation's name is of a kind that targets may name."""
+    return name.startswith("linalg.") and name not in NOT_STRUCTURED if kind == "linalg" else name == kind
+
+
+def describe(module: ir.Module) -> dict[str, Any]:
+    """What a search needs to know of a module: its structured operations and its loops, each in the order that targets count them.
+
+    Returns:
+        `ops`: for each structured operation `name`, `extents` of its loops (0 of an unknown one), `parallel`, whether each of them is, `maps`, for
+        each operand the loops that index each of its dimensions, `num_inputs`, `element`, `body`, names of the operations inside, `uses`, positions
+        of the operations whose results it reads, `tensors`, whether it works on tensors, and `depth`, the number of loops around it; `loops`: for each `scf.for` `trips` (0 where unknown),
+        `depth`, `innermost`, and `carried`, the types of what it carries; `names` of all operations.
+    """
+    ops: list[dict[str, Any]] = []
+    loops: list[dict[str, Any]] = []
+    position: dict[Any, int] = {}
+
+    def look(op: Any) -> ir.WalkResult:
+        if is_kind(op.name, "linalg"):
+            ops.append(_structured(op, position))
+            position.update({result: len(ops) - 1 for result in op.results})
+        elif op.name == "scf.for":
+            inside = {o.name for o in _inside(op)}
+            loops.append({"trips": _trips(op), "depth": _depth(op), "innermost": "scf.for" not in inside, "carried": [str(r.type) for r in op.results]})
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    return {"ops": ops, "loops": loops, "names": lowering.operation_names(module)}
+
+
+def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
+    affine = [attribute.value for attribute in linalg.get_indexing_maps(op)]
+    maps = [[sorted(_dims(e)) for e in m.results] for m in affine]
+    plain = [[e.position if isinstance(e, ir.AffineDimExpr) else -1 for e in m.results] for m in affine]
+    num_dims = affine[0].n_dims
+    extents = [0] * num_dims
+    for operand, dims in zip(op.operands, plain):
+        shape = operand.type.shape if hasattr(operand.type, "shape") and dims else ()
+        for extent, dim in zip(shape, dims):
+            if dim >= 0 and extent > 0:
+                extents[dim] = extent
+    segments = list(op.attributes["operandSegmentSizes"]) if "operandSegmentSizes" in op.attributes else ()
+    num_inputs = segments[0] if segments else len(maps) - max(1, len(op.results))
+    written = {d for dims in maps[num_inputs:] for some in dims for d in some}
+    last = op.operands[len(op.operands) - 1].type
+    return {
+        "name": op.name, "extents": extents, "parallel": [d in written for d in range(num_dims)], "maps": plain, "num_inputs": num_inputs,
+        "element": str(last.element_type if hasattr(last, "element_type") else last), "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
+        "uses": sorted({position[v] for v in op.operands if v in position}), "tensors": bool(len(op.results)),
+    }  # fmt: skip
+
+
+def _dims(expression: Any) -> set[int]:
+    """The loops in an affine expression."""
+    if isinstance(expression, ir.AffineDimExpr):
+        return {expression.position}
+    if isinstance(expression, ir.AffineBinaryExpr):
+        return _dims(expression.lhs) | _dims(expression.rhs)
+    return set()
+
+
+def _inside(op: Any) -> list[Any]:
+    return [inner for region in op.regions for block in region.blocks for one in block.operations for inner in (one.operation, *_inside(one.operation))]
+
+
+def _depth(op: Any) -> int:
+    depth, parent = 0, op.parent
+    while parent is not None and parent.name != "builtin.module":
+        depth += parent.name in ("scf.for", "affine.for")
+        parent = parent.parent
+    return depth
+
+
+def _trips(op: Any) -> int:
+    bounds = [_constant_of(op.operands[i]) for i in range(3)]
+    return max(0, -(-(bounds[1] - bounds[0]) // bounds[2])) if None not in bounds and bounds[2] > 0 else 0
+
+
+def _constant_of(value: Any) -> int | None:
+    owner = value.owner
+    name = owner.name if hasattr(owner, "name") else ""
+    return ir.IntegerAttr(owner.attributes["value"]).value if name == "arith.constant" else None

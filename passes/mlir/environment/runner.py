@@ -1,0 +1,141 @@
+"""Runs a compiled entry function, in a child of the worker process."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretune.passes.mlir.environment.signature import LLVM_SCALARS, SCALARS, TOLERANCE, Signature, ValueType, difference, make_buffer, make_inputs
+
+REPEAT = "foretune_repeat"
+_ENOUGH_SECS = 2.0
+
+
+def repeat_ir(signature: Signature) -> str:
+    """LLVM IR of a loop that calls the entry so often as its first argument says; the pointer is volatile, so that nothing is known of the callee."""
+    parameters = signature.llvm_parameters()
+    returned = signature.scalar_results
+    result = LLVM_SCALARS[returned[0].element] if len(returned) == 1 else "void"  # several are written to a struct
+    arguments = "".join(f", {p} %a{i}" for i, p in enumerate(parameters))
+    passed = ", ".join(f"{p} %a{i}" for i, p in enumerate(parameters))
+    keep = f"  store volatile {result} %r, ptr %result\n" if len(returned) == 1 else ""
+    call = f"%r = call {result}" if len(returned) == 1 else "call void"
+    return (
+        f"\n@foretune_entry = internal global ptr @_mlir_ciface_{signature.name}\n\ndefine void @{REPEAT}(i64 %n, ptr %result{arguments}) {{\nentry:\n  br label %loop\nloop:\n"
+        f"  %i = phi i64 [ 0, %entry ], [ %next, %loop ]\n  %f = load volatile ptr, ptr @foretune_entry\n  {call} %f({passed})\n{keep}  %next = add i64 %i, 1\n"
+        f"  %more = icmp ult i64 %next, %n\n  br i1 %more, label %loop, label %done\ndone:\n  ret void\n}}\n"
+    )
+
+
+class Entry:
+    """A loaded entry function with buffers for its arguments.
+
+    Args:
+        library: path of the shared library.
+        signature: of the entry.
+        seed: of the inputs.
+    """
+
+    def __init__(self, library: Path, signature: Signature, seed: int) -> None:
+        self._repeat = getattr(ctypes.CDLL(str(library)), REPEAT)
+        self._repeat.restype = None
+        self._signature = signature
+        inputs = make_inputs(signature, seed)
+        self._given = [np.copy(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        self.buffers: list[np.ndarray] = [x for x in inputs if isinstance(x, np.ndarray)]
+        returned = [make_buffer(v) for v in signature.results if v.kind != "scalar"]
+        self._inputs = inputs
+        self.buffers += returned
+        scalars = [SCALARS[v.element] for v in signature.scalar_results]
+        self._struct = type("Results", (ctypes.Structure,), {"_fields_": [(f"f{i}", t) for i, t in enumerate(scalars)]})()
+        self._descriptors = [_descriptor(b) for b in self.buffers]
+        arguments: list[Any] = [ctypes.byref(self._struct)] if len(scalars) > 1 else []
+        pointers = iter(self._descriptors)
+        for value, given in zip(signature.inputs, inputs):
+            arguments.append(ctypes.byref(next(pointers)) if value.kind != "scalar" else SCALARS[value.element](given))
+        self._arguments = [*arguments, *(ctypes.byref(p) for p in pointers)]
+
+    def call(self, times: int = 1) -> float:
+        """Calls the entry; CPU seconds of this thread for all calls together. (The clock of the process jumps where a limit of CPU time is set.)"""
+        start = time.thread_time()
+        self._repeat(ctypes.c_int64(times), ctypes.byref(self._struct), *self._arguments)
+        return time.thread_time() - start
+
+    def restore(self) -> None:
+        """Gives the inputs back their first values."""
+        for buffer, given in zip(self._inputs, self._given):
+            if isinstance(buffer, np.ndarray):
+                buffer[...] = given
+
+    def outputs(self) -> list[tuple[ValueType, np.ndarray]]:
+        """Every buffer, and the scalars that were returned."""
+        scalars = [(v, np.asarray(getattr(self._struct, f"f{i}"))) for i, v in enumerate(self._signature.scalar_results)]
+        return [*zip(self._signature.buffers, self.buffers), *scalars]
+
+
+def _descriptor(buffer: np.ndarray) -> ctypes.Structure:
+    """What MLIR's C interface takes for a memref."""
+    rank = buffer.ndim
+    fields: list[tuple[str, Any]] = [("allocated", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_int64)]
+    if rank:
+        fields += [("sizes", ctypes.c_int64 * rank), ("strides", ctypes.c_int64 * rank)]
+    made = type("Descriptor", (ctypes.Structure,), {"_fields_": fields})()
+    made.allocated = made.aligned = buffer.ctypes.data
+    if rank:
+        made.sizes[:] = buffer.shape
+        made.strides[:] = [s // buffer.itemsize for s in buffer.strides]
+    return made
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs an entry once to check it, then for its time.
+
+    Args:
+        request: `library`; `signature`; `seed`; `reference`, a file of outputs to compare with (`.npz`), or None; `keep`, a file to write
+            outputs to, or None; `repeats`, how many times are taken, possibly 0; `repeat_ms`, how long each of them lasts at least.
+
+    Returns:
+        `status`; `difference` of the outputs from the reference's, where there is one; `run_secs` of one call, for each repeat; `error` where the
+        status is `wrong_output`.
+    """
+    signature = Signature.from_json(request["signature"])
+    entry = Entry(Path(request["library"]), signature, request["seed"])
+    once = entry.call()
+    outputs = entry.outputs()
+    if request.get("keep"):
+        with open(request["keep"], "wb") as file:
+            np.savez(file, *(array for _, array in outputs))
+    reply: dict[str, Any] = {"status": "ok"}
+    if request.get("reference"):
+        with np.load(request["reference"], allow_pickle=False) as wanted:
+            found = [(difference(value, array, wanted[f"arr_{i}"]), TOLERANCE.get(value.element, 0.0)) for i, (value, array) in enumerate(outputs)]
+        reply["difference"] = max((error for error, _ in found), default=0.0)
+        if any(error > tolerance for error, tolerance in found):
+            return {"status": "wrong_output", "error": f"outputs differ from the untransformed program's by {reply['difference']:.3g} of the largest element"}
+    if request["repeats"]:
+        reply["run_secs"] = _times(entry, request["repeats"], request["repeat_ms"] / 1e3, once)
+    return reply
+
+
+def _times(entry: Entry, repeats: int, least_secs: float, once: float) -> list[float]:
+    """Seconds of one call, so many times or until they last some seconds together; each time begins with the first inputs.
+
+    Short calls are taken in growing numbers until they last long enough.
+    """
+    calls, took = 1, once
+    while took < least_secs / 4:
+        calls = min(8 * calls, max(2 * calls, round(calls * least_secs / max(took, 1e-7))))
+        entry.restore()
+        took = entry.call(calls)
+    calls = max(1, round(1.1 * calls * least_secs / took))
+    times = []
+    for _ in range(repeats):
+        entry.restore()
+        times.append(max(entry.call(calls) / calls, 1e-10))
+        if sum(times) * calls > _ENOUGH_SECS:
+            break
+    return times

@@ -1,0 +1,337 @@
+"""The MLIR environment, seen from the calling process: modules are texts, and all work on them happens in workers.
+
+No MLIR is loaded here. A module that crashes MLIR, an action that loops, a program that eats memory: each is a status or a clear error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foretune.errors import DataError, IllegalActionError, OptionError, UnsupportedError, WorkerError
+from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.passes.mlir.environment.signature import Signature
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.record import Status
+from foretune.workers.process import Death, Silence, WorkerProcess
+
+_GRACE_SECS = 10.0
+_MAX_TEXT_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Limits of what the workers do.
+
+    Attributes:
+        build_timeout_secs, run_timeout_secs: of one request.
+        memory_bytes: address space of one request.
+        core: that programs run on; None for the last one that this process may use.
+    """
+
+    build_timeout_secs: float = 30.0
+    run_timeout_secs: float = 30.0
+    memory_bytes: int = 8 << 30
+    core: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("build_timeout_secs", "run_timeout_secs", "memory_bytes"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"`{name} > 0` must hold, but got {name}={getattr(self, name)}")
+        if self.core is not None and self.core not in os.sched_getaffinity(0):
+            raise OptionError(f"core must be one of {sorted(os.sched_getaffinity(0))}, but got {self.core}")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a module has.
+
+    Attributes:
+        text: as MLIR prints it.
+        entries: public functions that can be run.
+        refused: name -> why a public function cannot be run.
+    """
+
+    text: str
+    entries: tuple[Signature, ...]
+    refused: dict[str, str]
+
+    def entry(self, name: str | None = None) -> Signature:
+        """One of them; without a name, the only one.
+
+        Raises:
+            OptionError, DataError: there is no such function, it cannot be run, or there are several.
+        """
+        found = {entry.name: entry for entry in self.entries}
+        if name is not None:
+            if name in self.refused:
+                raise DataError(self.refused[name])
+            if name not in found:
+                raise OptionError(f"the entry must be one of {sorted(found)}, but got {name!r}")
+            return found[name]
+        if len(found) == 1 and not self.refused:
+            return self.entries[0]
+        if not found and self.refused:
+            raise DataError("; ".join(self.refused.values()))
+        if not found:
+            raise DataError("the module has no public function with a body")
+        raise OptionError(f"the module has several public functions, {sorted((*found, *self.refused))}: choose one as the entry")
+
+
+@dataclass(frozen=True)
+class MlirBuild:
+    """What became of a module and a schedule before it ran.
+
+    Attributes:
+        status: OK, or how it ended.
+        error: MLIR's words.
+        step: index of the action that was refused; -1 otherwise.
+        texts: of the stages that were asked for.
+        files: suffix -> file that was written.
+        signature: of the entry.
+    """
+
+    status: Status
+    error: str = ""
+    step: int = -1
+    texts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    signature: Signature | None = None
+
+    def discard(self) -> None:
+        """Removes the files."""
+        for path in self.files.values():
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a build when it ran.
+
+    Attributes:
+        status: OK, or how it ended.
+        run_secs: CPU seconds of one call, for each repeat.
+        difference: of the outputs from the reference's, over the largest element. Lower is better.
+        error: what went wrong.
+    """
+
+    status: Status
+    run_secs: tuple[float, ...] = ()
+    difference: float = 0.0
+    error: str = ""
+
+
+class MlirSession:
+    """Worker processes that parse, transform, build and run modules.
+
+    Args:
+        settings: limits.
+    """
+
+    def __init__(self, settings: SessionSettings = SessionSettings()) -> None:
+        linker = shutil.which("cc") or shutil.which("clang")
+        if linker is None:
+            raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
+        self.settings = settings
+        self._folder = Path(tempfile.mkdtemp(prefix="foretune-mlir-"))
+        core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
+        hello = {"memory_bytes": settings.memory_bytes}
+        self._builder = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
+        self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
+        self._count = itertools.count()
+
+    def __enter__(self) -> MlirSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes and removes what was built."""
+        self._builder.close()
+        self._runner.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def cpu(self) -> str:
+        """The processor's name, as LLVM knows it."""
+        self._start()
+        return self._builder.welcome["cpu"]
+
+    @property
+    def version(self) -> str:
+        """LLVM's, of the code generator."""
+        self._start()
+        return ".".join(map(str, self._builder.welcome["version"]))
+
+    def _start(self) -> None:
+        try:
+            self._builder.start()
+        except WorkerError as error:
+            if "No module named 'mlir'" in str(error):
+                raise UnsupportedError("MLIR's Python bindings are not installed: pip install 'foretune[mlir]'") from None
+            raise
+
+    # -- modules -----------------------------------------------------------------------------------
+
+    def inspect(self, source: str) -> Inspection:
+        """Parses and verifies a module.
+
+        Raises:
+            DataError: it is not valid, too large, or crashes MLIR.
+        """
+        return self._inspected({"op": "inspect", "source": source})
+
+    def specialise(self, source: str, entry: str | None, sizes: Many[int]) -> Inspection:
+        """Parses a module and gives the `?` of its entry's arguments extents, from left to right.
+
+        Raises:
+            OptionError: a size is no positive number.
+            DataError: as `inspect`; or the number of sizes is another than that of the unknown extents.
+        """
+        if not all(type(size) is int and 0 < size < 1 << 31 for size in sizes):
+            raise OptionError(f"sizes must be positive integers, but got {list(sizes)}")
+        return self._inspected({"op": "specialise", "source": source, "entry": entry, "sizes": list(sizes)})
+
+    def _inspected(self, request: dict[str, Any]) -> Inspection:
+        reply = self._build_request(request)
+        if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
+            raise DataError(f"the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs: {reply['error']}")
+        if reply["status"] != "ok":
+            raise DataError(reply["error"])
+        return Inspection(reply["text"], tuple(Signature.from_json(e) for e in reply["entries"]), reply["refused"])
+
+    def apply(self, source: str, schedule: Schedule, each: bool = False) -> list[str]:
+        """Applies a schedule, without the default lowering.
+
+        Args:
+            source: the module.
+            schedule: what to do.
+            each: whether the text after each action is wanted.
+
+        Returns:
+            The module's text after each action, or after all of them.
+
+        Raises:
+            IllegalActionError: an action cannot be applied, or the module is not valid.
+            DataError: MLIR crashed or took too long.
+        """
+        reply = self._build_request({"op": "apply", "source": source, "actions": schedule.to_json(), "each": each})
+        if reply["status"] == "illegal":
+            raise IllegalActionError(reply["error"])
+        if reply["status"] != "ok":
+            raise DataError(reply["error"])
+        return reply["texts"]
+
+    def apply_script(self, source: str, script: str) -> str:
+        """Applies a transform module, such as a schedule prints, in one go; the module's text afterwards.
+
+        Raises:
+            DataError: MLIR refuses the script, crashes or takes too long.
+        """
+        reply = self._build_request({"op": "script", "source": source, "script": script})
+        if reply["status"] != "ok":
+            raise DataError(reply["error"])
+        return reply["text"]
+
+    def describe(self, source: str, schedule: Schedule = Schedule()) -> dict[str, Any]:
+        """The structured operations and the loops of a module after a schedule; see `modules.describe`.
+
+        Raises:
+            IllegalActionError, DataError: as `apply` does.
+        """
+        reply = self._build_request({"op": "describe", "source": source, "actions": schedule.to_json()})
+        if reply["status"] == "illegal":
+            raise IllegalActionError(reply["error"])
+        if reply["status"] != "ok":
+            raise DataError(reply["error"])
+        return {key: reply[key] for key in ("ops", "loops", "names")}
+
+    def graph(self, source: str, schedule: Schedule = Schedule()) -> dict[str, Any]:
+        """The structure of a module after a schedule, for the cost model; see `predict.read_graph`.
+
+        Raises:
+            IllegalActionError, DataError: as `apply` does.
+        """
+        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json()})
+        if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
+            raise IllegalActionError(reply["error"])
+        if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
+            raise DataError(f"the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs: {reply['error']}")
+        if reply["status"] != "ok":
+            raise DataError(reply["error"])
+        return reply
+
+    def build(
+        self, source: str, entry: str, schedule: Schedule = Schedule(), suffixes: Many[str] = (".so",), texts: Many[str] = (), cpu: str | None = None,
+    ) -> MlirBuild:  # fmt: skip
+        """Applies a schedule, lowers, and generates code with LLVM's -O3.
+
+        Args:
+            source: the module.
+            entry: name of the function that is called.
+            schedule: what to do before the default lowering.
+            suffixes: files that are wanted, of `.ll` (before LLVM's passes), `.bc` (after them), `.s`, `.o` and `.so`.
+            texts: which are wanted: of the stages `transformed`, `buffers` and `llvm`, and `script`, the schedule as one transform module.
+            cpu: processor to generate code for, as LLVM names it; None for this machine's.
+        """
+        stem = self._folder / str(next(self._count))
+        files = {suffix: stem.with_suffix(suffix) for suffix in suffixes}
+        reply = self._build_request({
+            "op": "build", "source": source, "entry": entry, "actions": schedule.to_json(), "out": {s: str(p) for s, p in files.items()}, "texts": list(texts), "cpu": cpu,
+        })  # fmt: skip
+        if reply["status"] != "ok":
+            for path in self._folder.glob(f"{stem.name}.*"):
+                path.unlink(missing_ok=True)
+            return MlirBuild(Status(reply["status"]), reply["error"], reply.get("step", -1))
+        return MlirBuild(Status.OK, "", -1, reply["texts"], files, Signature.from_json(reply["signature"]))
+
+    def _build_request(self, request: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
+            raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
+        self._start()
+        return self._exchange(self._builder, request, self.settings.build_timeout_secs, "build")
+
+    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str) -> dict[str, Any]:
+        try:
+            return worker.request({**request, "timeout_secs": timeout_secs}, timeout_secs + _GRACE_SECS)
+        except Silence:
+            return {"status": f"{failed}_timeout", "error": "the worker did not answer"}
+        except Death as error:
+            return {"status": f"{failed}_error", "error": str(error)}
+
+    # -- programs ----------------------------------------------------------------------------------
+
+    def run(
+        self, build: MlirBuild, repeats: int = 0, repeat_ms: float = 5.0, seed: int = 0, reference: Path | None = None, keep: Path | None = None,
+    ) -> Run:  # fmt: skip
+        """Runs a build once, compares its outputs, and times it.
+
+        Args:
+            build: with a `.so`.
+            repeats: how many times are taken.
+            repeat_ms: how long each of them lasts at least; of short programs, it is the mean of many calls.
+            seed: of the inputs.
+            reference: outputs to compare with, as `keep` of another run wrote them.
+            keep: file for the outputs of the first call.
+        """
+        if build.status is not Status.OK:
+            return Run(build.status, error=build.error)
+        request = {
+            "library": str(build.files[".so"]), "signature": build.signature.to_json(), "seed": seed, "reference": str(reference) if reference else None,
+            "keep": str(keep) if keep else None, "repeats": repeats, "repeat_ms": repeat_ms,
+        }  # fmt: skip
+        reply = self._exchange(self._runner, request, self.settings.run_timeout_secs, "run")
+        return Run(Status(reply["status"]), tuple(reply.get("run_secs", ())), reply.get("difference", 0.0), str(reply.get("error", "")))
+
+    def file(self, suffix: str) -> Path:
+        """A path for a file that goes when the session ends."""
+        return self._folder / f"{next(self._count)}{suffix}"

@@ -1,0 +1,1 @@
+"""The closed grammar of MLIR actions, and the schedules made of them."""

@@ -1,0 +1,1 @@
+"""MLIR modules as graphs."""

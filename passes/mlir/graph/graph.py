@@ -1,0 +1,577 @@
+"""The structure of an MLIR module as a graph, at any stage from linalg to the LLVM dialect.
+
+Three kinds of nodes. A *loop* has an extent; structured operations count as the nest of loops that they would be lowered to, and
+loops of control flow are found as natural loops. A *statement* is all that runs in the body of one loop outside its inner loops:
+counts of operations by category, element types, and how its memory accesses move with the loops around it. A *buffer* is what
+accesses share. Nothing depends on names or layout of the text, and nodes stand in an order that follows from what they are, not from where
+they are in the text, so that renaming values, reformatting and reordering independent operations give the same graph.
+
+Runs where MLIR's bindings are loaded; walking a module of a hundred operations takes a millisecond or two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from mlir import ir
+
+from foretune.errors import UnsupportedError
+from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED
+from foretune.passes.mlir.grammar.structured import read_structured
+from foretune.passes.mlir.graph import control_flow
+from foretune.passes.mlir.graph.categories import CATEGORIES, CATEGORY_OF, KNOWN_DIALECTS, LOOPS, SKIPPED
+from foretune.passes.mlir.graph.features import ACCESS_KINDS, CHUNKED, INNER_LOOPS, KINDS, LIMITS, LOOP_FEATURES, POWERS, RESTS, STATEMENT_FEATURES
+from foretune.passes.mlir.graph.linear import UNKNOWN, Form, Reference, Scope, element_bits, map_forms, view
+from foretune.program import Edge, Node, ProgramGraph
+
+_UNKNOWN_TRIP = 8.0
+_MAX_DEPTH = 64
+_FLOAT_OPS = [CATEGORIES.index(c) for c in ("fadd", "fmul", "fdiv", "fminmax", "fma", "sqrt", "libm")]
+_NO_LOOP = [0.0] * len(LOOP_FEATURES)
+_INDEX = {name: i for i, name in enumerate(STATEMENT_FEATURES)}
+
+
+@dataclass(eq=False)
+class _Loop:
+    trip: float
+    kind: str
+    step: float = 1.0
+    carried: int = 0
+    reduced: bool = False
+    triangular: bool = False
+    parent: _Loop | None = None
+    number: int = 0
+    statements: list[_Statement] = field(default_factory=list)
+    loops: list[_Loop] = field(default_factory=list)
+    features: list[float] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Statement:
+    chain: tuple[_Loop, ...]
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(len(CATEGORIES)))
+    vectors: np.ndarray = field(default_factory=lambda: np.zeros(len(CATEGORIES)))
+    chunks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CHUNKED, 0.0))
+    lanes: float = 1.0
+    bits: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    accesses: list[tuple[bool, Reference, Form, float]] = field(default_factory=list)
+    structured: bool = False
+    ops: list[Any] = field(default_factory=list)  # of the bindings, for explanations
+
+
+_WITHOUT_REGIONS = ("llvm.", "arith.", "math.")
+_GROUP_OF_CHUNK = {CATEGORIES.index(c): group for group, names in CHUNKED.items() for c in names}
+
+
+def program_graph(module: ir.Module) -> ProgramGraph:
+    """The graph of a module.
+
+    Raises:
+        UnsupportedError: it has operations of a dialect that is not modelled.
+    """
+    return _assemble(*_walk(module))[0]
+
+
+def program_graph_with_operations(module: ir.Module) -> tuple[ProgramGraph, list[tuple[list[Any], tuple[float, ...]]]]:
+    """The graph, and for each of its statements, in the order of the nodes, the operations that it stands for and the extents of the loops around it."""
+    return _assemble(*_walk(module))
+
+
+def _walk(module: ir.Module) -> tuple[list[_Statement], set[int]]:
+    walker = _Walker()
+    for function in module.body.operations:
+        op = function.operation
+        name = op.name
+        if name in ("func.func", "llvm.func"):
+            if len(op.regions) and len(op.regions[0].blocks):
+                walker.scope = Scope(roots=walker.scope.roots)
+                walker.function(op.regions[0])
+        elif name.split(".", 1)[0] not in KNOWN_DIALECTS:
+            raise UnsupportedError(_unknown(name))
+    return walker.statements, walker.arguments
+
+
+def _unknown(name: str) -> str:
+    return f"operation {name} is of a dialect that the cost model does not know; it knows {', '.join(sorted(KNOWN_DIALECTS))}"
+
+
+class _Walker:
+    def __init__(self) -> None:
+        self.scope = Scope()
+        self.loops: list[_Loop] = []
+        self.statements: list[_Statement] = []
+        self.arguments: set[int] = set()
+        self._kinds: dict[Any, tuple[float, float, str]] = {}
+
+    # -- structure ---------------------------------------------------------------------------------
+
+    def function(self, region: Any) -> None:
+        blocks = list(region.blocks)
+        for argument in blocks[0].arguments:
+            if hasattr(argument.type, "shape") or str(argument.type).startswith("!llvm.ptr"):
+                self.arguments.add(self.scope.reference(argument).root)
+        if len(blocks) == 1:
+            self._block(blocks[0], self._statement(()))
+            return
+        self._control_flow(blocks, ())
+
+    def _statement(self, chain: tuple[_Loop, ...]) -> _Statement:
+        if len(chain) > _MAX_DEPTH:
+            raise UnsupportedError(f"loops may be nested {_MAX_DEPTH} deep, but are nested deeper")
+        made = _Statement(chain)
+        self.statements.append(made)
+        if chain:
+            chain[-1].statements.append(made)
+        return made
+
+    def _loop(self, chain: tuple[_Loop, ...], loop: _Loop) -> tuple[_Loop, ...]:
+        loop.parent = chain[-1] if chain else None
+        loop.number = len(self.loops)
+        self.loops.append(loop)
+        if chain:
+            chain[-1].loops.append(loop)
+        return (*chain, loop)
+
+    def _control_flow(self, blocks: list[Any], chain: tuple[_Loop, ...]) -> None:
+        """Blocks with branches: their natural loops, then each block's operations with the innermost loop around it."""
+        found = control_flow.natural_loops(blocks)
+        statement_of: dict[int, _Statement] = {-1: self._statement(chain)}
+        chains: dict[int, tuple[_Loop, ...]] = {-1: chain}
+        for i, natural in enumerate(found):  # outer ones first
+            loop = _Loop(_UNKNOWN_TRIP, "cfg")
+            chains[i] = self._loop(chains[natural.parent], loop)
+            statement_of[i] = self._statement(chains[i])
+        pending = set(range(len(found)))
+        for b, block in enumerate(blocks):
+            inner = control_flow.innermost(found, b)
+            for i in [i for i in pending if found[i].header == b]:
+                pending.discard(i)
+                self._induction(blocks, found[i], chains[i][-1])
+            self._block(block, statement_of[inner])
+
+    def _induction(self, blocks: list[Any], natural: Any, loop: _Loop) -> None:
+        """Finds the loop's variable, extent and step, and what else it carries."""
+        carried = control_flow.carried(blocks, natural, self.scope.forms)
+        loop.carried = carried.others
+        if carried.variable is not None:
+            start, bound = carried.start, self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound
+            low, high = self.scope.mean(start), self.scope.mean(bound)
+            if low is not None and high is not None and carried.step:
+                loop.trip, loop.step = max(0.0, math.ceil((high - low) / carried.step)), carried.step
+                loop.triangular = bool(start.coefficients or bound.coefficients)
+                self.scope.forms[carried.variable] = Form(0.0, ((loop.number, 1.0),))
+                self.scope.middles[loop.number] = low + (loop.trip - 1) / 2 * carried.step
+
+    # -- operations ----------------------------------------------------------------------------------
+
+    def _block(self, block: Any, statement: _Statement) -> None:
+        for view_ in block.operations:
+            op = view_.operation
+            name = op.name
+            if name in LOOPS:
+                self._count_loop(op, name, statement)
+            elif name.startswith("linalg.") and name not in NOT_STRUCTURED:
+                self._structured(op, statement)
+            else:
+                self._plain(op, name, statement)
+
+    def _plain(self, op: Any, name: str, statement: _Statement) -> None:
+        category = CATEGORY_OF.get(name)
+        if category is None:
+            if name == "func.return":  # what a tensor becomes that is returned is an argument, too
+                self.arguments.update(self.scope.references[v].root for v in op.operands if v in self.scope.references)
+            if name in SKIPPED:
+                return
+            if name.split(".", 1)[0] not in KNOWN_DIALECTS:
+                raise UnsupportedError(_unknown(name))
+            if name.startswith("transform."):
+                return
+            category = len(CATEGORIES) - 1
+        self._count(op, category, statement)
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            handler(self, op, statement)
+        if not name.startswith(_WITHOUT_REGIONS):
+            for region in op.regions:  # the branches of an if, the body of a mask
+                for block in region.blocks:
+                    self._block(block, statement)
+
+    def _count(self, op: Any, category: int, statement: _Statement) -> None:
+        statement.counts[category] += 1
+        statement.ops.append(op)
+        results = op.results
+        kind = results[0].type if len(results) else op.operands[0].type if len(op.operands) else None
+        if kind is None:
+            return
+        lanes, chunks, bits = self._kinds.get(kind) or self._look_at(kind)
+        if lanes:
+            statement.vectors[category] += 1
+            statement.lanes = max(statement.lanes, lanes)
+            group = _GROUP_OF_CHUNK.get(category)
+            if group is not None:
+                statement.chunks[group] += chunks
+        if category < 25 and category != 18:
+            statement.bits[bits] += 1
+
+    def _look_at(self, kind: Any) -> tuple[float, float, str]:
+        """(lanes of a vector, 0 of anything else; registers of 512 bits that it takes; which numbers it holds)."""
+        lanes = float(math.prod(kind.shape)) if isinstance(kind, ir.VectorType) else 0.0
+        self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
+        return self._kinds[kind]
+
+    def _count_loop(self, op: Any, name: str, statement: _Statement) -> None:
+        if name == "scf.for":
+            low, high, step = (self.scope.form(v) for v in list(op.operands)[:3])
+            inits, block = list(op.operands)[3:], op.regions[0].blocks[0]
+            self._enter(op, block, "scf", [(low, high, self.scope.mean(step) or 1.0)], inits, statement)
+        elif name == "affine.for":
+            segments = list(op.attributes["operandSegmentSizes"])
+            operands = [self.scope.form(v) for v in op.operands]
+            low = self._bound(op.attributes["lowerBoundMap"].value, operands[: segments[0]], max)
+            high = self._bound(op.attributes["upperBoundMap"].value, operands[segments[0] : segments[0] + segments[1]], min)
+            self._enter(op, op.regions[0].blocks[0], "affine", [(low, high, float(op.attributes["step"].value))], list(op.operands)[segments[0] + segments[1] :], statement)
+        else:
+            block = op.regions[0].blocks[0]
+            self._enter(op, block, "scf", [(Form(), Form(_UNKNOWN_TRIP), 1.0) for _ in block.arguments], [], statement)
+
+    def _bound(self, amap: Any, operands: list[Form], choose: Any) -> Form:
+        forms = map_forms(amap, operands, self.scope)
+        if len(forms) == 1:
+            return forms[0]
+        means = [m for m in map(self.scope.mean, forms) if m is not None]
+        return Form(choose(means)) if means else UNKNOWN
+
+    def _enter(self, op: Any, block: Any, kind: str, ranges: list[tuple[Form, Form, float]], inits: list[Any], statement: _Statement) -> None:
+        statement.counts[CATEGORIES.index("loop")] += 1
+        chain, arguments = statement.chain, list(block.arguments)
+        for (low, high, step), variable in zip(ranges, arguments):
+            first, last = self.scope.mean(low), self.scope.mean(high)
+            trip = max(0.0, (last - first) / step) if first is not None and last is not None and step else _UNKNOWN_TRIP
+            triangular = bool(low.coefficients or high.coefficients)
+            loop = _Loop(trip if triangular else float(math.ceil(trip - 1e-9)), kind, step, len(inits), False, triangular)
+            chain = self._loop(chain, loop)
+            self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
+            self.scope.middles[loop.number] = (first or 0.0) + max(0.0, loop.trip - 1) / 2 * step
+        for argument, init, result in zip(arguments[len(ranges) :], inits, list(op.results) + [None] * len(inits)):
+            if hasattr(init.type, "shape") and not isinstance(init.type, ir.VectorType):
+                self.scope.references[argument] = self.scope.reference(init)
+                if result is not None:
+                    self.scope.references[result] = self.scope.reference(init)
+        inner = self._statement(chain)
+        inner.ops.append(op)
+        self._block(block, inner)
+
+    def _structured(self, op: Any, statement: _Statement) -> None:
+        read = read_structured(op)
+        operands = list(op.operands)
+        references = [self.scope.reference(v) if hasattr(v.type, "shape") and not isinstance(v.type, ir.VectorType) else None for v in operands]
+        extents = list(read.extents)
+        for amap, reference in zip(read.maps, references):
+            for expr, extent in zip(amap.results, reference.extents if reference is not None else ()):
+                if isinstance(expr, ir.AffineDimExpr) and extents[expr.position] < 0:
+                    extents[expr.position] = extent
+        chain, forms = statement.chain, []
+        for d, extent in enumerate(extents):
+            loop = _Loop(float(extent) if extent >= 0 else _UNKNOWN_TRIP, "structured", reduced=d in read.reduced)
+            chain = self._loop(chain, loop)
+            forms.append(Form(0.0, ((loop.number, 1.0),)))
+            self.scope.middles[loop.number] = max(0.0, loop.trip - 1) / 2
+        inner = self._statement(chain)
+        inner.structured = True
+        inner.ops.append(op)
+        self._structured_body(op, read, operands, references, forms, inner)
+        if len(op.results):
+            for result, out in zip(op.results, operands[len(operands) - read.num_outputs :]):
+                self.scope.references[result] = self.scope.reference(out)
+
+    def _structured_body(self, op: Any, read: Any, operands: list[Any], references: list[Any], forms: list[Form], inner: _Statement) -> None:
+        if len(op.regions) and len(op.regions[0].blocks):
+            block = op.regions[0].blocks[0]
+            used = {v for o in block.operations for v in o.operation.operands}
+            arguments = list(block.arguments)
+            before = len(inner.ops)
+            self._block(block, inner)
+            del inner.ops[before:]
+        else:
+            used, arguments = set(), []
+        first_out = len(operands) - read.num_outputs
+        for i, (amap, operand, reference) in enumerate(zip(read.maps, operands, references)):
+            if reference is None:
+                continue
+            where, size = self.scope.position(reference, map_forms(amap, forms, self.scope)), element_bits(operand.type) / 8
+            if i >= len(arguments) or arguments[i] in used:
+                inner.counts[CATEGORIES.index("load")] += 1
+                inner.accesses.append((False, reference, where, size))
+            if i >= first_out:
+                inner.counts[CATEGORIES.index("store")] += 1
+                inner.accesses.append((True, reference, where, size))
+                inner.bits[_type_group(operand.type)] += 1
+
+    # -- what single operations tell ---------------------------------------------------------------
+
+    def constant(self, op: Any, statement: _Statement) -> None:
+        """A number; of vectors and tensors nothing is known."""
+        value = op.attributes["value"] if "value" in op.attributes else None  # noqa: SIM401 - attributes have no get
+        if isinstance(value, ir.IntegerAttr):
+            self.scope.forms[op.results[0]] = Form(float(value.value))
+
+    def add(self, op: Any, statement: _Statement) -> None:
+        """A sum or difference of index values."""
+        a, b = (self.scope.form(v) for v in op.operands)
+        if a.known or b.known:
+            self.scope.forms[op.results[0]] = a.plus(b, -1.0 if "sub" in op.name else 1.0)
+
+    def multiply(self, op: Any, statement: _Statement) -> None:
+        """A product with a constant, or a shift."""
+        a, b = (self.scope.form(v) for v in op.operands)
+        if "shl" in op.name:
+            b = Form(2.0**b.constant, (), b.known and not b.coefficients and 0 <= b.constant < 63)
+        if b.known and not b.coefficients:
+            self.scope.forms[op.results[0]] = a.times(b.constant)
+        elif a.known and not a.coefficients:
+            self.scope.forms[op.results[0]] = b.times(a.constant)
+
+    def same(self, op: Any, statement: _Statement) -> None:
+        """A cast."""
+        source = op.operands[0]
+        if source in self.scope.forms:
+            self.scope.forms[op.results[0]] = self.scope.forms[source]
+        if hasattr(source.type, "shape") and not isinstance(source.type, ir.VectorType):
+            base = self.scope.reference(source)
+            kind = op.results[0].type
+            if len(getattr(kind, "shape", ())) == len(base.strides):
+                self.scope.references[op.results[0]] = base
+            else:
+                fresh = self.scope.new_root(kind)
+                self.scope.references[op.results[0]] = Reference(base.root, base.offset, fresh.strides, base.num_bytes)
+
+    def apply(self, op: Any, statement: _Statement) -> None:
+        """An affine map of index values; of a minimum or maximum, the mean."""
+        forms = map_forms(op.attributes["map"].value, [self.scope.form(v) for v in op.operands], self.scope)
+        if op.name == "affine.apply":
+            self.scope.forms[op.results[0]] = forms[0]
+        else:
+            means = [m for m in map(self.scope.mean, forms) if m is not None]
+            if means:
+                self.scope.forms[op.results[0]] = Form(min(means) if op.name == "affine.min" else max(means))
+
+    def subview(self, op: Any, statement: _Statement) -> None:
+        """A part of a buffer."""
+        self.scope.references[op.results[0]] = view(self.scope, op, op.operands[0])
+
+    def insert_slice(self, op: Any, statement: _Statement) -> None:
+        """A part of a tensor is replaced; most bufferize in place."""
+        self.scope.references[op.results[0]] = self.scope.reference(op.operands[1])
+
+    def load_or_store(self, op: Any, statement: _Statement) -> None:
+        """An access of `memref`, `affine`, `vector` or `tensor`."""
+        name, operands = op.name, list(op.operands)
+        store = CATEGORY_OF[name] == _STORE
+        if name == "tensor.insert" or store:
+            at, rest, value = operands[1], operands[2:], operands[0].type
+        else:
+            at, rest, value = operands[0], operands[1:], op.results[0].type
+        if name in ("vector.maskedstore", "vector.scatter", "vector.compressstore"):
+            at, rest, value = operands[0], operands[1:], operands[-1].type
+        reference = self.scope.reference(at)
+        forms = [self.scope.form(v) for v in rest]
+        if "map" in op.attributes:
+            forms = map_forms(op.attributes["map"].value, forms, self.scope)
+        size = element_bits(value) / 8 * (float(math.prod(value.shape)) if isinstance(value, ir.VectorType) else 1.0)
+        statement.accesses.append((store, reference, self.scope.position(reference, forms[: len(reference.strides)]), size))
+        if store and len(op.results):
+            self.scope.references[op.results[0]] = reference
+
+    def pointer(self, op: Any, statement: _Statement) -> None:
+        """An address of the LLVM dialect: the form counts elements of the type that is stepped over."""
+        base = self.scope.reference(op.operands[0])
+        raw, rest = list(op.attributes["rawConstantIndices"]), iter(list(op.operands)[1:])
+        forms = [self.scope.form(next(rest, None)) if v == -(2**31) else Form(float(v)) for v in raw]
+        where = base.offset.plus(forms[0]) if len(forms) == 1 else base.offset.plus(UNKNOWN)
+        self.scope.references[op.results[0]] = Reference(base.root, where, (1.0,), base.num_bytes)
+
+    def pointer_access(self, op: Any, statement: _Statement) -> None:
+        """A load or store of the LLVM dialect."""
+        store = CATEGORY_OF[op.name] == _STORE
+        operands = list(op.operands)
+        at, value = (operands[1], operands[0].type) if store else (operands[0], op.results[0].type)
+        reference = self.scope.reference(at)
+        size = element_bits(value) / 8 * (float(math.prod(value.shape)) if isinstance(value, ir.VectorType) else 1.0)
+        statement.accesses.append((store, reference, reference.offset, size))
+
+    def pointer_part(self, op: Any, statement: _Statement) -> None:
+        """A member of a descriptor: pointers lead to one buffer, whatever the member."""
+        source = op.operands[0]
+        if source in self.scope.references:
+            self.scope.references[op.results[0]] = self.scope.references[source]
+
+    def descriptor(self, op: Any, statement: _Statement) -> None:
+        """A descriptor with another member set: it stands for the pointer put into it."""
+        container, value = op.operands[0], op.operands[1]
+        if str(value.type).startswith("!llvm.ptr"):
+            self.scope.references[op.results[0]] = self.scope.reference(value)
+        elif container in self.scope.references:
+            self.scope.references[op.results[0]] = self.scope.references[container]
+
+
+_LOAD, _STORE = CATEGORIES.index("load"), CATEGORIES.index("store")
+_HANDLERS = {
+    **dict.fromkeys(("arith.constant", "llvm.mlir.constant", "index.constant"), _Walker.constant),
+    **dict.fromkeys(("arith.addi", "arith.subi", "llvm.add", "llvm.sub", "index.add", "index.sub"), _Walker.add),
+    **dict.fromkeys(("arith.muli", "llvm.mul", "index.mul", "arith.shli", "llvm.shl"), _Walker.multiply),
+    **dict.fromkeys(("arith.index_cast", "arith.index_castui", "builtin.unrealized_conversion_cast", "llvm.sext", "llvm.zext", "llvm.trunc", "memref.cast", "tensor.cast",
+                     "memref.collapse_shape", "memref.expand_shape", "tensor.collapse_shape", "tensor.expand_shape", "bufferization.to_tensor", "bufferization.to_buffer",
+                     "memref.memory_space_cast"), _Walker.same),
+    **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),
+    **dict.fromkeys(("memref.subview", "tensor.extract_slice"), _Walker.subview),
+    "tensor.insert_slice": _Walker.insert_slice,
+    **dict.fromkeys([n for n, c in CATEGORY_OF.items() if c in (_LOAD, _STORE) and not n.startswith("llvm.") and n not in ("memref.prefetch", "memref.atomic_rmw")], _Walker.load_or_store),
+    **dict.fromkeys([n for n, c in CATEGORY_OF.items() if c in (_LOAD, _STORE) and n.startswith("llvm.")], _Walker.pointer_access),
+    "llvm.getelementptr": _Walker.pointer, "llvm.extractvalue": _Walker.pointer_part, "llvm.insertvalue": _Walker.descriptor,
+}  # fmt: skip
+
+
+def _type_group(kind: Any) -> str:
+    kind = getattr(kind, "element_type", kind)
+    text = str(kind)
+    return text if text in ("f32", "f64", "i32") else "i64" if text in ("i64", "index") or text.startswith("!") else "narrow"
+
+
+# -- features ----------------------------------------------------------------------------------------
+
+
+def _log(x: float) -> float:
+    return math.log2(1 + max(0.0, x))
+
+
+def _loop_features(loop: _Loop | None) -> list[float]:
+    if loop is None:
+        return _NO_LOOP
+    if loop.features:
+        return loop.features
+    trip = loop.trip
+    whole = trip == int(trip)
+    loop.features = [
+        1.0, _log(trip), min(trip, 64.0) / 16, *(float(whole and trip % p == 0) for p in POWERS), *(trip % p / p for p in RESTS), *(float(trip <= n) for n in LIMITS), _log(abs(loop.step)), min(loop.carried, 16) / 4,
+        float(loop.reduced), *(float(loop.kind == k) for k in KINDS), float(loop.triangular),
+    ]  # fmt: skip
+    return loop.features
+
+
+def _move(form: Form, loop: _Loop | None) -> str:
+    """How an access moves with a loop."""
+    if not form.known:
+        return "unknown"
+    step = abs(dict(form.coefficients).get(loop.number, 0.0) * loop.step) if loop is not None else 0.0
+    return "invariant" if step == 0 else "contiguous" if step == 1 else "near" if step <= 16 else "far"
+
+
+def _statement_features(statement: _Statement, arguments: set[int]) -> list[float]:
+    """Features of a statement; `arguments` are the roots that callers own, which may overlap."""
+    row = [0.0] * len(STATEMENT_FEATURES)
+    chain = statement.chain
+    inner, outer = (chain[-1] if chain else None), (chain[-2] if len(chain) > 1 else None)
+    row[: len(CATEGORIES)] = statement.counts.tolist()
+    row[len(CATEGORIES) : 2 * len(CATEGORIES)] = statement.vectors.tolist()
+    put = row.__setitem__
+    for group, chunks in statement.chunks.items():
+        put(_INDEX[f"chunks.{group}"], chunks)
+    put(_INDEX["log_lanes"], math.log2(statement.lanes))
+    for group in ("f32", "f64", "i32", "i64", "narrow"):
+        put(_INDEX[group], float(statement.bits[group]))
+    operations = float(statement.counts.sum())
+    runs = math.prod(loop.trip for loop in chain)
+    put(_INDEX["operations"], operations)
+    put(_INDEX["log_operations"], _log(operations))
+    put(_INDEX["log_flops"], _log(runs * float(statement.counts[_FLOAT_OPS].sum())))
+    read, written, offsets = set(), set(), defaultdict(set)
+    footprint = largest = 0.0
+    for store, reference, form, size in statement.accesses:
+        word = "store" if store else "load"
+        row[_INDEX[f"{word}.{_move(form, inner)}"]] += 1
+        move = _move(form, outer)
+        if move in ACCESS_KINDS[:3]:
+            row[_INDEX[f"{word}.outer.{move}"]] += 1
+        (written if store else read).add(reference.root)
+        offsets[(reference.root, form.coefficients, form.known)].add((store, form.constant))
+        largest = max(largest, reference.num_bytes)
+        touched = size
+        moving = dict(form.coefficients)
+        for loop in chain:
+            if moving.get(loop.number):
+                touched *= max(1.0, loop.trip)
+        footprint += min(touched, reference.num_bytes or touched)
+    put(_INDEX["roots_read"], float(len(read)))
+    put(_INDEX["roots_written"], float(len(written)))
+    shared = {root for root in read | written if root in arguments}
+    put(_INDEX["arguments_read"], float(len(read & shared)))
+    put(_INDEX["arguments_written"], float(len(written & shared)))
+    put(_INDEX["argument_pairs"], float(sum(len(shared - {root}) for root in written & shared)))
+    put(_INDEX["log_footprint"], _log(footprint))
+    put(_INDEX["log_largest"], _log(largest))
+    put(_INDEX["accumulates"], float(sum(1 for group in offsets.values() for store, c in group if store and (False, c) in group)))
+    put(_INDEX["recurs"], float(sum(1 for group in offsets.values() for store, c in group if store and any(not s and k != c for s, k in group))))
+    put(_INDEX["alias_pairs"], float(sum(len((read | written) - {root}) for root in written)))
+    put(_INDEX["distinct_loads"], float(sum(len({c for s, c in group if not s}) for group in offsets.values())))
+    put(_INDEX["depth"], float(len(chain)))
+    put(_INDEX["log_runs"], math.log2(max(runs, 1.0)))
+    put(_INDEX["inner_loops"], float(len(inner.loops)) if inner is not None else 0.0)
+    put(_INDEX["log_body"], _log(operations * (inner.trip if inner is not None else 1.0)))
+    put(_INDEX["structured"], float(statement.structured))
+    at = _INDEX["loop0.there"]
+    for i in range(INNER_LOOPS):
+        row[at : at + len(LOOP_FEATURES)] = _loop_features(chain[-1 - i] if i < len(chain) else None)
+        at += len(LOOP_FEATURES)
+    row[at] = math.log2(max(1.0, math.prod(loop.trip for loop in chain[:-INNER_LOOPS])))
+    return row
+
+
+def _assemble(statements: list[_Statement], arguments: set[int]) -> tuple[ProgramGraph, list[tuple[list[Any], tuple[float, ...]]]]:
+    """Nodes in an order of their own: by features, then by what is around them."""
+    rows = [(s, tuple(_statement_features(s, arguments))) for s in statements if s.counts.any() or s.accesses]
+    order = sorted(range(len(rows)), key=lambda i: _key(rows[i][1], rows[i][0]))
+    rows = [rows[i] for i in order]
+    used = _used_loops(rows)
+    nodes = [Node("statement", f"s{i}", row) for i, (_, row) in enumerate(rows)]
+    signature = {id(loop): _signature(loop) for loop in used}
+    loop_order = sorted(used, key=lambda loop: signature[id(loop)])
+    position = {id(loop): len(nodes) + i for i, loop in enumerate(loop_order)}
+    nodes += [Node("loop", f"l{i}", tuple(_loop_features(loop))) for i, loop in enumerate(loop_order)]
+    edges = [Edge(position[id(s.chain[-1])], i, "has") for i, (s, _) in enumerate(rows) if s.chain]
+    edges += [Edge(position[id(loop.parent)], position[id(loop)], "nests") for loop in loop_order if loop.parent is not None]
+    first_buffer = len(nodes)
+    buffers: dict[int, int] = {}
+    facts: list[list[float]] = []
+    for i, (statement, _) in enumerate(rows):
+        inner = statement.chain[-1] if statement.chain else None
+        for store, reference, form, size in sorted(statement.accesses, key=lambda a: (a[0], a[3], a[2].known, a[2].constant, len(a[2].coefficients))):
+            if reference.root not in buffers:
+                buffers[reference.root] = len(facts)
+                facts.append([_log(reference.num_bytes), _log(size), 0.0, 0.0])
+            facts[buffers[reference.root]][3 if store else 2] += 1
+            edges.append(Edge(i, first_buffer + buffers[reference.root], "writes" if store else "reads", (float(ACCESS_KINDS.index(_move(form, inner))), _log(size))))
+    nodes += [Node("buffer", f"b{i}", tuple(row)) for i, row in enumerate(facts)]
+    return ProgramGraph(tuple(nodes), tuple(edges)), [(s.ops, tuple(loop.trip for loop in s.chain)) for s, _ in rows]
+
+
+def _key(row: tuple[float, ...], statement: _Statement) -> tuple:
+    return (row, tuple((loop.trip, loop.kind) for loop in statement.chain))
+
+
+def _used_loops(rows: Iterable[tuple[_Statement, Any]]) -> list[_Loop]:
+    found: dict[int, _Loop] = {}
+    for statement, _ in rows:
+        for loop in statement.chain:
+            found.setdefault(id(loop), loop)
+    return list(found.values())
+
+
+def _signature(loop: _Loop) -> tuple:
+    """What a loop is and what is in it, without names and order."""
+    inside = sorted(tuple(s.counts.tolist()) for s in loop.statements)
+    return (loop.trip, loop.kind, loop.step, loop.carried, loop.reduced, tuple(sorted(_signature(child) for child in loop.loops)), tuple(inside))

@@ -1,0 +1,157 @@
+"""A language model suggests answers to the forks of a template, between the suggestions of another search.
+
+The model is shown the extents of the structured operations, the forks with their answers, and what was measured so far; nothing of the program's
+text, so that comments and names cannot give it orders. What it says is data: each answer is one of the fork's, or refused with a reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Any
+
+from foretune.passes.language.asking import Questions, StrategistReport, read_rows, worth_showing
+from foretune.passes.language.llm_client import LlmClient, Message
+from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.grammar.templates import Template
+from foretune.passes.mlir.tuning.search import MlirSearch
+
+_MAX_PROPOSALS, _MAX_ANSWERS, _MAX_TEXT = 6, 40, 200
+_SHOWN_OPERATIONS = 40
+
+SCHEMA: dict[str, Any] = {
+    "type": "object", "additionalProperties": False, "required": ["proposals"],
+    "properties": {
+        "proposals": {
+            "type": "array", "minItems": 1, "maxItems": _MAX_PROPOSALS,
+            "items": {
+                "type": "object", "additionalProperties": False, "required": ["reason", "answers"],
+                "properties": {
+                    "reason": {"type": "string", "maxLength": _MAX_TEXT},
+                    "answers": {
+                        "type": "array", "maxItems": _MAX_ANSWERS,
+                        "items": {
+                            "type": "object", "additionalProperties": False, "required": ["fork", "answer"],
+                            "properties": {"fork": {"type": "string", "maxLength": _MAX_TEXT}, "answer": {"type": "string", "maxLength": _MAX_TEXT}},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}  # fmt: skip
+
+_SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core. You get its operations with the extents \
+of their loops, the forks of a schedule with their possible answers, and the speed of schedules that were measured. Propose up to {_MAX_PROPOSALS} different lists of \
+answers that may run faster than all of those: keep what helped, change one or two answers, never repeat a measured list. Forks that you leave out keep their first answer."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposal of the model's, read.
+
+    Attributes:
+        answers: (fork, answer) that the template knows.
+        refused: a reason for each part that was refused.
+    """
+
+    answers: tuple[tuple[str, Any], ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class MlirStrategist(MlirSearch):
+    """The model's proposals now and then, between the suggestions of another search.
+
+    Args:
+        template: of the program.
+        operations: as `modules.describe` tells them; shown to the model.
+        search: what suggests otherwise; it learns of everything.
+        client: of the language model.
+        seed: as in `MlirSearch`.
+
+    Attributes:
+        report: what came of it.
+    """
+
+    name = "strategist"
+
+    def __init__(self, template: Template, operations: Many[dict[str, Any]], search: MlirSearch, client: LlmClient, seed: int = 0) -> None:
+        super().__init__(template, seed)
+        self._operations = [{k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]]
+        self._search, self.client = search, client
+        self._proposed: list[Schedule] = []
+        self._origin: dict[Schedule, str] = {}
+        self.report = StrategistReport()
+        self._questions = Questions(client, SCHEMA, self.report)
+
+    def suggest(self, num: int) -> list[Schedule]:
+        """Half of them from the model, as far as there are any."""
+        self._ask_if_due()
+        found: dict[Schedule, str] = {}
+        while self._proposed and len(found) < (num + 1) // 2:
+            schedule = self._proposed.pop(0)
+            if schedule not in self.costs:
+                found[schedule] = "model"
+        for schedule in self._search.suggest(num - len(found)) if len(found) < num else []:
+            found.setdefault(schedule, "search")
+        self._origin.update(found)
+        return list(found)
+
+    def observe(self, costs: Iterable[tuple[Schedule, float]]) -> None:
+        """Learns costs, and notes who had the idea."""
+        costs = list(costs)
+        super().observe(costs)
+        self._search.observe(costs)
+        for schedule, cost in costs:
+            self.report.note(self._origin.pop(schedule, "search"), cost)
+
+    def _ask_if_due(self) -> None:
+        if not self._questions.are_due(len(self.costs)) or (not self.domains and self._first() is None):
+            return
+        reply = self._questions.ask(self._question(), len(self.costs))
+        for proposal in read_proposals(reply, self.domains) if reply is not None else []:
+            self.report.refused += proposal.refused
+            schedule = self._from(dict(proposal.answers)) if proposal.answers else None
+            if schedule is not None and schedule not in self.costs and schedule not in self._proposed:
+                self.report.accepted += 1
+                self._proposed.append(schedule)
+
+    def _question(self) -> list[Message]:
+        known = {**self._search.answers, **self.answers}
+        shown = worth_showing((schedule, cost) for schedule, cost in self.costs.items() if schedule in known)
+        trials = [{"speed relative to the default lowering": round(1 / cost, 3), "answers": {f: str(a) for f, a in known[s].items()}} for s, cost in shown]
+        domains = {**self._search.domains, **self.domains}
+        task = {"operations": self._operations, "forks": {fork: [str(a) for a in answers] for fork, answers in domains.items()}, "measured, best first": trials}
+        return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task)}]
+
+
+def read_proposals(text: str, domains: dict[str, tuple[Any, ...]]) -> list[Proposal]:
+    """Reads a model's answer; what is no proposal is told as a refusal, never raised.
+
+    Args:
+        text: the answer.
+        domains: fork -> its answers.
+    """
+    rows, refused = read_rows(text, _MAX_PROPOSALS)
+    return [*(_read_proposal(row, domains) for row in rows), *(Proposal(refused=(reason,)) for reason in refused)]
+
+
+def _read_proposal(row: Any, domains: dict[str, tuple[Any, ...]]) -> Proposal:
+    pairs = row.get("answers") if isinstance(row, dict) else None
+    if not isinstance(pairs, list) or len(pairs) > _MAX_ANSWERS:
+        return Proposal(refused=(f"a proposal must have a list of at most {_MAX_ANSWERS} answers",))
+    taken: dict[str, Any] = {}
+    refused = []
+    for pair in pairs:
+        fork, answer = (pair.get("fork"), pair.get("answer")) if isinstance(pair, dict) else (None, None)
+        if not isinstance(fork, str) or fork not in domains:
+            refused.append(f"there is no fork {str(fork)[:60]!r}")
+            continue
+        known = {str(value).lower(): value for value in domains[fork]}
+        if str(answer).lower() in known:
+            taken[fork] = known[str(answer).lower()]
+        else:
+            refused.append(f"fork {fork} has the answers {', '.join(known)}, but got {str(answer)[:60]!r}")
+    return Proposal(tuple(taken.items()), tuple(refused))

@@ -1,0 +1,140 @@
+"""Heavy products that leave TVM's regions for PyTorch's libraries."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from foretune.compiler.pytorch import products, tvm_graph
+from foretune.compiler.pytorch.backend import MIXED, TVM, Backend, compile_reports
+from foretune.compiler.pytorch.guard import Choice
+from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.products import LibraryProduct, Product, ProductTimes
+
+_aten = torch.ops.aten
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+
+
+PRODUCTS = [
+    (Product(_aten.mm.default, ()), [(5, 8), (8, 3)]),
+    (Product(_aten.addmm.default, ()), [(3,), (5, 8), (8, 3)]),
+    (Product(_aten.convolution.default, (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)), [(2, 4, 9, 9), (6, 4, 3, 3)]),
+    (Product(_aten.convolution.default, ([2, 2], [1, 1], [1, 1], False, [0, 0], 2)), [(2, 4, 9, 9), (6, 2, 3, 3), (6,)]),
+]
+
+
+@pytest.mark.parametrize(("product", "shapes"), PRODUCTS, ids=["mm", "addmm", "convolution", "strided convolution"])
+def test_every_way_gives_the_product_and_sees_changed_weights(product, shapes):
+    inputs = [torch.randn(shape) for shape in shapes]
+    ways = products._ways(product, inputs, packs=True)
+    assert ways[0] == "PyTorch" and len(ways) > 1
+    for way in ways:
+        run = LibraryProduct(product, way)
+        for _ in range(2):
+            torch.testing.assert_close(run(*inputs), product.target(*inputs, *product.rest), rtol=1e-5, atol=1e-5)
+            inputs[product.first + 1].mul_(2)
+
+
+def test_only_products_that_gain_more_than_a_hand_over_leave():
+    assert ProductTimes("mm", "mm", 100e-6, {"PyTorch": 80e-6, "MKL, packed": 95e-6}).leaves
+    assert not ProductTimes("mm", "mm", 100e-6, {"PyTorch": 95e-6}).leaves
+    assert str(ProductTimes("mm", "mm 2x3 3x4", 1e-4, {"PyTorch": 8e-5})) == "mm 2x3 3x4: TVM 100 us, PyTorch 80 us"
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.up, self.down = nn.Linear(8, 64), nn.Linear(64, 4, bias=False)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+        return torch.softmax(self.down(torch.nn.functional.gelu(self.up(x))), -1)
+
+
+@pytest.fixture
+def options(tmp_path):
+    return {"trials": 2, "database": str(tmp_path / "records.db"), "progress": False}
+
+
+def test_a_graph_with_its_products_in_libraries(options, monkeypatch):
+    monkeypatch.setattr(ProductTimes, "leaves", True)
+    model, x = Model().eval(), torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        backend = Backend(BackendOptions.from_dict(options), only=MIXED)
+        graphs = []
+        made = tvm_graph.RegionGraph
+        monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
+        compiled = torch.compile(model, backend=backend.compile)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+        around = graphs[-1]
+        assert len(graphs) == 2 and not any("matmul" in task.workload.name or "conv" in task.workload.name for task in around.tasks)
+        left = [node.target for node in around.source.nodes if node.op == "call_module"]
+        assert len(left) == 3
+        model.up.weight.mul_(-3)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_with_products_in_libraries(options, monkeypatch):
+    monkeypatch.setattr(ProductTimes, "leaves", True)
+    model, x = Model().train(), torch.randn(4, 3, 8, 8)
+    compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict(options), only=MIXED).compile)
+    compiled(x).square().sum().backward()
+    actual = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    model(x).square().sum().backward()
+    for a, p in zip(actual, model.parameters()):
+        torch.testing.assert_close(a, p.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_to_leave(options):
+    class Pointwise(nn.Module):
+        def forward(self, x):
+            return torch.sigmoid(x) * 2
+
+    backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+    x = torch.randn(64)
+    torch.testing.assert_close(torch.compile(Pointwise(), backend=backend.compile)(x), torch.sigmoid(x) * 2)
+    assert compile_reports()[-1].choice == Choice(TVM, refused={MIXED: "no heavy product was measured"})
+
+
+def test_attention_stays_whole_beside_the_libraries(options):
+    class Attend(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(16, 48)
+
+        def forward(self, x):
+            query, key, value = self.qkv(torch.tanh(x)).view(2, 6, 3, 2, 8).permute(2, 0, 3, 1, 4)
+            return torch.relu(nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)) + 1
+
+    model, x = Attend().eval(), torch.randn(2, 6, 16)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED).compile)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+    report = compile_reports()[-1]
+    assert report.choice == Choice(MIXED) and report.num_regions == 1  # those of the whole; attention splits the other
+
+
+def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(options):
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(3))
+
+        def forward(self, x):
+            for i, norm in enumerate(self.norms):
+                query = norm(torch.sigmoid(x) if i == 1 else x).view(2, 6, 2, 8).transpose(1, 2)
+                x = x + nn.functional.scaled_dot_product_attention(query, query, query).transpose(1, 2).reshape(2, 6, 16)
+            return x
+
+    model, x = Blocks().eval(), torch.randn(2, 6, 16)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 8}), only=MIXED).compile)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
