@@ -14,7 +14,7 @@ from foretune.compiler.metaschedule.tuner import Progress, Tuner
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.guard import Choice
 from foretune.compiler.pytorch.regions import RegionGraph, kernel_reports
-from foretune.compiler.tir.traces import last_line
+from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
 _threads: list[threading.Thread] = []
@@ -91,7 +91,7 @@ def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch
     except _Stopped:
         report.background = "stopped"
     except Exception as error:  # the program goes on as it was
-        report.background = f"failed: {type(error).__name__}: {last_line(error)}"
+        report.background = f"failed: {type(error).__name__}: {telling_line(error)}"
         _log.warning("tuning in the background %s", report.background)
 
 

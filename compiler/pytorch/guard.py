@@ -20,8 +20,8 @@ import torch
 from torch._dynamo.utils import get_metrics_context
 from torch._prims_common import clone_preserve_strides
 
-from foretune.compiler.tir.traces import last_line
 from foretune.errors import UnsupportedError
+from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
 
@@ -68,7 +68,7 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
             expected = _observe(reference, inputs, trains)
             again = _observe(reference, inputs, trains, expected.changed)
         except Exception as error:  # the user's own program fails, and will say so when it is called
-            choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {last_line(error)}")
+            choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {telling_line(error)}")
             return reference, choice
         if _largest_error(expected, again) > tolerance:
             choice.refused = dict.fromkeys(contenders, "two runs of PyTorch's own differ, as those of random operators do")
@@ -87,7 +87,7 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
                 choice.refused[name] = str(failure)
                 continue
             except Exception as failure:  # compilers raise errors of every kind; the graph runs without this one
-                choice.refused[name] = f"{type(failure).__name__}: {last_line(failure)}"
+                choice.refused[name] = f"{type(failure).__name__}: {telling_line(failure)}"
                 _log.warning("the graph runs without %s: %s", name, choice.refused[name])
                 continue
             if error > tolerance:

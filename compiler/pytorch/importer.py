@@ -22,6 +22,7 @@ from foretune.compiler.tir.target import tvm_target
 from foretune.compiler.tir.workload import task_from_module
 from foretune.datasets.records.families import family_of
 from foretune.errors import IllegalActionError, UnsupportedError
+from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
@@ -162,7 +163,7 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
         )  # fmt: skip
         return _fuse(_lift(mod, static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
-        raise UnsupportedError(f"TVM cannot lower the graph: {traces.last_line(error)}") from error
+        raise UnsupportedError(f"TVM cannot lower the graph: {telling_line(error)}") from error
 
 
 def _lift(mod: tvm.IRModule, static_inputs: frozenset[int]) -> tvm.IRModule:

@@ -16,9 +16,9 @@ from foretune.compiler.pytorch.partition import alone, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, check_inputs
 from foretune.compiler.pytorch.views import sink_views
-from foretune.compiler.tir import traces
 from foretune.compiler.tir.openmp import on_openmp
 from foretune.errors import UnsupportedError
+from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
@@ -68,9 +68,9 @@ class RegionGraph:
                 executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
                 if isinstance(region, CompiledRegion):
-                    _log.warning("a region keeps its kernels, because TVM cannot build it with others: %s", traces.last_line(error))
+                    _log.warning("a region keeps its kernels, because TVM cannot build it with others: %s", telling_line(error))
                 else:
-                    self._leave(name, traces.last_line(error))
+                    self._leave(name, telling_line(error))
                 continue
             if isinstance(region, CompiledRegion):
                 region.replace(executable)

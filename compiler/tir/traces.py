@@ -6,6 +6,7 @@ from typing import Any
 
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import IllegalActionError
+from foretune.support.text import telling_line
 from foretune.trace import Action, Trace, freeze
 
 
@@ -57,7 +58,7 @@ def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Sche
     try:
         tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-        raise IllegalActionError(f"{type(error).__name__}: {last_line(error)}") from error
+        raise IllegalActionError(f"{type(error).__name__}: {telling_line(error)}") from error
     return schedule
 
 
@@ -65,11 +66,6 @@ def as_python(mod: tvm.IRModule, trace: Trace) -> str:
     """The trace as the TVM schedule calls that a person would write."""
     return "\n".join(replay(mod, trace).trace.as_python())
 
-
-def last_line(error: BaseException) -> str:
-    """The telling line of a TVM error, without its stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__
 
 
 def _plain(value: Any) -> Any:
