@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.contenders import FROZEN, INDUCTOR, MIXED, TVM
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.guard import Choice, asks_for_gradients, choose
 from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, is_weight
@@ -34,7 +35,6 @@ __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
 _log = logging.getLogger("foretune")
 
-TVM, MIXED, INDUCTOR, FROZEN = "tvm", "tvm, products in libraries", "inductor", "inductor, weights frozen"
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 

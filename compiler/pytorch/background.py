@@ -8,13 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foretune.compiler.metaschedule.tuner import Progress, Tuner
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.guard import Choice
-from foretune.compiler.pytorch.regions import RegionGraph, kernel_reports
 from foretune.support.text import telling_line
+
+if TYPE_CHECKING:
+    from foretune.compiler.metaschedule.tuner import Progress, Tuner
+    from foretune.compiler.pytorch.regions import RegionGraph
 
 _log = logging.getLogger("foretune")
 _threads: list[threading.Thread] = []
@@ -71,6 +73,8 @@ def wait_for_background(timeout_secs: float | None = None) -> bool:
 
 
 def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport, contest: Callable | None) -> None:
+    from foretune.compiler.pytorch.regions import kernel_reports
+
     def keep_on(_: Progress) -> None:
         if _stop.is_set():
             raise _Stopped
