@@ -112,10 +112,10 @@ def tune(source: str, out: Path, options: BackendOptions, operators: Collection[
         program_path, records_path = Path(folder) / _PROGRAM, Path(folder) / _RECORDS
         torch.export.save(program, program_path)  # before a run changes its buffers
         check_exported(program_path, operators, source)
-        num_before = len(compiled_graphs())
+        before = compiled_graphs()
         with torch.no_grad():
             torch.compile(program.module(check_guards=False), backend=backend.compile, fullgraph=True)(*args, **kwargs)
-        report = compiled_graphs()[num_before].report
+        report = next((graph.report for graph in compiled_graphs() if not any(graph is known for known in before)), CompileReport())
         with Database(records_path) as records:
             records.merge(options.database, {kernel.workload for kernel in report.kernels})
         hashes = {path.name: sha256_of(path) for path in (program_path, records_path)}

@@ -106,12 +106,18 @@ class Backend:
         if not later:
             return run
         switch = Switch(run)
-        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs))
+        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs, report.choice))
         return switch
 
-    def _choose_again(self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any]) -> tuple[Callable, Choice]:
+    def _choose_again(
+        self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any], first: Choice
+    ) -> tuple[Callable, Choice]:  # fmt: skip
+        """A contest in another thread, of those that were made already: compiling there would touch states of the process."""
+        made = {name: make for name, make in contenders.items() if make.cache_info().currsize}
         with torch.no_grad():  # another thread has gradients on
-            return choose(gm.forward, contenders, inputs, self.options.tolerance)
+            run, choice = choose(gm.forward, made, inputs, self.options.tolerance)
+        choice.refused = {**{name: why for name, why in first.refused.items() if name not in made}, **choice.refused}
+        return run, choice
 
     def tuner(self, trials: int | None = None) -> Tuner:
         """Spends the budget of the options, or another one."""

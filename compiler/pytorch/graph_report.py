@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -84,25 +85,38 @@ class CompiledGraph:
     report: CompileReport
     weights: tuple[weakref.ref[torch.Tensor], ...]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its model may still be there."""
+        return not self.weights or any(ref() is not None for ref in self.weights)
+
     def uses(self, ids: set[int]) -> bool:
         """Whether one of the tensors with these ids is among the weights; of no ids, whether there are no weights."""
         alive = {id(tensor) for ref in self.weights if (tensor := ref()) is not None}
         return bool(alive & ids) if ids else not self.weights
 
 
+_MOST_GRAPHS, _MOST_WITHOUT_WEIGHTS = 1000, 64  # that are remembered, the newest ones
 _graphs: list[CompiledGraph] = []
+_lock = threading.Lock()
 
 
 def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
-    """Notes a graph that is being compiled."""
-    _graphs.append(CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights)))
+    """Notes a graph that is being compiled; those of models that are gone are forgotten."""
+    made = CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights))
+    with _lock:
+        kept = [graph for graph in _graphs if graph.is_alive] + [made]
+        of_functions = [graph for graph in kept if not graph.weights]
+        forgotten = {id(graph) for graph in of_functions[:-_MOST_WITHOUT_WEIGHTS]}
+        _graphs[:] = [graph for graph in kept if id(graph) not in forgotten][-_MOST_GRAPHS:]
 
 
 def compiled_graphs() -> list[CompiledGraph]:
-    """The graphs that this process compiled, oldest first."""
-    return list(_graphs)
+    """The graphs that this process compiled, oldest first, as far as their models are there; of functions the newest ones."""
+    with _lock:
+        return [graph for graph in _graphs if graph.is_alive]
 
 
 def compile_reports() -> list[CompileReport]:
-    """One report for each graph that this process compiled, oldest first."""
-    return [graph.report for graph in _graphs]
+    """One report for each of `compiled_graphs`."""
+    return [graph.report for graph in compiled_graphs()]

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch._dynamo.utils import get_metrics_context
 from torch._prims_common import clone_preserve_strides
 
 from foretune.compiler.pytorch.contenders import PYTORCH
+from foretune.compiler.pytorch.random_numbers import NoRandomOperators, RandomOperator
 from foretune.errors import UnsupportedError
 from foretune.support.text import telling_line
 
@@ -63,10 +65,14 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
     """
     choice = Choice()
     trains = asks_for_gradients(inputs)
-    with torch.random.fork_rng(devices=[]):
+    with _random_numbers_kept() as first_run:
         try:
-            expected = _observe(reference, inputs, trains)
+            with first_run:
+                expected = _observe(reference, inputs, trains)
             again = _observe(reference, inputs, trains, expected.changed)
+        except RandomOperator as error:
+            choice.refused = dict.fromkeys(contenders, str(error))
+            return reference, choice
         except Exception as error:  # the user's own program fails, and will say so when it is called
             choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {telling_line(error)}")
             return reference, choice
@@ -106,9 +112,26 @@ def asks_for_gradients(inputs: Sequence[Any]) -> bool:
 
 
 @contextlib.contextmanager
+def _random_numbers_kept() -> Iterator[contextlib.AbstractContextManager]:
+    """Leaves PyTorch's random numbers as they are; gives what the first run goes under.
+
+    The user's own thread waits for the contest, so that the state can be put back. Beside other threads, which may draw numbers
+    meanwhile, that would have them drawn again: there no operator draws any.
+    """
+    if threading.current_thread() is threading.main_thread():
+        with torch.random.fork_rng(devices=[]):
+            yield contextlib.nullcontext()
+    else:
+        yield NoRandomOperators()
+
+
+@contextlib.contextmanager
 def _metrics_of_its_own() -> Iterator[None]:
     """Lets a graph be compiled once more: Dynamo notes figures of each compilation, and raises if one is noted twice."""
     context = get_metrics_context()
+    if not context.in_progress():  # nothing is noted, as in the background
+        yield
+        return
     kept = context._metrics, context._edits
     context._metrics, context._edits = {}, []
     try:
