@@ -10,7 +10,10 @@ from foretune.errors import DataError
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MOST_MEMBERS = 200_000
-_MOST_RATIO, _FREE_BYTES = 100, 64 << 20  # a member may be so many times as long as its compressed form, and more if it is small
+_MOST_RATIO, _FREE_BYTES = (
+    100,
+    64 << 20,
+)  # a member may be so many times as long as its compressed form, and more if it is small
 _ENCRYPTED = 0x1
 
 
@@ -31,13 +34,22 @@ def members_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         found[info.filename] = info
     size, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
     if size > _FREE_BYTES + _MOST_RATIO * packed:
-        raise DataError(f"its members are {size} bytes long when unpacked, and only {packed} before: more than {_MOST_RATIO} times as long")
+        raise DataError(
+            f"its members are {size} bytes long when unpacked, and only {packed} before: more than {_MOST_RATIO} times as long"
+        )
     return {name: info for name, info in found.items() if not info.is_dir()}
 
 
 def _check(info: zipfile.ZipInfo) -> None:
     path = PurePosixPath(info.filename)
-    if not info.filename or path.is_absolute() or ".." in path.parts or "\\" in info.filename or "\0" in info.orig_filename or ":" in path.parts[0]:
+    if (
+        not info.filename
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in info.filename
+        or "\0" in info.orig_filename
+        or ":" in path.parts[0]
+    ):
         raise DataError(f"its member {info.orig_filename[:200]!r} has a name that leads out of the archive")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -25,7 +25,9 @@ def parse_json(data: bytes | str, what: str, infinity: bool = False) -> Any:
             nested too deep.
     """
     try:
-        parsed = json.loads(data, object_pairs_hook=_unique, parse_constant=_infinity if infinity else _refuse, parse_int=_integer)
+        parsed = json.loads(
+            data, object_pairs_hook=_unique, parse_constant=_infinity if infinity else _refuse, parse_int=_integer
+        )
         _check_depth(parsed)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
@@ -58,7 +60,11 @@ def _integer(text: str) -> int:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(_MOST_DEPTH):
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())]
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        ]
         if not level:
             return
     raise ValueError(f"it is nested deeper than {_MOST_DEPTH} levels")

@@ -49,8 +49,14 @@ def check_config(data: bytes, what: str, size_of: Callable[[str], int | None]) -
             raise DataError(f"the list of {what} is damaged at {name[:80]!r}")
         file, pickled = entry.get("path_name"), entry.get("use_pickle")
         if not isinstance(file, str) or not _FILE.fullmatch(file):
-            raise DataError(f"{name!r} of its {what} is no tensor, but {str(file)[:80]!r}; objects are not read from files")
-        if not isinstance(pickled, bool) or files.setdefault(file, pickled) != pickled or not isinstance(entry.get("is_param"), bool):
+            raise DataError(
+                f"{name!r} of its {what} is no tensor, but {str(file)[:80]!r}; objects are not read from files"
+            )
+        if (
+            not isinstance(pickled, bool)
+            or files.setdefault(file, pickled) != pickled
+            or not isinstance(entry.get("is_param"), bool)
+        ):
             raise DataError(f"the list of {what} is damaged at {name!r}")
         if (size := size_of(file)) is None:
             raise DataError(f"{name!r} of its {what} has no file {file!r}")
@@ -60,9 +66,17 @@ def check_config(data: bytes, what: str, size_of: Callable[[str], int | None]) -
 
 
 def _fits(meta: Any, num_bytes: int) -> bool:
-    if not isinstance(meta, dict) or not isinstance(meta.get("device"), dict) or not isinstance(meta.get("requires_grad"), bool):
+    if (
+        not isinstance(meta, dict)
+        or not isinstance(meta.get("device"), dict)
+        or not isinstance(meta.get("requires_grad"), bool)
+    ):
         return False
-    sizes, strides, [offset] = _integers(meta.get("sizes")), _integers(meta.get("strides")), _integers([meta.get("storage_offset")]) or [None]
+    sizes, strides, [offset] = (
+        _integers(meta.get("sizes")),
+        _integers(meta.get("strides")),
+        _integers([meta.get("storage_offset")]) or [None],
+    )
     item_bytes = _ITEM_BYTES.get(dtype) if isinstance(dtype := meta.get("dtype"), int) else None
     if sizes is None or strides is None or offset is None or item_bytes is None or len(sizes) != len(strides):
         return False
@@ -96,7 +110,9 @@ def repickled(data: bytes, what: str, is_valid: Callable[[Any], bool]) -> bytes:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|operand|global)[^.]*", str(error))
         needs = f" ({found.group(0)[:80]})" if found else ""
-        raise DataError(f"{what} hold more than tensors and plain values, and reading that would execute it{needs}") from None
+        raise DataError(
+            f"{what} hold more than tensors and plain values, and reading that would execute it{needs}"
+        ) from None
     except DataError as error:
         raise DataError(f"{what}: {error}") from None
     except Exception as error:  # of many kinds, where bytes are damaged
@@ -115,7 +131,9 @@ def is_tensor(value: Any) -> bool:
 
 def is_named_tensors(value: Any) -> bool:
     """Whether it is a dictionary from names to tensors."""
-    return isinstance(value, dict) and all(isinstance(name, str) and _NAME.fullmatch(name) and is_tensor(item) for name, item in value.items())
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _NAME.fullmatch(name) and is_tensor(item) for name, item in value.items()
+    )
 
 
 def is_sample(value: Any) -> bool:
@@ -125,7 +143,11 @@ def is_sample(value: Any) -> bool:
     level, num_values = [*value], 0
     while level:
         num_values += len(level)
-        if num_values > _MOST_VALUES or not all(is_tensor(v) or type(v) in _VALUES or type(v) in (tuple, list, dict, torch.Size) for v in level):
+        if num_values > _MOST_VALUES or not all(
+            is_tensor(v) or type(v) in _VALUES or type(v) in (tuple, list, dict, torch.Size) for v in level
+        ):
             return False
-        level = [child for v in level for child in (v.values() if type(v) is dict else v if type(v) in (tuple, list) else ())]
+        level = [
+            child for v in level for child in (v.values() if type(v) is dict else v if type(v) in (tuple, list) else ())
+        ]
     return True

@@ -23,14 +23,50 @@ from foretune.errors import DataError
 NAMESPACES = frozenset({"aten", "prims", "quantized_decomposed", "torchvision"})  # whose operators only compute
 _TOUCHING_FILES = frozenset({"from_file", "save", "_print", "warn"})  # of aten
 _HIGHER_ORDER = frozenset(
-    {"cond", "while_loop", "map_impl", "scan", "associative_scan", "wrap_with_set_grad_enabled", "wrap_with_autocast", "invoke_subgraph", "out_dtype"}
+    {
+        "cond",
+        "while_loop",
+        "map_impl",
+        "scan",
+        "associative_scan",
+        "wrap_with_set_grad_enabled",
+        "wrap_with_autocast",
+        "invoke_subgraph",
+        "out_dtype",
+    }
 )
 _OPERATOR = re.compile(r"torch\.ops\.(\w+)\.(\w+)(?:\.(\w+))?")
 _PYTHON_OPERATORS = frozenset(
-    ["eq", "ne", "le", "ge", "lt", "gt", "neg", "pos", "mul", "add", "sub", "floordiv", "mod", "pow", "truediv", "and_", "or_", "lshift", "rshift", "getitem"]
+    [
+        "eq",
+        "ne",
+        "le",
+        "ge",
+        "lt",
+        "gt",
+        "neg",
+        "pos",
+        "mul",
+        "add",
+        "sub",
+        "floordiv",
+        "mod",
+        "pow",
+        "truediv",
+        "and_",
+        "or_",
+        "lshift",
+        "rshift",
+        "getitem",
+    ]
 )
 _SYMBOLIC = frozenset(
-    {"math.trunc", "math.ceil", "math.floor", *(f"torch.sym_{n}" for n in ("not", "int", "float", "ite", "max", "min", "sqrt", "sum"))}
+    {
+        "math.trunc",
+        "math.ceil",
+        "math.floor",
+        *(f"torch.sym_{n}" for n in ("not", "int", "float", "ite", "max", "min", "sqrt", "sum")),
+    }
 )
 _NAMES = frozenset({"name", "as_name", "forward_arg_names", "field_names", "user_input_name"})
 _PATHS = frozenset({"parameter_name", "buffer_name", "tensor_constant_name", "fqn"})
@@ -77,10 +113,14 @@ class _Cleaner:
         made = {}
         for name, item in value.items():
             if name in _REFUSED or (name == "custom_obj_values" and item):
-                raise DataError(f"the program has {_REFUSED.get(name, 'custom objects')}, which only Python's pickle could make; export it without")
+                raise DataError(
+                    f"the program has {_REFUSED.get(name, 'custom objects')}, which only Python's pickle could make; export it without"
+                )
             if key == "range_constraints":
                 check_expression(name)
-            elif not (name.isidentifier() or (key in ("opset_version", "treespec_namedtuple_fields") and _is_path(name))):
+            elif not (
+                name.isidentifier() or (key in ("opset_version", "treespec_namedtuple_fields") and _is_path(name))
+            ):
                 raise DataError(f"{name[:80]!r} is no name")
             made[name] = _LEFT_OUT[name] if name in _LEFT_OUT else self.clean(item, name)
         return made
@@ -107,7 +147,9 @@ class _Cleaner:
             raise DataError(f"the text {text[:80]!r} stands where none belongs, at {key!r}")
 
     def _check_operator(self, text: str) -> None:
-        if text in _SYMBOLIC or (text.startswith("_operator.") and text.removeprefix("_operator.") in _PYTHON_OPERATORS):
+        if text in _SYMBOLIC or (
+            text.startswith("_operator.") and text.removeprefix("_operator.") in _PYTHON_OPERATORS
+        ):
             return
         if (found := _OPERATOR.fullmatch(text)) is None:
             raise DataError(f"{text[:80]!r} is no operator of PyTorch's dispatcher")
@@ -121,7 +163,9 @@ class _Cleaner:
             )
         packet = getattr(getattr(torch.ops, namespace), name, None)
         if not isinstance(getattr(packet, overload or "default", None), torch._ops.OpOverload):
-            raise DataError(f"there is no operator {text[:80]!r} in PyTorch {torch.__version__}; import what registers it first")
+            raise DataError(
+                f"there is no operator {text[:80]!r} in PyTorch {torch.__version__}; import what registers it first"
+            )
 
 
 def _is_path(text: str) -> bool:
@@ -144,9 +188,10 @@ def check_structure(text: str, is_signature: bool) -> None:
     _check_container(parsed[1])
     if is_signature:
         for child in parsed[1]["children_spec"][1:2]:
-            if child["type"] == "builtins.dict" and not all(isinstance(k, str) and k.isidentifier() for k in json.loads(child["context"])):
+            if child["type"] == "builtins.dict" and not all(
+                isinstance(k, str) and k.isidentifier() for k in json.loads(child["context"])
+            ):
                 raise DataError("a keyword argument of the program is no name")
-
 
 
 def _check_container(node: Any) -> None:
@@ -165,15 +210,22 @@ def _check_context(kind: str, context: str) -> None:
     known = pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE
     if kind == "collections.namedtuple":
         if context not in known:
-            raise DataError(f"the program's inputs or outputs are {context[:80]!r}, which is not registered here; import its module first")
+            raise DataError(
+                f"the program's inputs or outputs are {context[:80]!r}, which is not registered here; import its module first"
+            )
         return
-    if kind not in known or kind == pytree.NO_SERIALIZED_TYPE_NAME_FOUND or pytree.SUPPORTED_SERIALIZED_TYPES[known[kind]].from_dumpable_context:
+    if (
+        kind not in known
+        or kind == pytree.NO_SERIALIZED_TYPE_NAME_FOUND
+        or pytree.SUPPORTED_SERIALIZED_TYPES[known[kind]].from_dumpable_context
+    ):
         raise DataError(f"the program's inputs or outputs are a {kind[:80]!r}, which is not read from files")
     keys = parse_json(context, "a structure of inputs")
-    if not (keys is None or isinstance(keys, int) or (isinstance(keys, list) and all(map(_is_key, keys)))) or (kind == "builtins.dict" and not isinstance(keys, list)):
+    if not (keys is None or isinstance(keys, int) or (isinstance(keys, list) and all(map(_is_key, keys)))) or (
+        kind == "builtins.dict" and not isinstance(keys, list)
+    ):
         raise DataError(f"the keys of a {kind} in the program's inputs or outputs are neither plain words nor numbers")
 
 
 def _is_key(key: Any) -> bool:
     return isinstance(key, int) or (isinstance(key, str) and _PATH.fullmatch(key) is not None)
-

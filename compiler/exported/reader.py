@@ -48,7 +48,9 @@ def load_exported(path: Path, name: str | Path = "", namespaces: Collection[str]
         try:
             return torch.export.load(clean)
         except Exception as error:  # PyTorch raises errors of many kinds
-            raise DataError(f"{name or path}: PyTorch {torch.__version__} cannot read the program: {type(error).__name__}: {telling_line(error)}") from error
+            raise DataError(
+                f"{name or path}: PyTorch {torch.__version__} cannot read the program: {type(error).__name__}: {telling_line(error)}"
+            ) from error
 
 
 def check_exported(path: Path, namespaces: Collection[str] = (), name: str | Path = "") -> None:
@@ -95,7 +97,9 @@ class _Copy:
             known |= self._copy_tensors(what)
         unknown = sorted(name for name in self._members.keys() - known if not name.startswith(_IGNORED))
         if unknown:
-            raise DataError(f"it has the part {unknown[0]!r}, which is not read: only exported programs are, and no compiled code")
+            raise DataError(
+                f"it has the part {unknown[0]!r}, which is not read: only exported programs are, and no compiled code"
+            )
         sample = self._read(_SAMPLE, _MOST_SAMPLE_BYTES)
         self._write(_PROGRAM, program)
         self._write(_SAMPLE, repickled(sample, "its sample inputs", is_sample) if sample else b"")
@@ -115,11 +119,15 @@ class _Copy:
             self._write(legacy, repickled(self._read(legacy, _MOST_SAMPLE_BYTES), f"its {what}", is_named_tensors))
             return {legacy}
         data = self._read(config, _MOST_JSON_BYTES)
-        sizes = {name.removeprefix(folder): info.file_size for name, info in self._members.items() if name.startswith(folder)}
+        sizes = {
+            name.removeprefix(folder): info.file_size for name, info in self._members.items() if name.startswith(folder)
+        }
         files = check_config(data, what, sizes.get)
         for file, pickled in files.items():
             if pickled:
-                self._write(folder + file, repickled(self._read(folder + file, _MOST_SAMPLE_BYTES), f"its {what}", is_tensor))
+                self._write(
+                    folder + file, repickled(self._read(folder + file, _MOST_SAMPLE_BYTES), f"its {what}", is_tensor)
+                )
             else:
                 self._copy_member(folder + file)
         self._write(config, data)
@@ -129,11 +137,16 @@ class _Copy:
         if (info := self._members.get(name)) is None:
             raise DataError(f"it has no part {name!r}")
         if info.file_size > most_bytes:
-            raise DataError(f"its part {name!r} is {info.file_size} bytes long, more than the {most_bytes} that are read")
+            raise DataError(
+                f"its part {name!r} is {info.file_size} bytes long, more than the {most_bytes} that are read"
+            )
         return self._archive.read(info)
 
     def _copy_member(self, name: str) -> None:
-        with self._archive.open(self._members[name]) as source, self._made.open(f"program/{name}", "w", force_zip64=True) as target:
+        with (
+            self._archive.open(self._members[name]) as source,
+            self._made.open(f"program/{name}", "w", force_zip64=True) as target,
+        ):
             while chunk := source.read(_CHUNK):
                 target.write(chunk)
 

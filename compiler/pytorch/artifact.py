@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foretune.compiler.exported.archive import members_of
+from foretune.compiler.exported.loaded import LoadedProgram
+from foretune.compiler.exported.manifest import SCHEMA, Manifest
 from foretune.compiler.exported.reader import check_exported, load_exported
 from foretune.compiler.pytorch.graph_report import CompileReport, compiled_graphs
-from foretune.compiler.pytorch.loaded import LoadedProgram
-from foretune.compiler.pytorch.manifest import SCHEMA, Manifest
 from foretune.datasets.records.database import Database
 from foretune.errors import DatabaseError, DataError, OptionError, TargetError
 from foretune.support.files import sha256_of, write_atomically
@@ -82,7 +82,12 @@ def read_program(source: str, operators: Collection[str] = ()) -> torch.export.E
     finally:
         sys.path.remove(os.getcwd())
     made = function()
-    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], torch.nn.Module) and isinstance(made[1], tuple)):
+    if not (
+        isinstance(made, tuple)
+        and len(made) == 2
+        and isinstance(made[0], torch.nn.Module)
+        and isinstance(made[1], tuple)
+    ):
         raise OptionError(f"{source} must return (model, tuple of inputs), but returned {type(made).__name__}")
     model, inputs = made
     with torch.no_grad():
@@ -115,11 +120,14 @@ def tune(source: str, out: Path, options: BackendOptions, operators: Collection[
         before = compiled_graphs()
         with torch.no_grad():
             torch.compile(program.module(check_guards=False), backend=backend.compile, fullgraph=True)(*args, **kwargs)
-        report = next((graph.report for graph in compiled_graphs() if not any(graph is known for known in before)), CompileReport())
+        report = next(
+            (graph.report for graph in compiled_graphs() if not any(graph is known for known in before)),
+            CompileReport(),
+        )
         with Database(records_path) as records:
             records.merge(options.database, {kernel.workload for kernel in report.kernels})
         hashes = {path.name: sha256_of(path) for path in (program_path, records_path)}
-        manifest = Manifest.of(options, backend.target.key, report.choice.name, hashes)
+        manifest = Manifest.of(options.to_json(), backend.target.key, report.choice.name, hashes)
 
         def write(whole: Path) -> None:
             with zipfile.ZipFile(whole, "w") as archive:
@@ -152,19 +160,28 @@ def load(path: str | Path, operators: Collection[str] = ()) -> LoadedProgram:
     path = Path(path).expanduser()
     with tempfile.TemporaryDirectory() as folder:
         manifest = _extract(path, Path(folder))
-        from foretune.compiler.pytorch.backend import Backend
+        from foretune.compiler.pytorch.backend import CONTENDERS, Backend
+        from foretune.compiler.pytorch.options import BackendOptions
 
+        if manifest.run_by not in CONTENDERS:
+            raise DataError(f"{path} says that {manifest.run_by[:80]!r} runs the program; known are {list(CONTENDERS)}")
         program = load_exported(Path(folder) / _PROGRAM, f"the program in {path}", operators)
         if program.example_inputs is None:
             raise DataError(f"the program in {path} has no example inputs; tune it again")
-        options = manifest.options(path, database=Path(folder) / _RECORDS, seconds=_NO_TIME)
         try:
+            options = BackendOptions.from_dict(
+                {**manifest.chosen, "database": Path(folder) / _RECORDS, "progress": False, "seconds": _NO_TIME}
+            )
             backend = Backend(options, only=manifest.run_by)
+        except OptionError as error:
+            raise DataError(f"the options in {path} cannot be used: {error}") from error
         except DatabaseError as error:
             raise DataError(f"the records in {path} cannot be read: {error}") from error
         with contextlib.closing(backend.database):
             if backend.target.key != manifest.target:
-                raise TargetError(f"{path} was tuned for {manifest.target}, but this is {backend.target.key}; tune it here")
+                raise TargetError(
+                    f"{path} was tuned for {manifest.target}, but this is {backend.target.key}; tune it here"
+                )
             return LoadedProgram(program, program.module(check_guards=False), backend.compile)
 
 

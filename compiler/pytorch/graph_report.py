@@ -34,7 +34,9 @@ class KernelReport:
     def __str__(self) -> str:
         if self.secs is None:
             return f"{self.name}: picked by the model"
-        gain = f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        gain = (
+            f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        )
         return f"{self.name}: {self.secs * 1e6:.4g} us{gain}" + (f", {self.weight:g} calls" if self.weight != 1 else "")
 
 

@@ -21,13 +21,13 @@ import torch
 from torch._dynamo.utils import get_metrics_context
 from torch._prims_common import clone_preserve_strides
 
-from foretune.compiler.pytorch.contenders import PYTORCH
-from foretune.compiler.pytorch.random_numbers import NoRandomOperators, RandomOperator
+from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
 from foretune.errors import UnsupportedError
 from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
 
+PYTORCH = "pytorch"
 _ROUNDS, _BURST_SECS, _PAUSE_SECS = 7, 0.01, 0.005
 _MOST_SECS = 20.0  # for all rounds of slow graphs; there are two at least
 _TOO_SMALL_SECS = 5e-6

@@ -60,7 +60,11 @@ def threads_of_this_thread(count: int) -> Iterator[None]:
 def _libraries() -> tuple[ctypes.CDLL | None, ctypes.CDLL | None]:
     """What PyTorch computes with, (with OpenMP's functions, with MKL's); None for what it was built without."""
     try:
-        library = ctypes.CDLL(str(next((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))))  # it is loaded already
+        library = ctypes.CDLL(
+            str(next((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")))
+        )  # it is loaded already
     except (OSError, StopIteration):
         return None, None
-    return (library if hasattr(library, "omp_set_num_threads") else None), (library if hasattr(library, "MKL_Set_Num_Threads_Local") else None)
+    return (library if hasattr(library, "omp_set_num_threads") else None), (
+        library if hasattr(library, "MKL_Set_Num_Threads_Local") else None
+    )

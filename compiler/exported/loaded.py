@@ -33,7 +33,12 @@ class LoadedProgram(nn.Module):
         compile: makes the compiled form of a graph that Dynamo traced; it is called once, with the example inputs.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, module: nn.Module, compile: Callable[[torch.fx.GraphModule, Sequence[Any]], Callable]) -> None:
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        module: nn.Module,
+        compile: Callable[[torch.fx.GraphModule, Sequence[Any]], Callable],
+    ) -> None:
         super().__init__()
         self.program = module.requires_grad_(False)
         args, kwargs = program.example_inputs
@@ -42,9 +47,13 @@ class LoadedProgram(nn.Module):
         self._signature = inspect.signature(module.forward)
         self._sizes = _sizes_of(program)
         self._is_dynamic = any(not isinstance(size, int) for sizes in self._sizes for size in sizes or ())
-        self._compiled = torch.compile(module.forward, backend=_CompiledOnce(compile), fullgraph=True, dynamic=False)  # without PyTorch's own checks
+        self._compiled = torch.compile(
+            module.forward, backend=_CompiledOnce(compile), fullgraph=True, dynamic=False
+        )  # without PyTorch's own checks
         with torch.inference_mode(False), torch.no_grad(), _state_kept(module):
-            self._keeps_memory = _changes_tensors(module) or _shares_memory(self._compiled(*args, **kwargs), self._example)
+            self._keeps_memory = _changes_tensors(module) or _shares_memory(
+                self._compiled(*args, **kwargs), self._example
+            )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the program.
@@ -58,7 +67,10 @@ class LoadedProgram(nn.Module):
         if not is_example or self._needs_pytorch(values):
             return self._run_with_pytorch(args, kwargs)
         with torch.inference_mode(False), torch.no_grad():
-            prepared = [_like(value, example) if isinstance(value, torch.Tensor) else value for value, example in zip(values, self._example)]
+            prepared = [
+                _like(value, example) if isinstance(value, torch.Tensor) else value
+                for value, example in zip(values, self._example)
+            ]
             if any(new is not old for new, old in zip(prepared, values)):
                 args, kwargs = pytree.tree_unflatten(prepared, self._structure)
             return self._compiled(*args, **kwargs)
@@ -74,7 +86,9 @@ class LoadedProgram(nn.Module):
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in self._signature.parameters.values()):
             return args, kwargs
         values = list(bound.arguments.items())
-        return tuple(value for _, value in values[: self._num_args]), {name: bound.arguments[name] for name in self._names if name in bound.arguments}
+        return tuple(value for _, value in values[: self._num_args]), {
+            name: bound.arguments[name] for name in self._names if name in bound.arguments
+        }
 
     def _check(self, values: Sequence[Any]) -> bool:
         """Whether all sizes are those of the example."""
@@ -83,10 +97,19 @@ class LoadedProgram(nn.Module):
         same = True
         for i, (value, example, sizes) in enumerate(zip(values, self._example, self._sizes)):
             if isinstance(example, torch.Tensor) and isinstance(value, torch.Tensor):
-                if value.dtype != example.dtype or value.device != example.device or value.layout != example.layout or not _fits(value.shape, sizes):
+                if (
+                    value.dtype != example.dtype
+                    or value.device != example.device
+                    or value.layout != example.layout
+                    or not _fits(value.shape, sizes)
+                ):
                     raise OptionError(f"input {i} is {_of(value)}; {self._told()}")
                 same = same and value.shape == example.shape
-            elif isinstance(example, torch.Tensor) or type(value) is not type(example) or (value != example and not self._is_dynamic):
+            elif (
+                isinstance(example, torch.Tensor)
+                or type(value) is not type(example)
+                or (value != example and not self._is_dynamic)
+            ):
                 raise OptionError(f"input {i} is {_of(value)}; {self._told()}")
             else:
                 same = same and value == example
@@ -95,9 +118,13 @@ class LoadedProgram(nn.Module):
     def _needs_pytorch(self, values: Sequence[Any]) -> bool:
         """Whether the compiled form would not do what the program does."""
         tensors = [value for value in values if isinstance(value, torch.Tensor)]
-        if torch.is_autocast_enabled("cpu") or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        if torch.is_autocast_enabled("cpu") or (
+            torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        ):
             return True
-        if _twins(values) != _twins(self._example) or not all(type(tensor) in (torch.Tensor, nn.Parameter) for tensor in tensors):
+        if _twins(values) != _twins(self._example) or not all(
+            type(tensor) in (torch.Tensor, nn.Parameter) for tensor in tensors
+        ):
             return True
         return self._keeps_memory and any(
             tensor.stride() != example.stride() or tensor.is_inference() or tensor.requires_grad
@@ -109,7 +136,10 @@ class LoadedProgram(nn.Module):
             return self.program(*args, **kwargs)
         try:
             return self.program(*args, **kwargs)
-        except (AssertionError, RuntimeError) as error:  # PyTorch's words for sizes that its ranges or the program exclude
+        except (
+            AssertionError,
+            RuntimeError,
+        ) as error:  # PyTorch's words for sizes that its ranges or the program exclude
             raise OptionError(f"{telling_line(error)}; {self._told()}") from error
 
     def _told(self) -> str:
@@ -136,7 +166,11 @@ class _CompiledOnce:
 @contextlib.contextmanager
 def _state_kept(module: nn.Module) -> Iterator[None]:
     """Undoes what a run does to parameters and buffers, such as counters."""
-    kept = [(tensor, tensor.clone(), tensor._version) for tensor in (*module.parameters(), *module.buffers())] if _changes_tensors(module) else []
+    kept = (
+        [(tensor, tensor.clone(), tensor._version) for tensor in (*module.parameters(), *module.buffers())]
+        if _changes_tensors(module)
+        else []
+    )
     yield
     for tensor, values, version in kept:
         if tensor._version != version:
@@ -150,7 +184,9 @@ def _kind(value: Any) -> Any:
 def _like(value: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
     """The same values, as a tensor that the compiled form takes; the tensor itself where that is one."""
     if value.is_inference() or value.stride() != example.stride():
-        return torch.empty_strided(example.shape, example.stride(), dtype=example.dtype, device=example.device).copy_(value)
+        return torch.empty_strided(example.shape, example.stride(), dtype=example.dtype, device=example.device).copy_(
+            value
+        )
     return value.detach() if value.requires_grad or type(value) is not torch.Tensor else value
 
 
@@ -163,7 +199,10 @@ def _sizes_of(program: torch.export.ExportedProgram) -> list[tuple[Any, ...] | N
 
 
 def _fits(shape: Sequence[int], sizes: tuple[Any, ...] | None) -> bool:
-    return sizes is None or (len(shape) == len(sizes) and all(not isinstance(size, int) or size == extent for extent, size in zip(shape, sizes)))
+    return sizes is None or (
+        len(shape) == len(sizes)
+        and all(not isinstance(size, int) or size == extent for extent, size in zip(shape, sizes))
+    )
 
 
 def _changes_tensors(module: nn.Module) -> bool:
@@ -174,7 +213,11 @@ def _changes_tensors(module: nn.Module) -> bool:
 
 def _shares_memory(outputs: Any, inputs: Sequence[Any]) -> bool:
     def memory(values: Sequence[Any]) -> set[int]:
-        return {v.untyped_storage().data_ptr() for v in values if isinstance(v, torch.Tensor) and v.layout is torch.strided and v.numel()}
+        return {
+            v.untyped_storage().data_ptr()
+            for v in values
+            if isinstance(v, torch.Tensor) and v.layout is torch.strided and v.numel()
+        }
 
     return bool(memory(pytree.tree_leaves(outputs)) & memory(inputs))
 
@@ -187,6 +230,8 @@ def _twins(values: Sequence[Any]) -> tuple[int, ...]:
 
 def _of(value: Any, sizes: tuple[Any, ...] | None = None) -> str:
     if not isinstance(value, torch.Tensor):
-        return repr(value)[:80] if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
+        return (
+            repr(value)[:80] if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
+        )
     device = "" if value.device.type == "cpu" else f" on {value.device}"
     return f"a tensor [{', '.join(map(str, sizes if sizes is not None else value.shape))}] {str(value.dtype).removeprefix('torch.')}{device}"

@@ -18,9 +18,14 @@ class NoRandomOperators(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __torch_dispatch__(self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         """Runs an operator."""
-        if torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ()) and (kwargs or {}).get("generator") is None:
+        if (
+            torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+            and (kwargs or {}).get("generator") is None
+        ):
             raise RandomOperator(f"the operator {operator} draws random numbers")
         run: Callable = operator
         return run(*args, **(kwargs or {}))

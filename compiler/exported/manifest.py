@@ -6,23 +6,35 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from foretune.compiler.exported.json_data import parse_json
-from foretune.errors import DataError, OptionError, TargetError
+from foretune.errors import DataError, TargetError
 from foretune.target import Target
 
-if TYPE_CHECKING:
-    from foretune.compiler.pytorch.options import BackendOptions
-
 SCHEMA = "foretune-artifact-1"
-_KEPT = ("trials", "target", "seed", "tolerance", "guard", "ops")  # options that decide what is built
-_IGNORED = ("database", "progress", "cost_model", "seconds", "background")  # those of the tuning, which older releases wrote, too
-_KINDS: dict[str, tuple[type, ...]] = {"trials": (int,), "target": (str,), "seed": (int,), "tolerance": (int, float), "guard": (bool,), "ops": (list,)}
-_TARGET_KEYS = frozenset({"kind", "mcpu", "mattr", "mtriple", "mabi", "mfloat-abi", "num-cores", "opt-level", "vector-width", "keys"})
+_KEPT = ("trials", "target", "seed", "tolerance", "guard", "freeze", "ops")  # options that decide what is built
+_IGNORED = (
+    "database",
+    "progress",
+    "cost_model",
+    "seconds",
+    "background",
+)  # those of the tuning, which older releases wrote, too
+_KINDS: dict[str, tuple[type, ...]] = {
+    "trials": (int,),
+    "target": (str,),
+    "seed": (int,),
+    "tolerance": (int, float),
+    "guard": (bool,),
+    "freeze": (bool,),
+    "ops": (list,),
+}
+_TARGET_KEYS = frozenset(
+    {"kind", "mcpu", "mattr", "mtriple", "mabi", "mfloat-abi", "num-cores", "opt-level", "vector-width", "keys"}
+)
 _MOST_WORDS = 1000
 
 
@@ -45,10 +57,9 @@ class Manifest:
     sha256: Mapping[str, str]
 
     @classmethod
-    def of(cls, options: BackendOptions, target: str, run_by: str, sha256: Mapping[str, str]) -> Manifest:
-        """That of a program that was tuned with these options."""
-        values = options.to_json()
-        return cls(target, run_by, {name: values[name] for name in _KEPT}, torch.__version__, sha256)
+    def of(cls, options: Mapping[str, Any], target: str, run_by: str, sha256: Mapping[str, str]) -> Manifest:
+        """That of a program that was tuned with these options of the backend, as JSON data."""
+        return cls(target, run_by, {name: options[name] for name in _KEPT}, torch.__version__, sha256)
 
     def to_text(self) -> str:
         """The manifest as JSON text."""
@@ -76,32 +87,7 @@ class Manifest:
             raise DataError(f"`sha256` of its manifest must name a hash for each file, but is {_shown(hashes)}")
         if not isinstance(options, dict):
             raise DataError(f"`options` of its manifest must be an object, but is {_shown(options)}")
-        return cls(texts["target"], _known_contender(texts["run_by"]), _checked(options), texts["torch"], hashes)
-
-    def options(self, path: Path, **own: Any) -> BackendOptions:
-        """Options of the backend that runs the program.
-
-        Args:
-            path: of the archive, for messages.
-            own: those of the reader.
-
-        Raises:
-            DataError: the options of the manifest are none.
-        """
-        from foretune.compiler.pytorch.options import BackendOptions
-
-        try:
-            return BackendOptions.from_dict({**self.chosen, "progress": False, **own})
-        except OptionError as error:
-            raise DataError(f"the options in the manifest of {path} cannot be used: {error}") from error
-
-
-def _known_contender(name: str) -> str:
-    from foretune.compiler.pytorch.contenders import CONTENDERS
-
-    if name not in CONTENDERS:
-        raise DataError(f"its manifest says that {name[:80]!r} runs the program; known are {list(CONTENDERS)}")
-    return name
+        return cls(texts["target"], texts["run_by"], _checked(options), texts["torch"], hashes)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +96,9 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         raise DataError(f"its manifest has the unknown options {_shown(unknown)}")
     for name in _KEPT:
         value = options.get(name)
-        if name in options and (not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name])):
+        if name in options and (
+            not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name])
+        ):
             raise DataError(f"the option `{name}` of its manifest has the value {_shown(value)}")
     words = options.get("ops", [])
     if len(words) > _MOST_WORDS or not all(isinstance(word, str) for word in words):
@@ -128,7 +116,9 @@ def _check_target(text: str) -> None:
     except TargetError as error:
         raise DataError(f"the target of its manifest cannot be used: {error}") from error
     if not keys <= _TARGET_KEYS:
-        raise DataError(f"the target of its manifest has {sorted(keys - _TARGET_KEYS)}; known are {sorted(_TARGET_KEYS)}")
+        raise DataError(
+            f"the target of its manifest has {sorted(keys - _TARGET_KEYS)}; known are {sorted(_TARGET_KEYS)}"
+        )
 
 
 def _shown(value: Any) -> str:
