@@ -13,7 +13,7 @@ import torch
 
 from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.lowerings import lowerings
-from foretune.compiler.tir import traces
+from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.space import ScheduleContext
 from foretune.compiler.tir.target import tvm_target
@@ -37,13 +37,8 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
     Raises:
         UnsupportedError: Relax has no translation of an operator; it is named.
     """
-    from tvm.relax.frontend.torch import from_exported_program
-
     try:
-        mod = from_exported_program(
-            program, run_ep_decomposition=False, keep_params_as_input=True, unwrap_unit_return_tuple=True, custom_convert_map=lowerings()
-        )  # fmt: skip
-        return _fuse(_lift(mod, static_inputs))
+        return _fuse(_lift(quiet.import_program(program, lowerings()), static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
         raise UnsupportedError(f"TVM cannot lower the graph: {telling_line(error)}") from error
 
@@ -94,7 +89,7 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
     passes = [
         transform.CanonicalizeBindings(),
         _fuse_transposed_matmul,
-        transform.LegalizeOps(),
+        transform.LegalizeOps(quiet.legalizations()),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import load_intrinsics, meta_schedule, tvm
+from foretune.compiler.tir.quiet import register_rules
 from foretune.compiler.tir.target import architecture, tvm_target
 from foretune.compiler.tir.workload import module_from_program
 from foretune.errors import UnsupportedError
@@ -30,6 +31,7 @@ class ScheduleContext:
 
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
         load_intrinsics(architecture(target))
+        register_rules()
         self.mod = mod
         self.context = meta_schedule.TuneContext(
             mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"

@@ -50,7 +50,14 @@ def test_threads_that_begin_meanwhile_are_left_alone():
     planner.start()
     assert inside.wait(30)
     begun = [torch.get_num_threads(), in_another_thread(torch.get_num_threads)]
-    server = threading.Thread(target=lambda: (begun.append(torch.get_num_threads()), outside.wait(30), planner.join(), begun.append(torch.get_num_threads())))
+    server = threading.Thread(
+        target=lambda: (
+            begun.append(torch.get_num_threads()),
+            outside.wait(30),
+            planner.join(),
+            begun.append(torch.get_num_threads()),
+        )
+    )
     server.start()
     outside.set()
     planner.join()

@@ -6,7 +6,7 @@ import pytest
 
 from foretune.support.text import telling_line
 
-TRACEBACK = '''Failed deserializing node Node(target='x')
+TRACEBACK = """Failed deserializing node Node(target='x')
  Original exception Traceback (most recent call last):
   File "a.py", line 3, in f
     g()
@@ -18,15 +18,15 @@ During handling of the above exception, another exception occurred:
 Traceback (most recent call last):
   File "a.py", line 9, in h
 ValueError: the second is what reached us
-'''
-INDUCTOR = '''backend='inductor' raised:
+"""
+INDUCTOR = """backend='inductor' raised:
 LoweringException: AssertionError: sizes differ
   target: aten.view.default
   args[0]: TensorBox(...)
 
 Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're reporting a bug to PyTorch). For even more context, set TORCH_LOGS="+dynamo"
-'''
-COMPILER = '''C++ compile error
+"""
+COMPILER = """C++ compile error
 
 Command:
 g++ /tmp/x.cpp -o /tmp/x.so
@@ -35,14 +35,14 @@ Output:
 /tmp/x.cpp: In function 'void kernel()':
 /tmp/x.cpp:4:17: error: 'foo' was not declared in this scope
 /tmp/x.cpp:9:1: error: expected '}' at end of input
-'''
-TVM = '''Traceback (most recent call last):
+"""
+TVM = """Traceback (most recent call last):
   3: tvm::transform::Pass::operator()(tvm::IRModule) const
   2: 0x00007f00aa
   File "/src/bound.cc", line 10
 InternalError: Check failed: (extent > 0) is false: extent is 0
-'''
-DYNAMO = '''TypeError when making fake tensor call
+"""
+DYNAMO = """TypeError when making fake tensor call
   Explanation: 
   Hint: Your code may result in an error when running in eager.
 
@@ -52,13 +52,13 @@ from user code:
     ^^^^^^
 
 Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace
-'''
-CRASH = '''opt: /src/LoopPass.cpp:40: void run(): Assertion `L->isValid()' failed.
+"""
+CRASH = """opt: /src/LoopPass.cpp:40: void run(): Assertion `L->isValid()' failed.
 PLEASE submit a bug report to https://example.org and include the crash backtrace.
 Stack dump:
 0.\tProgram arguments: opt -passes=x
  #0 0x000055 llvm::sys::PrintStackTrace
-'''
+"""
 
 
 @pytest.mark.parametrize(
