@@ -29,6 +29,7 @@ from foretune.compiler.tir.target import parse_target
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 from foretune.trace import Trace
 
@@ -109,7 +110,7 @@ class Backend:
             run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
         if symbols:
             report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
-            _log.warning("left with PyTorch, because %s", report.choice.refused[TVM])
+            warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         report.secs = time.perf_counter() - start
         if not later:
             return run
@@ -151,5 +152,5 @@ def _once_a_call(inductor: Callable[[], Callable], reference: Callable, names: I
         return inductor(), choice
     except Exception as error:  # compilers raise errors of every kind
         choice.name, choice.refused[INDUCTOR] = PYTORCH, f"{type(error).__name__}: {telling_line(error)}"
-        _log.warning("the graph runs without %s: %s", INDUCTOR, choice.refused[INDUCTOR])
+        warn_once(_log, "the graph runs without %s: %s", INDUCTOR, choice.refused[INDUCTOR])
         return reference, choice

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.guard import Choice
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch
         report.background = "stopped"
     except Exception as error:  # the program goes on as it was
         report.background = f"failed: {type(error).__name__}: {telling_line(error)}"
-        _log.warning("tuning in the background %s", report.background)
+        warn_once(_log, "tuning in the background %s", report.background)
 
 
 @atexit.register

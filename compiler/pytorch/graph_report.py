@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -100,6 +101,7 @@ class CompiledGraph:
 
 _MOST_GRAPHS, _MOST_WITHOUT_WEIGHTS = 1000, 64  # that are remembered, the newest ones
 _graphs: list[CompiledGraph] = []
+_reports: deque[CompileReport] = deque(maxlen=_MOST_GRAPHS)
 _lock = threading.Lock()
 
 
@@ -107,6 +109,7 @@ def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
     """Notes a graph that is being compiled; those of models that are gone are forgotten."""
     made = CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights))
     with _lock:
+        _reports.append(report)
         kept = [graph for graph in _graphs if graph.is_alive] + [made]
         of_functions = [graph for graph in kept if not graph.weights]
         forgotten = {id(graph) for graph in of_functions[:-_MOST_WITHOUT_WEIGHTS]}
@@ -120,5 +123,6 @@ def compiled_graphs() -> list[CompiledGraph]:
 
 
 def compile_reports() -> list[CompileReport]:
-    """One report for each of `compiled_graphs`."""
-    return [graph.report for graph in compiled_graphs()]
+    """One report for each graph that this process compiled, oldest first; the newest thousand."""
+    with _lock:
+        return list(_reports)

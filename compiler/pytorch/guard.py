@@ -23,6 +23,7 @@ from torch._prims_common import clone_preserve_strides
 
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
 from foretune.errors import UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
@@ -94,11 +95,11 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
                 continue
             except Exception as failure:  # compilers raise errors of every kind; the graph runs without this one
                 choice.refused[name] = f"{type(failure).__name__}: {telling_line(failure)}"
-                _log.warning("the graph runs without %s: %s", name, choice.refused[name])
+                warn_once(_log, "the graph runs without %s: %s", name, choice.refused[name])
                 continue
             if error > tolerance:
                 choice.refused[name] = f"differs from PyTorch by {error:.3g} (tolerance {tolerance:.3g})"
-                _log.warning("the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used", name, error, tolerance)
+                warn_once(_log, "the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used", name, error, tolerance)
             else:
                 runs[name] = run
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}

@@ -20,6 +20,7 @@ from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_in
 from foretune.compiler.pytorch.views import sink_views
 from foretune.compiler.tir.openmp import on_openmp
 from foretune.errors import UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
@@ -74,7 +75,7 @@ class RegionGraph:
                 executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
                 if isinstance(region, CompiledRegion):
-                    _log.warning("a region keeps its kernels, because TVM cannot build it with others: %s", telling_line(error))
+                    warn_once(_log, "a region keeps its kernels, because TVM cannot build it with others: %s", telling_line(error))
                 else:
                     self._leave(name, telling_line(error))
                 continue
@@ -86,7 +87,7 @@ class RegionGraph:
 
     def _leave(self, name: str, why: str) -> None:
         """Leaves a region with PyTorch for good."""
-        _log.warning("a region stays with PyTorch, because TVM cannot build it: %s", why)
+        warn_once(_log, "a region stays with PyTorch, because TVM cannot build it: %s", why)
         self.eager_operators.append(f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})")
         del self._imported[name], self._graph_tasks[name]
 

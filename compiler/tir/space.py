@@ -16,6 +16,7 @@ from foretune.compiler.tir.target import architecture, tvm_target
 from foretune.compiler.tir.workload import module_from_program
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain, factorizations
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 from foretune.target import Target, num_usable_cores
 from foretune.task import Task
@@ -79,7 +80,7 @@ def rewritten_spaces(task: Task) -> tuple[DesignSpace, ...]:
             templates = ScheduleContext(start.mod, task.target).design_traces()
             spaces += [_behind(rewrite.prefix, start, space) for space in spaces_of(start.mod, templates, num_cores(task.target))]
         except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-            _log.warning("%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, telling_line(error))
+            warn_once(_log, "%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, telling_line(error))
     return tuple(spaces)
 
 
