@@ -9,6 +9,8 @@ from foretune.errors import IllegalActionError
 from foretune.support.text import telling_line
 from foretune.trace import Action, Trace, freeze
 
+_FOREIGN_CODE = "pragma_import"  # LLVM or C that TVM would build into the kernel; records come from files, too
+
 
 def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
     """Converts a TVM trace; what comes after `EnterPostproc` is left out, since it follows from the rest."""
@@ -51,8 +53,11 @@ def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Sche
         start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays as it is.
 
     Raises:
-        IllegalActionError: TVM refuses an action; its own words are in the message.
+        IllegalActionError: TVM refuses an action, its own words are in the message; or an action would link foreign code.
     """
+    for action in trace.actions:
+        if action.op == "Annotate" and any(str(attr).startswith(_FOREIGN_CODE) for attr in action.attrs):
+            raise IllegalActionError(f"the annotation {action.attrs[0]!r} would link code that is not the program's")
     schedule = unscheduled(mod, seed) if start is None else start.copy()
     rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
     try:
