@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from foretune.compiler.tir._tvm import tvm
+
+if TYPE_CHECKING:
+    import torch  # which worker processes do without
 
 _RULES = (
     *(
