@@ -11,6 +11,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
+@pytest.fixture(autouse=True)
+def warnings_are_said_again():
+    """Each test sees the warnings that others had before."""
+    from foretune.support import once
+
+    once.forget()
+
+
 @pytest.fixture(scope="session")
 def target():
     from foretune.compiler.tir.target import detect_target

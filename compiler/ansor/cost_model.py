@@ -26,6 +26,7 @@ from foretune.errors import ForetuneError, ModelError, OptionError
 from foretune.record import MeasureRecord
 from foretune.support.cache import RecentCache
 from foretune.support.files import write_text_atomically
+from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures
 
 _CACHED_TASKS = 64
@@ -131,11 +132,11 @@ class ForetuneAnsorModel(PythonBasedModel):
                 steps_of(line)
                 inp, _ = auto_scheduler.measure_record.load_record_from_string(line)
             except Exception as error:  # TVM raises plain RuntimeError and others of its own
-                raise ModelError(f"{path} is damaged, or not a log of Ansor's: line {number}: {type(error).__name__}: {_last_line(error)}") from error
+                raise ModelError(f"{path} is damaged, or not a log of Ansor's: line {number}: {type(error).__name__}: {telling_line(error)}") from error
             try:
                 search_task = auto_scheduler.measure.recover_measure_input(inp).task
             except Exception as error:
-                raise ModelError(f"{path}: line {number} has a workload that is not registered in this process: {_last_line(error)}") from error
+                raise ModelError(f"{path}: line {number} has a workload that is not registered in this process: {telling_line(error)}") from error
             try:
                 yield line, _record(self._task(search_task), line)
             except (LineError, ForetuneError) as error:
@@ -164,7 +165,7 @@ class ForetuneAnsorModel(PythonBasedModel):
         except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
             if name not in self._warned:
                 self._warned.add(name)
-                _log.warning("the cost model does not understand all of %s, and is neutral there: %s: %s", name[:80], type(error).__name__, _last_line(error))
+                _log.warning("the cost model does not understand all of %s, and is neutral there: %s: %s", name[:80], type(error).__name__, telling_line(error))
             return None
 
 
@@ -178,7 +179,3 @@ def _record(task: AnsorTask, line: str) -> MeasureRecord:
     status, secs, error, timestamp = read_result(orjson.loads(line).get("r"))
     return MeasureRecord(task.candidate(task.read(steps_of(line))), status, tuple(secs), error, settings=None, timestamp=timestamp)
 
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__

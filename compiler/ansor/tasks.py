@@ -18,6 +18,7 @@ from foretune.datasets.programs.tir_json import JsonModule
 from foretune.datasets.records.families import family_of
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain
+from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures, Target, measure_host
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace, Value
@@ -59,7 +60,7 @@ class AnsorTask:
             graph = program_graph(JsonModule(text := tvm.ir.save_json(mod)))
             traces = _design_traces(mod, target)
         except Exception as error:  # TVM raises plain RuntimeError and others of its own
-            raise UnsupportedError(f"the program of {search_task.workload_key[:60]} cannot be read: {_last_line(error)}") from error
+            raise UnsupportedError(f"the program of {search_task.workload_key[:60]} cannot be read: {telling_line(error)}") from error
         program = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
         hash_ = format(tvm.ir.structural_hash(mod) & (2**64 - 1), "016x")
         stages = _unique([str(op.name) for op in search_task.compute_dag.ops])
@@ -143,7 +144,3 @@ def _unique(names: Sequence[str]) -> list[str]:
         found.append(f"{name}_{seen[name]}" if seen[name] else name)
     return found
 
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__

@@ -21,6 +21,7 @@ from foretune.datasets.records import schema
 from foretune.errors import TargetError, WorkerError
 from foretune.record import MeasureRecord, MeasureSettings, Status, Trajectory
 from foretune.space import DesignSpace
+from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Candidate, Task
 from foretune.workers.ray_connection import connect
@@ -103,9 +104,9 @@ class RayEnvironment:
                 try:
                     rows = json.loads(self._ray.get(node.actor.measure.remote(batch)))
                 except self._ray.exceptions.RayTaskError as failure:  # not the batch's fault: the node cannot measure at all
-                    raise WorkerError(f"Ray node {node.name} cannot measure: {_last_line(failure)}") from failure
+                    raise WorkerError(f"Ray node {node.name} cannot measure: {telling_line(failure)}") from failure
                 except self._ray.exceptions.RayError as failure:
-                    error = _last_line(failure)
+                    error = telling_line(failure)
                     self._check_interrupted()
                     self._restart(node, error)
                     continue
@@ -152,7 +153,7 @@ class RayEnvironment:
             node.target = Target.from_json(json.loads(self._ray.get(node.actor.target.remote(), timeout=_START_SECS)))
             tvm_target(node.target)
         except (self._ray.exceptions.RayError, TargetError) as error:
-            _log.warning("Ray node %s is left out: %s", node.name, _last_line(error))
+            _log.warning("Ray node %s is left out: %s", node.name, telling_line(error))
             return False
         return True
 
@@ -168,6 +169,3 @@ class RayEnvironment:
         if self._interrupted:
             raise WorkerError("measuring was interrupted")
 
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

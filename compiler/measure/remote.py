@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from foretune.compiler.measure.timing import repeats
-from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import OptionError
+from foretune.support.text import telling_line
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Session:
             return {"status": "ok", **work(self._session.load_module(name))}
         except Exception as error:  # the boundary to the device: becomes a status on the candidate's record
             if isinstance(error, tvm.error.RPCSessionTimeoutError):
-                return {"status": "run_timeout", "error": traces.last_line(error)}
-            return {"status": "run_error" if self._alive() else "lost", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+                return {"status": "run_timeout", "error": telling_line(error)}
+            return {"status": "run_error" if self._alive() else "lost", "error": f"{type(error).__name__}: {telling_line(error)}"}
         finally:
             with contextlib.suppress(Exception):
                 self._session.remove(name)

@@ -32,6 +32,7 @@ from foretune.compiler.tir.target import architecture, tvm_target  # noqa: E402
 from foretune.compiler.tir.workload import module_from_program, module_hash  # noqa: E402
 from foretune.errors import IllegalActionError  # noqa: E402
 from foretune.support.cache import RecentCache  # noqa: E402
+from foretune.support.text import telling_line  # noqa: E402
 from foretune.target import Target  # noqa: E402
 from foretune.trace import Trace  # noqa: E402
 
@@ -70,7 +71,7 @@ class _Worker:
             else:
                 self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
         except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
-            return {**reply, "status": "build_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+            return {**reply, "status": "build_error", "error": f"{type(error).__name__}: {telling_line(error)}"}
         return {**reply, "build_secs": time.perf_counter() - start}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class _Worker:
             with self.pinning.pinned():
                 return {"status": "ok", "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"])}
         except Exception as error:  # the worker boundary
-            return {"status": "run_error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+            return {"status": "run_error", "error": f"{type(error).__name__}: {telling_line(error)}"}
 
     def connect(self, request: dict[str, Any]) -> dict[str, Any]:
         """Waits for a remote device that is free, for the next candidate."""
@@ -208,7 +209,7 @@ def main() -> None:
         try:
             reply = operations[request["op"]](request)
         except Exception as error:  # the worker boundary: becomes a status on the candidate's record
-            reply = {"status": "error", "error": f"{type(error).__name__}: {traces.last_line(error)}"}
+            reply = {"status": "error", "error": f"{type(error).__name__}: {telling_line(error)}"}
         signal.alarm(0)
         replies.write(json.dumps(reply) + "\n")
 

@@ -19,10 +19,11 @@ import numpy as np
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.online_model import OnlineModel
 from foretune.compiler.metaschedule.records import record_of, trace_of
-from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.workload import module_hash
 from foretune.costmodel.latent.model import LatentCostModel
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
@@ -134,7 +135,7 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
             if name not in self._warned:
                 self._warned.add(name)
-                _log.warning("the cost model does not understand all of %s, and is neutral there: %s: %s", name, type(error).__name__, traces.last_line(error))
+                warn_once(_log, "the cost model does not understand all of %s, and is neutral there: %s: %s", name, type(error).__name__, telling_line(error))
             return None
 
 

@@ -28,6 +28,8 @@ from foretune.costmodel.planning.planner import Planner, PlannerConfig
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures, num_usable_cores
 from foretune.task import Candidate, Rewrite, Task
 from foretune.trace import Trace
@@ -113,7 +115,7 @@ class TuningProgram:
             schedule.enter_postproc()
             accepted = all(postproc.apply(schedule) for postproc in self.postprocs)
         except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-            raise IllegalActionError(f"{type(error).__name__}: {traces.last_line(error)}") from error
+            raise IllegalActionError(f"{type(error).__name__}: {telling_line(error)}") from error
         if not accepted:
             raise IllegalActionError("a post-processor rejects the schedule")
         return schedule
@@ -302,7 +304,7 @@ class TaskSearch:
 
     def _give_up_ranking(self, error: Exception) -> None:
         self._planner = None
-        _log.warning("%s is searched at random, because the model cannot rank it: %s: %s", self.program.name, type(error).__name__, traces.last_line(error))
+        warn_once(_log, "%s is searched at random, because the model cannot rank it: %s: %s", self.program.name, type(error).__name__, telling_line(error))
 
     def _make_task(self) -> Task | None:
         try:
@@ -317,7 +319,7 @@ class TaskSearch:
             try:
                 spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores(self.program.target)))
             except ForetuneError as error:
-                _log.warning("a design space of %s is left out: %s", self.program.name, error)
+                warn_once(_log, "a design space of %s is left out: %s", self.program.name, error)
         rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()
         return (*spaces.values(), *rewritten)
 

@@ -28,6 +28,7 @@ from foretune.datasets.records.database import Database
 from foretune.errors import IllegalActionError, OptionError, UnsupportedError
 from foretune.record import MeasureRecord, Status, fastest
 from foretune.space import DesignSpace
+from foretune.support.once import warn_once
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
@@ -141,7 +142,7 @@ class _TaskState:
         try:
             return [*design_spaces(self.task), *rewritten_spaces(self.task)]
         except UnsupportedError as error:
-            _log.warning("%s keeps its default schedule: %s", self.task.workload.name, error)
+            warn_once(_log, "%s keeps its default schedule: %s", self.task.workload.name, error)
             return []
 
     @cached_property
@@ -317,7 +318,7 @@ class Tuner:
             self._database.set_checked(record, error, self._config.tolerance)
             if error <= self._config.tolerance:
                 return record
-            _log.warning("a schedule of %s gives wrong output (relative error %.3g) and is not used", state.task.workload.name, error)
+            warn_once(_log, "a schedule of %s gives wrong output (relative error %.3g) and is not used", state.task.workload.name, error)
         return None
 
     def _pick_by_model(self, state: _TaskState) -> Trace:

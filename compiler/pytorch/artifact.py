@@ -6,28 +6,34 @@ machine code: kernels are built from the schedules when it is loaded, for the sa
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import json
 import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from foretune.compiler.pytorch.backend import Backend
+from foretune.compiler.exported.archive import members_of
+from foretune.compiler.exported.loaded import LoadedProgram
+from foretune.compiler.exported.manifest import SCHEMA, Manifest
+from foretune.compiler.exported.reader import check_exported, load_exported
 from foretune.compiler.pytorch.graph_report import CompileReport, compiled_graphs
-from foretune.compiler.pytorch.options import BackendOptions
-from foretune.compiler.tir.target import parse_target
 from foretune.datasets.records.database import Database
-from foretune.errors import DataError, OptionError, TargetError
+from foretune.errors import DatabaseError, DataError, OptionError, TargetError
 from foretune.support.files import sha256_of, write_atomically
 
-SCHEMA = "foretune-artifact-1"
+if TYPE_CHECKING:
+    from foretune.compiler.pytorch.options import BackendOptions
+
+__all__ = ["SCHEMA", "TuneReport", "load", "read_program", "tune"]
+
 _PROGRAM, _RECORDS, _MANIFEST = "program.pt2", "records.db", "manifest.json"
 _MOST_BYTES = {_PROGRAM: 1 << 36, _RECORDS: 1 << 32, _MANIFEST: 1 << 20}
 
@@ -49,24 +55,22 @@ class TuneReport:
         return {"out": str(self.out), **self.graph.to_json()}
 
 
-def read_program(source: str) -> torch.export.ExportedProgram:
+def read_program(source: str, operators: Collection[str] = ()) -> torch.export.ExportedProgram:
     """A program to tune.
 
     Args:
-        source: file of an exported program (`.pt2`), or `MODULE:FUNCTION`, where the function returns a model and a tuple of inputs.
-            The module is imported, as Python would from the current folder.
+        source: file of an exported program (`.pt2`), which is read without executing anything that it says; or `MODULE:FUNCTION`,
+            where the function returns a model and a tuple of inputs. The module is imported, as Python would from the current folder.
+        operators: namespaces of custom operators that the program in a file may call.
 
     Raises:
         OptionError: the source is neither, or the function returns something else.
-        DataError: the file cannot be read.
+        DataError: the file is damaged, or reading it would execute something.
     """
     if source.endswith(".pt2"):
         if not Path(source).is_file():
             raise OptionError(f"there is no file {source}")
-        try:
-            return torch.export.load(source)
-        except Exception as error:  # PyTorch raises errors of many kinds
-            raise DataError(f"{source} is no exported program that PyTorch {torch.__version__} reads: {type(error).__name__}: {error}") from error
+        return load_exported(Path(source), namespaces=operators)
     module_name, colon, function_name = source.partition(":")
     if not colon or not all(part.isidentifier() for part in module_name.split(".")) or not function_name.isidentifier():
         raise OptionError(f"what to tune must be MODULE:FUNCTION or a .pt2 file, but got {source!r}")
@@ -78,46 +82,56 @@ def read_program(source: str) -> torch.export.ExportedProgram:
     finally:
         sys.path.remove(os.getcwd())
     made = function()
-    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], torch.nn.Module) and isinstance(made[1], tuple)):
+    if not (
+        isinstance(made, tuple)
+        and len(made) == 2
+        and isinstance(made[0], torch.nn.Module)
+        and isinstance(made[1], tuple)
+    ):
         raise OptionError(f"{source} must return (model, tuple of inputs), but returned {type(made).__name__}")
     model, inputs = made
     with torch.no_grad():
         return torch.export.export(model.eval(), inputs)
 
 
-def tune(source: str, out: Path, options: BackendOptions) -> TuneReport:
+def tune(source: str, out: Path, options: BackendOptions, operators: Collection[str] = ()) -> TuneReport:
     """Tunes a program and writes it with its schedules.
 
     Args:
         source: see `read_program`.
         out: the file to write.
         options: of the backend; what is measured goes into its database, too.
+        operators: see `read_program`; `load` must be given them, too.
 
     Raises:
         OptionError, DataError, DatabaseError: see `read_program` and `Backend`.
     """
+    from foretune.compiler.pytorch.backend import Backend
+
     backend = Backend(options)
-    program = read_program(source)
+    program = read_program(source, operators)
     if program.example_inputs is None:
         raise DataError(f"{source} has no example inputs; export it with them")
     args, kwargs = program.example_inputs
-    num_before = len(compiled_graphs())
-    with torch.no_grad():
-        torch.compile(program.module(), backend=backend.compile, fullgraph=True)(*args, **kwargs)
-    report = compiled_graphs()[num_before].report
     with tempfile.TemporaryDirectory() as folder:
         program_path, records_path = Path(folder) / _PROGRAM, Path(folder) / _RECORDS
-        torch.export.save(program, program_path)
+        torch.export.save(program, program_path)  # before a run changes its buffers
+        check_exported(program_path, operators, source)
+        before = compiled_graphs()
+        with torch.no_grad():
+            torch.compile(program.module(check_guards=False), backend=backend.compile, fullgraph=True)(*args, **kwargs)
+        report = next(
+            (graph.report for graph in compiled_graphs() if not any(graph is known for known in before)),
+            CompileReport(),
+        )
         with Database(records_path) as records:
             records.merge(options.database, {kernel.workload for kernel in report.kernels})
-        manifest = {
-            "schema": SCHEMA, "target": backend.target.key, "run_by": report.choice.name, "options": replace(options, database=_RECORDS).to_json(),
-            "torch": torch.__version__, "sha256": {path.name: sha256_of(path) for path in (program_path, records_path)},
-        }  # fmt: skip
+        hashes = {path.name: sha256_of(path) for path in (program_path, records_path)}
+        manifest = Manifest.of(options.to_json(), backend.target.key, report.choice.name, hashes)
 
         def write(whole: Path) -> None:
             with zipfile.ZipFile(whole, "w") as archive:
-                archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
+                archive.writestr(_MANIFEST, manifest.to_text())
                 for path in (program_path, records_path):
                     archive.write(path, path.name)
 
@@ -128,11 +142,12 @@ def tune(source: str, out: Path, options: BackendOptions) -> TuneReport:
 _NO_TIME = 1e-9  # seconds to measure in: what has no record is left to the model
 
 
-def load(path: str | Path) -> Callable:
+def load(path: str | Path, operators: Collection[str] = ()) -> LoadedProgram:
     """A program that `foretune tune` wrote, ready to be called with inputs like those it was tuned for.
 
     Args:
-        path: the file. PyTorch reads the program in it; take files from people whom you trust.
+        path: the file. It is data alone: nothing that it says is executed, and a file that asks for more is refused.
+        operators: namespaces of custom operators that the program may call, such as `mylib`.
 
     Returns:
         The compiled program. Nothing is measured: the kernels are built from the schedules in the file, at once.
@@ -140,36 +155,53 @@ def load(path: str | Path) -> Callable:
     Raises:
         DataError: the file is missing, damaged, or no such archive.
         TargetError: it was tuned for another kind of processor.
+        UnsupportedError: TVM is not installed.
     """
+    path = Path(path).expanduser()
     with tempfile.TemporaryDirectory() as folder:
-        manifest = _extract(Path(path).expanduser(), Path(folder))
-        options = {**manifest["options"], "database": str(Path(folder) / _RECORDS), "progress": False, "seconds": _NO_TIME}
-        backend = Backend(BackendOptions.from_dict(options), only=manifest["run_by"])
-        if backend.target.key != manifest["target"]:
-            raise TargetError(f"{path} was tuned for {manifest['target']}, but this is {parse_target('auto').key}; tune it here")
-        program = torch.export.load(Path(folder) / _PROGRAM)
-        args, kwargs = program.example_inputs
-        compiled = torch.compile(program.module(), backend=backend.compile, fullgraph=True)
-        with torch.no_grad():
-            compiled(*args, **kwargs)
-        backend.database.close()
-    return compiled
+        manifest = _extract(path, Path(folder))
+        from foretune.compiler.pytorch.backend import CONTENDERS, Backend
+        from foretune.compiler.pytorch.options import BackendOptions
+
+        if manifest.run_by not in CONTENDERS:
+            raise DataError(f"{path} says that {manifest.run_by[:80]!r} runs the program; known are {list(CONTENDERS)}")
+        program = load_exported(Path(folder) / _PROGRAM, f"the program in {path}", operators)
+        if program.example_inputs is None:
+            raise DataError(f"the program in {path} has no example inputs; tune it again")
+        try:
+            options = BackendOptions.from_dict(
+                {**manifest.chosen, "database": Path(folder) / _RECORDS, "progress": False, "seconds": _NO_TIME}
+            )
+            backend = Backend(options, only=manifest.run_by)
+        except OptionError as error:
+            raise DataError(f"the options in {path} cannot be used: {error}") from error
+        except DatabaseError as error:
+            raise DataError(f"the records in {path} cannot be read: {error}") from error
+        with contextlib.closing(backend.database):
+            if backend.target.key != manifest.target:
+                raise TargetError(
+                    f"{path} was tuned for {manifest.target}, but this is {backend.target.key}; tune it here"
+                )
+            return LoadedProgram(program, program.module(check_guards=False), backend.compile)
 
 
-def _extract(path: Path, folder: Path) -> dict[str, Any]:
+def _extract(path: Path, folder: Path) -> Manifest:
+    """Unpacks the three files and reads the manifest."""
     try:
         with zipfile.ZipFile(path) as archive:
+            members = members_of(archive)
             for name, most in _MOST_BYTES.items():
-                info = archive.getinfo(name)
+                if (info := members.get(name)) is None:
+                    raise DataError(f"it has no {name}")
                 if info.file_size > most:
-                    raise DataError(f"{path}: {name} is {info.file_size} bytes long, more than the {most} that are read")
+                    raise DataError(f"its {name} is {info.file_size} bytes long, more than the {most} that are read")
                 archive.extract(info, folder)
-            manifest = json.loads((folder / _MANIFEST).read_text())
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        manifest = Manifest.from_text((folder / _MANIFEST).read_bytes())
+        for name in (_PROGRAM, _RECORDS):
+            if manifest.sha256.get(name) != sha256_of(folder / name):
+                raise DataError(f"it is damaged: {name} has another hash than was written")
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no file of `foretune tune`: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise DataError(f"{path} has another schema than {SCHEMA}; tune it again")
-    for name in (_PROGRAM, _RECORDS):
-        if manifest["sha256"].get(name) != sha256_of(folder / name):
-            raise DataError(f"{path} is damaged: {name} has another hash than was written")
+    except DataError as error:
+        raise DataError(f"{path} is no file of `foretune tune`: {error}") from None
     return manifest

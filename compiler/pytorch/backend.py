@@ -26,10 +26,11 @@ from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inducto
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
-from foretune.compiler.tir.traces import last_line
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 from foretune.trace import Trace
 
 __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
@@ -37,6 +38,7 @@ __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 _log = logging.getLogger("foretune")
 
 TVM, MIXED, INDUCTOR, FROZEN = "tvm", "tvm, products in libraries", "inductor", "inductor, weights frozen"
+CONTENDERS = (PYTORCH, TVM, MIXED, INDUCTOR, FROZEN)
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -108,17 +110,23 @@ class Backend:
             run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
         if symbols:
             report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
-            _log.warning("left with PyTorch, because %s", report.choice.refused[TVM])
+            warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         report.secs = time.perf_counter() - start
         if not later:
             return run
         switch = Switch(run)
-        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs))
+        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs, report.choice))
         return switch
 
-    def _choose_again(self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any]) -> tuple[Callable, Choice]:
+    def _choose_again(
+        self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any], first: Choice
+    ) -> tuple[Callable, Choice]:  # fmt: skip
+        """A contest in another thread, of those that were made already: compiling there would touch states of the process."""
+        made = {name: make for name, make in contenders.items() if make.cache_info().currsize}
         with torch.no_grad():  # another thread has gradients on
-            return choose(gm.forward, contenders, inputs, self.options.tolerance)
+            run, choice = choose(gm.forward, made, inputs, self.options.tolerance)
+        choice.refused = {**{name: why for name, why in first.refused.items() if name not in made}, **choice.refused}
+        return run, choice
 
     def tuner(self, trials: int | None = None) -> Tuner:
         """Spends the budget of the options, or another one."""
@@ -143,6 +151,6 @@ def _once_a_call(inductor: Callable[[], Callable], reference: Callable, names: I
     try:
         return inductor(), choice
     except Exception as error:  # compilers raise errors of every kind
-        choice.name, choice.refused[INDUCTOR] = PYTORCH, f"{type(error).__name__}: {last_line(error)}"
-        _log.warning("the graph runs without %s: %s", INDUCTOR, choice.refused[INDUCTOR])
+        choice.name, choice.refused[INDUCTOR] = PYTORCH, f"{type(error).__name__}: {telling_line(error)}"
+        warn_once(_log, "the graph runs without %s: %s", INDUCTOR, choice.refused[INDUCTOR])
         return reference, choice

@@ -8,13 +8,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foretune.compiler.metaschedule.tuner import Progress, Tuner
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.guard import Choice
-from foretune.compiler.pytorch.regions import RegionGraph, kernel_reports
-from foretune.compiler.tir.traces import last_line
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
+
+if TYPE_CHECKING:
+    from foretune.compiler.metaschedule.tuner import Progress, Tuner
+    from foretune.compiler.pytorch.regions import RegionGraph
 
 _log = logging.getLogger("foretune")
 _threads: list[threading.Thread] = []
@@ -71,6 +74,8 @@ def wait_for_background(timeout_secs: float | None = None) -> bool:
 
 
 def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport, contest: Callable | None) -> None:
+    from foretune.compiler.pytorch.regions import kernel_reports
+
     def keep_on(_: Progress) -> None:
         if _stop.is_set():
             raise _Stopped
@@ -91,8 +96,8 @@ def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch
     except _Stopped:
         report.background = "stopped"
     except Exception as error:  # the program goes on as it was
-        report.background = f"failed: {type(error).__name__}: {last_line(error)}"
-        _log.warning("tuning in the background %s", report.background)
+        report.background = f"failed: {type(error).__name__}: {telling_line(error)}"
+        warn_once(_log, "tuning in the background %s", report.background)
 
 
 @atexit.register

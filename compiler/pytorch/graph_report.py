@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -33,7 +35,9 @@ class KernelReport:
     def __str__(self) -> str:
         if self.secs is None:
             return f"{self.name}: picked by the model"
-        gain = f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        gain = (
+            f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
+        )
         return f"{self.name}: {self.secs * 1e6:.4g} us{gain}" + (f", {self.weight:g} calls" if self.weight != 1 else "")
 
 
@@ -86,25 +90,41 @@ class CompiledGraph:
     report: CompileReport
     weights: tuple[weakref.ref[torch.Tensor], ...]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its model may still be there."""
+        return not self.weights or any(ref() is not None for ref in self.weights)
+
     def uses(self, ids: set[int]) -> bool:
         """Whether one of the tensors with these ids is among the weights; of no ids, whether there are no weights."""
         alive = {id(tensor) for ref in self.weights if (tensor := ref()) is not None}
         return bool(alive & ids) if ids else not self.weights
 
 
+_MOST_GRAPHS, _MOST_WITHOUT_WEIGHTS = 1000, 64  # that are remembered, the newest ones
 _graphs: list[CompiledGraph] = []
+_reports: deque[CompileReport] = deque(maxlen=_MOST_GRAPHS)
+_lock = threading.Lock()
 
 
 def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
-    """Notes a graph that is being compiled."""
-    _graphs.append(CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights)))
+    """Notes a graph that is being compiled; those of models that are gone are forgotten."""
+    made = CompiledGraph(report, tuple(weakref.ref(weight) for weight in weights))
+    with _lock:
+        _reports.append(report)
+        kept = [graph for graph in _graphs if graph.is_alive] + [made]
+        of_functions = [graph for graph in kept if not graph.weights]
+        forgotten = {id(graph) for graph in of_functions[:-_MOST_WITHOUT_WEIGHTS]}
+        _graphs[:] = [graph for graph in kept if id(graph) not in forgotten][-_MOST_GRAPHS:]
 
 
 def compiled_graphs() -> list[CompiledGraph]:
-    """The graphs that this process compiled, oldest first."""
-    return list(_graphs)
+    """The graphs that this process compiled, oldest first, as far as their models are there; of functions the newest ones."""
+    with _lock:
+        return [graph for graph in _graphs if graph.is_alive]
 
 
 def compile_reports() -> list[CompileReport]:
-    """One report for each graph that this process compiled, oldest first."""
-    return [graph.report for graph in _graphs]
+    """One report for each graph that this process compiled, oldest first; the newest thousand."""
+    with _lock:
+        return list(_reports)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,10 @@ import torch
 from torch._dynamo.utils import get_metrics_context
 from torch._prims_common import clone_preserve_strides
 
-from foretune.compiler.tir.traces import last_line
+from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
 from foretune.errors import UnsupportedError
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
 
@@ -63,12 +66,16 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
     """
     choice = Choice()
     trains = asks_for_gradients(inputs)
-    with torch.random.fork_rng(devices=[]):
+    with _random_numbers_kept() as first_run:
         try:
-            expected = _observe(reference, inputs, trains)
+            with first_run:
+                expected = _observe(reference, inputs, trains)
             again = _observe(reference, inputs, trains, expected.changed)
+        except RandomOperator as error:
+            choice.refused = dict.fromkeys(contenders, str(error))
+            return reference, choice
         except Exception as error:  # the user's own program fails, and will say so when it is called
-            choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {last_line(error)}")
+            choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {telling_line(error)}")
             return reference, choice
         if _largest_error(expected, again) > tolerance:
             choice.refused = dict.fromkeys(contenders, "two runs of PyTorch's own differ, as those of random operators do")
@@ -87,12 +94,12 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
                 choice.refused[name] = str(failure)
                 continue
             except Exception as failure:  # compilers raise errors of every kind; the graph runs without this one
-                choice.refused[name] = f"{type(failure).__name__}: {last_line(failure)}"
-                _log.warning("the graph runs without %s: %s", name, choice.refused[name])
+                choice.refused[name] = f"{type(failure).__name__}: {telling_line(failure)}"
+                warn_once(_log, "the graph runs without %s: %s", name, choice.refused[name])
                 continue
             if error > tolerance:
                 choice.refused[name] = f"differs from PyTorch by {error:.3g} (tolerance {tolerance:.3g})"
-                _log.warning("the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used", name, error, tolerance)
+                warn_once(_log, "the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used", name, error, tolerance)
             else:
                 runs[name] = run
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}
@@ -106,9 +113,26 @@ def asks_for_gradients(inputs: Sequence[Any]) -> bool:
 
 
 @contextlib.contextmanager
+def _random_numbers_kept() -> Iterator[contextlib.AbstractContextManager]:
+    """Leaves PyTorch's random numbers as they are; gives what the first run goes under.
+
+    The user's own thread waits for the contest, so that the state can be put back. Beside other threads, which may draw numbers
+    meanwhile, that would have them drawn again: there no operator draws any.
+    """
+    if threading.current_thread() is threading.main_thread():
+        with torch.random.fork_rng(devices=[]):
+            yield contextlib.nullcontext()
+    else:
+        yield NoRandomOperators()
+
+
+@contextlib.contextmanager
 def _metrics_of_its_own() -> Iterator[None]:
     """Lets a graph be compiled once more: Dynamo notes figures of each compilation, and raises if one is noted twice."""
     context = get_metrics_context()
+    if not context.in_progress():  # nothing is noted, as in the background
+        yield
+        return
     kept = context._metrics, context._edits
     context._metrics, context._edits = {}, []
     try:

@@ -13,13 +13,14 @@ import torch
 
 from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.lowerings import lowerings
-from foretune.compiler.tir import traces
+from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.space import ScheduleContext
 from foretune.compiler.tir.target import tvm_target
 from foretune.compiler.tir.workload import task_from_module
 from foretune.datasets.records.families import family_of
 from foretune.errors import IllegalActionError, UnsupportedError
+from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
@@ -36,15 +37,10 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
     Raises:
         UnsupportedError: Relax has no translation of an operator; it is named.
     """
-    from tvm.relax.frontend.torch import from_exported_program
-
     try:
-        mod = from_exported_program(
-            program, run_ep_decomposition=False, keep_params_as_input=True, unwrap_unit_return_tuple=True, custom_convert_map=lowerings()
-        )  # fmt: skip
-        return _fuse(_lift(mod, static_inputs))
+        return _fuse(_lift(quiet.import_program(program, lowerings()), static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
-        raise UnsupportedError(f"TVM cannot lower the graph: {traces.last_line(error)}") from error
+        raise UnsupportedError(f"TVM cannot lower the graph: {telling_line(error)}") from error
 
 
 def _lift(mod: tvm.IRModule, static_inputs: frozenset[int]) -> tvm.IRModule:
@@ -93,7 +89,7 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
     passes = [
         transform.CanonicalizeBindings(),
         _fuse_transposed_matmul,
-        transform.LegalizeOps(),
+        transform.LegalizeOps(quiet.legalizations()),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),

@@ -52,18 +52,20 @@ class BackendOptions:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds > 0:
             raise OptionError(f"`seconds > 0` must hold, but got seconds={self.seconds!r}")
-        if isinstance(self.ops, str) or not all(isinstance(op, str) and op for op in self.ops):
+        if not isinstance(self.ops, (list, tuple, set, frozenset)) or not all(isinstance(op, str) and op for op in self.ops):
             raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
         object.__setattr__(self, "ops", tuple(self.ops))
         for name in ("progress", "guard", "background", "freeze"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
-        if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
+        if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
             raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
         if not isinstance(self.target, str):
             raise OptionError(f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}")
         if not isinstance(self.database, (str, Path)):
             raise OptionError(f"database must be a path, but got {self.database!r}")
+        if not isinstance(self.cost_model, (str, Path, type(None))):
+            raise OptionError(f"cost_model must be a path or None, but got {self.cost_model!r}")
         object.__setattr__(self, "database", Path(self.database).expanduser() if str(self.database) else default_path())
 
     @classmethod
@@ -74,7 +76,9 @@ class BackendOptions:
             OptionError: a name is unknown (the known ones are listed), or a value is out of its domain.
         """
         known = [f.name for f in fields(cls)]
-        unknown = sorted(set(options or {}) - set(known))
+        if not isinstance(options, (dict, type(None))):
+            raise OptionError(f"options of backend 'foretune' must be a dictionary, but got {options!r}")
+        unknown = sorted(map(str, set(options or {}) - set(known)))
         if unknown:
             raise OptionError(f"unknown options {unknown} of backend 'foretune'; known are {known}")
         return cls(**(options or {}))

@@ -18,9 +18,10 @@ from foretune.compiler.pytorch.partition import alone, escapes, keep_output_view
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
 from foretune.compiler.pytorch.views import sink_views
-from foretune.compiler.tir import traces
 from foretune.compiler.tir.openmp import on_openmp
 from foretune.errors import UnsupportedError
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
@@ -74,9 +75,9 @@ class RegionGraph:
                 executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
                 if isinstance(region, CompiledRegion):
-                    _log.warning("a region keeps its kernels, because TVM cannot build it with others: %s", traces.last_line(error))
+                    warn_once(_log, "a region keeps its kernels, because TVM cannot build it with others: %s", telling_line(error))
                 else:
-                    self._leave(name, traces.last_line(error))
+                    self._leave(name, telling_line(error))
                 continue
             if isinstance(region, CompiledRegion):
                 region.replace(executable)
@@ -86,7 +87,7 @@ class RegionGraph:
 
     def _leave(self, name: str, why: str) -> None:
         """Leaves a region with PyTorch for good."""
-        _log.warning("a region stays with PyTorch, because TVM cannot build it: %s", why)
+        warn_once(_log, "a region stays with PyTorch, because TVM cannot build it: %s", why)
         self.eager_operators.append(f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})")
         del self._imported[name], self._graph_tasks[name]
 

@@ -24,6 +24,7 @@ from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.products import ProductTimes, measure_products
 from foretune.compiler.pytorch.regions import RegionGraph
 from foretune.errors import UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.progress import progress_bar
 from foretune.target import Target
 
@@ -119,7 +120,7 @@ class TvmGraph:
     ) -> tuple[Callable, RegionGraph]:
         graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
-            _log.warning("left with PyTorch: %s", ", ".join(graph.eager_operators))
+            warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
         with progress_bar("tuning", self._options.progress, transient=True) as show, contextlib.closing(self._make_tuner(trials)) as tuner:
             tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
         if report is self._report:
@@ -172,7 +173,7 @@ class _FirstCallCheck:
         error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
         self._checked = True
         if error > self._tolerance:
-            _log.warning("the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
+            warn_once(_log, "the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
             self._run = self._reference
             return expected
         return actual

@@ -24,12 +24,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
-import tvm
-import tvm.s_tir
-import tvm_ffi
-
 from foretune import errors
 from foretune.target import num_usable_cores
+
+try:
+    import tvm
+    import tvm.s_tir
+    import tvm_ffi
+except ImportError as _error:
+    raise errors.UnsupportedError(f"TVM is needed here and cannot be imported ({_error}); install it with: pip install 'foretune[tvm]'") from _error
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import tvm
+from foretune.support.text import telling_line
 from foretune.trace import Trace
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
         schedule = traces.unscheduled(mod)
         _apply(schedule, *found[1:])
     except Exception as error:  # a program of a kind that TVM's primitives refuse, with plain RuntimeError and others of its own
-        _log.debug("a contraction is not packed: %s: %s", type(error).__name__, traces.last_line(error))
+        _log.debug("a contraction is not packed: %s: %s", type(error).__name__, telling_line(error))
         return None
     return traces.from_tvm(schedule.trace), schedule.mod
 

@@ -11,10 +11,13 @@ from functools import lru_cache
 
 from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import load_intrinsics, meta_schedule, tvm
+from foretune.compiler.tir.quiet import register_rules
 from foretune.compiler.tir.target import architecture, tvm_target
 from foretune.compiler.tir.workload import module_from_program
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain, factorizations
+from foretune.support.once import warn_once
+from foretune.support.text import telling_line
 from foretune.target import Target, num_usable_cores
 from foretune.task import Task
 from foretune.trace import Trace, Value
@@ -29,6 +32,7 @@ class ScheduleContext:
 
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
         load_intrinsics(architecture(target))
+        register_rules()
         self.mod = mod
         self.context = meta_schedule.TuneContext(
             mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"
@@ -61,7 +65,7 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
     try:
         templates = ScheduleContext(mod, task.target).design_traces()
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-        raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {traces.last_line(error)}") from error
+        raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {telling_line(error)}") from error
     return spaces_of(mod, templates, num_cores(task.target))
 
 
@@ -76,7 +80,7 @@ def rewritten_spaces(task: Task) -> tuple[DesignSpace, ...]:
             templates = ScheduleContext(start.mod, task.target).design_traces()
             spaces += [_behind(rewrite.prefix, start, space) for space in spaces_of(start.mod, templates, num_cores(task.target))]
         except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-            _log.warning("%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, traces.last_line(error))
+            warn_once(_log, "%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, telling_line(error))
     return tuple(spaces)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import TargetError
+from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures, Target, measure_host, num_usable_cores
 
 
@@ -91,4 +92,4 @@ def tvm_target(target: Target) -> tvm.target.Target:
     try:
         return tvm.target.Target(target.to_dict())
     except (ValueError, TypeError, tvm.error.TVMError) as error:
-        raise TargetError(f"TVM rejects target {target}: {str(error).strip().splitlines()[-1]}") from error
+        raise TargetError(f"TVM rejects target {target}: {telling_line(error)}") from error

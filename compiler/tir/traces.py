@@ -6,7 +6,10 @@ from typing import Any
 
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import IllegalActionError
+from foretune.support.text import telling_line
 from foretune.trace import Action, Trace, freeze
+
+_FOREIGN_CODE = "pragma_import"  # LLVM or C that TVM would build into the kernel; records come from files, too
 
 
 def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
@@ -50,14 +53,17 @@ def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Sche
         start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays as it is.
 
     Raises:
-        IllegalActionError: TVM refuses an action; its own words are in the message.
+        IllegalActionError: TVM refuses an action, its own words are in the message; or an action would link foreign code.
     """
+    for action in trace.actions:
+        if action.op == "Annotate" and any(str(attr).startswith(_FOREIGN_CODE) for attr in action.attrs):
+            raise IllegalActionError(f"the annotation {action.attrs[0]!r} would link code that is not the program's")
     schedule = unscheduled(mod, seed) if start is None else start.copy()
     rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
     try:
         tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-        raise IllegalActionError(f"{type(error).__name__}: {last_line(error)}") from error
+        raise IllegalActionError(f"{type(error).__name__}: {telling_line(error)}") from error
     return schedule
 
 
@@ -65,11 +71,6 @@ def as_python(mod: tvm.IRModule, trace: Trace) -> str:
     """The trace as the TVM schedule calls that a person would write."""
     return "\n".join(replay(mod, trace).trace.as_python())
 
-
-def last_line(error: BaseException) -> str:
-    """The telling line of a TVM error, without its stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__
 
 
 def _plain(value: Any) -> Any:

@@ -229,6 +229,10 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
         raise OptionError(f"`--{option}` must be numbers separated by commas, but got {text!r}") from None
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 @app.command()
 def tune(
     source: Annotated[str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")],
@@ -239,15 +243,15 @@ def tune(
     database: Annotated[str, typer.Option(help="File of measured records; by default the user's own.")] = "",
     target: Annotated[str, typer.Option(help="TVM target in JSON; by default this machine.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    operators: Annotated[str, typer.Option(help="Namespaces of custom operators that the program may call, comma-separated.")] = "",
     as_json: Json = False,
 ) -> None:
     """Tune a model ahead of time."""
     from foretune.compiler.pytorch import artifact
     from foretune.compiler.pytorch.options import BackendOptions
 
-    words = tuple(word.strip() for word in ops.split(",") if word.strip())
-    options = BackendOptions(trials, database, target, seed, seconds=seconds, ops=words)
-    report = artifact.tune(source, out, options)
+    options = BackendOptions(trials, database, target, seed, seconds=seconds, ops=_words(ops))
+    report = artifact.tune(source, out, options, _words(operators))
     if as_json:
         print_json(report.to_json())
         return

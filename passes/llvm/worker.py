@@ -21,6 +21,7 @@ from typing import Any
 from foretune.passes.llvm.capi import Llvm, LlvmError
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.observe import loop_depths, observe
+from foretune.support.text import telling_line
 
 _CHUNK = 1 << 16
 _MAX_OUTPUT_BYTES = 64 << 20
@@ -157,15 +158,11 @@ def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
         command = [request["opt"], f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace")
         if done.returncode:
-            raise LlvmError(_last_line(done.stderr) or f"opt ended with {done.returncode}")
+            raise LlvmError(telling_line(done.stderr) or f"opt ended with {done.returncode}")
         return llvm.read(path)
     finally:
         path.unlink(missing_ok=True)
 
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory_bytes: int, tool: str = "LLVM", failed: str = "build") -> dict[str, Any]:
@@ -208,7 +205,7 @@ def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory
         return {"status": f"{failed}_timeout", "error": f"no end within {timeout_secs:g} s"}
     if parts[read]:
         return json.loads(parts[read])
-    said = _last_line(parts[errors].decode(errors="replace"))
+    said = telling_line(parts[errors].decode(errors="replace"))
     if os.WIFSIGNALED(code):
         return {"status": f"{failed}_error", "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else "")}
     return {"status": f"{failed}_error", "error": said or f"{tool} ended with {os.WEXITSTATUS(code)}"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import shutil
 import zipfile
 
@@ -47,6 +50,25 @@ def test_what_is_loaded_gives_the_same_and_measures_nothing(tuned):
         torch.testing.assert_close(loaded(*inputs), model(*inputs), rtol=1e-3, atol=1e-5)
     report = compile_reports()[-1]
     assert report.num_trials == 0 and report.num_reused > 0 and report.choice.name == "tvm"
+
+
+def test_it_runs_as_its_user_calls_it(tuned):
+    model, [x] = model_and_inputs()
+    loaded = foretune.load(tuned[0])
+    num_compiled = len(compile_reports())
+    assert str(foretune.explain(loaded)).startswith("graph 1: run by tvm")
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        for value in (x, x.contiguous(memory_format=torch.channels_last), torch.stack([x, x])[1], torch.cat([x, x], -1)[..., :16]):
+            with context():
+                torch.testing.assert_close(loaded(value), model(value), rtol=1e-3, atol=1e-5, check_stride=False)
+    (ours, theirs) = (x.clone().requires_grad_() for _ in range(2))
+    loaded(ours).sum().backward()
+    model(theirs).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    for other in (x.double(), torch.cat([x, x])):
+        with pytest.raises(foretune.OptionError, match=r"the program was made for a tensor \[1, 3, 16, 16\] float32"):
+            loaded(other)
+    assert len(compile_reports()) == num_compiled
 
 
 def test_explain_knows_the_model(tuned, tmp_path):
@@ -95,6 +117,59 @@ def test_damaged_archives_are_refused(tuned, tmp_path):
         foretune.load(tmp_path / "hash")
     with pytest.raises(foretune.TargetError, match="was tuned for of another processor"):
         foretune.load(tmp_path / "target")
+
+
+def test_hostile_archives_are_refused(tuned, tmp_path):
+    with zipfile.ZipFile(tuned[0]) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    for change, reason in (
+        ({"run_by": "nobody"}, "'nobody' runs the program; known are"),
+        ({"options": {"trials": -1}}, "the options in .* cannot be used"),
+        ({"options": {"zzz": 1}}, "unknown options"),
+        ({"sha256": None}, "must name a hash"),
+    ):
+        with zipfile.ZipFile(tuned[0]) as archive, zipfile.ZipFile(tmp_path / "hostile", "w") as changed:
+            for entry in archive.namelist():
+                data = archive.read(entry)
+                changed.writestr(entry, json.dumps({**manifest, **change}) if entry == "manifest.json" else data)
+        with pytest.raises(foretune.DataError, match=reason) as caught:
+            foretune.load(tmp_path / "hostile")
+        assert str(tmp_path / "hostile") in str(caught.value)
+    with zipfile.ZipFile(tmp_path / "outside", "w") as archive:
+        archive.writestr("../outside.txt", "x")
+    with pytest.raises(foretune.DataError, match="leads out of the archive"):
+        foretune.load(tmp_path / "outside")
+    assert not (tmp_path.parent / "outside.txt").exists()
+
+
+def test_a_program_is_not_unpickled(tuned, tmp_path):
+    """Neither the one in an archive, whose hash is right, nor one to tune."""
+    trap = io.BytesIO()
+    torch.save(Trap(tmp_path / "sprung"), trap)
+    with zipfile.ZipFile(tuned[0]) as archive:
+        manifest, records = json.loads(archive.read("manifest.json")), archive.read("records.db")
+        with zipfile.ZipFile(io.BytesIO(archive.read("program.pt2"))) as program, zipfile.ZipFile(tmp_path / "evil.pt2", "w") as evil:
+            for entry in program.namelist():
+                evil.writestr(entry, trap.getvalue() if "sample_inputs" in entry else program.read(entry))
+    manifest["sha256"]["program.pt2"] = hashlib.sha256((tmp_path / "evil.pt2").read_bytes()).hexdigest()
+    with zipfile.ZipFile(tmp_path / "evil", "w") as archive:
+        for name, data in (("manifest.json", json.dumps(manifest)), ("program.pt2", (tmp_path / "evil.pt2").read_bytes()), ("records.db", records)):
+            archive.writestr(name, data)
+    with pytest.raises(foretune.DataError, match=r"the program in .* is refused: its sample inputs"):
+        foretune.load(tmp_path / "evil")
+    with pytest.raises(foretune.DataError, match=r"evil\.pt2 is refused: its sample inputs"):
+        artifact.tune(str(tmp_path / "evil.pt2"), tmp_path / "out", BackendOptions(0, tmp_path / "records.db"))
+    assert not (tmp_path / "sprung").exists() and not (tmp_path / "out").exists()
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 def test_report_page(tuned, tmp_path):

@@ -26,9 +26,15 @@ def test_kernels_arrive_while_the_program_runs(tmp_path, guard):
         torch.testing.assert_close(compiled(x), expected, rtol=1e-3, atol=1e-5)
         report = compile_reports()[-1]
         assert report.background in ("running", "done")
+        torch.manual_seed(7)
+        drawn = []
         while any(t.name == "foretune-background" for t in threading.enumerate()):
+            drawn.append(float(torch.rand(1)))
             torch.testing.assert_close(compiled(x), expected, rtol=1e-3, atol=1e-5)
             wait_for_background(0.05)
+        drawn.append(float(torch.rand(1)))
+        torch.manual_seed(7)
+        assert drawn == [float(torch.rand(1)) for _ in drawn]  # the stream goes on as if nothing ran beside it
         torch.testing.assert_close(compiled(x), expected, rtol=1e-3, atol=1e-5)
     assert report.background == "done" and report.num_trials > 0 and any(kernel.secs for kernel in report.kernels)
     assert "tuning in the background: done" in str(foretune.explain(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -138,3 +139,35 @@ def test_static_inputs_notice_changes():
         unseen = torch.ones(4)
     watched.keep([unseen])
     assert not watched.unchanged([unseen])
+
+
+def contest_in_a_thread(reference, contender, inputs):
+    """(choice, numbers that the main thread drew meanwhile, numbers that it drew afterwards)."""
+    found, meanwhile = [], []
+    thread = threading.Thread(target=lambda: found.append(choose(reference, {"other": lambda: contender}, inputs, 1e-3)[1]))
+    thread.start()
+    while thread.is_alive():
+        meanwhile.append(float(torch.rand(1)))
+        time.sleep(1e-3)
+    return found[0], meanwhile, [float(torch.rand(1)) for _ in range(50)]
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+def test_a_contest_beside_the_program_leaves_its_random_numbers_alone(is_random):
+    def dropped(x):
+        return (torch.nn.functional.dropout(slow(x)[0], 0.5),)
+
+    x = torch.ones(4, requires_grad=True)
+    torch.manual_seed(7)
+    choice, meanwhile, afterwards = contest_in_a_thread(dropped if is_random else slow, fast, [x])
+    torch.manual_seed(7)
+    assert meanwhile + afterwards == [float(torch.rand(1)) for _ in range(len(meanwhile) + 50)]
+    assert ("draws random numbers" in choice.refused["other"]) if is_random else choice.name == "other"
+
+
+def test_a_contest_in_the_foreground_puts_the_random_numbers_back():
+    torch.manual_seed(7)
+    choose(lambda x: (torch.rand(4) + slow(x)[0],), {"other": lambda: fast}, [torch.ones(4)], 1e-3)
+    drawn = float(torch.rand(1))
+    torch.manual_seed(7)
+    assert drawn == float(torch.rand(1))

@@ -1,0 +1,31 @@
+"""Finds random operators before they draw a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class RandomOperator(Exception):
+    """A program draws random numbers."""
+
+
+class NoRandomOperators(TorchDispatchMode):
+    """Raises `RandomOperator` in place of the first operator that would draw from PyTorch's random numbers."""
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs an operator."""
+        if (
+            torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+            and (kwargs or {}).get("generator") is None
+        ):
+            raise RandomOperator(f"the operator {operator} draws random numbers")
+        run: Callable = operator
+        return run(*args, **(kwargs or {}))
