@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from foretune.compiler.pytorch.decompositions import decompositions
-from foretune.compiler.pytorch.lowerings import lowerings
+from foretune.compiler.tir.lowerings import lowerings
 from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.space import ScheduleContext

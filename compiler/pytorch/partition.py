@@ -23,7 +23,7 @@ def translatable_operators() -> frozenset[str]:
     """Names `op.overload` of the ATen operators that Relax can import."""
     from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-    from foretune.compiler.pytorch.lowerings import lowerings
+    from foretune.compiler.tir.lowerings import lowerings
 
     return frozenset(ExportedProgramImporter().create_convert_map()) | frozenset(lowerings())
 
