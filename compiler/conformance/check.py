@@ -1,0 +1,256 @@
+"""Compiles a program once, on kind values, and compares its later calls with PyTorch's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from foretune.compiler.conformance.comparison import disagreement
+from foretune.compiler.conformance.hostile import hostile_inputs
+from foretune.compiler.conformance.program import Observation, Program, observe
+from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports
+
+_MOST_FAILURES = 12  # kept of one program
+_SUMMING = (
+    "mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "convolution", "sum", "mean", "cumsum", "var", "std", "einsum",
+    "native_layer_norm", "native_group_norm", "scatter_add", "index_add", "dot", "addmv", "mv", "avg_pool2d", "lstm", "gru",
+    "_softmax_backward_data", "_adaptive_avg_pool2d", "linalg_vector_norm", "outer", "upsample_bilinear2d", "std_mean",
+)  # fmt: skip
+
+Compile = Callable[[Callable], Callable]
+
+
+@dataclass
+class Outcome:
+    """What became of a program.
+
+    Attributes:
+        skipped: why it was not tried; empty if it was.
+        num_regions: that TVM runs; with none, PyTorch runs all of it, and there are no later calls.
+        num_calls: compared.
+        num_wrong: of them.
+        operators: that TVM runs.
+        left: operators that stay with PyTorch, and why.
+        failures: the first of the wrong calls, each as `name of the call: kind: what differs`.
+    """
+
+    skipped: str = ""
+    num_regions: int = 0
+    num_calls: int = 0
+    num_wrong: int = 0
+    operators: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def note(self, call: str, found: str) -> None:
+        """Notes a call and what is wrong with it."""
+        self.num_calls += 1
+        if found:
+            self.num_wrong += 1
+            if len(self.failures) < _MOST_FAILURES:
+                self.failures.append(f"{call}: {found}")
+
+    @property
+    def zeros_have_signs(self) -> bool:
+        """Whether nothing is summed up, so that the sign of a zero is not the library's choice."""
+        named = {name.split(".")[0] for name in (*self.operators, *(text.split(" ")[0] for text in self.left))}
+        return not named & {*_SUMMING}
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON data."""
+        return asdict(self)
+
+
+class _Complaints(logging.Handler):
+    """The first call of a compiled graph is checked by the backend itself, which then logs what it found."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "differs from PyTorch" in message:
+            self.found.append(message)
+
+
+def check(
+    program: Program, compile_: Compile, later: Callable | None = None, announce: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Compiles a program, calls it again and again, and compares.
+
+    Args:
+        program: with its kind inputs.
+        compile_: the compiler, as `torch.compile` with its options is.
+        later: makes (name, inputs) of the later calls from the first one's inputs; hostile ones by default.
+        announce: told what is done next, so that a crash can be traced to it.
+    """
+    outcome = Outcome()
+    announce(f"PyTorch {program.name}")
+    expected = observe(program.run, program.inputs, program.trains)
+    if expected.error is not None:
+        outcome.skipped = f"PyTorch's own run fails: {type(expected.error).__name__}"
+    elif disagreement(expected, observe(program.run, program.inputs, program.trains)):
+        outcome.skipped = "two runs of PyTorch's own differ"
+    elif program.trains and not expected.gradients:
+        outcome.skipped = "there are no gradients"
+    if outcome.skipped:
+        return outcome
+    torch._dynamo.reset()
+    known = len(compile_reports())
+    complaints = _Complaints()
+    logging.getLogger("foretune").addHandler(complaints)
+    try:
+        announce(f"Foretune {program.name}: first call")
+        compiled = compile_(program.run)
+        found = disagreement(expected, observe(compiled, program.inputs, program.trains), exact_of(program, program.inputs))
+        for report in compile_reports()[known:]:
+            _add(report, outcome)
+        outcome.note("first call", found or next((f"values: {text}" for text in complaints.found), ""))
+        if outcome.num_regions:
+            for name, inputs in (later or hostile_inputs)(program.inputs):
+                outcome.note(name, _compared(program, compiled, outcome, name, inputs, announce))
+            outcome.note("misaligned", _compared(program, compiled, outcome, "misaligned", program.inputs, announce, True))
+    finally:
+        logging.getLogger("foretune").removeHandler(complaints)
+    return outcome
+
+
+def _add(report: CompileReport, outcome: Outcome) -> None:
+    outcome.num_regions += report.num_regions
+    outcome.operators = sorted({*outcome.operators, *report.operators})
+    outcome.left = sorted({*outcome.left, *report.eager_operators})
+
+
+def _compared(
+    program: Program, compiled: Callable, outcome: Outcome, name: str, inputs: Sequence[torch.Tensor],
+    announce: Callable[[str], None], misaligned: bool = False,
+) -> str:  # fmt: skip
+    announce(f"PyTorch {program.name}: {name}")
+    expected = observe(program.run, inputs, program.trains, misaligned)
+    announce(f"Foretune {program.name}: {name}")
+    actual = observe(compiled, inputs, program.trains, misaligned)
+    signs = outcome.zeros_have_signs
+    found = disagreement(expected, actual, None, signs)
+    if found:
+        found = disagreement(expected, actual, exact_of(program, inputs), signs)
+    return found
+
+
+def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | None:
+    """PyTorch's run in float64; None if no input is of a smaller floating-point type."""
+    if not any(x.dtype in (torch.float32, torch.float16, torch.bfloat16) for x in inputs):
+        return None
+    return observe(program.run, [x.double() if x.is_floating_point() else x for x in inputs], program.trains)
+
+
+def alike(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]]:
+    """Later calls with other strides, storage offsets, and inputs that lie in one memory."""
+    yield "transposed", tuple(_transposed(x) for x in inputs)
+    yield "every other element", tuple(_spread(x) for x in inputs)
+    yield "behind others", tuple(_behind(x) for x in inputs)
+    yield "expanded", tuple(x[:1].expand(x.shape) if x.dim() and x.shape[0] else x for x in inputs)
+    yield "one tensor twice", tuple(_first_like(inputs, x) for x in inputs)
+    yield "overlapping", tuple(_overlapping(inputs))
+
+
+def _transposed(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() > 1 else x
+
+
+def _spread(x: torch.Tensor) -> torch.Tensor:
+    if not x.dim():
+        return x
+    wide = x.new_ones(*x.shape[:-1], 2 * x.shape[-1])
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def _behind(x: torch.Tensor) -> torch.Tensor:
+    long = x.new_ones(x.numel() + 3)
+    long[3:] = x.reshape(-1)
+    return long[3:].view(x.shape)
+
+
+def _first_like(inputs: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    return next(y for y in inputs if y.shape == x.shape and y.dtype == x.dtype)
+
+
+def _overlapping(inputs: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Inputs of one type and shape become parts of one buffer, each one element behind the one before."""
+    groups: dict[tuple, list[torch.Tensor]] = {}
+    for x in inputs:
+        groups.setdefault((x.shape, x.dtype), []).append(x)
+    bases = {key: torch.cat([group[0].reshape(-1), group[-1].reshape(-1)[: len(group)]]) for key, group in groups.items()}
+    places = dict.fromkeys(groups, 0)
+    for x in inputs:
+        key = (x.shape, x.dtype)
+        start = min(places[key], bases[key].numel() - x.numel())
+        places[key] += 1
+        yield bases[key][start : start + x.numel()].view(x.shape)
+
+
+class Holder(nn.Module):
+    """A program some of whose inputs are parameters.
+
+    Args:
+        program: with the positions of its weights.
+    """
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self._program = program
+        self.held = nn.ParameterList(program.inputs[i].clone() for i in program.weights)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        given, held = iter(inputs), iter(self.held)
+        return self._program.run(*[next(held if i in self._program.weights else given) for i in range(len(self._program.inputs))])
+
+
+def _in_place(weight: torch.Tensor) -> None:
+    weight.mul_(-0.5).add_(0.25)
+
+
+def _through_data(weight: torch.Tensor) -> None:
+    weight.data.mul_(0.5)
+
+
+def _through_numpy(weight: torch.Tensor) -> None:
+    weight.detach().numpy()[...] *= -2
+
+
+def _middle_row(weight: torch.Tensor) -> None:
+    flat = weight.detach().numpy().reshape(-1)
+    flat[len(flat) // 2] += 1
+
+
+def _other_data(weight: torch.Tensor) -> None:
+    weight.data = weight.data * 0.75 + 0.125
+
+
+CHANGES: dict[str, Callable[[torch.Tensor], None]] = {
+    "in place": _in_place, "through .data": _through_data, "through NumPy": _through_numpy, "middle element": _middle_row,
+    "other .data": _other_data,
+}  # fmt: skip
+
+
+def check_weights(program: Program, compile_: Compile, announce: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Compiles a module that holds some inputs as parameters, and changes them in every way that there is."""
+    held = Holder(program)
+    given = tuple(x for i, x in enumerate(program.inputs) if i not in program.weights)
+
+    def later(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[str, Sequence[torch.Tensor]]]:
+        for name, change in CHANGES.items():
+            with torch.no_grad():
+                for weight in held.held:
+                    change(weight)
+            yield f"weights changed {name}", inputs
+            yield f"weights changed {name}, again", inputs
+
+    # the same module serves both, so that its float64 run is left out: its weights are float32
+    return check(Program(program.name, held, given), compile_, later, announce)
