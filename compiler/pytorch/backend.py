@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -19,12 +19,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.pytorch.guard import Choice, asks_for_gradients, choose
+from foretune.compiler.pytorch.guard import PYTORCH, Choice, asks_for_gradients, choose
 from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
+from foretune.compiler.tir.traces import last_line
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
@@ -90,8 +92,13 @@ class Backend:
             INDUCTOR: inductor,
             FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode)),
         }
+        if not self.options.freeze and self.only != FROZEN:
+            del contenders[FROZEN]
         only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
-        if only is not None:
+        if effect := effect_of(gm, inputs):
+            only, later = INDUCTOR, None
+            run, report.choice = _once_a_call(inductor, gm.forward, contenders, effect)
+        elif only is not None:
             run, report.choice = _without_contest(only, contenders, gm.forward)
         else:
             if symbols:
@@ -128,3 +135,14 @@ def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], r
         if name != MIXED:
             raise
         return contenders[TVM](), Choice(TVM, refused={MIXED: str(error)})
+
+
+def _once_a_call(inductor: Callable[[], Callable], reference: Callable, names: Iterable[str], effect: str) -> tuple[Callable, Choice]:
+    """Inductor, or PyTorch's own where that fails, without a contest: a program with effects must not be run to compare."""
+    choice = Choice(INDUCTOR, refused={name: effect for name in names if name != INDUCTOR})
+    try:
+        return inductor(), choice
+    except Exception as error:  # compilers raise errors of every kind
+        choice.name, choice.refused[INDUCTOR] = PYTORCH, f"{type(error).__name__}: {last_line(error)}"
+        _log.warning("the graph runs without %s: %s", INDUCTOR, choice.refused[INDUCTOR])
+        return reference, choice

@@ -1,20 +1,18 @@
 """PyTorch graph -> Relax -> fused TIR kernels -> tuning tasks, and back to an executable.
 
 The way is `torch.export` -> decompositions chosen so that TVM fuses well -> Relax -> legalise and fuse.
-Two decompositions matter most: batch norm becomes a scale and a shift, which fuse into the convolution
-before it, and attention becomes two matrix products around a softmax.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
+from foretune.compiler.pytorch.decompositions import decompositions
+from foretune.compiler.pytorch.lowerings import lowerings
 from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.space import ScheduleContext
@@ -25,122 +23,6 @@ from foretune.errors import IllegalActionError, UnsupportedError
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
-
-_aten = torch.ops.aten
-
-# TVM, or PyTorch, has good kernels of its own for these; decompositions would only hide what they are.
-_KEPT_WHOLE = (
-    "native_layer_norm", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
-    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select", "index_add", "index_copy",
-)  # fmt: skip
-
-
-def decompositions(attention: bool = True) -> dict:
-    """The table that graphs are decomposed with before they reach Relax.
-
-    Args:
-        attention: whether attention, too, is; it stays with PyTorch otherwise.
-    """
-    from torch._decomp import core_aten_decompositions, get_decompositions
-
-    table = get_decompositions([_aten._native_batch_norm_legit_functional, _aten._native_batch_norm_legit])  # Relax's own translation leaves the statistics out
-    table |= {op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)}
-    table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
-    if attention:
-        table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
-    table[_aten._transformer_encoder_layer_fwd.default] = _encoder_layer
-    table[_aten.select.int] = _select
-    table[_aten.index_copy.default] = _index_copy
-    return table
-
-
-def _batch_norm_inference(x, weight, bias, mean, variance, momentum, eps):
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    scale = torch.rsqrt(variance + eps)
-    if weight is not None:
-        scale = scale * weight
-    shift = -mean * scale
-    if bias is not None:
-        shift = shift + bias
-    return x * scale.view(shape) + shift.view(shape), x.new_empty(0), x.new_empty(0)
-
-
-def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
-    if dropout_p:
-        return NotImplemented
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = torch.matmul(query * scale, key.transpose(-2, -1))
-    if is_causal:
-        rows = torch.arange(query.shape[-2], device=query.device).unsqueeze(1)
-        columns = torch.arange(key.shape[-2], device=query.device).unsqueeze(0)
-        scores = torch.where(columns <= rows, scores, float("-inf"))
-    if attn_mask is not None:
-        scores = scores + attn_mask
-    return torch.matmul(torch.softmax(scores, -1), value), query.new_empty(query.shape[:-1])
-
-
-def _encoder_layer(
-    x, width, heads, qkv_weight, qkv_bias, out_weight, out_bias, use_gelu, norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2,
-    up_weight, up_bias, down_weight, down_bias, mask=None, mask_type=None,
-):  # fmt: skip
-    """PyTorch's fast path of `nn.TransformerEncoderLayer`, which is one operator; a mask hides where it is not zero."""
-    if mask is not None:
-        hidden = mask.to(torch.bool)
-        mask = hidden[:, None, None, :] if mask_type == 1 else hidden  # 1: of keys [batch, length]; else of scores
-
-    def attend(y):
-        batch, length, _ = y.shape
-        query, key, value = F.linear(y, qkv_weight, qkv_bias).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = torch.matmul(query / math.sqrt(width // heads), key.transpose(-2, -1))
-        if mask is not None:
-            scores = scores.masked_fill(mask, float("-inf"))
-        mixed = torch.matmul(torch.softmax(scores, -1), value)
-        return F.linear(mixed.transpose(1, 2).reshape(batch, length, width), out_weight, out_bias)
-
-    def perceive(y):
-        y = F.linear(y, up_weight, up_bias)
-        return F.linear(F.gelu(y) if use_gelu else F.relu(y), down_weight, down_bias)
-
-    def norm_1(y):
-        return F.layer_norm(y, (width,), norm_weight_1, norm_bias_1, eps)
-
-    def norm_2(y):
-        return F.layer_norm(y, (width,), norm_weight_2, norm_bias_2, eps)
-
-    if norm_first:
-        x = x + attend(norm_1(x))
-        return x + perceive(norm_2(x))
-    x = norm_1(x + attend(x))
-    return norm_2(x + perceive(x))
-
-
-def _index_copy(x, dim, index, source):
-    """One row, such as a new token's in a cache, is a choice between two tensors, which fuses; more stay with PyTorch's kernel."""
-    if index.numel() != 1 or x.dim() == 0:
-        return NotImplemented
-    dim %= x.dim()
-    places = torch.arange(x.shape[dim], device=x.device).view([-1 if i == dim else 1 for i in range(x.dim())])
-    return torch.where(places == index.view(()), source, x)
-
-
-def _select(x, dim, index):
-    index = index + x.shape[dim] if index < 0 else index
-    return _aten.squeeze.dims(_aten.slice.Tensor(x, dim, index, index + 1), [dim])
-
-
-def converters() -> dict:
-    """Translations of operators that Relax's own importer lacks."""
-    from tvm import relax
-
-    def reduce_with(operator):
-        def convert(node, importer):
-            x = importer.env[node.args[0]]
-            axes = node.args[1] if len(node.args) > 1 and node.args[1] else None
-            return importer.block_builder.emit(operator(x, list(axes) if isinstance(axes, (list, tuple)) else axes, bool((*node.args, False)[2]) if len(node.args) > 2 else False))
-
-        return convert
-
-    return {"amax.default": reduce_with(relax.op.max), "amin.default": reduce_with(relax.op.min)}
 
 
 def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
@@ -158,7 +40,7 @@ def import_exported(program: torch.export.ExportedProgram, static_inputs: frozen
 
     try:
         mod = from_exported_program(
-            program, run_ep_decomposition=False, keep_params_as_input=True, unwrap_unit_return_tuple=True, custom_convert_map=converters()
+            program, run_ep_decomposition=False, keep_params_as_input=True, unwrap_unit_return_tuple=True, custom_convert_map=lowerings()
         )  # fmt: skip
         return _fuse(_lift(mod, static_inputs))
     except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind

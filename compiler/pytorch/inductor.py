@@ -67,7 +67,7 @@ class FrozenGraph:
         if torch.is_grad_enabled() or not self._weights:
             raise UnsupportedError("gradients are asked for" if torch.is_grad_enabled() else "there are no weights")
         self._held = [inputs[i] for i in self._weights]
-        self._watched = StaticInputs()
+        self._watched = StaticInputs(frozen=True)
         self._watched.keep(self._held)
         self._run, self._free = compile_with_inductor(gm, inputs, mode, freezing=True), free
 

@@ -28,6 +28,8 @@ class BackendOptions:
         seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the model.
         ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by default all.
         background: start with the model's picks at once, tune while the program runs, and swap the faster kernels in.
+        freeze: a promise that weights change only as PyTorch notices (not through `.data`, NumPy or another process), so that what
+            is prepared from them ahead of time is not checked against them in each call, and Inductor takes part with frozen weights.
     """
 
     trials: int = 64
@@ -41,6 +43,7 @@ class BackendOptions:
     seconds: float = math.inf
     ops: tuple[str, ...] = ()
     background: bool = False
+    freeze: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
@@ -52,7 +55,7 @@ class BackendOptions:
         if isinstance(self.ops, str) or not all(isinstance(op, str) and op for op in self.ops):
             raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
         object.__setattr__(self, "ops", tuple(self.ops))
-        for name in ("progress", "guard", "background"):
+        for name in ("progress", "guard", "background", "freeze"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:

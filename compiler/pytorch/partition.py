@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from foretune.compiler.pytorch.region import SUPPORTED_DTYPES
-
-_VIEWS = frozenset({"view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach"})
+from foretune.compiler.pytorch.operators import LEFT, base_name, bounds_of, index_uses, is_view, operator_name, reason_against
+from foretune.compiler.pytorch.region import reason_against_tensor
 
 # moving these alone to TVM would only add a hand-over
-_NO_WORK = _VIEWS | {"clone", "_to_copy", "full", "arange"}
-
-# Relax has a translation, but one that changes the meaning (log1p loses small numbers), needs a random state, or has no machine code on CPUs (sinh, cosh)
-_NEVER = frozenset({
-    "bernoulli", "dropout", "dropout_", "exponential", "rand", "randn", "rand_like", "randn_like", "empty", "empty_like", "_local_scalar_dense",
-    "_scaled_dot_product_flash_attention_for_cpu", "sinh", "cosh", "log1p", "grid_sampler_2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+_NO_WORK = frozenset({
+    "view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "arange",
 })  # fmt: skip
 
 
@@ -27,58 +23,124 @@ def translatable_operators() -> frozenset[str]:
     """Names `op.overload` of the ATen operators that Relax can import."""
     from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-    from foretune.compiler.pytorch.importer import converters
+    from foretune.compiler.pytorch.lowerings import lowerings
 
-    return frozenset(ExportedProgramImporter().create_convert_map()) | frozenset(converters())
+    return frozenset(ExportedProgramImporter().create_convert_map()) | frozenset(lowerings())
 
 
 class _Support(OperatorSupportBase):
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
-        self.refused: dict[str, None] = {}
+    """Says which nodes go to TVM.
+
+    Args:
+        names: operators that Relax can import.
+        kept: nodes that must stay with PyTorch.
+
+    Attributes:
+        refused: name of an operator -> why it stays.
+    """
+
+    def __init__(self, names: frozenset[str], kept: frozenset[torch.fx.Node] = frozenset()) -> None:
+        self._names, self._kept = names, kept
+        self.refused: dict[str, str] = {}
 
     def is_node_supported(self, submodules: Mapping[str, torch.nn.Module], node: torch.fx.Node) -> bool:
-        if node.op != "call_function":
+        if node.op != "call_function" or node in self._kept:
             return False
         if node.target is operator.getitem:
             source = node.args[0]
             return isinstance(source, torch.fx.Node) and self.is_node_supported(submodules, source)
         name = operator_name(node)
-        supported = name in self._names and name.split(".")[0] not in _NEVER and _values_fit(node) and not _translated_in_part(node)
-        if not supported:
-            self.refused[name] = None
-        return supported
+        why = ("" if name in self._names else LEFT.get(base_name(node), "Relax has no translation")) or _strange_value(node) or reason_against(node)
+        if why:
+            self.refused.setdefault(name, why)
+        return not why
 
 
-def operator_name(node: torch.fx.Node) -> str:
-    """`op.overload` of a node."""
-    return str(node.target).removeprefix("aten.").removeprefix("prims.")
-
-
-def _values_fit(node: torch.fx.Node) -> bool:
+def _strange_value(node: torch.fx.Node) -> str:
     for n in (node, *node.all_input_nodes):
         values = n.meta.get("val")
         for value in values if isinstance(values, (tuple, list)) else [values]:
             if isinstance(value, torch.Tensor):
-                static = all(isinstance(d, int) for d in value.shape)
-                if value.dtype not in SUPPORTED_DTYPES or value.device.type != "cpu" or not static or (value.numel() == 0 and n is not node):
-                    return False
+                if why := reason_against_tensor(value, may_be_empty=n is node):
+                    return why
             elif value is not None and not isinstance(value, (int, float, bool)):
-                return False
-    return True
+                return f"a value of type {type(value).__name__}"
+    return ""
 
 
-def _translated_in_part(node: torch.fx.Node) -> bool:
-    """Whether Relax's translation leaves out what is asked for: where the maxima of a pooling are, the statistics of a norm, some arguments."""
-    name = operator_name(node).split(".")[0]
-    if "max_pool" in name or name in ("native_layer_norm", "native_group_norm"):
-        return any(user.target is operator.getitem and user.args[1] > 0 for user in node.users)
-    if name == "elu":
-        return any(scale != 1 for scale in node.args[2:])
-    return name == "avg_pool2d" and len(node.args) > 6 and node.args[6] is not None
+def keep_output_views(graph: torch.fx.GraphModule) -> None:
+    """Has PyTorch compute, at the end of a graph, returned views of inputs and of tensors that are returned otherwise, too.
+
+    They share memory with these, as eager's do; whatever else a region returns has memory of its own.
+    """
+    output = next(n for n in graph.graph.nodes if n.op == "output")
+    roots = Counter(_root(node) for node in dict.fromkeys(output.all_input_nodes))
+    made: dict[torch.fx.Node, torch.fx.Node] = {}
+
+    def own(node: torch.fx.Node) -> torch.fx.Node:
+        source = _viewed(node)
+        if source is None:
+            return node
+        if node not in made:
+            below = own(source)
+            with graph.graph.inserting_before(output):
+                made[node] = graph.graph.node_copy(node, lambda n: below if n is source else n)
+            made[node].meta[KEPT] = True
+        return made[node]
+
+    def returned(node: torch.fx.Node) -> torch.fx.Node:
+        root = _root(node)
+        return own(node) if root.op == "placeholder" or roots[root] > 1 else node
+
+    output.args = torch.fx.node.map_arg(output.args, returned)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
-def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], list[str]]:
+def _viewed(node: torch.fx.Node) -> torch.fx.Node | None:
+    """What a node is a view of, or one of the views of; None if it has memory of its own."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, torch.fx.Node):
+        return None
+    if node.target is operator.getitem:
+        return source if is_view(source) else None
+    return source if is_view(node) else None
+
+
+def _root(node: torch.fx.Node) -> torch.fx.Node:
+    while (source := _viewed(node)) is not None:
+        node = source
+    return node
+
+
+def escapes(node: torch.fx.Node) -> bool:
+    """Whether the memory of a value is returned by the graph that it is in."""
+    waiting, seen = [node], set()
+    while waiting:
+        for user in waiting.pop().users:
+            if user.op == "output":
+                return True
+            if user not in seen and (user.target is operator.getitem or is_view(user)):
+                seen.add(user)
+                waiting.append(user)
+    return False
+
+
+KEPT = "foretune_kept"  # mark in a node's meta: it stays with PyTorch
+
+
+def kept_nodes(graph: torch.fx.GraphModule) -> frozenset[torch.fx.Node]:
+    """What stays with PyTorch for its place: marked nodes, and what computes indices, which must be seen before a region is called."""
+    kept = {node for node in graph.graph.nodes if node.meta.get(KEPT)}
+    for node in graph.graph.nodes:
+        for use in index_uses(node):
+            known = bounds_of(use.index)
+            if known is None or known[0] < 0 or known[1] >= use.size:
+                kept.add(use.index)
+    return frozenset(kept)
+
+
+def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], dict[str, str]]:
     """Groups what TVM can run into submodules.
 
     Args:
@@ -86,9 +148,9 @@ def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset())
         refuse: operators that must stay with PyTorch.
 
     Returns:
-        (graph with submodules, names of the submodules for TVM, names of the operators that stay).
+        (graph with submodules, names of the submodules for TVM, operators that stay -> why).
     """
-    support = _Support(translatable_operators() - refuse)
+    support = _Support(translatable_operators() - refuse, kept_nodes(graph))
     partitioner = CapabilityBasedPartitioner(graph, support, allows_single_node_partition=True)
     proposed = partitioner.propose_partitions()
     for part in proposed:
@@ -97,7 +159,7 @@ def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset())
     before = {name for name, _ in graph.named_children()}
     fused = partitioner.fuse_partitions(proposed)
     regions = [name for name, _ in fused.named_children() if name not in before]
-    return fused, regions, list(support.refused)
+    return fused, regions, support.refused
 
 
 def operators_of(graph: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
@@ -125,10 +187,10 @@ def _peel(part: Partition) -> None:
     """Gives strided views at the end of a partition back to PyTorch, where they cost no copy."""
     for node in sorted(part.nodes, reverse=True):
         value = node.meta.get("val")
-        is_view = operator_name(node).split(".")[0] in _VIEWS and isinstance(value, torch.Tensor) and not value.is_contiguous()
-        if is_view and not any(user in part.nodes for user in node.users):
+        strided = is_view(node) and isinstance(value, torch.Tensor) and not value.is_contiguous()
+        if strided and not any(user in part.nodes for user in node.users):
             part.remove_node(node)
 
 
 def _does_work(node: torch.fx.Node) -> bool:
-    return node.target is not operator.getitem and operator_name(node).split(".")[0] not in _NO_WORK
+    return node.target is not operator.getitem and base_name(node) not in _NO_WORK

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from foretune.compiler.pytorch.guard import mean_secs
-from foretune.compiler.pytorch.partition import operator_name
+from foretune.compiler.pytorch.operators import operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task
 
@@ -87,12 +87,13 @@ class LibraryProduct(torch.nn.Module):
     Args:
         product: what is computed.
         way: a key of `WAYS`.
+        frozen: whether the user promised not to change weights behind PyTorch's back.
     """
 
-    def __init__(self, product: Product, way: str) -> None:
+    def __init__(self, product: Product, way: str, frozen: bool = False) -> None:
         super().__init__()
         self._product, self._prepare = product, WAYS[way]
-        self._watched, self._held = StaticInputs(), ()
+        self._watched, self._held = StaticInputs(frozen), ()
         self._run: Callable[..., torch.Tensor] | None = None
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -105,7 +106,9 @@ class LibraryProduct(torch.nn.Module):
         return self._run(*inputs)
 
 
-def measure_products(graph: torch.fx.Graph, static: frozenset[str], tasks: Sequence[Task], secs: Mapping[str, float]) -> list[ProductTimes]:
+def measure_products(
+    graph: torch.fx.Graph, static: frozenset[str], tasks: Sequence[Task], secs: Mapping[str, float], frozen: bool = False
+) -> list[ProductTimes]:
     """Measures the products of a functional ATen graph whose kernels TVM has measured.
 
     Args:
@@ -113,6 +116,7 @@ def measure_products(graph: torch.fx.Graph, static: frozenset[str], tasks: Seque
         static: names of the placeholders that are weights, and may be packed.
         tasks: TVM's kernels.
         secs: workload hash -> measured seconds.
+        frozen: whether packed weights need not be checked in each call.
     """
     kernels = [(_sizes_of(task), secs[task.workload.hash]) for task in tasks if task.workload.hash in secs and _is_product(task)]
     known: dict[str, Mapping[str, float]] = {}
@@ -129,12 +133,12 @@ def measure_products(graph: torch.fx.Graph, static: frozenset[str], tasks: Seque
         words = _words(product, values)
         key = f"{words} {product.rest} {packs}"
         if key not in known:
-            known[key] = _measure(product, values, packs)
+            known[key] = _measure(product, values, packs, frozen)
         found.append(ProductTimes(node.name, words, min(candidates), known[key]))
     return found
 
 
-def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes]) -> None:
+def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes], frozen: bool = False) -> None:
     """Puts a `LibraryProduct` in the place of each product that is there, in place; the graph may have been decomposed otherwise."""
     nodes = {node.name: node for node in gm.graph.nodes}
     for number, measured in enumerate(times):
@@ -143,7 +147,7 @@ def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes]) 
         if product is None or _words(product, [source.meta["val"] for source in _tensors(node)]) != measured.product:
             continue
         name = f"library_product_{number}"
-        gm.add_submodule(name, LibraryProduct(product, measured.best))
+        gm.add_submodule(name, LibraryProduct(product, measured.best, frozen))
         with gm.graph.inserting_after(node):
             call = gm.graph.call_module(name, tuple(_tensors(node)))
         call.meta = dict(node.meta)
@@ -234,11 +238,11 @@ def _ways(product: Product, values: Sequence[torch.Tensor], packs: bool) -> list
     return [*WAYS][:1]
 
 
-def _measure(product: Product, values: Sequence[torch.Tensor], packs: bool) -> dict[str, float]:
+def _measure(product: Product, values: Sequence[torch.Tensor], packs: bool, frozen: bool) -> dict[str, float]:
     """Way -> median seconds over rounds in turns."""
     inputs = [torch.empty_strided(v.shape, v.stride()).normal_() for v in values]
     with torch.no_grad():
-        runs = {way: LibraryProduct(product, way) for way in _ways(product, values, packs)}
+        runs = {way: LibraryProduct(product, way, frozen) for way in _ways(product, values, packs)}
         times: dict[str, list[float]] = {way: [] for way in runs}
         for _ in range(_ROUNDS):
             for way, run in runs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import tvm_ffi
@@ -19,30 +20,50 @@ _ALIGNMENT = 64  # bytes that TVM's kernels assume
 SUPPORTED_DTYPES = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool})
 
 
+@dataclass(frozen=True)
+class Signature:
+    """How a region is called.
+
+    Attributes:
+        num_inputs: inputs of the region.
+        static_inputs: positions of weights, of which something is prepared ahead of time.
+        single: return the only output itself, not in a tuple.
+        strides: of each output that must not be contiguous, by position.
+        escaping: positions of outputs that the graph returns, which get memory of their own.
+        indices: positions of inputs that hold indices -> sizes that these must be below.
+    """
+
+    num_inputs: int
+    static_inputs: frozenset[int] = frozenset()
+    single: bool = False
+    strides: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    escaping: frozenset[int] = frozenset()
+    indices: Mapping[int, int] = field(default_factory=dict)
+
+
 class CompiledRegion(torch.nn.Module):
     """Calls a Relax program through DLPack.
 
-    Static inputs (weights) go through `main_transform_params` once; it runs again when one of them has
-    been changed in place or replaced.
+    Static inputs (weights) go through `main_transform_params` once; it runs again when one of them has been changed or replaced.
+    Where an index is negative or out of range, PyTorch runs the region: it wraps, or raises its own error.
 
     Args:
         executable: compiled Relax module with `main`, and `main_transform_params` if there are static inputs.
-        num_inputs: inputs of the region.
-        static_inputs: positions of those that rarely change.
-        single: return the only output itself, not in a tuple.
-        strides: of each output that must not be contiguous, by position.
+        signature: how it is called.
+        reference: the region as PyTorch runs it.
+        frozen: whether the user promised not to change weights behind PyTorch's back.
     """
 
     def __init__(
-        self, executable: tvm.runtime.Executable | tvm.runtime.Module, num_inputs: int, static_inputs: frozenset[int] = frozenset(), single: bool = False,
-        strides: Mapping[int, tuple[int, ...]] | None = None,
-    ) -> None:  # fmt: skip
+        self, executable: tvm.runtime.Executable | tvm.runtime.Module, signature: Signature, reference: torch.nn.Module, frozen: bool = False
+    ) -> None:
         super().__init__()
         set_num_threads()
-        self._single = single
-        self._strides = dict(strides or {})
-        self._static = sorted(static_inputs)
-        self._dynamic = [i for i in range(num_inputs) if i not in static_inputs]
+        self._signature, self._frozen = signature, frozen
+        self._reference = [reference]  # in a list: it is no submodule
+        self._static = sorted(signature.static_inputs)
+        self._dynamic = [i for i in range(signature.num_inputs) if i not in signature.static_inputs]
+        self._indices = tuple(signature.indices.items())
         self._lock = threading.Lock()  # a virtual machine serves one call at a time
         self.replace(executable)
 
@@ -54,12 +75,17 @@ class CompiledRegion(torch.nn.Module):
         with self._lock:
             self._vm, self._main = vm, vm["main"]
             self._transform = vm["main_transform_params"] if self._static else None
-            self._watched = StaticInputs()
+            self._watched = StaticInputs(self._frozen)
             self._transformed: tuple = ()
             self._held: tuple = ()
+            self._borrowed: tuple[int, ...] | None = None  # outputs that are other tensors' memory; known after the first call
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
+        for position, size in self._indices:
+            low, high = torch.aminmax(inputs[position])
+            if low.item() < 0 or high.item() >= size:
+                return self._reference[0](*inputs)
         with self._lock:
             if self._transform is not None:
                 static = [inputs[i] for i in self._static]
@@ -67,13 +93,29 @@ class CompiledRegion(torch.nn.Module):
                     self._held = tuple(_as_tvm(t) for t in static)
                     self._transformed = tuple(self._transform(self._held))
                     self._watched.keep(static)
-            outputs = self._main(*[_prepared(inputs[i]) for i in self._dynamic], *self._transformed)
-        results = [_item(outputs, i) for i in range(len(outputs))] if type(outputs) is tvm_ffi.Array else [outputs]
-        if not self._dynamic:  # a function that got no tensor of PyTorch's returns TVM's
-            results = [_from_capsule(tensor.__dlpack__()) for tensor in results]
-        for i, strides in self._strides.items():
+            dynamic = [_prepared(inputs[i]) for i in self._dynamic]
+            outputs = self._main(*dynamic, *self._transformed)
+            results = [_item(outputs, i) for i in range(len(outputs))] if type(outputs) is tvm_ffi.Array else [outputs]
+            if not self._dynamic:  # a function that got no tensor of PyTorch's returns TVM's
+                results = [_from_capsule(tensor.__dlpack__()) for tensor in results]
+            if self._borrowed is None:
+                self._borrowed = self._find_borrowed(results, dynamic)
+        for i in self._borrowed:
+            results[i] = results[i].clone()
+        for i, strides in self._signature.strides.items():
             results[i] = _restrided(results[i], strides)
-        return results[0] if self._single else tuple(results)
+        return results[0] if self._signature.single else tuple(results)
+
+    def _find_borrowed(self, results: Sequence[torch.Tensor], dynamic: Sequence[torch.Tensor]) -> tuple[int, ...]:
+        """Outputs to be copied, because the program returns an input, a prepared weight, or one tensor twice; the same in each call."""
+        taken = {t.data_ptr() for t in dynamic} | {_from_capsule(t.__dlpack__()).data_ptr() for t in self._transformed}
+        found = []
+        for i, result in enumerate(results):
+            if i in self._signature.escaping:
+                if result.data_ptr() in taken:
+                    found.append(i)
+                taken.add(result.data_ptr())
+        return tuple(found)
 
 
 def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
@@ -104,11 +146,16 @@ def check_inputs(inputs: Sequence[object]) -> None:
     for value in inputs:
         if not isinstance(value, torch.Tensor):
             raise UnsupportedError(f"an input of type {type(value).__name__}")
-        if any(not isinstance(d, int) for d in value.shape):
-            raise UnsupportedError("a dynamic shape")
-        if value.numel() == 0:
-            raise UnsupportedError("a tensor of size zero")
-        if value.dtype not in SUPPORTED_DTYPES:
-            raise UnsupportedError(f"dtype {value.dtype}")
-        if value.device.type != "cpu":
-            raise UnsupportedError(f"device {value.device}")
+        if why := reason_against_tensor(value):
+            raise UnsupportedError(why)
+
+
+def reason_against_tensor(value: torch.Tensor, may_be_empty: bool = False) -> str:
+    """Why a tensor cannot go to TVM; empty if it can."""
+    if any(not isinstance(d, int) for d in value.shape):
+        return "a dynamic shape"
+    if value.numel() == 0 and not may_be_empty:
+        return "a tensor of size zero"
+    if value.dtype not in SUPPORTED_DTYPES:
+        return f"dtype {value.dtype}"
+    return f"device {value.device}" if value.device.type != "cpu" else ""

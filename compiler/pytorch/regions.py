@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,9 +13,10 @@ from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.partition import alone, operators_of, partition
+from foretune.compiler.pytorch.operators import index_uses
+from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
-from foretune.compiler.pytorch.region import CompiledRegion, check_inputs
+from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs
 from foretune.compiler.pytorch.views import sink_views
 from foretune.compiler.tir import traces
 from foretune.compiler.tir.openmp import on_openmp
@@ -25,6 +27,8 @@ from foretune.trace import Trace
 
 _log = logging.getLogger("foretune")
 
+MOST_WATCHED_BYTES = 16 << 20  # of a region's weights; half a millisecond and more to read
+
 
 class RegionGraph:
     """A functional ATen graph in which TVM's programs take the place of regions.
@@ -34,20 +38,22 @@ class RegionGraph:
         static: names of the placeholders that are weights.
         target: where it runs.
         left: products that stay with PyTorch's libraries.
+        frozen: whether the user promised not to change weights behind PyTorch's back.
 
     Attributes:
         source: the graph before it was split.
         eager_operators: what stays with PyTorch.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, static: frozenset[str], target: Target, left: Sequence[ProductTimes] = ()) -> None:
+    def __init__(self, gm: torch.fx.GraphModule, static: frozenset[str], target: Target, left: Sequence[ProductTimes] = (), frozen: bool = False) -> None:
         sink_views(gm)
-        leave_with_library(gm, left)
+        keep_output_views(gm)
+        leave_with_library(gm, left, frozen)
         self.source = gm.graph
-        self._target = target
-        self._fused, self._imported, self.eager_operators = _import_regions(gm, static)
+        self._target, self._frozen = target, frozen
+        self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
         self._operators = {name: sorted(operators_of(self._fused.get_submodule(name))) for name in self._imported}
-        self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, *_) in self._imported.items()}
+        self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, _) in self._imported.items()}
 
     @property
     def tasks(self) -> list[Task]:
@@ -63,7 +69,7 @@ class RegionGraph:
         graph_tasks = [task for tasks in self._graph_tasks.values() for task in tasks]
         first_of_equal = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # as in `tasks`
         schedules = importer.schedule_database(first_of_equal, chosen, self._target)
-        for name, (mod, *signature) in list(self._imported.items()):
+        for name, (mod, signature) in list(self._imported.items()):
             region = getattr(self._fused, name)
             try:
                 executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
@@ -76,7 +82,7 @@ class RegionGraph:
             if isinstance(region, CompiledRegion):
                 region.replace(executable)
             else:
-                setattr(self._fused, name, CompiledRegion(executable, *signature))
+                setattr(self._fused, name, CompiledRegion(executable, signature, region, self._frozen))
         self._fused.recompile()
 
     def _leave(self, name: str, why: str) -> None:
@@ -92,7 +98,7 @@ class RegionGraph:
     def report(self, tuned: TuneReport, report: CompileReport) -> None:
         """Adds what was tuned to a report."""
         report.num_regions += len(self._imported)
-        report.num_static_inputs += sum(len(static_inputs) for _, _, static_inputs, *_ in self._imported.values())
+        report.num_static_inputs += sum(len(signature.static_inputs) for _, signature in self._imported.values())
         report.num_tasks += tuned.num_tasks
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused
@@ -106,8 +112,13 @@ def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelRepor
     return [KernelReport(t.workload.name, t.workload.hash, t.weight, tuned.secs.get(t.workload.hash), tuned.default_secs.get(t.workload.hash)) for t in tasks]
 
 
-def _import_regions(gm: torch.fx.GraphModule, static: frozenset[str]) -> tuple[torch.fx.GraphModule, dict[str, tuple], list[str]]:
-    """(graph with regions as submodules, what each becomes in TVM, what stays with PyTorch).
+_Imported = tuple[Any, Signature]  # (Relax module, how it is called)
+
+
+def _import_regions(
+    gm: torch.fx.GraphModule, static: frozenset[str], frozen: bool
+) -> tuple[torch.fx.GraphModule, dict[str, _Imported], list[str]]:
+    """(graph with regions as submodules, what each becomes in TVM and how it is called, what stays with PyTorch).
 
     Where a region cannot be imported, the operators of it that cannot be by themselves are refused, and the graph is split anew.
     """
@@ -117,17 +128,17 @@ def _import_regions(gm: torch.fx.GraphModule, static: frozenset[str]) -> tuple[t
         imported, failed, found = {}, {}, {}
         for name in regions:
             try:
-                imported[name] = _import(fused, name, static)
+                imported[name] = _import(fused, name, static, frozen)
             except UnsupportedError as error:
                 failed[name] = str(error)
                 found.update(_refused_operators(fused.get_submodule(name)))
         if not found or found.keys() <= refused.keys():
-            return fused, imported, [*(name for name in left if name not in refused), *(f"{name} ({why})" for name, why in refused.items()), *failed.values()]
+            return fused, imported, [*(f"{name} ({why})" for name, why in (left | refused).items()), *failed.values()]
         refused.update(found)
 
 
-def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> tuple:
-    """(Relax module, number of inputs, positions of the static ones, whether there is one output, strides of outputs) of a region.
+def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], frozen: bool) -> _Imported:
+    """A region as a Relax module, and how it is called.
 
     Raises:
         UnsupportedError: TVM cannot take it.
@@ -135,12 +146,50 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str]) -> t
     submodule = fused.get_submodule(name)
     placeholders = [n for n in submodule.graph.nodes if n.op == "placeholder"]
     call = next(n for n in fused.graph.nodes if n.op == "call_module" and n.target == name)
-    static_inputs = frozenset(i for i, n in enumerate(call.args) if isinstance(n, torch.fx.Node) and n.name in static)
+    weights = {p for n, p in zip(call.args, placeholders) if isinstance(n, torch.fx.Node) and n.name in static}
+    prepared = _prepared_ahead(submodule, weights, frozen)
     output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
     single = isinstance(output, torch.fx.Node)
     values = [n.meta["val"] for n in ([output] if single else output)]
-    strides = {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}
-    return importer.import_exported(_exported(submodule), static_inputs), len(placeholders), static_inputs, single, strides
+    signature = Signature(
+        len(placeholders), frozenset(i for i, p in enumerate(placeholders) if p in prepared), single,
+        {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}, _escaping(call, single), _indices(submodule, placeholders),
+    )  # fmt: skip
+    return importer.import_exported(_exported(submodule), signature.static_inputs), signature
+
+
+def _prepared_ahead(submodule: torch.fx.GraphModule, weights: set[torch.fx.Node], frozen: bool) -> set[torch.fx.Node]:
+    """The weights of which something is computed ahead of time: a node takes nothing but them, or what was made of them.
+
+    Unless they are frozen they are read in each call, to see whether they are still the same; many are better used as they are.
+    """
+    known, prepared = set(weights), set()
+    for node in submodule.graph.nodes:
+        sources = node.all_input_nodes
+        if node.op == "call_function" and known.issuperset(sources):
+            known.add(node)
+            prepared.update(weights.intersection(sources))
+    if not frozen and sum(p.meta["val"].nbytes for p in prepared) > MOST_WATCHED_BYTES:
+        return set()
+    return prepared
+
+
+def _escaping(call: torch.fx.Node, single: bool) -> frozenset[int]:
+    """Positions of a region's outputs that the graph returns, as they are or as views."""
+    if single:
+        return frozenset({0} if escapes(call) else ())
+    return frozenset(user.args[1] for user in call.users if escapes(user))
+
+
+def _indices(submodule: torch.fx.GraphModule, placeholders: Sequence[torch.fx.Node]) -> dict[int, int]:
+    """Positions of inputs that hold indices, and what these must be below."""
+    found: dict[int, int] = {}
+    for node in submodule.graph.nodes:
+        for use in index_uses(node):
+            if use.index in placeholders:
+                position = placeholders.index(use.index)
+                found[position] = min(use.size, found.get(position, use.size))
+    return found
 
 
 def _exported(submodule: torch.fx.GraphModule) -> torch.export.ExportedProgram:

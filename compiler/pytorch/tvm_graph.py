@@ -16,7 +16,7 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from foretune.compiler.metaschedule.tuner import Tuner
-from foretune.compiler.pytorch import importer
+from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.guard import asks_for_gradients, rel_error
 from foretune.compiler.pytorch.inductor import own_graph
@@ -109,7 +109,7 @@ class TvmGraph:
         compiler = aot_autograd(
             fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)), bw_compiler=lambda gm, _: built(gm, frozenset()),
             inference_compiler=lambda gm, _: built(gm, _static_placeholders(gm), inference=True),
-            decompositions=importer.decompositions(attention), partition_fn=min_cut_rematerialization_partition,
+            decompositions=decompositions(attention and not self._trains), partition_fn=min_cut_rematerialization_partition,
         )  # fmt: skip
         run = compiler(source, self._inputs)
         return plain[0] if plain else run
@@ -117,14 +117,14 @@ class TvmGraph:
     def _build(
         self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, left: Sequence[ProductTimes], trials: int | None
     ) -> tuple[Callable, RegionGraph]:
-        graph = RegionGraph(gm, static, self._target, left)
+        graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             _log.warning("left with PyTorch: %s", ", ".join(graph.eager_operators))
         with progress_bar("tuning", self._options.progress, transient=True) as show, contextlib.closing(self._make_tuner(trials)) as tuner:
             tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
         if report is self._report:
             packable = frozenset() if self._trains else static  # weights that are trained change at each step
-            self._tuned.append(lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs))
+            self._tuned.append(lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs, self._options.freeze))
         graph.build(tuned.chosen)
         graph.report(tuned, report)
         return graph.runner(), graph

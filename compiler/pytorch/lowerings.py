@@ -1,0 +1,273 @@
+"""Lowerings of ATen operators that Relax's importer lacks or gets wrong.
+
+TVM's maxima lose NaN, and its simplifier takes floats for real numbers: it makes `x == x` true, `x - x` and `(x + y) - x` 0 and y,
+`not (x < y)` `y <= x`. So comparisons, differences and clamps are written here in forms that it leaves alone, and that LLVM makes
+the same instructions of. Norms are computed around their mean, where Relax's lose all digits of numbers far from zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+import foretune.compiler.tir._tvm  # noqa: F401 - makes TVM ready
+
+Convert = Callable[[torch.fx.Node, Any], Any]
+"""(node, Relax's importer) -> Relax's variable."""
+
+_NEGATIVE = -1.0
+
+
+def lowerings() -> dict[str, Convert]:
+    """`op.overload` -> its translation, which goes before Relax's own."""
+    from tvm import relax, tirx
+
+    found: dict[str, Convert] = {
+        "amax.default": _reduce_with(relax.op.max),
+        "amin.default": _reduce_with(relax.op.min),
+        "relu.default": _unary("relu", lambda x: tirx.Select(x < _like(0, x), _like(0, x), x)),
+        "relu6.default": _unary("clip", lambda x: _clamp(x, 0, 6)),
+        "hardtanh.default": _unary("clip", lambda x, low=-1.0, high=1.0: _clamp(x, low, high)),
+        "clamp.default": _unary("clip", lambda x, low=None, high=None: _clamp(x, low, high)),
+        "clamp_min.default": _unary("clip", lambda x, low: _clamp(x, low, None)),
+        "clamp_max.default": _unary("clip", lambda x, high: _clamp(x, None, high)),
+        "hardsigmoid.default": _unary("hardsigmoid", lambda x: _clamp(x + _like(3, x), 0, 6) / _like(6, x)),
+        "hardswish.default": _unary("hardswish", lambda x: x * _clamp(x + _like(3, x), 0, 6) / _like(6, x)),
+        "elu.default": _unary("elu", _elu),
+        "maximum.default": _binary("maximum", lambda a, b: _extreme(a, b, a > b)),
+        "minimum.default": _binary("minimum", lambda a, b: _extreme(a, b, a < b)),
+        "index_copy.default": _index_copy,
+        "native_layer_norm.default": _layer_norm,
+        "native_group_norm.default": _group_norm,
+    }
+    for overload in ("Tensor", "Scalar"):
+        found |= {
+            f"sub.{overload}": _binary("subtract", _difference),
+            f"rsub.{overload}": _binary("subtract", lambda a, b: _difference(b, a)),
+            f"eq.{overload}": _binary("equal", _equal),
+            f"ne.{overload}": _binary("not_equal", lambda a, b: _not(_equal(a, b))),
+            f"bitwise_and.{overload}": _binary("bitwise_and", lambda a, b: a & b),
+            f"bitwise_or.{overload}": _binary("bitwise_or", lambda a, b: a | b),
+        }
+    found |= {
+        "logical_and.default": _binary("logical_and", lambda a, b: a & b),
+        "logical_or.default": _binary("logical_or", lambda a, b: a | b),
+        "logical_not.default": _unary("logical_not", _not),
+        "bitwise_not.default": _unary("bitwise_not", lambda x: _not(x) if x.dtype == "bool" else ~x),
+        "pow.Tensor_Scalar": _unary("power", _power),
+    }
+    return found
+
+
+# -- single numbers ----------------------------------------------------------------------------------
+
+
+def _like(value: float, x: Any) -> Any:
+    from tvm import tirx
+
+    return tirx.const(value, x.dtype)
+
+
+def _clamp(x: Any, low: float | None, high: float | None) -> Any:
+    from tvm import tirx
+
+    if low is not None:
+        x = tirx.Select(x < _like(low, x), _like(low, x), x)  # NaN is not below it, and stays
+    return x if high is None else tirx.Select(x > _like(high, x), _like(high, x), x)
+
+
+def _extreme(a: Any, b: Any, wins: Any) -> Any:
+    """The one of two that wins; NaN where one of them is."""
+    from tvm import tirx
+
+    return tirx.Select(tirx.Or(wins, tirx.isnan(a)) if _is_float(a) else wins, a, b)
+
+
+def _difference(a: Any, b: Any) -> Any:
+    return a + b * _like(_NEGATIVE, b) if _is_float(a) else a - b
+
+
+def _equal(a: Any, b: Any) -> Any:
+    from tvm import tirx
+
+    equal = tirx.EQ(a, b)
+    return tirx.Select(tirx.isnan(a), tirx.const(False, "bool"), equal) if _is_float(a) else equal
+
+
+def _not(x: Any) -> Any:
+    from tvm import tirx
+
+    return tirx.Select(x, tirx.const(False, "bool"), tirx.const(True, "bool"))
+
+
+def _elu(x: Any, alpha: float = 1.0, *_: float) -> Any:
+    from tvm import tirx
+
+    return tirx.Select(x > _like(0, x), x, (tirx.exp(x) - _like(1, x)) * _like(alpha, x))
+
+
+def _power(x: Any, exponent: float) -> Any:
+    from tvm import tirx
+
+    if exponent == 2:
+        return x * x
+    if exponent == 3:
+        return x * x * x
+    if exponent == -1:
+        return _like(1, x) / x
+    root = tirx.sqrt(x)
+    return root if exponent > 0 else _like(1, x) / root
+
+
+def _is_float(x: Any) -> bool:
+    return str(x.dtype).startswith("float")
+
+
+# -- tensors -----------------------------------------------------------------------------------------
+
+
+def _unary(name: str, expression: Callable[..., Any]) -> Convert:
+    """A translation of an operator on one tensor, element by element; Python's numbers go to the expression as they are."""
+
+    def convert(node: torch.fx.Node, importer: Any) -> Any:
+        from tvm import te, topi
+
+        numbers = node.args[1:]
+
+        def compute(x: Any) -> Any:
+            return te.compute(x.shape, lambda *i: expression(x(*i), *numbers), name=f"T_{name}", tag=topi.tag.ELEMWISE)
+
+        return importer.block_builder.emit_te(compute, importer.env[node.args[0]], primfunc_name_hint=name)
+
+    return convert
+
+
+def _binary(name: str, expression: Callable[[Any, Any], Any]) -> Convert:
+    """A translation of an operator on two operands, broadcast, element by element; a number takes the type of the tensor beside it."""
+
+    def convert(node: torch.fx.Node, importer: Any) -> Any:
+        from tvm import te, tirx, topi
+
+        operands, shape = node.args[:2], [int(d) for d in node.meta["val"].shape]
+        places = [k for k, operand in enumerate(operands) if isinstance(operand, torch.fx.Node)]
+
+        def compute(*tensors: Any) -> Any:
+            def element(*index: Any) -> Any:
+                values = [tirx.const(operand, tensors[0].dtype) if k not in places else None for k, operand in enumerate(operands)]
+                for k, tensor in zip(places, tensors):
+                    values[k] = tensor(*_broadcast(index, tensor.shape))
+                return expression(*values)
+
+            return te.compute(tuple(shape), element, name=f"T_{name}", tag=topi.tag.BROADCAST)
+
+        return importer.block_builder.emit_te(compute, *[importer.env[operands[k]] for k in places], primfunc_name_hint=name)
+
+    return convert
+
+
+def _broadcast(index: Sequence[Any], shape: Sequence[Any]) -> list[Any]:
+    """Where an element of the result is in an operand of fewer or shorter axes."""
+    own = index[len(index) - len(shape) :]
+    return [0 if int(extent) == 1 else i for i, extent in zip(own, shape)]
+
+
+def _reduce_with(reduction: Callable) -> Convert:
+    def convert(node: torch.fx.Node, importer: Any) -> Any:
+        x, axes = importer.env[node.args[0]], node.args[1] if len(node.args) > 1 and node.args[1] else None
+        keeps = bool(node.args[2]) if len(node.args) > 2 else False
+        return importer.block_builder.emit(reduction(x, list(axes) if isinstance(axes, (list, tuple)) else axes, keeps))
+
+    return convert
+
+
+def _index_copy(node: torch.fx.Node, importer: Any) -> Any:
+    """One row, such as a new token's in a cache, is a choice between two tensors, which fuses."""
+    from tvm import te, tirx, topi
+
+    x, axis, place, source = node.args
+    axis %= node.meta["val"].dim()
+    inputs = [importer.env[operand] for operand in (x, place, source)]
+
+    def compute(x: Any, place: Any, source: Any) -> Any:
+        def element(*index: Any) -> Any:
+            row = place(*[0] * len(place.shape))
+            at_row = [0 if k == axis else i for k, i in enumerate(index)]
+            return tirx.Select(tirx.EQ(tirx.Cast(row.dtype, index[axis]), row), source(*at_row), x(*index))
+
+        return te.compute(x.shape, element, name="T_index_copy", tag=topi.tag.INJECTIVE)
+
+    return importer.block_builder.emit_te(compute, *inputs, primfunc_name_hint="index_copy")
+
+
+def _layer_norm(node: torch.fx.Node, importer: Any) -> Any:
+    """The first output of `native_layer_norm(x, normalized_shape, weight, bias, eps)`; nobody uses the statistics."""
+    from tvm import te, tirx
+
+    x, normalized, weight, bias, eps = node.args
+    num_axes = len(normalized)
+    size = math.prod(int(d) for d in normalized)
+    affine = [importer.env[operand] for operand in (weight, bias) if operand is not None]
+
+    def compute(x: Any, *affine: Any) -> Any:
+        lead, inner = tuple(x.shape[: len(x.shape) - num_axes]), tuple(x.shape[len(x.shape) - num_axes :])
+        scale = tirx.const(1.0 / size, x.dtype)
+
+        def total(name: str, value: Callable[..., Any]) -> Any:
+            axes = [te.reduce_axis((0, d), name=f"k{k}") for k, d in enumerate(inner)]
+            return te.compute(lead, lambda *i: te.sum(value(i, axes), axis=axes), name=name)
+
+        sums = total("total", lambda i, k: x(*i, *k))
+        squares = total("squares", lambda i, k: _square(x(*i, *k) - sums(*i) * scale))
+
+        def element(*index: Any) -> Any:
+            i, k = index[: len(lead)], index[len(lead) :]
+            value = (x(*index) - sums(*i) * scale) * tirx.rsqrt(squares(*i) * scale + tirx.const(eps, x.dtype))
+            return _affine(value, affine, weight is not None, bias is not None, k)
+
+        return te.compute(x.shape, element, name="T_layer_norm")
+
+    return importer.block_builder.emit_te(compute, importer.env[x], *affine, primfunc_name_hint="layer_norm")
+
+
+def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
+    """The first output of `native_group_norm(x, weight, bias, N, C, HxW, groups, eps)`."""
+    from tvm import te, tirx
+
+    x, weight, bias, _, channels, inner_size, groups, eps = node.args
+    per_group = channels // groups
+    affine = [importer.env[operand] for operand in (weight, bias) if operand is not None]
+
+    def compute(x: Any, *affine: Any) -> Any:
+        spatial = tuple(x.shape[2:])
+        scale = tirx.const(1.0 / (per_group * inner_size), x.dtype)
+
+        def total(name: str, value: Callable[..., Any]) -> Any:
+            axes = [te.reduce_axis((0, d), name=f"k{k}") for k, d in enumerate((per_group, *spatial))]
+            return te.compute((x.shape[0], groups), lambda n, g: te.sum(value(n, g, axes), axis=axes), name=name)
+
+        sums = total("total", lambda n, g, k: x(n, g * per_group + k[0], *k[1:]))
+        squares = total("squares", lambda n, g, k: _square(x(n, g * per_group + k[0], *k[1:]) - sums(n, g) * scale))
+
+        def element(n: Any, c: Any, *rest: Any) -> Any:
+            g = tirx.floordiv(c, per_group)
+            value = (x(n, c, *rest) - sums(n, g) * scale) * tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, x.dtype))
+            return _affine(value, affine, weight is not None, bias is not None, [c])
+
+        return te.compute(x.shape, element, name="T_group_norm")
+
+    return importer.block_builder.emit_te(compute, importer.env[x], *affine, primfunc_name_hint="group_norm")
+
+
+def _square(x: Any) -> Any:
+    return x * x
+
+
+def _affine(value: Any, tensors: Sequence[Any], has_weight: bool, has_bias: bool, index: Sequence[Any]) -> Any:
+    tensors = list(tensors)
+    if has_weight:
+        value = value * tensors.pop(0)(*index)
+    return value + tensors.pop(0)(*index) if has_bias else value
+
