@@ -21,7 +21,10 @@ from results import FOLDER, write_results
 
 from foretune.workers.process import Death, Silence, WorkerProcess
 
-DTYPES = ("float32", "int64", "bool", "int32", "float64")
+STAGES = (  # types and uses of an operator, in the order in which they are played
+    ("float32", ("alone",)), ("int64", ("alone", "inplace")), ("float32", ("inside", "inplace", "gradients", "weights", "layouts")),
+    ("bool", ("alone",)), ("int32", ("alone",)), ("float64", ("alone", "gradients")),
+)  # fmt: skip
 TIMEOUT_SECS, START_SECS = 240.0, 300.0
 PROGRAMS_A_PROCESS = 300  # what compiled programs hold is not given back
 ROWS = FOLDER.parent.parent / "runs" / "conformance.jsonl"
@@ -39,7 +42,7 @@ class Suite:
         kept = map(json.loads, ROWS.read_text().splitlines()) if ROWS.exists() else ()
         self.rows: dict[str, dict[str, Any]] = {row["program"]: row for row in kept}
         self._step = step
-        self._player = WorkerProcess(str(Path(__file__).with_name("conformance_child.py")), {"step": str(step)}, START_SECS)
+        self._player = WorkerProcess("foretune.compiler.conformance.worker", {"step": str(step)}, START_SECS)
         self._played = 0
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -89,6 +92,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "num_operators": len(taken),
         "num_calls": sum(row["num_calls"] for row in rows if row.get("num_regions")),
         "num_wrong": sum(row.get("num_wrong", 0) for row in played),
+        "num_traced_wrong": sum(row.get("num_traced_wrong", 0) for row in rows),
         "num_crashed": sum(map(crashes, rows)),
         "num_left_with_pytorch": len(left - taken),
         "num_programs": len(rows),
@@ -116,7 +120,7 @@ def main() -> None:
     """Runs the suite."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", metavar="OP", help="some operators of the database, or 'by hand'; played again")
-    parser.add_argument("--dtypes", nargs="*", default=DTYPES, choices=DTYPES)
+    parser.add_argument("--dtypes", nargs="*", metavar="T", help="such as float32; all by default")
     parser.add_argument("--most", type=int, default=2, help="samples of each operator and type")
     parser.add_argument("--failed", action="store_true", help="play what failed again, and nothing else")
     parser.add_argument("--random-minutes", type=float, metavar="M", help="play random programs for so long, and nothing else")
@@ -124,7 +128,7 @@ def main() -> None:
     parser.add_argument("--common-template", type=Path, metavar="FILE", help="PyTorch's test_torchinductor.py; run its tests, and nothing else")
     options = parser.parse_args()
     if options.common_template:
-        run_template(options.common_template)
+        run_template(options.common_template, options.failed)
         return
     with tempfile.TemporaryDirectory() as folder:
         suite = Suite(Path(folder) / "step")
@@ -141,16 +145,16 @@ def main() -> None:
             write_results("conformance", figures(rows), summary(rows))
 
 
-def play_operators(suite: Suite, only: list[str] | None, dtypes: list[str], most: int) -> None:
-    """Plays what has no row yet; float32 first."""
+def play_operators(suite: Suite, only: list[str] | None, dtypes: list[str] | None, most: int) -> None:
+    """Plays what has no row yet; what was asked for by name, again."""
     operators = suite.ask(verb="operators")["operators"]
-    for dtype in dtypes:
+    for stage, (dtype, forms) in enumerate(STAGES):
         for operator in only or operators:
-            if operator == "by hand" and dtype != dtypes[0]:
+            if (operator == "by hand" and stage) or (dtypes and dtype not in dtypes):
                 continue
             request = {"operator": operator, "dtype": dtype, "most": most}
             for program in suite.ask(verb="programs", **request)["programs"]:
-                if program not in suite.rows or only:
+                if (operator == "by hand" or program.rpartition("|")[2] in forms) and (program not in suite.rows or only):
                     suite.play(program, verb="check", program=program, **request)
 
 

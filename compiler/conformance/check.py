@@ -34,6 +34,8 @@ class Outcome:
         num_regions: that TVM runs; with none, PyTorch runs all of it, and there are no later calls.
         num_calls: compared.
         num_wrong: of them.
+        num_traced_wrong: calls that differ from eager just as PyTorch's own traced and decomposed graph does, so that every
+            compiler gives that result.
         operators: that TVM runs.
         left: operators that stay with PyTorch, and why.
         failures: the first of the wrong calls, each as `name of the call: kind: what differs`.
@@ -43,14 +45,16 @@ class Outcome:
     num_regions: int = 0
     num_calls: int = 0
     num_wrong: int = 0
+    num_traced_wrong: int = 0
     operators: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def note(self, call: str, found: str) -> None:
-        """Notes a call and what is wrong with it."""
+    def note(self, call: str, found: str, traced: bool = False) -> None:
+        """Notes a call, what is wrong with it, and whether that is PyTorch's own doing."""
         self.num_calls += 1
-        if found:
+        self.num_traced_wrong += bool(found) and traced
+        if found and not traced:
             self.num_wrong += 1
             if len(self.failures) < _MOST_FAILURES:
                 self.failures.append(f"{call}: {found}")
@@ -105,17 +109,17 @@ def check(
     known = len(compile_reports())
     complaints = _Complaints()
     logging.getLogger("foretune").addHandler(complaints)
+    calls = _Calls(program, compile_, outcome, announce)
     try:
-        announce(f"Foretune {program.name}: first call")
-        compiled = compile_(program.run)
-        found = disagreement(expected, observe(compiled, program.inputs, program.trains), exact_of(program, program.inputs))
+        calls.compare("first call", program.inputs)
         for report in compile_reports()[known:]:
             _add(report, outcome)
-        outcome.note("first call", found or next((f"values: {text}" for text in complaints.found), ""))
+        if complaints.found:
+            outcome.note("first call", f"values: {complaints.found[0]}")
         if outcome.num_regions:
             for name, inputs in (later or hostile_inputs)(program.inputs):
-                outcome.note(name, _compared(program, compiled, outcome, name, inputs, announce))
-            outcome.note("misaligned", _compared(program, compiled, outcome, "misaligned", program.inputs, announce, True))
+                calls.compare(name, inputs)
+            calls.compare("misaligned", program.inputs, misaligned=True)
     finally:
         logging.getLogger("foretune").removeHandler(complaints)
     return outcome
@@ -127,19 +131,32 @@ def _add(report: CompileReport, outcome: Outcome) -> None:
     outcome.left = sorted({*outcome.left, *report.eager_operators})
 
 
-def _compared(
-    program: Program, compiled: Callable, outcome: Outcome, name: str, inputs: Sequence[torch.Tensor],
-    announce: Callable[[str], None], misaligned: bool = False,
-) -> str:  # fmt: skip
-    announce(f"PyTorch {program.name}: {name}")
-    expected = observe(program.run, inputs, program.trains, misaligned)
-    announce(f"Foretune {program.name}: {name}")
-    actual = observe(compiled, inputs, program.trains, misaligned)
-    signs = outcome.zeros_have_signs
-    found = disagreement(expected, actual, None, signs)
-    if found:
-        found = disagreement(expected, actual, exact_of(program, inputs), signs)
-    return found
+class _Calls:
+    """Calls a program in three ways: eagerly, compiled, and, where these differ, as PyTorch's own traced graph."""
+
+    def __init__(self, program: Program, compile_: Compile, outcome: Outcome, announce: Callable[[str], None]) -> None:
+        self._program, self._outcome, self._announce = program, outcome, announce
+        self._compiled = compile_(program.run)
+        self._traced = torch.compile(lambda *inputs: program.run(*inputs), backend="aot_eager_decomp_partition")
+
+    def compare(self, name: str, inputs: Sequence[torch.Tensor], misaligned: bool = False) -> None:
+        """Compares a call, and notes it."""
+        program, signs = self._program, self._outcome.zeros_have_signs
+        self._announce(f"PyTorch {program.name}: {name}")
+        expected = observe(program.run, inputs, program.trains, misaligned)
+        self._announce(f"Foretune {program.name}: {name}")
+        actual = observe(self._compiled, inputs, program.trains, misaligned)
+        self._announce(f"PyTorch {program.name}: {name}, again")
+        found, traced = disagreement(expected, actual, None, signs), False
+        if found:
+            exact = exact_of(program, inputs)
+            found = disagreement(expected, actual, exact, signs)
+            traced = bool(found) and not self._differs_from_traced(actual, exact, inputs)
+        self._outcome.note(name, found, traced)
+
+    def _differs_from_traced(self, actual: Observation, exact: Observation | None, inputs: Sequence[torch.Tensor]) -> str:
+        traced = observe(self._traced, inputs, self._program.trains)
+        return disagreement(traced, actual, exact, self._outcome.zeros_have_signs)
 
 
 def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | None:

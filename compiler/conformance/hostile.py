@@ -122,9 +122,13 @@ def _mixed(
     """All pairs of special values meet in two operands: each is shifted by another number of elements."""
     for shift in (1, 2, 5):
         yield f"specials shifted by {shift}", tuple(
-            torch.roll(_like(x, table["specials"]), i * shift) if "specials" in table else x
+            _like(x, _rolled(table["specials"], i * shift)) if "specials" in table else x
             for i, (x, table) in enumerate(zip(inputs, tables))
         )
+
+
+def _rolled(fill: Fill, by: int) -> Fill:
+    return lambda kind: torch.roll(fill(kind), by)
 
 
 def _like(kind: torch.Tensor, fill: Fill) -> torch.Tensor:

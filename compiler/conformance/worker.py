@@ -1,4 +1,4 @@
-"""Plays programs of the conformance suite, one request a line. Started by `conformance.py`."""
+"""Plays programs of the conformance suite, one request a line: `python -m foretune.compiler.conformance.worker`."""
 
 from __future__ import annotations
 
