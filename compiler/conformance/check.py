@@ -60,10 +60,10 @@ class Outcome:
                 self.failures.append(f"{call}: {found}")
 
     @property
-    def zeros_have_signs(self) -> bool:
-        """Whether nothing is summed up, so that the sign of a zero is not the library's choice."""
+    def sums(self) -> bool:
+        """Whether elements are added up, which may be done in any order."""
         named = {name.split(".")[0] for name in (*self.operators, *(text.split(" ")[0] for text in self.left))}
-        return not named & {*_SUMMING}
+        return bool(named & {*_SUMMING})
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON data."""
@@ -141,22 +141,22 @@ class _Calls:
 
     def compare(self, name: str, inputs: Sequence[torch.Tensor], misaligned: bool = False) -> None:
         """Compares a call, and notes it."""
-        program, signs = self._program, self._outcome.zeros_have_signs
+        program, sums = self._program, self._outcome.sums
         self._announce(f"PyTorch {program.name}: {name}")
         expected = observe(program.run, inputs, program.trains, misaligned)
         self._announce(f"Foretune {program.name}: {name}")
         actual = observe(self._compiled, inputs, program.trains, misaligned)
         self._announce(f"PyTorch {program.name}: {name}, again")
-        found, traced = disagreement(expected, actual, None, signs), False
+        found, traced = disagreement(expected, actual, None, sums), False
         if found:
             exact = exact_of(program, inputs)
-            found = disagreement(expected, actual, exact, signs)
+            found = disagreement(expected, actual, exact, sums)
             traced = bool(found) and not self._differs_from_traced(actual, exact, inputs)
         self._outcome.note(name, found, traced)
 
     def _differs_from_traced(self, actual: Observation, exact: Observation | None, inputs: Sequence[torch.Tensor]) -> str:
         traced = observe(self._traced, inputs, self._program.trains)
-        return disagreement(traced, actual, exact, self._outcome.zeros_have_signs)
+        return disagreement(traced, actual, exact, self._outcome.sums)
 
 
 def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | None:

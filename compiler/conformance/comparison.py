@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,10 +13,27 @@ from foretune.compiler.conformance.program import Observation
 _RELATIVE = {torch.float64: 1e-7, torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 5e-3}
 _OF_LARGEST = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 _OWN_ERRORS = 10.0  # PyTorch's own error may be exceeded so many times
+_SUMMAND_ERROR = 1e-6  # of the largest summand
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """How strictly values are compared.
+
+    Attributes:
+        zeros_have_signs: whether 0.0 and -0.0 differ.
+        slack: error that any element may have.
+    """
+
+    zeros_have_signs: bool = True
+    slack: float = 0.0
+
+
+_STRICT = _Rules()
 
 
 def disagreement(
-    expected: Observation, actual: Observation, exact: Observation | None = None, zeros_have_signs: bool = True
+    expected: Observation, actual: Observation, exact: Observation | None = None, sums: bool = False
 ) -> str:
     """What is wrong with a call, first in its values, then in its memory; empty if nothing is.
 
@@ -24,7 +42,8 @@ def disagreement(
         actual: the compiled program's.
         exact: PyTorch's in float64. An element that agrees with it is right, too: sums of huge numbers overflow in one
             order and not in another.
-        zeros_have_signs: whether 0.0 and -0.0 differ; that of a sum depends on what the sum starts with.
+        sums: whether the program adds elements up. The sign of a zero then depends on what a sum starts with, and small
+            summands beside huge ones on their order.
     """
     if exact is not None and exact.error is not None:
         exact = None
@@ -37,7 +56,8 @@ def disagreement(
         ("input after the call", expected.inputs, actual.inputs, exact.inputs if exact else ()),
         ("gradient", expected.gradients, actual.gradients, exact.gradients if exact else ()),
     ]
-    differ = (_lists_differ(*lists, zeros_have_signs) for lists in kinds)
+    rules = _Rules(not sums, _SUMMAND_ERROR * _largest_product(expected.inputs) if sums else 0.0)
+    differ = (_lists_differ(*lists, rules) for lists in kinds)
     found = [next(filter(None, differ), "")]
     if expected.shared != actual.shared:
         found.append(_sharing_differs(expected, actual))
@@ -70,20 +90,29 @@ def _sharing_differs(expected: Observation, actual: Observation) -> str:
     )
 
 
+def _largest_product(inputs: Sequence[torch.Tensor]) -> float:
+    """The largest finite product of one element of each input."""
+    product = 1.0
+    for x in inputs:
+        if x.is_floating_point() and x.numel():
+            product *= max(1.0, float(x.double().abs().nan_to_num(0.0, 0.0, 0.0).max()))
+    return product
+
+
 def _lists_differ(
-    kind: str, expected: Sequence[Any], actual: Sequence[Any], exact: Sequence[Any], zeros_have_signs: bool
+    kind: str, expected: Sequence[Any], actual: Sequence[Any], exact: Sequence[Any], rules: _Rules
 ) -> str:
     if len(expected) != len(actual):
         return f"values: {len(actual)} {kind}s instead of {len(expected)}"
     for i, (e, a) in enumerate(zip(expected, actual)):
         best = exact[i] if len(exact) == len(expected) else None
-        if found := _leaves_differ(e, a, best, zeros_have_signs):
+        if found := _leaves_differ(e, a, best, rules):
             what, _, rest = found.partition(": ")
             return f"{what}: {kind} {i}: {rest}"
     return ""
 
 
-def _leaves_differ(expected: Any, actual: Any, exact: Any, zeros_have_signs: bool) -> str:
+def _leaves_differ(expected: Any, actual: Any, exact: Any, rules: _Rules) -> str:
     if not isinstance(expected, torch.Tensor) or not isinstance(actual, torch.Tensor):
         same = type(expected) is type(actual) and (expected == actual or (expected != expected and actual != actual))
         return "" if same else f"values: {actual!r} instead of {expected!r}"
@@ -96,23 +125,23 @@ def _leaves_differ(expected: Any, actual: Any, exact: Any, zeros_have_signs: boo
         return ""
     if expected.numel() and expected.is_contiguous() and not actual.is_contiguous():
         return f"strides: {actual.stride()} instead of {expected.stride()}"
-    return tensors_differ(expected, actual, exact if isinstance(exact, torch.Tensor) else None, zeros_have_signs)
+    return tensors_differ(expected, actual, exact if isinstance(exact, torch.Tensor) else None, rules)
 
 
 def tensors_differ(
-    expected: torch.Tensor, actual: torch.Tensor, exact: torch.Tensor | None = None, zeros_have_signs: bool = True
+    expected: torch.Tensor, actual: torch.Tensor, exact: torch.Tensor | None = None, rules: _Rules = _STRICT
 ) -> str:
     """What is wrong with the values of a tensor; empty if nothing is."""
     if exact is not None and exact.shape != expected.shape:
         exact = None
-    right = _same(expected, actual, _tolerance(expected, exact))
-    signs = zeros_have_signs and expected.is_floating_point()
+    right = _same(expected, actual, _tolerance(expected, exact, rules.slack))
+    signs = rules.zeros_have_signs and expected.is_floating_point()
     if signs:
         sure = exact is None or ((exact == 0) & (exact.signbit() == expected.signbit()))
         right &= ~(_signs_differ(expected, actual, True) & sure)
     if exact is not None:
         best = exact.to(expected.dtype)
-        right |= _same(best, actual, _tolerance(best, None)) & ~_signs_differ(best, actual, signs)
+        right |= _same(best, actual, _tolerance(best, None, rules.slack)) & ~_signs_differ(best, actual, signs)
         right |= exact.isfinite() & ~expected.isfinite() & ~actual.isfinite()  # both overflow on the way
     if bool(right.all()):
         return ""
@@ -146,17 +175,17 @@ def _same(expected: torch.Tensor, actual: torch.Tensor, tolerance: torch.Tensor 
     return equal | (expected.isnan() & actual.isnan()) | (expected.isfinite() & ((expected - actual).abs() <= tolerance))
 
 
-def _tolerance(expected: torch.Tensor, exact: torch.Tensor | None) -> torch.Tensor | None:
+def _tolerance(expected: torch.Tensor, exact: torch.Tensor | None, slack: float) -> torch.Tensor | None:
     """The error allowed in each element; None where all must be equal."""
     if not expected.is_floating_point() and not expected.is_complex():
         return None
     real = torch.finfo(expected.dtype).dtype if expected.is_complex() else str(expected.dtype).removeprefix("torch.")
     dtype = getattr(torch, real)
     magnitudes = expected.abs().double().nan_to_num(0.0, 0.0, 0.0)
-    allowed = _RELATIVE.get(dtype, 1e-2) * magnitudes
+    allowed = _RELATIVE.get(dtype, 1e-2) * magnitudes + slack
     if magnitudes.numel():
         allowed += _OF_LARGEST.get(dtype, 1e-2) * magnitudes.median()
     if exact is not None and expected.numel():
         own = (expected.double() - exact).abs().nan_to_num(0.0, 0.0, 0.0)
         allowed += _OWN_ERRORS * own.max()
-    return allowed.to(dtype)
+    return allowed.clamp(max=torch.finfo(dtype).max).to(dtype)

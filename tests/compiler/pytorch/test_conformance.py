@@ -167,7 +167,7 @@ def test_sums_of_huge_numbers_may_overflow_in_one_order_only():
 
 def test_signs_of_zeros_are_left_to_sums():
     seen = [Observation(outputs=[torch.tensor([value])]) for value in (0.0, -0.0)]
-    assert "sign of zero" in disagreement(*seen) and not disagreement(*seen, zeros_have_signs=False)
+    assert "sign of zero" in disagreement(*seen) and not disagreement(*seen, sums=True)
 
 
 def test_errors_are_compared_by_class():
