@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foretune.compiler.conformance.comparison import disagreement
 from foretune.compiler.conformance.hostile import hostile_inputs
@@ -39,6 +39,7 @@ class Outcome:
         operators: that TVM runs.
         left: operators that stay with PyTorch, and why.
         failures: the first of the wrong calls, each as `name of the call: kind: what differs`.
+        traced_failures: likewise those of PyTorch's traced graph.
     """
 
     skipped: str = ""
@@ -49,15 +50,17 @@ class Outcome:
     operators: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    traced_failures: list[str] = field(default_factory=list)
 
     def note(self, call: str, found: str, traced: bool = False) -> None:
         """Notes a call, what is wrong with it, and whether that is PyTorch's own doing."""
         self.num_calls += 1
-        self.num_traced_wrong += bool(found) and traced
-        if found and not traced:
-            self.num_wrong += 1
-            if len(self.failures) < _MOST_FAILURES:
-                self.failures.append(f"{call}: {found}")
+        if found:
+            self.num_wrong += not traced
+            self.num_traced_wrong += traced
+            failures = self.traced_failures if traced else self.failures
+            if len(failures) < _MOST_FAILURES:
+                failures.append(f"{call}: {found}")
 
     @property
     def sums(self) -> bool:
@@ -118,7 +121,8 @@ def check(
             outcome.note("first call", f"values: {complaints.found[0]}")
         if outcome.num_regions:
             for name, inputs in (later or hostile_inputs)(program.inputs):
-                calls.compare(name, inputs)
+                if not (outcome.sums and name.endswith(" max")):  # such sums overflow in one order and not in another
+                    calls.compare(name, inputs)
             calls.compare("misaligned", program.inputs, misaligned=True)
     finally:
         logging.getLogger("foretune").removeHandler(complaints)
@@ -160,10 +164,11 @@ class _Calls:
 
 
 def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | None:
-    """PyTorch's run in float64; None if no input is of a smaller floating-point type."""
+    """PyTorch's run in float64, attention by its formula; None if no input is of a smaller floating-point type."""
     if not any(x.dtype in (torch.float32, torch.float16, torch.bfloat16) for x in inputs):
         return None
-    return observe(program.run, [x.double() if x.is_floating_point() else x for x in inputs], program.trains)
+    with sdpa_kernel(SDPBackend.MATH):  # the fused kernel has answers of its own to infinities
+        return observe(program.run, [x.double() if x.is_floating_point() else x for x in inputs], program.trains)
 
 
 def alike(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]]:
@@ -210,64 +215,3 @@ def _overlapping(inputs: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         start = min(places[key], bases[key].numel() - x.numel())
         places[key] += 1
         yield bases[key][start : start + x.numel()].view(x.shape)
-
-
-class Holder(nn.Module):
-    """A program some of whose inputs are parameters.
-
-    Args:
-        program: with the positions of its weights.
-    """
-
-    def __init__(self, program: Program) -> None:
-        super().__init__()
-        self._program = program
-        self.held = nn.ParameterList(program.inputs[i].clone() for i in program.weights)
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        given, held = iter(inputs), iter(self.held)
-        return self._program.run(*[next(held if i in self._program.weights else given) for i in range(len(self._program.inputs))])
-
-
-def _in_place(weight: torch.Tensor) -> None:
-    weight.mul_(-0.5).add_(0.25)
-
-
-def _through_data(weight: torch.Tensor) -> None:
-    weight.data.mul_(0.5)
-
-
-def _through_numpy(weight: torch.Tensor) -> None:
-    weight.detach().numpy()[...] *= -2
-
-
-def _middle_row(weight: torch.Tensor) -> None:
-    flat = weight.detach().numpy().reshape(-1)
-    flat[len(flat) // 2] += 1
-
-
-def _other_data(weight: torch.Tensor) -> None:
-    weight.data = weight.data * 0.75 + 0.125
-
-
-CHANGES: dict[str, Callable[[torch.Tensor], None]] = {
-    "in place": _in_place, "through .data": _through_data, "through NumPy": _through_numpy, "middle element": _middle_row,
-    "other .data": _other_data,
-}  # fmt: skip
-
-
-def check_weights(program: Program, compile_: Compile, announce: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Compiles a module that holds some inputs as parameters, and changes them in every way that there is."""
-    held = Holder(program)
-    given = tuple(x for i, x in enumerate(program.inputs) if i not in program.weights)
-
-    def later(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[str, Sequence[torch.Tensor]]]:
-        for name, change in CHANGES.items():
-            with torch.no_grad():
-                for weight in held.held:
-                    change(weight)
-            yield f"weights changed {name}", inputs
-            yield f"weights changed {name}, again", inputs
-
-    # the same module serves both, so that its float64 run is left out: its weights are float32
-    return check(Program(program.name, held, given), compile_, later, announce)

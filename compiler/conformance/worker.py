@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.conformance.check import alike, check, check_weights
+from foretune.compiler.conformance.check import alike, check
 from foretune.compiler.conformance.hand_programs import hand_programs
 from foretune.compiler.conformance.operator_programs import database, sample_programs
 from foretune.compiler.conformance.program import Program
 from foretune.compiler.conformance.random_programs import check_random
+from foretune.compiler.conformance.weights import check_weights
 from foretune.compiler.pytorch.partition import translatable_operators
 from foretune.workers.process import limit_memory
 
