@@ -113,19 +113,32 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"operator": name, "num_programs": taken[name], "left_because": sorted(reasons.get(name, ()))[:3]}
         for name in sorted({*taken, *reasons})
-    ] + [{"program": row["program"], "failures": row.get("failures") or [row["died"], row["step"]]} for row in rows if fails(row)]
+    ] + [
+        {"program": row["program"], "failures": row.get("failures") or [row["died"], row["step"]]}
+        for row in rows
+        if fails(row)
+    ]
 
 
 def main() -> None:
     """Runs the suite."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", metavar="OP", help="some operators of the database, or 'by hand'; played again")
+    parser.add_argument(
+        "--only", nargs="*", metavar="OP", help="some operators of the database, or 'by hand'; played again"
+    )
     parser.add_argument("--dtypes", nargs="*", metavar="T", help="such as float32; all by default")
     parser.add_argument("--most", type=int, default=2, help="samples of each operator and type")
     parser.add_argument("--failed", action="store_true", help="play what failed again, and nothing else")
-    parser.add_argument("--random-minutes", type=float, metavar="M", help="play random programs for so long, and nothing else")
+    parser.add_argument(
+        "--random-minutes", type=float, metavar="M", help="play random programs for so long, and nothing else"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first random program")
-    parser.add_argument("--common-template", type=Path, metavar="FILE", help="PyTorch's test_torchinductor.py; run its tests, and nothing else")
+    parser.add_argument(
+        "--common-template",
+        type=Path,
+        metavar="FILE",
+        help="PyTorch's test_torchinductor.py; run its tests, and nothing else",
+    )
     options = parser.parse_args()
     if options.common_template:
         run_template(options.common_template, options.failed)
@@ -154,7 +167,9 @@ def play_operators(suite: Suite, only: list[str] | None, dtypes: list[str] | Non
                 continue
             request = {"operator": operator, "dtype": dtype, "most": most}
             for program in suite.ask(verb="programs", **request)["programs"]:
-                if (operator == "by hand" or program.rpartition("|")[2] in forms) and (program not in suite.rows or only):
+                if (operator == "by hand" or program.rpartition("|")[2] in forms) and (
+                    program not in suite.rows or only
+                ):
                     suite.play(program, verb="check", program=program, **request)
 
 

@@ -102,7 +102,9 @@ def run(case: unittest.TestCase) -> dict[str, str]:
 
 def _telling(trace: str) -> str:
     lines = [line for line in trace.strip().splitlines() if line and not line.startswith(" ")]
-    telling = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Failed|Warning)\b", line) or "elements" in line]
+    telling = [
+        line for line in lines if re.match(r"[\w.]+(Error|Exception|Failed|Warning)\b", line) or "elements" in line
+    ]
     return " | ".join(telling[-3:] or lines[-3:])[:600]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,8 @@ from foretune.compiler.pytorch.graph_report import CompileReport, compile_report
 _MOST_FAILURES = 12  # kept of one program
 _SUMMING = (
     "mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "convolution", "sum", "mean", "cumsum", "var", "std", "einsum",
-    "native_layer_norm", "native_group_norm", "scatter_add", "index_add", "dot", "addmv", "mv", "avg_pool2d", "lstm", "gru",
+    "native_layer_norm", "native_group_norm", "scatter_add", "index_add", "dot", "addmv", "mv", "avg_pool2d", "lstm",
+    "gru",
     "_softmax_backward_data", "_adaptive_avg_pool2d", "linalg_vector_norm", "outer", "upsample_bilinear2d", "std_mean",
 )  # fmt: skip
 
@@ -158,7 +159,9 @@ class _Calls:
             traced = bool(found) and not self._differs_from_traced(actual, exact, inputs)
         self._outcome.note(name, found, traced)
 
-    def _differs_from_traced(self, actual: Observation, exact: Observation | None, inputs: Sequence[torch.Tensor]) -> str:
+    def _differs_from_traced(
+        self, actual: Observation, exact: Observation | None, inputs: Sequence[torch.Tensor]
+    ) -> str:
         traced = observe(self._traced, inputs, self._program.trains)
         return disagreement(traced, actual, exact, self._outcome.sums)
 
@@ -169,49 +172,3 @@ def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | 
         return None
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel has answers of its own to infinities
         return observe(program.run, [x.double() if x.is_floating_point() else x for x in inputs], program.trains)
-
-
-def alike(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]]:
-    """Later calls with other strides, storage offsets, and inputs that lie in one memory."""
-    yield "transposed", tuple(_transposed(x) for x in inputs)
-    yield "every other element", tuple(_spread(x) for x in inputs)
-    yield "behind others", tuple(_behind(x) for x in inputs)
-    yield "expanded", tuple(x[:1].expand(x.shape) if x.dim() and x.shape[0] else x for x in inputs)
-    yield "one tensor twice", tuple(_first_like(inputs, x) for x in inputs)
-    yield "overlapping", tuple(_overlapping(inputs))
-
-
-def _transposed(x: torch.Tensor) -> torch.Tensor:
-    return x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() > 1 else x
-
-
-def _spread(x: torch.Tensor) -> torch.Tensor:
-    if not x.dim():
-        return x
-    wide = x.new_ones(*x.shape[:-1], 2 * x.shape[-1])
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
-def _behind(x: torch.Tensor) -> torch.Tensor:
-    long = x.new_ones(x.numel() + 3)
-    long[3:] = x.reshape(-1)
-    return long[3:].view(x.shape)
-
-
-def _first_like(inputs: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    return next(y for y in inputs if y.shape == x.shape and y.dtype == x.dtype)
-
-
-def _overlapping(inputs: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Inputs of one type and shape become parts of one buffer, each one element behind the one before."""
-    groups: dict[tuple, list[torch.Tensor]] = {}
-    for x in inputs:
-        groups.setdefault((x.shape, x.dtype), []).append(x)
-    bases = {key: torch.cat([group[0].reshape(-1), group[-1].reshape(-1)[: len(group)]]) for key, group in groups.items()}
-    places = dict.fromkeys(groups, 0)
-    for x in inputs:
-        key = (x.shape, x.dtype)
-        start = min(places[key], bases[key].numel() - x.numel())
-        places[key] += 1
-        yield bases[key][start : start + x.numel()].view(x.shape)

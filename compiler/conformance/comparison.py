@@ -172,7 +172,9 @@ def _same(expected: torch.Tensor, actual: torch.Tensor, tolerance: torch.Tensor 
     equal = expected == actual
     if tolerance is None:
         return equal
-    return equal | (expected.isnan() & actual.isnan()) | (expected.isfinite() & ((expected - actual).abs() <= tolerance))
+    return (
+        equal | (expected.isnan() & actual.isnan()) | (expected.isfinite() & ((expected - actual).abs() <= tolerance))
+    )
 
 
 def _tolerance(expected: torch.Tensor, exact: torch.Tensor | None, slack: float) -> torch.Tensor | None:

@@ -50,7 +50,11 @@ def _float_fills(dtype: torch.dtype) -> dict[str, Fill]:
         "max": _all(info.max),
     }
     for name, value in (("nan", math.nan), ("inf", math.inf), ("-inf", -math.inf)):
-        fills[f"first {name}"], fills[f"middle {name}"], fills[f"last {name}"] = _at(value, 0), _at(value, 0.5), _at(value, 1)
+        fills[f"first {name}"], fills[f"middle {name}"], fills[f"last {name}"] = (
+            _at(value, 0),
+            _at(value, 0.5),
+            _at(value, 1),
+        )
     for value in (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -1.0):
         fills[f"all {value}"] = _all(value)
     return fills
@@ -105,8 +109,9 @@ def hostile_inputs(
     alone = len(inputs) == 1
     tables = [fills_of(x.dtype, alone) if x.numel() else {} for x in inputs]
     for name in dict.fromkeys(name for table in tables for name in table):
-        yield f"all inputs {name}" if not alone else name, tuple(
-            _like(x, table[name]) if name in table else x for x, table in zip(inputs, tables)
+        yield (
+            f"all inputs {name}" if not alone else name,
+            tuple(_like(x, table[name]) if name in table else x for x, table in zip(inputs, tables)),
         )
     if alone:
         return
@@ -121,9 +126,12 @@ def _mixed(
 ) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]]:
     """All pairs of special values meet in two operands: each is shifted by another number of elements."""
     for shift in (1, 2, 5):
-        yield f"specials shifted by {shift}", tuple(
-            _like(x, _rolled(table["specials"], i * shift)) if "specials" in table else x
-            for i, (x, table) in enumerate(zip(inputs, tables))
+        yield (
+            f"specials shifted by {shift}",
+            tuple(
+                _like(x, _rolled(table["specials"], i * shift)) if "specials" in table else x
+                for i, (x, table) in enumerate(zip(inputs, tables))
+            ),
         )
 
 

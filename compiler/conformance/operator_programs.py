@@ -82,7 +82,9 @@ def _programs(name: str, function: Callable, sample: Any, form: str) -> Iterator
         outputs = function(x, *args, **kwargs)
         if not around:
             return outputs
-        return outputs, [-y if y.is_floating_point() else y for y in pytree.tree_leaves(outputs) if isinstance(y, torch.Tensor)]
+        return outputs, [
+            -y if y.is_floating_point() else y for y in pytree.tree_leaves(outputs) if isinstance(y, torch.Tensor)
+        ]
 
     program = Program(name, run, inputs)
     if form == "gradients":

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from foretune.compiler.conformance.check import Compile, Outcome, alike, check
+from foretune.compiler.conformance.check import Compile, Outcome, check
 from foretune.compiler.conformance.hostile import fills_of
+from foretune.compiler.conformance.layouts import alike
 from foretune.compiler.conformance.program import Program
 
 ROWS, COLUMNS = 4, 6
@@ -38,21 +39,27 @@ _REDUCE: dict[str, Callable] = {
 }  # fmt: skip
 _ALONG: dict[str, Callable] = {
     "softmax": torch.softmax, "log_softmax": torch.log_softmax, "cumsum": torch.cumsum,
-    "sort": lambda x, dim: torch.sort(x, dim=dim, stable=True)[0], "max": lambda x, dim: torch.max(x, dim, keepdim=True)[0],
-    "flip": lambda x, dim: x.flip(dim), "roll": lambda x, dim: x.roll(1, dim), "logsumexp": lambda x, dim: x.logsumexp(dim),
+    "sort": lambda x, dim: torch.sort(x, dim=dim, stable=True)[0], "max": lambda x, dim: torch.max(x, dim,
+    keepdim=True)[0],
+    "flip": lambda x, dim: x.flip(dim), "roll": lambda x, dim: x.roll(1, dim), "logsumexp": lambda x,
+    dim: x.logsumexp(dim),
 }  # fmt: skip
 _VIEWS: dict[str, Callable] = {
-    "t": lambda x: x.transpose(0, -1), "flat": lambda x: x.reshape(-1), "first": lambda x: x[0], "rest": lambda x: x[1:],
+    "t": lambda x: x.transpose(0, -1), "flat": lambda x: x.reshape(-1), "first": lambda x: x[0],
+    "rest": lambda x: x[1:],
     "last": lambda x: x[..., -1:], "even": lambda x: x[..., ::2], "unsqueeze": lambda x: x.unsqueeze(0),
-    "diagonal": lambda x: x.diagonal(), "narrow": lambda x: x.narrow(-1, 0, x.shape[-1] - 1), "detach": lambda x: x.detach(),
+    "diagonal": lambda x: x.diagonal(), "narrow": lambda x: x.narrow(-1, 0, x.shape[-1] - 1),
+    "detach": lambda x: x.detach(),
     "unbind": lambda x: x.unbind(0)[-1], "chunk": lambda x: x.chunk(2, -1)[0], "squeeze": lambda x: x.squeeze(),
 }  # fmt: skip
 _SAME: dict[str, Callable] = {
-    "plus 0": lambda x: x + 0, "times 1": lambda x: x * 1, "cat of one": lambda x: torch.cat([x]), "stack of one": lambda x: torch.stack([x])[0],
+    "plus 0": lambda x: x + 0, "times 1": lambda x: x * 1, "cat of one": lambda x: torch.cat([x]),
+    "stack of one": lambda x: torch.stack([x])[0],
     "copy": lambda x: x.to(x.dtype, copy=True), "contiguous": lambda x: x.contiguous(),
 }  # fmt: skip
 _CHANGES: dict[str, Callable] = {
-    "add_": lambda x: x.add_(1), "mul_": lambda x: x.mul_(2), "relu_": lambda x: x.relu_(), "zero_": lambda x: x.zero_(),
+    "add_": lambda x: x.add_(1), "mul_": lambda x: x.mul_(2), "relu_": lambda x: x.relu_(),
+    "zero_": lambda x: x.zero_(),
     "neg_": lambda x: x.neg_(), "clamp_": lambda x: x.clamp_(-1, 1), "fill first": lambda x: x[0].fill_(3),
 }  # fmt: skip
 
@@ -119,7 +126,12 @@ def random_program(seed: int) -> tuple[RandomProgram, tuple[torch.Tensor, ...]]:
             result = step.function(*[values[i] for i in step.values])
         except (RuntimeError, IndexError, TypeError):  # shapes or types that do not fit
             continue
-        if isinstance(result, torch.Tensor) and result.numel() <= 4096 and not result.is_complex() and (result.numel() or step.changes):
+        if (
+            isinstance(result, torch.Tensor)
+            and result.numel() <= 4096
+            and not result.is_complex()
+            and (result.numel() or step.changes)
+        ):
             program.steps.append(step)
             if not step.changes:
                 values.append(result)
@@ -140,7 +152,8 @@ def _step(rng: random.Random, values: Sequence[torch.Tensor]) -> Step | None:
         fit = [i for i, x in enumerate(values) if not dtypes or x.dtype in dtypes]
         return rng.choice(fit[-5:] if rng.random() < 0.6 else fit) if fit else None
 
-    kind = rng.choices(("unary", "binary", "scalar", "reduce", "along", "view", "same", "change", "join", "choose", "index", "product"),
+    kind = rng.choices(("unary", "binary", "scalar", "reduce", "along", "view", "same", "change", "join", "choose",
+    "index", "product"),
                        (4, 6, 3, 2, 2, 4, 2, 2, 1, 2, 1, 1))[0]  # fmt: skip
     x, y = pick(), pick()
     if x is None or y is None:

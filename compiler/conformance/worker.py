@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.conformance.check import alike, check
+from foretune.compiler.conformance.check import check
 from foretune.compiler.conformance.hand_programs import hand_programs
+from foretune.compiler.conformance.layouts import alike
 from foretune.compiler.conformance.operator_programs import database, sample_programs
 from foretune.compiler.conformance.program import Program
 from foretune.compiler.conformance.random_programs import check_random

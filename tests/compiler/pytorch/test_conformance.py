@@ -24,7 +24,17 @@ from foretune.workers.process import Death, Silence, WorkerProcess
 
 BOUNDED = ("memory", "changes", "indices", "scattering", "values", "attention", "weights")
 EVERY = 6  # program of these groups
-OPERATORS = ("add", "div.floor_rounding", "remainder", "gather", "clamp", "max.reduction_with_dim", "sort", "var", "nn.functional.gelu")
+OPERATORS = (
+    "add",
+    "div.floor_rounding",
+    "remainder",
+    "gather",
+    "clamp",
+    "max.reduction_with_dim",
+    "sort",
+    "var",
+    "nn.functional.gelu",
+)
 SEEDS = 8
 HANDS = [program.name for program in hand_programs()]
 FEW = [name for name in HANDS if name.split("|")[1] in BOUNDED][::EVERY]
@@ -54,7 +64,13 @@ class Player:
         names = self.ask(verb="programs", operator=operator, dtype=dtype, most=1)["programs"]
         wrong = {}
         for name in names:
-            wrong |= {name: failures} if (failures := self.ask(verb="check", program=name, operator=operator, dtype=dtype, most=1)["failures"]) else {}
+            wrong |= (
+                {name: failures}
+                if (
+                    failures := self.ask(verb="check", program=name, operator=operator, dtype=dtype, most=1)["failures"]
+                )
+                else {}
+            )
         assert wrong == {}
 
     def close(self) -> None:
@@ -179,7 +195,13 @@ def test_errors_are_compared_by_class():
 def test_hostile_calls_keep_shapes_types_and_strides():
     kind = (torch.randn(3, 4).t(), torch.randint(1, 5, (4,)), torch.ones(2, dtype=torch.bool), torch.tensor(1.5))
     calls = dict(hostile_inputs(kind))
-    assert {"all inputs specials", "input 0 middle nan", "input 1 far negative", "input 2 all false", "specials shifted by 2"} <= {*calls}
+    assert {
+        "all inputs specials",
+        "input 0 middle nan",
+        "input 1 far negative",
+        "input 2 all false",
+        "specials shifted by 2",
+    } <= {*calls}
     for inputs in calls.values():
         assert all(a.shape == b.shape and a.dtype == b.dtype and a.stride() == b.stride() for a, b in zip(kind, inputs))
     assert not fills_of(torch.complex64)
@@ -188,7 +210,12 @@ def test_hostile_calls_keep_shapes_types_and_strides():
 def test_inputs_that_share_memory_do_so_in_copies():
     base = torch.arange(6.0)
     seen = observe(lambda x, y: x.add_(1).sum() + y.sum(), (base[:4], base[2:]))
-    assert (0, 1) in seen.shared and seen.fences_hold and seen.inputs[1].tolist() == [3, 4, 4, 5] and base.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (
+        (0, 1) in seen.shared
+        and seen.fences_hold
+        and seen.inputs[1].tolist() == [3, 4, 4, 5]
+        and base.tolist() == [0, 1, 2, 3, 4, 5]
+    )
 
 
 def test_a_seed_gives_one_program():
