@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _PURE = ("aten", "prims", "prim", "_inductor_test")
 _FOREIGN = "it has an operator that is not PyTorch's own"
-_KNOWN_EFFECTS = ("_print", "_assert_async", "_functional_assert_async", "_linalg_check_errors")
+_KNOWN_EFFECTS = ("_print",)
 
 
 def effect_of(gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> str:
@@ -42,6 +42,19 @@ def effect_of(gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> str:
     except Exception:  # what cannot be followed is judged by its nodes alone
         return watch.found
     return watch.found
+
+
+def changed_inputs(gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> frozenset[int]:
+    """Positions of the inputs that a Dynamo graph changes in place; all, where it cannot be followed without data."""
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    try:
+        with mode, torch.no_grad():
+            fake = [_without_data(x) for x in inputs]
+            before = [x._version if isinstance(x, torch.Tensor) else 0 for x in fake]
+            gm(*fake)
+    except Exception:  # of any kind: data decides what it does
+        return frozenset(range(len(inputs)))
+    return frozenset(i for i, (x, version) in enumerate(zip(fake, before)) if isinstance(x, torch.Tensor) and x._version != version)
 
 
 class _Found(Exception):

@@ -53,7 +53,7 @@ def _describe(graph: CompiledGraph) -> str:
     if report.num_regions:
         lines.append(
             f"TVM: {report.num_regions} regions, {report.num_tasks} kernels, {report.num_trials} measurements, {report.num_reused} from the database;"
-            f" {report.num_static_inputs} weights and buffers prepared ahead of time"
+            f" {report.num_static_inputs} weights and buffers prepared ahead of time" + (", " + report.weights if report.num_static_inputs else "")
         )
         slow = sorted(report.kernels, key=lambda kernel: -kernel.weight * (kernel.secs or 0.0))
         lines += [f"  {kernel}" for kernel in slow[:_SHOWN_KERNELS]]

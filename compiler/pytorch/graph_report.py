@@ -44,6 +44,7 @@ class CompileReport:
     Attributes:
         num_regions: regions that TVM compiled, forward and backward.
         num_static_inputs: weights and buffers of these regions, of which all that can be is computed ahead of time.
+        weights: how it is known that these are still the same.
         num_tasks: distinct tuning tasks.
         num_trials: measurements made.
         num_reused: measurements taken from the database.
@@ -58,6 +59,7 @@ class CompileReport:
 
     num_regions: int = 0
     num_static_inputs: int = 0
+    weights: str = ""
     num_tasks: int = 0
     num_trials: int = 0
     num_reused: int = 0

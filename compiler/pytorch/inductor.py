@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from foretune.compiler.pytorch.effects import changed_inputs
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 
@@ -59,24 +60,52 @@ class FrozenGraph:
         mode: one of PyTorch's.
 
     Raises:
-        UnsupportedError: there are no weights, or gradients are asked for.
+        UnsupportedError: there are no weights, gradients are asked for, or the graph changes a weight.
     """
 
     def __init__(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], free: Callable, mode: str | None = None) -> None:
         self._weights = [i for i, x in enumerate(inputs) if is_weight(x)]
         if torch.is_grad_enabled() or not self._weights:
             raise UnsupportedError("gradients are asked for" if torch.is_grad_enabled() else "there are no weights")
+        if changed_inputs(gm, inputs) & set(self._weights):
+            raise UnsupportedError("the graph changes a weight")
+        self._others = [i for i in range(len(inputs)) if i not in set(self._weights)]
         self._held = [inputs[i] for i in self._weights]
         self._watched = StaticInputs(frozen=True)
         self._watched.keep(self._held)
-        self._run, self._free = compile_with_inductor(gm, inputs, mode, freezing=True), free
+        self._frozen: Callable | None = compile_with_inductor(
+            _with_constants(gm, inputs, self._weights), [inputs[i] for i in self._others], mode, freezing=True
+        )
+        self._free = free
 
     def __call__(self, *inputs: Any) -> Any:
         """Runs the graph."""
-        if self._run is not self._free and not self._watched.unchanged([inputs[i] for i in self._weights]):
+        if self._frozen is not None and self._watched.unchanged([inputs[i] for i in self._weights]):
+            return self._frozen(*[inputs[i] for i in self._others])
+        if self._frozen is not None:
             _log.info("a weight has changed; the graph runs with free weights from now on")
-            self._run, self._held = self._free, []
-        return self._run(*inputs)
+            self._frozen, self._held = None, []
+        return self._free(*inputs)
+
+
+def _with_constants(gm: torch.fx.GraphModule, inputs: Sequence[Any], positions: Sequence[int]) -> torch.fx.GraphModule:
+    """The same program with some inputs as constants of its own, which Inductor's freezing folds; Dynamo has made inputs of all weights."""
+    made = torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
+    placeholders = made.graph.find_nodes(op="placeholder")
+    for position in positions:
+        node, name = placeholders[position], f"frozen_weight_{position}"
+        value = inputs[position]
+        if isinstance(value, nn.Parameter):
+            made.register_parameter(name, value)
+        else:
+            made.register_buffer(name, value)
+        with made.graph.inserting_before(node):
+            constant = made.graph.get_attr(name)
+        constant.meta = dict(node.meta)
+        node.replace_all_uses_with(constant)
+        made.graph.erase_node(node)
+    made.recompile()
+    return made
 
 
 def is_weight(value: Any) -> bool:

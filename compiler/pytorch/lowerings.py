@@ -8,6 +8,7 @@ the same instructions of. Norms are computed around their mean, where Relax's lo
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ def lowerings() -> dict[str, Convert]:
         "hardsigmoid.default": _unary("hardsigmoid", lambda x: _clamp(x + _like(3, x), 0, 6) / _like(6, x)),
         "hardswish.default": _unary("hardswish", lambda x: x * _clamp(x + _like(3, x), 0, 6) / _like(6, x)),
         "elu.default": _unary("elu", _elu),
+        "gelu.default": _gelu,
+        "add.Tensor": _add,
         "maximum.default": _binary("maximum", lambda a, b: _extreme(a, b, a > b)),
         "minimum.default": _binary("minimum", lambda a, b: _extreme(a, b, a < b)),
         "index_copy.default": _index_copy,
@@ -56,7 +59,7 @@ def lowerings() -> dict[str, Convert]:
         "logical_and.default": _binary("logical_and", lambda a, b: a & b),
         "logical_or.default": _binary("logical_or", lambda a, b: a | b),
         "logical_not.default": _unary("logical_not", _not),
-        "bitwise_not.default": _unary("bitwise_not", lambda x: _not(x) if x.dtype == "bool" else ~x),
+        "bitwise_not.default": _unary("bitwise_not", lambda x: _not(x) if _type(x) == "bool" else ~x),
         "pow.Tensor_Scalar": _unary("power", _power),
     }
     return found
@@ -68,7 +71,7 @@ def lowerings() -> dict[str, Convert]:
 def _like(value: float, x: Any) -> Any:
     from tvm import tirx
 
-    return tirx.const(value, x.dtype)
+    return tirx.const(value, _type(x))
 
 
 def _clamp(x: Any, low: float | None, high: float | None) -> Any:
@@ -106,7 +109,9 @@ def _not(x: Any) -> Any:
 def _elu(x: Any, alpha: float = 1.0, *_: float) -> Any:
     from tvm import tirx
 
-    return tirx.Select(x > _like(0, x), x, (tirx.exp(x) - _like(1, x)) * _like(alpha, x))
+    small = x + x * x * (_like(0.5, x) + x * _like(1 / 6, x))  # of exp(x) - 1, which loses the digits of small numbers
+    negative = tirx.Select(x > _like(-0.01, x), small, tirx.exp(x) - _like(1, x))
+    return tirx.Select(x >= _like(0, x), x, negative * _like(alpha, x))
 
 
 def _power(x: Any, exponent: float) -> Any:
@@ -123,7 +128,12 @@ def _power(x: Any, exponent: float) -> Any:
 
 
 def _is_float(x: Any) -> bool:
-    return str(x.dtype).startswith("float")
+    return _type(x).startswith("float")
+
+
+def _type(x: Any) -> str:
+    """Of a number or a tensor; TVM's expressions have a type, its tensors a dtype."""
+    return str(x.dtype if hasattr(x, "dtype") else x.ty)
 
 
 # -- tensors -----------------------------------------------------------------------------------------
@@ -156,7 +166,7 @@ def _binary(name: str, expression: Callable[[Any, Any], Any]) -> Convert:
 
         def compute(*tensors: Any) -> Any:
             def element(*index: Any) -> Any:
-                values = [tirx.const(operand, tensors[0].dtype) if k not in places else None for k, operand in enumerate(operands)]
+                values = [tirx.const(operand, _type(tensors[0])) if k not in places else None for k, operand in enumerate(operands)]
                 for k, tensor in zip(places, tensors):
                     values[k] = tensor(*_broadcast(index, tensor.shape))
                 return expression(*values)
@@ -183,6 +193,32 @@ def _reduce_with(reduction: Callable) -> Convert:
     return convert
 
 
+def _add(node: torch.fx.Node, importer: Any) -> Any:
+    """Relax's own addition, which leaves out the factor `alpha` of the second operand."""
+    from tvm import relax
+
+    if "alpha" in node.kwargs:
+        alpha = node.kwargs["alpha"]
+        return _binary("add", lambda a, b: a + b * _like(alpha, b))(node, importer)
+    return importer._binary_op(relax.op.add, operator.add)(node)
+
+
+def _gelu(node: torch.fx.Node, importer: Any) -> Any:
+    """GELU by the error function; of infinity it is NaN where oneDNN computes PyTorch's."""
+    from tvm import relax, tirx
+
+    if node.kwargs.get("approximate", "none") != "none":
+        return importer.block_builder.emit(relax.op.nn.gelu_tanh(importer.env[node.args[0]]))
+    value = node.meta["val"]
+    strict = value.dtype == torch.float32 and bool(torch.nn.functional.gelu(torch.full((16,), math.inf)).isnan().any())
+
+    def expression(x: Any) -> Any:
+        y = x * _like(0.5, x) * (_like(1, x) + tirx.erf(x * _like(math.sqrt(0.5), x)))
+        return tirx.Select(x > _like(torch.finfo(torch.float32).max, x), _like(math.nan, x), y) if strict else y
+
+    return _unary("gelu", expression)(node, importer)
+
+
 def _index_copy(node: torch.fx.Node, importer: Any) -> Any:
     """One row, such as a new token's in a cache, is a choice between two tensors, which fuses."""
     from tvm import te, tirx, topi
@@ -195,7 +231,7 @@ def _index_copy(node: torch.fx.Node, importer: Any) -> Any:
         def element(*index: Any) -> Any:
             row = place(*[0] * len(place.shape))
             at_row = [0 if k == axis else i for k, i in enumerate(index)]
-            return tirx.Select(tirx.EQ(tirx.Cast(row.dtype, index[axis]), row), source(*at_row), x(*index))
+            return tirx.Select(tirx.EQ(tirx.Cast(_type(row), index[axis]), row), source(*at_row), x(*index))
 
         return te.compute(x.shape, element, name="T_index_copy", tag=topi.tag.INJECTIVE)
 
@@ -213,7 +249,7 @@ def _layer_norm(node: torch.fx.Node, importer: Any) -> Any:
 
     def compute(x: Any, *affine: Any) -> Any:
         lead, inner = tuple(x.shape[: len(x.shape) - num_axes]), tuple(x.shape[len(x.shape) - num_axes :])
-        scale = tirx.const(1.0 / size, x.dtype)
+        scale = tirx.const(1.0 / size, _type(x))
 
         def total(name: str, value: Callable[..., Any]) -> Any:
             axes = [te.reduce_axis((0, d), name=f"k{k}") for k, d in enumerate(inner)]
@@ -224,7 +260,7 @@ def _layer_norm(node: torch.fx.Node, importer: Any) -> Any:
 
         def element(*index: Any) -> Any:
             i, k = index[: len(lead)], index[len(lead) :]
-            value = (x(*index) - sums(*i) * scale) * tirx.rsqrt(squares(*i) * scale + tirx.const(eps, x.dtype))
+            value = (x(*index) - sums(*i) * scale) * tirx.rsqrt(squares(*i) * scale + tirx.const(eps, _type(x)))
             return _affine(value, affine, weight is not None, bias is not None, k)
 
         return te.compute(x.shape, element, name="T_layer_norm")
@@ -242,7 +278,7 @@ def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
 
     def compute(x: Any, *affine: Any) -> Any:
         spatial = tuple(x.shape[2:])
-        scale = tirx.const(1.0 / (per_group * inner_size), x.dtype)
+        scale = tirx.const(1.0 / (per_group * inner_size), _type(x))
 
         def total(name: str, value: Callable[..., Any]) -> Any:
             axes = [te.reduce_axis((0, d), name=f"k{k}") for k, d in enumerate((per_group, *spatial))]
@@ -253,7 +289,7 @@ def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
 
         def element(n: Any, c: Any, *rest: Any) -> Any:
             g = tirx.floordiv(c, per_group)
-            value = (x(n, c, *rest) - sums(n, g) * scale) * tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, x.dtype))
+            value = (x(n, c, *rest) - sums(n, g) * scale) * tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, _type(x)))
             return _affine(value, affine, weight is not None, bias is not None, [c])
 
         return te.compute(x.shape, element, name="T_group_norm")

@@ -158,6 +158,19 @@ def _one_type(node: fx.Node) -> str:
     return f"types are mixed: {', '.join(sorted(map(str, types)))}" if len(types) > 1 else ""
 
 
+def _tensors_alike(node: fx.Node) -> str:
+    types = {v.dtype for v in _tensors(node)}
+    return f"types are mixed: {', '.join(sorted(map(str, types)))}" if len(types) > 1 else ""
+
+
+def _booleans(node: fx.Node) -> str:
+    return "" if all(v.dtype == torch.bool for v in _tensors(node)) else "numbers instead of booleans"
+
+
+def _whole(node: fx.Node) -> str:
+    return "fractions" if any(v.is_floating_point() for v in _tensors(node)) else ""
+
+
 def _plain(node: fx.Node) -> str:
     return f"arguments {sorted(node.kwargs)}" if node.kwargs else ""
 
@@ -179,6 +192,19 @@ def _scalar_compares(node: fx.Node) -> str:
 def _no_zero(node: fx.Node) -> str:
     """TVM's simplifier makes 0 of `x * 0`, and a product by 0 is NaN where x is not finite; it fails on `x / 0`."""
     return "a factor or divisor of zero" if any(isinstance(a, (int, float)) and (a == 0 or a != a) for a in node.args) else ""
+
+
+def _no_zero_term(node: fx.Node) -> str:
+    """TVM's simplifier makes x of `x + 0`, which is 0 where x is -0."""
+    value = _value(node)
+    floats = value is not None and value.is_floating_point()
+    return "a term of zero" if floats and any(isinstance(a, (int, float)) and a == 0 for a in node.args) else ""
+
+
+def _alpha_alone(node: fx.Node) -> str:
+    if set(node.kwargs) - {"alpha"} or (node.kwargs and (_one_type(node) or not all(isinstance(a, fx.Node) for a in node.args))):
+        return f"arguments {sorted(node.kwargs)}"
+    return "a factor of zero" if node.kwargs.get("alpha", 1) == 0 else ""
 
 
 def _no_integer_division(node: fx.Node) -> str:
@@ -227,11 +253,14 @@ def _no_divisor(node: fx.Node) -> str:
 
 def _one_place(node: fx.Node) -> str:
     value, index = _value(node.args[0]), _value(node.args[2])
-    return "" if value is not None and value.dim() and index is not None and index.numel() == 1 else "several places"
+    source = _value(node.args[3])
+    fits = value is not None and value.dim() and index is not None and index.numel() == 1 and source is not None and source.dtype == value.dtype
+    return "" if fits else "several places"
 
 
 def _indices_are_integers(node: fx.Node) -> str:
-    indices = node.args[1] if base_name(node) == "index" else [a for a in node.args[1:] if isinstance(a, fx.Node)]
+    row = TAKEN[base_name(node)]
+    indices = node.args[1] if row.indexed is None else [node.args[row.indexed[2]]]
     types = {value.dtype for i in indices if (value := _value(i)) is not None}
     return "" if types <= set(INTEGERS) else f"indices of {', '.join(sorted(map(str, types)))}"
 
@@ -258,10 +287,13 @@ TAKEN: dict[str, Operator] = {
     **dict.fromkeys(_VIEWS, Operator()),
     **dict.fromkeys(_COPIES, Operator((_one_type,))),
     "_to_copy": Operator((_converts_exactly,)),
-    **dict.fromkeys(("full", "arange"), Operator((_fills,))),
+    **dict.fromkeys(("full", "arange", "scalar_tensor"), Operator((_fills,))),
+    "full_like": Operator(),
     **dict.fromkeys(_ELEMENTWISE_FLOAT, Operator((_floats,))),
     **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type,))),
-    **dict.fromkeys(("add", "sub", "rsub"), Operator((_plain, _scalar_fits))),
+    "add": Operator((_alpha_alone, _scalar_fits, _no_zero_term)),
+    "sub": Operator((_plain, _scalar_fits)),
+    "rsub": Operator((_plain, _scalar_fits, _no_zero_term)),
     "mul": Operator((_plain, _scalar_fits, _no_zero)),
     "div": Operator((_true_division, _no_integer_division, _scalar_fits, _no_zero)),
     "reciprocal": Operator((_floats,)),
@@ -269,11 +301,12 @@ TAKEN: dict[str, Operator] = {
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh"), Operator((_one_type, _bounds_are_numbers, _scalar_fits))),
     "elu": Operator((_floats, _one_scale)),
     **dict.fromkeys(("maximum", "minimum"), Operator((_one_type,))),
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), Operator((_scalar_compares,))),
-    **dict.fromkeys(("isnan", "logical_not", "logical_and", "logical_or", "bitwise_not", "bitwise_and", "bitwise_or"), Operator((_one_type,))),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), Operator((_tensors_alike, _scalar_compares))),
+    "isnan": Operator((_tensors_alike,)),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or"), Operator((_booleans,))),
+    **dict.fromkeys(("bitwise_not", "bitwise_and", "bitwise_or"), Operator((_one_type, _whole))),
     **dict.fromkeys(("where", "masked_fill"), Operator()),
     **dict.fromkeys(("sum", "mean"), Operator((_floats, _plain))),
-    "var": Operator((_floats,)),
     **dict.fromkeys(("_softmax", "_log_softmax"), Operator((_floats,))),
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), Operator((_floats, _only_the_first_output))),
     "avg_pool2d": Operator((_floats, _no_divisor)),
@@ -300,6 +333,7 @@ LEFT: dict[str, str] = {
     **dict.fromkeys(("floor_divide", "fmod", "remainder"), _REMAINDERS),
     **dict.fromkeys(("scatter", "index_put", "take", "slice_scatter", "one_hot", "masked_select"), _INDEXES),
     **dict.fromkeys(("sinh", "cosh"), "TVM has no machine code for it on CPUs"),
+    **dict.fromkeys(("var", "std", "var_mean"), "PyTorch computes it in double precision, without overflow"),
     "_local_scalar_dense": "it makes a Python number",
     "_scaled_dot_product_flash_attention_for_cpu": "PyTorch has a fused kernel",
     "log1p": "TVM computes log(1 + x), which loses small numbers",

@@ -15,7 +15,7 @@ from foretune.compiler.pytorch.region import reason_against_tensor
 
 # moving these alone to TVM would only add a hand-over
 _NO_WORK = frozenset({
-    "view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "arange",
+    "view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "full_like", "arange", "scalar_tensor",
 })  # fmt: skip
 
 

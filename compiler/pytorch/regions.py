@@ -99,6 +99,7 @@ class RegionGraph:
         """Adds what was tuned to a report."""
         report.num_regions += len(self._imported)
         report.num_static_inputs += sum(len(signature.static_inputs) for _, signature in self._imported.values())
+        report.weights = "by your promise (freeze)" if self._frozen else "read again in each call to see whether they changed (freeze spares it)"
         report.num_tasks += tuned.num_tasks
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused

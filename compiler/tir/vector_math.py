@@ -78,7 +78,7 @@ class _Vector:
 
     def tanh(self, x):
         z = self.bind(x * x)
-        small = self.polynomial(z, _TANH) * z * x + x
+        small = (self.polynomial(z, _TANH) * z + self.constant(1.0)) * x  # in this order -0.0 keeps its sign
         e = self.exp(self.constant(-2.0) * self.magnitude(x))
         large = self.signed((self.constant(1.0) - e) / (self.constant(1.0) + e), x)
         return tirx.Select(z < self.constant(0.625**2), small, large)
