@@ -16,7 +16,8 @@ _aten = torch.ops.aten
 # TVM, or PyTorch, has good kernels of its own for these; decompositions would only hide what they are.
 _KEPT_WHOLE = (
     "native_layer_norm", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
-    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select", "index_add", "index_copy", "nll_loss", "take.", "std.", "native_group_norm",
+    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select", "index_add", "index_copy", "nll_loss", "take.", "std.", "index_fill", "_unsafe_masked_index",
+    "native_group_norm",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
     weights = torch.softmax(scores, -1).view(batch, key_heads, rows, key_length)
     mixed = torch.matmul(weights, value).view(batch, heads, length, value.shape[-1])
     if attn_mask is not None:
-        mixed = torch.where(_is_empty(attn_mask, -1), 0.0, mixed)
+        mixed = torch.where(_is_empty(scores, -1), 0.0, mixed)
     return mixed, query.new_empty(query.shape[:-1])
 
 

@@ -289,8 +289,11 @@ def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
 
         def element(n: Any, c: Any, *rest: Any) -> Any:
             g = tirx.floordiv(c, per_group)
-            value = (x(n, c, *rest) - sums(n, g) * scale) * tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, _type(x)))
-            return _affine(value, affine, weight is not None, bias is not None, [c])
+            tensors = list(affine)
+            factor = tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, _type(x)))
+            factor = factor * tensors.pop(0)(c) if weight is not None else factor
+            term = sums(n, g) * scale * factor * tirx.const(_NEGATIVE, _type(x))  # as PyTorch does, which shows where weights are infinite
+            return x(n, c, *rest) * factor + (term + tensors.pop(0)(c) if bias is not None else term)
 
         return te.compute(x.shape, element, name="T_group_norm")
 

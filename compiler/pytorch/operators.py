@@ -176,12 +176,9 @@ def _plain(node: fx.Node) -> str:
 
 
 def _scalar_fits(node: fx.Node) -> str:
-    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch."""
-    out, scalars = _value(node), [a for a in node.args if isinstance(a, (int, float, bool)) and not isinstance(a, fx.Node)]
-    if not scalars or out is None:
-        return ""
-    tensors = _tensors(node)
-    return "a number that changes the type" if any(t.dtype != out.dtype for t in tensors) and out.dtype != torch.bool else ""
+    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch; a tensor without axes the other way round."""
+    out = _value(node)
+    return "operands that change the type" if out is None or any(t.dtype != out.dtype for t in _tensors(node)) else ""
 
 
 def _scalar_compares(node: fx.Node) -> str:
@@ -247,6 +244,11 @@ def _one_scale(node: fx.Node) -> str:
     return "scales other than 1" if any(scale != 1 for scale in node.args[2:]) else ""
 
 
+def _not_transposed(node: fx.Node) -> str:
+    """TVM spreads the input with zeros between, which make NaN of infinite weights."""
+    return "transposed" if node.args[6] else ""
+
+
 def _no_divisor(node: fx.Node) -> str:
     return "a divisor of its own" if len(node.args) > 6 and node.args[6] is not None else ""
 
@@ -283,7 +285,8 @@ _COPIES = ("clone", "cat", "stack", "flip", "repeat", "constant_pad_nd", "roll")
 _ELEMENTWISE_FLOAT = ("exp", "erf", "sigmoid", "tanh", "sqrt", "rsqrt", "sin", "cos", "silu", "gelu", "hardswish", "hardsigmoid", "relu6", "leaky_relu", "log")
 
 TAKEN: dict[str, Operator] = {
-    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "convolution"), Operator((_floats, _one_type, _plain))),
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), Operator((_floats, _one_type, _plain))),
+    "convolution": Operator((_floats, _one_type, _plain, _not_transposed)),
     **dict.fromkeys(_VIEWS, Operator()),
     **dict.fromkeys(_COPIES, Operator((_one_type,))),
     "_to_copy": Operator((_converts_exactly,)),

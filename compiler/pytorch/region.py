@@ -118,6 +118,12 @@ class CompiledRegion(torch.nn.Module):
         return tuple(found)
 
 
+def zeros_like_strided(value: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same shape, strides and type, also where elements share their memory."""
+    span = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride())) + 1
+    return torch.zeros(span, dtype=value.dtype).as_strided(value.shape, value.stride())
+
+
 def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 

@@ -16,7 +16,7 @@ from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.operators import index_uses
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
-from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs
+from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
 from foretune.compiler.pytorch.views import sink_views
 from foretune.compiler.tir import traces
 from foretune.compiler.tir.openmp import on_openmp
@@ -154,7 +154,7 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
     values = [n.meta["val"] for n in ([output] if single else output)]
     signature = Signature(
         len(placeholders), frozenset(i for i, p in enumerate(placeholders) if p in prepared), single,
-        {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous()}, _escaping(call, single), _indices(submodule, placeholders),
+        {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous() and 0 not in value.stride()}, _escaping(call, single), _indices(submodule, placeholders),
     )  # fmt: skip
     return importer.import_exported(_exported(submodule), signature.static_inputs), signature
 
@@ -198,7 +198,7 @@ def _exported(submodule: torch.fx.GraphModule) -> torch.export.ExportedProgram:
     check_inputs(values)
     try:
         with torch.no_grad():
-            return torch.export.export(submodule, tuple(map(_zeros_like, values)))
+            return torch.export.export(submodule, tuple(map(zeros_like_strided, values)))
     except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
         raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
 
@@ -212,10 +212,6 @@ def _refused_operators(submodule: torch.fx.GraphModule) -> dict[str, str]:
         except UnsupportedError as error:
             refused[name] = str(error)
     return refused
-
-
-def _zeros_like(value: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype).zero_()
 
 
 def _direct_call(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable | None:
