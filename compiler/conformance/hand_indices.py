@@ -23,6 +23,16 @@ def indices() -> Iterator[tuple]:
     yield "x[i32]", lambda x, i: x[i] * 2, w, i(1, 2).int()
     yield "x[mask]", lambda x, m: torch.where(m, x, 0.0), w, b(10, 4)
     yield "x[None, i]", lambda x, i: x[None, i] * 2, w, i(1, 2)
+    c, places = x(5, 6, 7), (i(1, 2), i(2, 3))
+    yield "x[:, i, j]", lambda x, i, j: x[:, i, j] * 2, c, *places
+    yield "x[i, :, j]", lambda x, i, j: x[i, :, j] * 2, c, *places
+    yield "x[i, None, j]", lambda x, i, j: x[i, None, j] * 2, c, *places
+    yield "x[i, j] of a column and a row", lambda x, i, j: x[i[:, None], j] * 2, c, *places
+    yield "x[:, i, j] of a column and a row", lambda x, i, j: x[:, i[:, None], j] * 2, c, *places
+    yield "x[..., i]", lambda x, i: x[..., i] * 2, c, i(1, 2)
+    yield "x[i, 0]", lambda x, i: x[i, 0] * 2, c, i(1, 2)
+    yield "x[i, -1:]", lambda x, i: x[i, -1:] * 2, c, i(1, 2)
+    yield "x[mask, 0]", lambda x, m: x[torch.where(m, 1, 0), 0] * 2, c, b(3)
     yield "x[i] of integers", lambda x, i: x[i] * 2, n(10, 4), i(1, 2)
     yield "computed index", lambda x, i: x[i * 2 + 1] * 2, w, i(1, 2)
     yield "take", lambda x, i: torch.take(x, i) * 2, w, i(1, 22)
