@@ -53,6 +53,7 @@ class CompileReport:
         num_trials: measurements made.
         num_reused: measurements taken from the database.
         secs: wall time.
+        operators: that TVM runs.
         eager_operators: operators that TVM left with PyTorch.
         kernels: of the regions.
         products: heavy products, and the seconds that TVM and PyTorch's libraries take for each.
@@ -67,6 +68,7 @@ class CompileReport:
     num_trials: int = 0
     num_reused: int = 0
     secs: float = 0.0
+    operators: list[str] = field(default_factory=list)
     eager_operators: list[str] = field(default_factory=list)
     kernels: list[KernelReport] = field(default_factory=list)
     products: list[str] = field(default_factory=list)

@@ -53,6 +53,7 @@ class RegionGraph:
         self.source = gm.graph
         self._target, self._frozen = target, frozen
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
+        self._operators = {name: sorted(operators_of(self._fused.get_submodule(name))) for name in self._imported}
         self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, _) in self._imported.items()}
 
     @property
@@ -103,6 +104,7 @@ class RegionGraph:
         report.num_tasks += tuned.num_tasks
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused
+        report.operators += sorted({operator for name in self._imported for operator in self._operators[name]} - {*report.operators})
         report.eager_operators += self.eager_operators
         report.kernels += kernel_reports(self.tasks, tuned)
 
