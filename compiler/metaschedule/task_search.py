@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,7 @@ from foretune.compiler.tir.target import target_from_tvm
 from foretune.compiler.tir.workload import module_hash
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner, PlannerConfig
+from foretune.costmodel.schedules.template_walk import loop_nest
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
@@ -319,7 +320,27 @@ class TaskSearch:
             except ForetuneError as error:
                 _log.warning("a design space of %s is left out: %s", self.program.name, error)
         rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()
-        return (*spaces.values(), *rewritten)
+        return self._ranked(spaces.values()) + rewritten
+
+    def _ranked(self, spaces: Iterable[DesignSpace]) -> tuple[DesignSpace, ...]:
+        """The design spaces that the model can rank; all of them, searched at random, if it can rank none."""
+        if self._task is None:
+            return tuple(spaces)
+        readable, all_spaces, reason = [], tuple(spaces), None
+        for space in all_spaces:
+            try:
+                loop_nest(space, self._task.workload.graph)
+                readable.append(space)
+            except IllegalActionError as error:
+                reason = error
+        if reason is not None and not readable:
+            self._task = None
+            self._give_up_ranking(reason)
+            return all_spaces
+        if reason is not None:
+            num = len(all_spaces) - len(readable)
+            _log.warning("%d of %d design spaces of %s are left out, because the model cannot read them: %s", num, len(all_spaces), self.program.name, reason)
+        return tuple(readable)
 
     def _count(self, since: float | None = None, **more: Any) -> None:
         changed = {name: getattr(self.report, name) + number for name, number in more.items()}

@@ -213,7 +213,11 @@ class _TableBuilder:
 
 
 def encode_space(space: DesignSpace, graph: ProgramGraph, vocabulary: Vocabulary) -> EncodedSpace:
-    """A design space of a program as a table of steps."""
+    """A design space of a program as a table of steps.
+
+    Raises:
+        IllegalActionError: an action has arguments of another shape than its kind has.
+    """
     steps = read_steps(space.template, graph)
     builder = _TableBuilder(vocabulary)
     offsets, start = [], 0
