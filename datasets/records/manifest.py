@@ -28,7 +28,7 @@ class Manifest:
         replaced: files that compaction has merged and that may still lie about.
         tools: versions seen in records.
         targets: target text -> number of records.
-        sources: SHA-256 of an imported log -> {"name", "format", "lines", "records", "bad"}.
+        sources: key of an imported log -> what of it was read; see `importers/known.py`.
     """
 
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -132,6 +132,7 @@ def import_(
     log_format: Annotated[str, typer.Option("--format", help="auto, metaschedule, ansor or autotvm.")] = "auto",
     workload_file: Annotated[Path | None, typer.Option(help="MetaSchedule's file of workloads, if its name does not tell.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any line is bad.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Read logs that were imported before once more; records that are there stay single.")] = False,
     as_json: Json = False,
 ) -> None:
     """Import logs of MetaSchedule, Ansor, TenSet and AutoTVM into a data set."""
@@ -141,7 +142,7 @@ def import_(
     if log_format not in FORMATS:
         raise OptionError(f"unknown log format {log_format!r}; known are {list(FORMATS)}")
     with RecordStore(out, writable=True) as store:
-        report = import_logs(files, store, log_format, strict, workload_file)
+        report = import_logs(files, store, log_format, strict, workload_file, force)
     for bad in report.bad[:_SHOWN_BAD_LINES]:
         print(f"foretune: {bad}", file=sys.stderr)
     if report.num_bad > _SHOWN_BAD_LINES:
@@ -151,10 +152,12 @@ def import_(
     else:
         print(
             f"{report.num_records} records ({report.num_ok} ok) of {report.num_workloads} workloads from {report.num_lines} lines into {out}; "
-            f"{report.num_bad} bad lines, {len(report.already_imported)} files imported before; {report.lines_per_sec:,.0f} lines/s"
+            f"{report.num_bad} bad lines, {report.num_duplicates} duplicates left out, {len(report.already_imported)} files imported before; "
+            f"{report.lines_per_sec:,.0f} lines/s"
         )
-    if report.num_bad and not report.num_records and not report.already_imported:
-        raise ForetuneError("no line could be imported")
+    if not report.num_records and not report.num_duplicates and not report.already_imported:
+        reason = f"each of the {report.num_bad} lines is bad" if report.num_bad else "the files have no lines"
+        raise ForetuneError(f"no record was imported: {reason}; `--format` says of which kind a log is")
 
 
 @app.command()
