@@ -48,7 +48,7 @@ def fused_and_split(sch, loops):
 
 
 def tiles_and_open(sch, loops):
-    i, j, k = loops
+    i, j, _ = loops
     parts = sch.split(i, sch.sample_perfect_tile(i, 3))
     sch.split(parts[1], [None, sch.sample_categorical([1, 2], [0.5, 0.5])])
     sch.split(j, [None, 16])
