@@ -19,10 +19,12 @@ class LogFiles:
     Attributes:
         records: one record a line.
         workloads: MetaSchedule's file of programs, if it is MetaSchedule's.
+        lacks_workloads: whether it is MetaSchedule's, and that file is not there.
     """
 
     records: Path
     workloads: Path | None
+    lacks_workloads: bool = False
 
     def __iter__(self) -> Iterator[Path]:
         yield self.records

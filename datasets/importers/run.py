@@ -79,6 +79,9 @@ def _import(log: LogFiles, log_format: str, store: RecordStore, sink: Sink, met:
         report.already_imported.append(str(log.records))
         return
     report.num_files += 1
+    if log.lacks_workloads:
+        report.add_bad(str(log.records), 1, "records of MetaSchedule, but their file of workloads is not there; name it with --workload-file")
+        return
     skip = 0 if force else entry["lines"]
     count, duplicates, found_any = LineCount(), sink.num_duplicates, skip > 0
 
@@ -103,6 +106,8 @@ def _import(log: LogFiles, log_format: str, store: RecordStore, sink: Sink, met:
 
 def _check(log: LogFiles, log_format: str) -> None:
     report, sink = ImportReport(), Sink()
+    if log.lacks_workloads:
+        raise DataError(f"{log.records} has records of MetaSchedule, but their file of workloads is not there; name it with --workload-file (strict)")
     for _ in _read(log, log_format, sink, report):
         if report.bad:
             break
@@ -171,7 +176,7 @@ def _find_logs(paths: list[Path], workloads: Path | None) -> list[LogFiles]:
         if kind == "workloads":
             continue
         beside = (workloads or _workload_file(path, tables)) if kind == "metaschedule" else None
-        logs.append(LogFiles(path, beside))
+        logs.append(LogFiles(path, beside, kind == "metaschedule" and beside is None))
     used = {log.workloads for log in logs}
     for path in tables:
         if path not in used and path != workloads:

@@ -29,6 +29,7 @@ class Manifest:
         tools: versions seen in records.
         targets: target text -> number of records.
         sources: key of an imported log -> what of it was read; see `importers/known.py`.
+        lost: hashes of workloads whose programs were damaged, but whose records are there.
     """
 
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Manifest:
     tools: dict[str, list[str]] = field(default_factory=dict)
     targets: dict[str, int] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
 
     @property
     def num_records(self) -> int:
@@ -62,7 +64,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         version = data["schema"]
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
-        manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__})
+        manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
         names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [(n, _WORKLOAD_FILE) for n in manifest.workloads]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
             int(entry["rows"]), str(entry["sha256"])

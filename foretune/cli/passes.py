@@ -15,7 +15,7 @@ import typer
 
 from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
-from foretune.support.files import sha256_of, write_text_atomically
+from foretune.support.files import check_writable, sha256_of, write_text_atomically
 from foretune.support.progress import progress_bar
 from foretune.support.scratch import ScratchFolder
 
@@ -70,6 +70,9 @@ def tune(
     from foretune.passes.llvm.tuning import tuning
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
 
+    for path, is_folder in ((out, False), (store, True)):
+        if path is not None:
+            check_writable(path, is_folder)
     config = tuning.PassTuneConfig(budget, objective, store=store)
     settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox)
     build = _build_json(define, include, arg, stdin, lib, call)
@@ -250,6 +253,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Measure random sequences of many programs, to train on."""
+    check_writable(out, is_folder=True)
     from foretune.passes.llvm import measure, suite
     from foretune.passes.llvm.tuning import collection
 
@@ -273,6 +277,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the latent model that ranks pass sequences."""
+    check_writable(out)
     from foretune.passes.llvm.tuning import training
 
     with progress_bar("training", not as_json, transient=True) as show:
@@ -309,6 +314,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune the local language model on evidence (LoRA), and compare its proposals before and after."""
+    check_writable(out, is_folder=True)
     from foretune.costmodel.language.low_rank import LowRankConfig
     from foretune.passes.language import local_model
     from foretune.passes.llvm.teaching import finetuning
@@ -416,9 +422,9 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         rows.append((result["program"], *times, f"{result['gain']:.3f}", _interval(result["interval"]), str(result["num_trials"]), statuses))
     print_table(("program", "-O3", "tuned", "gain", "95 %", "trials", "how they ended"), rows, left=("how they ended",))
     for result in results:
-        if told := result.get("strategist"):
+        if told := result.get("strategist"):  # it counts sequences that give machine code measured before, too
             shares = ", ".join(f"{number} by {origin} (best {told['best_gain'].get(origin, 0.0):.3f}x)" for origin, number in told["measured"].items())
-            print(f"{printable(result['program'])}: measured {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
+            print(f"{printable(result['program'])}: of the sequences whose time is known, {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
         what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():
