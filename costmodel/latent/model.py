@@ -240,6 +240,7 @@ class LatentCostModel(CostModel):
             "schema": self.schema, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
             "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash, "fingerprint": self.fingerprint,
         }  # fmt: skip
+        header["digest"] = _digest(header)
         weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_atomically(path, lambda temporary: save_file(weights, temporary, header))
 
@@ -256,6 +257,8 @@ class LatentCostModel(CostModel):
         header = _read_header(path)
         if header.get("schema") != cls.schema:
             raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
+        if "digest" in header and header["digest"] != _digest(header):
+            raise ModelError(f"{path} is damaged: its header does not have the digest that it states")
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
             known = Vocabulary(**vocabulary)
@@ -277,6 +280,11 @@ class LatentCostModel(CostModel):
         return digest.hexdigest()[:16]
 
 
+def _digest(header: dict[str, str]) -> str:
+    """Of a whole header, which states the fingerprint of the weights; older releases wrote none."""
+    return hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()
+
+
 def _read_header(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
@@ -286,10 +294,13 @@ def _read_header(path: Path) -> dict[str, str]:
             size = struct.unpack("<Q", prefix)[0]
             if size > _MAX_HEADER_BYTES:
                 raise ModelError(f"{path} is not a safetensors file")
-            return json.loads(file.read(size)).get("__metadata__", {})
+            header = json.loads(file.read(size)).get("__metadata__", {})
+            if not isinstance(header, dict):
+                raise ModelError(f"{path} is damaged: its header holds no texts")
+            return header
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is truncated or not a safetensors file: {error}") from error
 
 

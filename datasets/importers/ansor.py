@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from foretune.datasets.importers.arguments import stage_graph
-from foretune.datasets.importers.nesting import check_nesting
+from foretune.datasets.importers.nesting import check_integers, check_nesting
 from foretune.datasets.importers.report import LineError
 from foretune.datasets.importers.results import read_result
 from foretune.datasets.importers.sink import ActionTexts, Sink, digest, environment_text, target_text
@@ -88,6 +88,7 @@ def _workload_key(text: str) -> tuple[str, list[Any]]:
     except orjson.JSONDecodeError:
         return text[:64], []
     check_nesting(text.encode(), data)
+    check_integers(text.encode())
     if isinstance(data, list) and data and isinstance(data[0], str):
         return data[0], data[1:]
     raise LineError(f"a workload key must be [name, arguments...], but got {text[:60]}")

@@ -124,8 +124,10 @@ class MetaScheduleReader:
         template = self._prefixes.get(line[start:end]) if end else None
         if template is None:
             return orjson.loads(line)
-        (_, decisions), *others = orjson.loads(b"[[0" + line[end:-1])
-        return [orjson.loads(line[1 : start - 3]), [[template, decisions], *others]]
+        rest = orjson.loads(b"[[0" + line[end:-1])
+        if not (isinstance(rest, list) and isinstance(rest[0], list) and len(rest[0]) == 2):
+            return orjson.loads(line)
+        return [orjson.loads(line[1 : start - 3]), [[template, rest[0][1]], *rest[1:]]]
 
     def _target(self, data: Any) -> tuple[Target, str]:
         key = orjson.dumps(data)

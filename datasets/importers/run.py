@@ -14,7 +14,7 @@ import orjson
 from foretune.datasets.importers import ansor, autotvm, metaschedule
 from foretune.datasets.importers.known import LogFiles, identify
 from foretune.datasets.importers.lines import LineCount, read_lines
-from foretune.datasets.importers.nesting import check_nesting
+from foretune.datasets.importers.nesting import check_integers, check_nesting
 from foretune.datasets.importers.report import ImportReport, LineError, reason_of
 from foretune.datasets.importers.sink import Sink, record_digest
 from foretune.datasets.records.store import RecordStore
@@ -131,6 +131,7 @@ def _read(log: LogFiles, log_format: str, sink: Sink, report: ImportReport, skip
                 raise line
             data = tables.parse(line) if tables is not None and line.startswith(b"[") else orjson.loads(line)
             check_nesting(line, data)
+            check_integers(line)
             kind = _kind(data)
             if log_format not in ("auto", kind):
                 raise LineError(f"not a line of a log of {log_format}")

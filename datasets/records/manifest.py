@@ -65,14 +65,18 @@ def read_manifest(folder: Path) -> Manifest | None:
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
         manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
+        if "digest" in data and data["digest"] != _digest(data):
+            raise DataError(f"{path} is damaged: its content does not have the hash that was written with it")
+        if (data["num_records"], data["content_hash"]) != (manifest.num_records, manifest.content_hash):
+            raise DataError(f"{path} is damaged: its figures do not agree with its list of files")
         names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [(n, _WORKLOAD_FILE) for n in manifest.workloads]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
             int(entry["rows"]), str(entry["sha256"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    bad = [name for name, pattern in names if not pattern.fullmatch(name)]
+    bad = [name for name, pattern in names if not isinstance(name, str) or not pattern.fullmatch(name)]
     if bad:
         raise DataError(f"{path} names a file that is not a shard of this folder: {bad[0]!r}")
     return manifest
@@ -81,4 +85,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest, whole or not at all."""
     data = {"schema": SCHEMA_VERSION, "num_records": manifest.num_records, "content_hash": manifest.content_hash, **asdict(manifest)}
+    data["digest"] = _digest(data)
     write_text_atomically(folder / FILE_NAME, json.dumps(data, indent=1) + "\n")
+
+
+def _digest(data: dict[str, Any]) -> str:
+    """Of all that a manifest says; older releases wrote none."""
+    return hashlib.sha256(json.dumps({k: v for k, v in data.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()

@@ -44,7 +44,7 @@ def test_a_folder_that_others_can_write_to_is_refused(shared):
         pass
     [folder] = shared.iterdir()
     folder.chmod(0o777)
-    with pytest.raises(WorkerError, match="only user .* can write to"), measuring_lock():
+    with pytest.raises(WorkerError, match=r"only user .* can write to"), measuring_lock():
         pass
 
 
