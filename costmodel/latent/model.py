@@ -258,7 +258,7 @@ class LatentCostModel(CostModel):
         if header.get("schema") != cls.schema:
             raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
         if "digest" in header and header["digest"] != _digest(header):
-            raise ModelError(f"{path} is damaged: its header does not have the digest that it states")
+            raise ModelError(f"{path} is damaged or does not fit this release: its header does not have the digest that it states")
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
             known = Vocabulary(**vocabulary)
