@@ -158,6 +158,7 @@ class TaskSearch:
     _num_batches: int = 0
 
     def __post_init__(self) -> None:
+        self._is_left_out = not self._has_fixed_shapes()
         model = self.online.model
         self._rng = np.random.default_rng(self.program.seed)
         self._task = self._make_task()
@@ -188,6 +189,8 @@ class TaskSearch:
 
     def next_batch(self) -> list[meta_schedule.MeasureCandidate]:
         """Candidates to measure, each with a program of its own; empty when the tuning is over."""
+        if self._is_left_out:
+            return []
         start = time.perf_counter()
         wanted = self._next_size()
         self._num_batches += 1
@@ -219,6 +222,8 @@ class TaskSearch:
         timed = [r for r in self._measured if r.status is Status.OK]
         if self._planner is None or not any(len(r.trace) for r in timed):
             return None
+        if self._is_left_out:
+            return []
         start = time.perf_counter()
         wanted = self._next_size()
         if self._planned is None:
@@ -240,6 +245,15 @@ class TaskSearch:
             self._measured += records
             self._learn(records)
         self._count(start)
+
+    def _has_fixed_shapes(self) -> bool:
+        """Whether TVM can make inputs for the program; what has symbolic extents cannot be measured."""
+        try:
+            meta_schedule.arg_info.ArgInfo.from_entry_func(self.program.mod, remove_preproc=True)
+        except Exception as error:  # TVM raises TypeError and others of its own
+            _log.warning("%s is left out of the tuning, because its arguments have no fixed shapes: %s", self.program.name, traces.last_line(error))
+            return False
+        return True
 
     def _next_size(self) -> int:
         """Candidates of the next batch: few at first, so that the model soon sees what it gets wrong."""

@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
         manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
-        if "digest" in data and data["digest"] != _digest(data):
+        if ("digest" in data or "lost" in data) and data.get("digest") != _digest(data):  # older releases wrote neither
             raise DataError(f"{path} is damaged: its content does not have the hash that was written with it")
         if (data["num_records"], data["content_hash"]) != (manifest.num_records, manifest.content_hash):
             raise DataError(f"{path} is damaged: its figures do not agree with its list of files")
