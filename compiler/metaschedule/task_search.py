@@ -35,6 +35,7 @@ from foretune.trace import Trace
 from foretune.tuning.task_scheduler import expected_improvement
 
 _MAX_ROUNDS = 8  # searches for one batch; more than one only where candidates had to be replaced
+_MAX_SAMPLED, _SAMPLED_AT_ONCE = 512, 16  # random points for a batch for which no search found any
 _MAX_RECALLED = 256  # records of a database that the model adapts to
 _CPU_KINDS = frozenset({"llvm", "c"})  # elsewhere an unscheduled program has no threads to run on
 _log = logging.getLogger(__name__)
@@ -204,26 +205,33 @@ class TaskSearch:
             planned = None
             if not proposals:
                 break
-            while proposals and len(batch) < wanted:
-                part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
-                for trace, schedule in zip(part, self._replayed(part)):
-                    self._tried.add(trace.key)
-                    if isinstance(schedule, IllegalActionError):
-                        illegal.append((trace, str(schedule)))
-                    elif (candidate := self._hand_out(trace, schedule)) is not None:
-                        batch.append(candidate)
+            self._take(proposals, wanted, batch, illegal)
+        if not batch:  # where nearly all is rejected, as on GPUs, a search that finds nothing must not end the tuning
+            for _ in range(_MAX_SAMPLED // _SAMPLED_AT_ONCE if wanted > 0 else 0):
+                if len(batch) == wanted or not (sampled := self._sample(_SAMPLED_AT_ONCE)):
+                    break
+                self._take(sampled, wanted, batch, illegal)
         if self._task is not None:
             self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
         self._count(start, num_trials=len(batch), num_illegal=len(illegal))
         return batch
+
+    def _take(self, proposals: Sequence[Trace], wanted: int, batch: list[meta_schedule.MeasureCandidate], illegal: list[tuple[Trace, str]]) -> None:
+        """Replays proposals until a batch is full; what is rejected goes to `illegal`."""
+        while proposals and len(batch) < wanted:
+            part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
+            for trace, schedule in zip(part, self._replayed(part)):
+                self._tried.add(trace.key)
+                if isinstance(schedule, IllegalActionError):
+                    illegal.append((trace, str(schedule)))
+                elif (candidate := self._hand_out(trace, schedule)) is not None:
+                    batch.append(candidate)
 
     def expected_improvement(self) -> float | None:
         """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
         timed = [r for r in self._measured if r.status is Status.OK]
         if self._planner is None or not any(len(r.trace) for r in timed):
             return None
-        if self._is_left_out:
-            return []
         start = time.perf_counter()
         wanted = self._next_size()
         if self._planned is None:
