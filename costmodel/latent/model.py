@@ -19,6 +19,7 @@ from foretune.costmodel.base import CostModel
 from foretune.costmodel.latent.adaptation import TaskAdaptation
 from foretune.costmodel.latent.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
 from foretune.costmodel.latent.ensemble import Ensemble
+from foretune.costmodel.latent.familiarity import Familiarity
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.threads import in_threads
 from foretune.costmodel.latent.trace_encoder import ScheduleTraces, TraceEncoder
@@ -75,7 +76,8 @@ class LatentCostModel(CostModel):
         self.training_hash = training_hash
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
-        self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
+        self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor, float]] = RecentCache(_CACHED_TASKS)
+        self._familiarity: Familiarity | None = None
         self._searched: RecentCache[DesignSpace] = RecentCache(_CACHED_SPACES)  # the largest of each identity; its encoding serves its traces, too
         self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(self._new_adaptation)
 
@@ -153,15 +155,18 @@ class LatentCostModel(CostModel):
     def _score_with_network(self, task: Task, rewrite: Rewrite | None, space: DesignSpace, points: np.ndarray) -> Prediction:
         z0, nodes = self.encode(task, rewrite)
 
-        def make() -> tuple[EncodedSpace, torch.Tensor]:
+        def make() -> tuple[EncodedSpace, torch.Tensor, float]:
             encoded = encode_space(_after(rewrite, space), task.workload.graph_after(rewrite), self.network.vocabulary)
-            return encoded, self.network.encode_steps(encoded.table, nodes)
+            if self._familiarity is None:
+                self._familiarity = Familiarity(self.network.vocabulary)
+            return encoded, self.network.encode_steps(encoded.table, nodes), self._familiarity.spread_factor(task, encoded)
 
         with torch.inference_mode():
-            encoded, steps = self._spaces.get((task.key, space), make)
+            encoded, steps, widening = self._spaces.get((task.key, space), make)
         parts = np.array_split(points, -(-len(points) // _CHUNK) or 1)  # a chunk's arrays stay in the cache
         chunks = in_threads(functools.partial(self._score_chunk, z0, steps, encoded), parts)
-        return Prediction(*(np.concatenate(columns) for columns in zip(*chunks)))
+        score, spread, legality, features = (np.concatenate(columns) for columns in zip(*chunks))
+        return Prediction(score, widening * spread, legality, features)
 
     @torch.inference_mode()
     def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -176,6 +176,7 @@ def _train_member(
 
 def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig, encoder: TraceEncoder) -> Ensemble:
     vocabulary = encoder.vocabulary((t.record.trace, v[0].record.candidate.task.workload.graph) for v in groups for t in v)
+    vocabulary = replace(vocabulary, target_kinds=tuple(sorted({v[0].record.candidate.task.target.kind for v in groups})))
     final = max((pooled_width(t) for v in groups for t in v), default=0)
     return Ensemble.untrained(vocabulary, replace(config.network, final=final), encoder.state_width(vocabulary))
 
