@@ -2,7 +2,7 @@ VENV ?= .venv
 VENV_ANSOR ?= .venv-ansor
 PYTHON ?= python3
 
-.PHONY: demo test lint ansor llvm clean
+.PHONY: demo test nightly lint ansor llvm clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/foretune demo
@@ -10,6 +10,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pytest
+
+nightly: $(VENV)/.installed ansor
+	$(VENV)/bin/pytest -m slow
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

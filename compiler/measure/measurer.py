@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import platform
+import stat
 import tempfile
 import time
 import uuid
@@ -35,6 +37,8 @@ from foretune.workers.process import Death, Silence, WorkerProcess
 _REPLAY_SEED = 1
 _SESSION_GRACE_SECS = 5.0
 _QUIET_ATTEMPTS = 3
+_SECS_BETWEEN_NOTICES = 300.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Measurer:
         alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
         hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
         self._workers = [WorkerProcess("foretune.compiler.measure.worker", hello) for _ in range(num_workers or num_usable_cores())]
-        self._quiet_wait_secs = quiet_wait_secs
+        self._quiet_wait_secs, self._next_notice = quiet_wait_secs, 0.0
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()
 
@@ -205,7 +209,14 @@ class Measurer:
                     job.status, job.error, job.run_secs = Status.OK, "", before
             if not self._quiet_wait_secs or not quietness.is_disturbed():
                 return
+            self._say_that_it_waits(len(jobs))
             quietness.wait(self._quiet_wait_secs)
+
+    def _say_that_it_waits(self, num_candidates: int) -> None:
+        if time.monotonic() >= self._next_notice:
+            self._next_notice = time.monotonic() + _SECS_BETWEEN_NOTICES
+            limit = f"up to {self._quiet_wait_secs:g} s"
+            _log.warning("other processes use the processor: %d candidates are timed again when it is quiet, waiting %s each time", num_candidates, limit)
 
     def _run_built(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -298,11 +309,25 @@ class _Job:
 
 @contextlib.contextmanager
 def measuring_lock() -> Iterator[None]:
-    """Holds this user's measuring lock of this machine; waits for it if another process has it."""
-    path = Path(tempfile.gettempdir()) / f"foretune-measuring-{os.getuid()}.lock"
-    with open(path, "a") as file:
+    """Holds this user's measuring lock of this machine; waits for it if another process has it.
+
+    Raises:
+        WorkerError: no folder of this user's own can be made for it.
+    """
+    with open(_lock_folder() / "measuring.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_folder() -> Path:
+    """A folder that only this user can write to: a lock file straight in a shared temporary folder could be another user's, or a link."""
+    folder = Path(tempfile.gettempdir()) / f"foretune-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise WorkerError(f"{folder} must be a folder that only user {os.getuid()} can write to, for the lock of measuring processes; remove it")
+    return folder
 
 
 def cpu_name() -> str:

@@ -14,7 +14,7 @@ import jinja2
 from foretune.compiler.tir import traces
 from foretune.compiler.tir.workload import module_from_program
 from foretune.datasets.records.database import Database
-from foretune.errors import DatabaseError, IllegalActionError
+from foretune.errors import DatabaseError, DataError, IllegalActionError
 from foretune.record import MeasureRecord, Status, fastest
 from foretune.support.files import write_text_atomically
 from foretune.task import Task
@@ -66,7 +66,7 @@ class TaskSummary:
             return "the default schedule"
         try:
             return traces.as_python(module_from_program(self.task.workload.program), self.best.trace)
-        except IllegalActionError as error:
+        except (IllegalActionError, DataError) as error:
             return f"cannot be replayed here: {error}"
 
 
@@ -78,21 +78,22 @@ def write_report(database: Path, out: Path) -> dict[str, Any]:
         out: file of the page.
 
     Returns:
-        `tasks`, `records` and `failed`: how many there are.
+        `tasks`, `records` and `failed`: how many there are; `damaged`: rows that were left out, with the reason.
 
     Raises:
         DatabaseError: there is no such database, or it cannot be read.
     """
     if not database.expanduser().is_file():
         raise DatabaseError(f"there is no database {database}")
-    with Database(database) as opened:
+    with Database(database, read_only=True) as opened:
         summaries = [TaskSummary(task, opened.records(task)) for task in opened.tasks()]
+        damaged = [str(row) for row in opened.damaged]
     summaries.sort(key=lambda s: -(s.best.best_secs if s.best is not None else 0.0))
     environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("foretune.compiler", "templates"), undefined=jinja2.StrictUndefined)
     page = environment.get_template("report.html").render(database=database, summaries=[_row(s) for s in summaries], gain=_mean_gain(summaries))
     write_text_atomically(out, page)
     records = [r for s in summaries for r in s.records]
-    return {"tasks": len(summaries), "records": len(records), "failed": sum(r.status is not Status.OK for r in records), "out": str(out)}
+    return {"tasks": len(summaries), "records": len(records), "failed": sum(r.status is not Status.OK for r in records), "damaged": damaged, "out": str(out)}
 
 
 def _row(summary: TaskSummary) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,7 @@ from foretune.compiler.tir.target import target_from_tvm
 from foretune.compiler.tir.workload import module_hash
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner, PlannerConfig
+from foretune.costmodel.schedules.template_walk import loop_nest
 from foretune.errors import ForetuneError, IllegalActionError, OptionError
 from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace
@@ -36,6 +37,7 @@ from foretune.trace import Trace
 from foretune.tuning.task_scheduler import expected_improvement
 
 _MAX_ROUNDS = 8  # searches for one batch; more than one only where candidates had to be replaced
+_MAX_SAMPLED, _SAMPLED_AT_ONCE = 512, 16  # random points for a batch for which no search found any
 _MAX_RECALLED = 256  # records of a database that the model adapts to
 _CPU_KINDS = frozenset({"llvm", "c"})  # elsewhere an unscheduled program has no threads to run on
 _log = logging.getLogger(__name__)
@@ -159,6 +161,7 @@ class TaskSearch:
     _num_batches: int = 0
 
     def __post_init__(self) -> None:
+        self._is_left_out = not self._has_fixed_shapes()
         model = self.online.model
         self._rng = np.random.default_rng(self.program.seed)
         self._task = self._make_task()
@@ -189,6 +192,8 @@ class TaskSearch:
 
     def next_batch(self) -> list[meta_schedule.MeasureCandidate]:
         """Candidates to measure, each with a program of its own; empty when the tuning is over."""
+        if self._is_left_out:
+            return []
         start = time.perf_counter()
         wanted = self._next_size()
         self._num_batches += 1
@@ -202,18 +207,27 @@ class TaskSearch:
             planned = None
             if not proposals:
                 break
-            while proposals and len(batch) < wanted:
-                part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
-                for trace, schedule in zip(part, self._replayed(part)):
-                    self._tried.add(trace.key)
-                    if isinstance(schedule, IllegalActionError):
-                        illegal.append((trace, str(schedule)))
-                    elif (candidate := self._hand_out(trace, schedule)) is not None:
-                        batch.append(candidate)
+            self._take(proposals, wanted, batch, illegal)
+        if not batch:  # where nearly all is rejected, as on GPUs, a search that finds nothing must not end the tuning
+            for _ in range(_MAX_SAMPLED // _SAMPLED_AT_ONCE if wanted > 0 else 0):
+                if len(batch) == wanted or not (sampled := self._sample(_SAMPLED_AT_ONCE)):
+                    break
+                self._take(sampled, wanted, batch, illegal)
         if self._task is not None:
             self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
         self._count(start, num_trials=len(batch), num_illegal=len(illegal))
         return batch
+
+    def _take(self, proposals: Sequence[Trace], wanted: int, batch: list[meta_schedule.MeasureCandidate], illegal: list[tuple[Trace, str]]) -> None:
+        """Replays proposals until a batch is full; what is rejected goes to `illegal`."""
+        while proposals and len(batch) < wanted:
+            part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
+            for trace, schedule in zip(part, self._replayed(part)):
+                self._tried.add(trace.key)
+                if isinstance(schedule, IllegalActionError):
+                    illegal.append((trace, str(schedule)))
+                elif (candidate := self._hand_out(trace, schedule)) is not None:
+                    batch.append(candidate)
 
     def expected_improvement(self) -> float | None:
         """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
@@ -241,6 +255,15 @@ class TaskSearch:
             self._measured += records
             self._learn(records)
         self._count(start)
+
+    def _has_fixed_shapes(self) -> bool:
+        """Whether TVM can make inputs for the program; what has symbolic extents cannot be measured."""
+        try:
+            meta_schedule.arg_info.ArgInfo.from_entry_func(self.program.mod, remove_preproc=True)
+        except Exception as error:  # TVM raises TypeError and others of its own
+            _log.warning("%s is left out of the tuning, because its arguments have no fixed shapes: %s", self.program.name, traces.last_line(error))
+            return False
+        return True
 
     def _next_size(self) -> int:
         """Candidates of the next batch: few at first, so that the model soon sees what it gets wrong."""
@@ -321,7 +344,27 @@ class TaskSearch:
             except ForetuneError as error:
                 warn_once(_log, "a design space of %s is left out: %s", self.program.name, error)
         rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()
-        return (*spaces.values(), *rewritten)
+        return self._ranked(spaces.values()) + rewritten
+
+    def _ranked(self, spaces: Iterable[DesignSpace]) -> tuple[DesignSpace, ...]:
+        """The design spaces that the model can rank; all of them, searched at random, if it can rank none."""
+        if self._task is None:
+            return tuple(spaces)
+        readable, all_spaces, reason = [], tuple(spaces), None
+        for space in all_spaces:
+            try:
+                loop_nest(space, self._task.workload.graph)
+                readable.append(space)
+            except IllegalActionError as error:
+                reason = error
+        if reason is not None and not readable:
+            self._task = None
+            self._give_up_ranking(reason)
+            return all_spaces
+        if reason is not None:
+            num = len(all_spaces) - len(readable)
+            _log.warning("%d of %d design spaces of %s are left out, because the model cannot read them: %s", num, len(all_spaces), self.program.name, reason)
+        return tuple(readable)
 
     def _count(self, since: float | None = None, **more: Any) -> None:
         changed = {name: getattr(self.report, name) + number for name, number in more.items()}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from foretune.compiler.tir import traces
-from foretune.compiler.tir._tvm import load_intrinsics, meta_schedule, tvm
+from foretune.compiler.tir._tvm import intrinsics, meta_schedule, tvm
 from foretune.compiler.tir.quiet import register_rules
 from foretune.compiler.tir.target import architecture, tvm_target
 from foretune.compiler.tir.workload import module_from_program
@@ -31,16 +31,15 @@ class ScheduleContext:
     """Space generator and post-processors of one program on one target."""
 
     def __init__(self, mod: tvm.IRModule, target: Target) -> None:
-        load_intrinsics(architecture(target))
+        intrinsics.load(target.kind, architecture(target))
         register_rules()
         self.mod = mod
-        self.context = meta_schedule.TuneContext(
-            mod=mod, target=tvm_target(target), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"
-        )
+        self.context = _tune_context(mod, tvm_target(target))
 
     def design_traces(self) -> list[tvm.s_tir.schedule.Trace]:
         """One sampled TVM trace for each design space."""
-        return [schedule.trace for schedule in self.context.generate_design_space()]
+        with self.context.target:
+            return [schedule.trace for schedule in self.context.generate_design_space()]
 
     def post_process(self, schedule: tvm.s_tir.Schedule) -> bool:
         """Applies MetaSchedule's post-processors in place; False if one of them rejects the schedule."""
@@ -52,6 +51,18 @@ class ScheduleContext:
         extractor = meta_schedule.feature_extractor.PerStoreFeature()
         candidate = meta_schedule.MeasureCandidate(schedule, [])
         return extractor.extract_from(self.context, [candidate])[0].numpy().tolist()
+
+
+def _tune_context(mod: tvm.IRModule, target: tvm.target.Target) -> meta_schedule.TuneContext:
+    """What TuneContext's constructor makes with `post-order-apply`; that constructor would import the intrinsics of all targets."""
+    tune_context = meta_schedule.tune_context
+    generator = meta_schedule.space_generator.SpaceGenerator.create("post-order-apply")
+    context = meta_schedule.TuneContext.__new__(meta_schedule.TuneContext)
+    log = tune_context.get_logging_func(tune_context.get_logger(tune_context.__name__))
+    with target:  # the rules for riscv64 ask for the current target
+        context.__init_handle_by_constructor__(tune_context._ffi_api.TuneContext, mod, target, generator, None, "task", 1, 1, log)
+        tune_context._ffi_api.TuneContextInitialize(context)
+    return context
 
 
 @lru_cache(maxsize=64)

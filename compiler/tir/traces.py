@@ -13,8 +13,15 @@ _FOREIGN_CODE = "pragma_import"  # LLVM or C that TVM would build into the kerne
 
 
 def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
-    """Converts a TVM trace; what comes after `EnterPostproc` is left out, since it follows from the rest."""
-    rows, decisions = trace.as_json(True)
+    """Converts a TVM trace; what comes after `EnterPostproc` is left out, since it follows from the rest.
+
+    Raises:
+        IllegalActionError: an action has arguments that TVM cannot write, such as the product of two values.
+    """
+    try:
+        rows, decisions = trace.as_json(True)
+    except Exception as error:  # TVM raises TypeError, RuntimeError and others of its own
+        raise IllegalActionError(f"TVM cannot write a trace: {last_line(error)}") from error
     return from_tvm_json(rows, decisions)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 _MAX_POINTS = 512
+_SAME = 1e-9  # share of the largest squared distance below which two points differ by rounding alone
+_CONSTANT = 1e-5  # deviation, for a mean of 1, below which a column differs by rounding alone: features are made in float32
 
 
 class TaskAdaptation:
@@ -86,7 +88,9 @@ class TaskAdaptation:
         self._fit_scale()
         self._known = self._scaled(self._features)
         squared = _squared_distances(self._known, self._known)
-        median = float(np.median(squared[squared > 0])) if (squared > 0).any() else 1.0
+        pairs = squared[np.triu_indices(len(squared), 1)]
+        apart = pairs[pairs > _SAME * pairs.max(initial=0.0)]
+        median = float(np.median(apart)) if len(apart) else 1.0
         best = -np.inf
         for scale in (0.15, 0.5, 1.5):
             length = scale * median
@@ -101,7 +105,7 @@ class TaskAdaptation:
 
     def _fit_scale(self) -> None:
         deviation = self._features.std(0)
-        varies = deviation > 1e-6
+        varies = deviation > _CONSTANT * np.maximum(1.0, np.abs(self._features.mean(0)))
         counts = np.concatenate([np.full(len(part), max(1, part.sum())) for part in np.split(varies, self._bounds)])
         self._columns = np.flatnonzero(varies)
         self._shift = self._features.mean(0)[self._columns]

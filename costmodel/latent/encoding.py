@@ -35,11 +35,18 @@ HARDWARE_FEATURES = 10
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Symbols that a model knows; everything else is symbol 0, unknown."""
+    """Symbols that a model knows; everything else is symbol 0, unknown.
+
+    Attributes:
+        node_kinds, edge_kinds: of programs.
+        symbols: of actions.
+        target_kinds: of the machines that it was trained for.
+    """
 
     node_kinds: tuple[str, ...]
     edge_kinds: tuple[str, ...]
     symbols: tuple[str, ...]
+    target_kinds: tuple[str, ...] = ("llvm",)  # of weights that do not say
 
     @classmethod
     def of(cls, graphs: Iterable[ProgramGraph], traces: Iterable[tuple[Trace, ProgramGraph]]) -> Vocabulary:
@@ -58,7 +65,7 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, list[str]]:
         """The vocabulary as JSON data."""
-        return {"node_kinds": list(self.node_kinds), "edge_kinds": list(self.edge_kinds), "symbols": list(self.symbols)}
+        return {"node_kinds": list(self.node_kinds), "edge_kinds": list(self.edge_kinds), "symbols": list(self.symbols), "target_kinds": list(self.target_kinds)}
 
 
 def _position(items: tuple[str, ...], item: str) -> int:
@@ -213,7 +220,11 @@ class _TableBuilder:
 
 
 def encode_space(space: DesignSpace, graph: ProgramGraph, vocabulary: Vocabulary) -> EncodedSpace:
-    """A design space of a program as a table of steps."""
+    """A design space of a program as a table of steps.
+
+    Raises:
+        IllegalActionError: an action has arguments of another shape than its kind has.
+    """
     steps = read_steps(space.template, graph)
     builder = _TableBuilder(vocabulary)
     offsets, start = [], 0

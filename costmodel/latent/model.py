@@ -19,6 +19,7 @@ from foretune.costmodel.base import CostModel
 from foretune.costmodel.latent.adaptation import TaskAdaptation
 from foretune.costmodel.latent.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
 from foretune.costmodel.latent.ensemble import Ensemble
+from foretune.costmodel.latent.familiarity import Familiarity
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.threads import in_threads
 from foretune.costmodel.latent.trace_encoder import ScheduleTraces, TraceEncoder
@@ -75,7 +76,8 @@ class LatentCostModel(CostModel):
         self.training_hash = training_hash
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
-        self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor]] = RecentCache(_CACHED_TASKS)
+        self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor, float]] = RecentCache(_CACHED_TASKS)
+        self._familiarity: Familiarity | None = None
         self._searched: RecentCache[DesignSpace] = RecentCache(_CACHED_SPACES)  # the largest of each identity; its encoding serves its traces, too
         self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(self._new_adaptation)
 
@@ -153,15 +155,18 @@ class LatentCostModel(CostModel):
     def _score_with_network(self, task: Task, rewrite: Rewrite | None, space: DesignSpace, points: np.ndarray) -> Prediction:
         z0, nodes = self.encode(task, rewrite)
 
-        def make() -> tuple[EncodedSpace, torch.Tensor]:
+        def make() -> tuple[EncodedSpace, torch.Tensor, float]:
             encoded = encode_space(_after(rewrite, space), task.workload.graph_after(rewrite), self.network.vocabulary)
-            return encoded, self.network.encode_steps(encoded.table, nodes)
+            if self._familiarity is None:
+                self._familiarity = Familiarity(self.network.vocabulary)
+            return encoded, self.network.encode_steps(encoded.table, nodes), self._familiarity.spread_factor(task, encoded)
 
         with torch.inference_mode():
-            encoded, steps = self._spaces.get((task.key, space), make)
+            encoded, steps, widening = self._spaces.get((task.key, space), make)
         parts = np.array_split(points, -(-len(points) // _CHUNK) or 1)  # a chunk's arrays stay in the cache
         chunks = in_threads(functools.partial(self._score_chunk, z0, steps, encoded), parts)
-        return Prediction(*(np.concatenate(columns) for columns in zip(*chunks)))
+        score, spread, legality, features = (np.concatenate(columns) for columns in zip(*chunks))
+        return Prediction(score, widening * spread, legality, features)
 
     @torch.inference_mode()
     def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -240,6 +245,7 @@ class LatentCostModel(CostModel):
             "schema": self.schema, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
             "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash, "fingerprint": self.fingerprint,
         }  # fmt: skip
+        header["digest"] = _digest(header)
         weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_atomically(path, lambda temporary: save_file(weights, temporary, header))
 
@@ -256,6 +262,8 @@ class LatentCostModel(CostModel):
         header = _read_header(path)
         if header.get("schema") != cls.schema:
             raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
+        if "digest" in header and header["digest"] != _digest(header):
+            raise ModelError(f"{path} is damaged or does not fit this release: its header does not have the digest that it states")
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
             known = Vocabulary(**vocabulary)
@@ -277,6 +285,11 @@ class LatentCostModel(CostModel):
         return digest.hexdigest()[:16]
 
 
+def _digest(header: dict[str, str]) -> str:
+    """Of a whole header, which states the fingerprint of the weights; older releases wrote none."""
+    return hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()
+
+
 def _read_header(path: Path) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
@@ -286,10 +299,13 @@ def _read_header(path: Path) -> dict[str, str]:
             size = struct.unpack("<Q", prefix)[0]
             if size > _MAX_HEADER_BYTES:
                 raise ModelError(f"{path} is not a safetensors file")
-            return json.loads(file.read(size)).get("__metadata__", {})
+            header = json.loads(file.read(size)).get("__metadata__", {})
+            if not isinstance(header, dict):
+                raise ModelError(f"{path} is damaged: its header holds no texts")
+            return header
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is truncated or not a safetensors file: {error}") from error
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from foretune.costmodel.latent.losses import LossConfig, batch_loss
 from foretune.costmodel.latent.network import LatentNetwork, NetworkConfig
 from foretune.costmodel.latent.trace_encoder import ScheduleTraces, TraceEncoder
 from foretune.costmodel.metrics import MIN_TIMED, pairwise_accuracy, top_k_score
-from foretune.errors import DataError, OptionError
+from foretune.errors import DataError, IllegalActionError, OptionError
 from foretune.record import Trajectory
 
+_log = logging.getLogger(__name__)
 _MIN_STEPS = 8  # of an epoch
 
 
@@ -101,7 +103,7 @@ def train(
         encoder: of the domain.
 
     Raises:
-        DataError: there is nothing to rank: no task has two timed trajectories.
+        DataError: there is nothing to rank: no task has two timed trajectories that can be read.
         ModelError: the checkpoint is damaged, or of other data or another configuration.
     """
     groups = {k: v for k, v in group_by_task(trajectories).items() if sum(bool(t.record.run_secs) for t in v) >= 2}
@@ -110,9 +112,10 @@ def train(
     torch.manual_seed(config.seed)
     training_hash = _hash(t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v)
     ensemble = _untrained(list(groups.values()), config, encoder) if start is None else start
-    width = ensemble.config.final
-    held_out = [label_task(v, ensemble.vocabulary, width, encoder) for v in group_by_task(validation).values()]
-    labelled = [label_task(v, ensemble.vocabulary, width, encoder) for v in groups.values()]
+    held_out = _labelled(group_by_task(validation).values(), ensemble, encoder)
+    labelled = _labelled(groups.values(), ensemble, encoder)
+    if not labelled:
+        raise DataError(f"none of the {len(groups)} tasks has schedules that the model can read; the warnings above say why")
     if not held_out:
         order = np.random.default_rng(config.seed).permutation(len(labelled))
         count = int(len(labelled) * config.validation_share)
@@ -134,6 +137,17 @@ def train(
             ensemble.linear.fit(labelled)
         ensemble.calibrate(held_out or labelled)
     return Trained(ensemble.eval(), history, validate(ensemble, held_out or labelled), training_hash)
+
+
+def _labelled(groups: Iterable[Sequence[Trajectory]], ensemble: Ensemble, encoder: TraceEncoder) -> list[LabelledTask]:
+    """Tasks as arrays; one of which no schedule can be read is left out, with a warning."""
+    found = []
+    for trajectories in groups:
+        try:
+            found.append(label_task(trajectories, ensemble.vocabulary, ensemble.config.final, encoder))
+        except IllegalActionError as error:
+            _log.warning("a task is left out of the training: %s", error)
+    return found
 
 
 def _train_member(
@@ -162,6 +176,7 @@ def _train_member(
 
 def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig, encoder: TraceEncoder) -> Ensemble:
     vocabulary = encoder.vocabulary((t.record.trace, v[0].record.candidate.task.workload.graph) for v in groups for t in v)
+    vocabulary = replace(vocabulary, target_kinds=tuple(sorted({v[0].record.candidate.task.target.kind for v in groups})))
     final = max((pooled_width(t) for v in groups for t in v), default=0)
     return Ensemble.untrained(vocabulary, replace(config.network, final=final), encoder.state_width(vocabulary))
 

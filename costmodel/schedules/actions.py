@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from foretune.errors import IllegalActionError
 from foretune.program import ProgramGraph
 from foretune.trace import Action, Trace, Value
 
@@ -31,17 +32,32 @@ class Step:
 
 
 def read_steps(trace: Trace, graph: ProgramGraph) -> list[Step]:
-    """Reads every action of a trace."""
-    names: dict[str, tuple[int, ...]] = {}
-    return [_read(action, graph, names) for action in trace.actions]
+    """Reads every action of a trace.
+
+    Raises:
+        IllegalActionError: an action has arguments of another shape than its kind has.
+    """
+    return _read_all(trace, graph)[0]
 
 
 def read_names(trace: Trace, graph: ProgramGraph) -> dict[str, tuple[int, ...]]:
-    """The program's nodes that each value of a trace stands for."""
+    """The program's nodes that each value of a trace stands for.
+
+    Raises:
+        IllegalActionError: as `read_steps`.
+    """
+    return _read_all(trace, graph)[1]
+
+
+def _read_all(trace: Trace, graph: ProgramGraph) -> tuple[list[Step], dict[str, tuple[int, ...]]]:
     names: dict[str, tuple[int, ...]] = {}
-    for action in trace.actions:
-        _read(action, graph, names)
-    return names
+    steps = []
+    for i, action in enumerate(trace.actions):
+        try:
+            steps.append(_read(action, graph, names))
+        except (IndexError, TypeError, ValueError) as error:  # traces come from logs and from schedules written by hand
+            raise IllegalActionError(f"action {i} of a trace cannot be read ({type(error).__name__}: {error}): {str(action)[:120]}") from error
+    return steps, names
 
 
 _NAMED = {"GetSBlock", "GetBlock"}  # their text arguments are names in the program

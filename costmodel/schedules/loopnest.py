@@ -24,7 +24,9 @@ _TAIL = 10 + _BUFFERS
 _PER_PLACEMENT = 7
 NUM_NEST_FEATURES = _CUTS * _PER_CUT + _TAIL + _PLACEMENTS * _PER_PLACEMENT + 2
 MAX_OTHERS = 2  # blocks beside the main one whose code is looked at
+WHOLE = -1  # stands for the domain of a part that is an original loop, whole
 LITERAL = -2  # stands for the domain of a part whose extent is written in the trace, in the place of the factor
+INFERRED = -3  # stands for the domain of a part that is what a split leaves of its loop, with the split's number in the place of the factor
 NUM_FEATURES = NUM_NEST_FEATURES + (1 + MAX_OTHERS) * generated_code.NUM_FEATURES
 
 
@@ -34,11 +36,12 @@ class Loop:
 
     parts: tuple[tuple[int, int, int], ...]  # (node of the original loop, deciding domain or -1, position in the decision)
     is_reduce: bool
+    level: int | None = None  # position in the split that made it, where that says more than the decision
 
     @property
     def factor(self) -> int:
         """Position in the decision that made it."""
-        return self.parts[-1][2]
+        return self.parts[-1][2] if self.level is None else self.level
 
     @property
     def origin(self) -> int:
@@ -48,6 +51,14 @@ class Loop:
     @property
     def is_tiled(self) -> bool:
         return any(domain >= 0 for _, domain, _ in self.parts)
+
+
+@dataclass(frozen=True)
+class InferredSplit:
+    """A split with one factor left open, as in `split(loop, [None, 16])`: its extent follows from the others, rounded up."""
+
+    whole: tuple[tuple[int, int, int], ...]  # parts of the loop that is split
+    known: tuple[tuple[int, int, int], ...]  # its other factors
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,7 @@ class LoopNest:
         extents: extent of each original loop node.
         max_parallel: chunks of work that are enough. max_vector: extent that a vector loop may have.
         factors: for each domain, [options, factors] float64, or None.
+        inferred: splits with an open factor.
         unroll: (deciding domain, its values), or None.
         placements: blocks with a decided place.
         work: iterations of each block of the program.
@@ -116,6 +128,7 @@ class LoopNest:
     max_parallel: float
     max_vector: float
     factors: tuple[np.ndarray | None, ...]
+    inferred: tuple[InferredSplit, ...]
     unroll: tuple[int, np.ndarray] | None
     placements: tuple[Placement, ...]
     work: dict[int, float]
@@ -231,12 +244,27 @@ class LoopNest:
         """[N, L]."""
         out = np.ones((len(points), len(loops)))
         for i, loop in enumerate(loops):
-            for origin, domain, factor in loop.parts:
-                if domain >= 0:
-                    out[:, i] *= self.factors[domain][points[:, domain], factor]
-                else:
-                    out[:, i] *= factor if domain == LITERAL else self.extents[origin]
+            for part in loop.parts:
+                out[:, i] *= self._extent(part, points)
         return out
+
+    def _extent(self, part: tuple[int, int, int], points: np.ndarray) -> np.ndarray | float:
+        """[N], or one number for all points."""
+        origin, domain, factor = part
+        if domain >= 0:
+            return self.factors[domain][points[:, domain], factor]
+        if domain == LITERAL:
+            return factor
+        if domain == INFERRED:
+            split = self.inferred[factor]
+            return np.ceil(self._product(split.whole, points) / self._product(split.known, points))
+        return self.extents[origin]
+
+    def _product(self, parts: Sequence[tuple[int, int, int]], points: np.ndarray) -> np.ndarray | float:
+        product: np.ndarray | float = 1.0
+        for part in parts:
+            product = product * self._extent(part, points)
+        return product
 
 
 def _code(block: Block, nest: _Nest, limits: Limits, is_alone: bool) -> np.ndarray:

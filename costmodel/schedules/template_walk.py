@@ -5,28 +5,37 @@ Dimension letters: N points, L loops of a nest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from foretune.costmodel.schedules.actions import read_names
 from foretune.costmodel.schedules.generated_code import Access
-from foretune.costmodel.schedules.loopnest import LITERAL, MAX_OTHERS, Block, Loop, LoopNest, Placement
+from foretune.costmodel.schedules.loopnest import INFERRED, LITERAL, MAX_OTHERS, WHOLE, Block, InferredSplit, Loop, LoopNest, Placement
+from foretune.errors import IllegalActionError
 from foretune.program import ProgramGraph
 from foretune.space import DesignSpace
-from foretune.trace import Action
+from foretune.trace import Action, Value
 
 _PARALLEL = ("meta_schedule.parallel",)
 _VECTORIZE = ("meta_schedule.vectorize",)
+_OPEN = (None, "None")  # how a factor that is left open stands in a trace; TVM writes the latter
 _UNROLL = ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit")
 
 
-
 def loop_nest(space: DesignSpace, graph: ProgramGraph) -> LoopNest:
-    """Follows the template of a design space; the main block is its largest tiled one."""
+    """Follows the template of a design space; the main block is its largest tiled one.
+
+    Raises:
+        IllegalActionError: an action has arguments of another shape than its kind has.
+    """
     walk = _Walk(space, graph)
     for i, action in enumerate(space.template.actions):
-        walk.follow(i, action)
+        try:
+            walk.follow(i, action)
+        except (IndexError, KeyError, TypeError, ValueError) as error:  # traces come from logs and from schedules written by hand
+            raise IllegalActionError(f"action {i} of a trace cannot be followed ({type(error).__name__}: {error}): {str(action)[:120]}") from error
     return walk.finish()
 
 
@@ -38,9 +47,11 @@ class _Walk:
     factored: dict[int, list[Loop]] = field(default_factory=dict)  # block -> loops of the block that its reduction was factored into
     loops: dict[str, Loop] = field(default_factory=dict)  # value -> loop
     decided: dict[str, tuple[int, int]] = field(default_factory=dict)  # value -> (domain, position)
+    fixed: dict[str, Value] = field(default_factory=dict)  # value -> what it is at all points
     located: dict[str, int] = field(default_factory=dict)  # value -> domain of a compute location
     parts: dict[str, int] = field(default_factory=dict)  # value -> block whose factored part it is
     placements: list[Placement] = field(default_factory=list)
+    inferred: list[InferredSplit] = field(default_factory=list)
     unroll: tuple[int, np.ndarray] | None = None
     max_parallel: float = 1.0
     max_vector: float = 1.0
@@ -50,9 +61,10 @@ class _Walk:
         graph = self.graph
         self.names = read_names(self.space.template, graph)
         self.domain_of = {d.action: k for k, d in enumerate(self.space.domains)}
+        self.tables = tuple(_table(self.space.template.actions[d.action], d.options) for d in self.space.domains)
         self.block_of = {e.src: e.dst for e in graph.edges if e.kind == "in"}
         for node, block in sorted(self.block_of.items()):
-            self.nests.setdefault(block, []).append(Loop(((node, -1, 0),), graph.nodes[node].features[1] > 0))
+            self.nests.setdefault(block, []).append(Loop(((node, WHOLE, 0),), graph.nodes[node].features[1] > 0))
 
     def follow(self, index: int, action: Action) -> None:
         """Applies one action."""
@@ -78,10 +90,16 @@ class _Walk:
     def _SamplePerfectTile(self, index: int, action: Action) -> None:
         if index in self.domain_of:
             self.decided.update({o: (self.domain_of[index], j) for j, o in enumerate(action.outputs)})
+        elif action.decision is not None:
+            self.fixed.update(zip(action.outputs, action.decision, strict=True))
+
+    _SamplePartitionedTile = _SamplePerfectTile
 
     def _SampleCategorical(self, index: int, action: Action) -> None:
         if index in self.domain_of and isinstance(action.attrs[0], tuple):
             self.decided[action.outputs[0]] = (self.domain_of[index], 0)
+        elif action.decision is not None:
+            self.fixed[action.outputs[0]] = action.attrs[0][action.decision]
 
     def _SampleComputeLocation(self, index: int, action: Action) -> None:
         if index in self.domain_of:
@@ -91,17 +109,41 @@ class _Walk:
         parent = self.loops.get(action.inputs[0])
         if parent is None:
             return
+        parts = [self._part(parent.origin, value) for value in action.inputs[1:]]
+        by_tiling = all(isinstance(v, int) or self._is_tile(v) for v in action.inputs[1:])  # else a decision's position says nothing of the loop's
         made = []
-        for output, value in zip(action.outputs, action.inputs[1:]):
-            if isinstance(value, str) and value in self.decided:
-                part = (parent.origin, *self.decided[value])
-            elif isinstance(value, int):
-                part = (parent.origin, LITERAL, value)
-            else:
-                part = (parent.origin, -1, 0)
-            made.append(Loop((part,), parent.is_reduce))
+        for level, (output, part) in enumerate(zip(action.outputs, parts, strict=True)):
+            if part is None:
+                known = tuple(other for other in parts if other is not None)
+                if len(known) < len(parts) - 1:
+                    raise ValueError("only one factor of a split can be left open")
+                part = (parent.origin, INFERRED, len(self.inferred))
+                self.inferred.append(InferredSplit(parent.parts, known))
+            made.append(Loop((part,), parent.is_reduce, None if by_tiling else level))
             self.loops[output] = made[-1]
         self._replace([parent], made)
+
+    def _part(self, origin: int, value: Value) -> tuple[int, int, int] | None:
+        """What makes a factor of a split; None if the others leave it."""
+        value = self.fixed.get(value, value) if isinstance(value, str) else value
+        if value in _OPEN:
+            return None
+        if isinstance(value, int):
+            if value < 1:
+                raise ValueError(f"a factor of a split must be at least 1, but got {value}")
+            return origin, LITERAL, value
+        if not isinstance(value, str):
+            raise TypeError(f"a factor of a split must be a number or a value, but got {value!r}")
+        if value in self.decided:
+            domain, position = self.decided[value]
+            if not _are_factors(self.tables[domain]):
+                raise ValueError(f"{value} is not a number from 1 for each of its options")
+            return origin, domain, position
+        return origin, WHOLE, 0
+
+    def _is_tile(self, value: Value) -> bool:
+        table = self.tables[self.decided[value][0]] if isinstance(value, str) and value in self.decided else None
+        return table is not None and table.shape[1] > 1
 
     def _Fuse(self, index: int, action: Action) -> None:
         fused = [self.loops[v] for v in action.inputs if v in self.loops]
@@ -130,7 +172,7 @@ class _Walk:
         loop = self.loops.get(action.inputs[0])
         for block, order in self.nests.items():
             if loop is not None and any(loop is o for o in order):
-                self.factored[block] = [Loop(o.parts, False) if o is loop else o for o in order]
+                self.factored[block] = [replace(o, is_reduce=False) if o is loop else o for o in order]
                 self.nests[block] = [o for o in order if not o.is_reduce or o is loop]
                 self.parts[action.outputs[0]] = block
 
@@ -207,13 +249,10 @@ class _Walk:
             i for i in range(len(loops) - 1, 0, -1) if (loops[i].is_reduce, loops[i].factor) != (loops[i - 1].is_reduce, loops[i - 1].factor)
         ]
         extents = {i: float(round(2.0 ** n.features[0])) for i, n in enumerate(nodes) if n.kind == "loop"}
-        factors = tuple(
-            np.array(d.options, np.float64) if d.options and isinstance(d.options[0], tuple) else None for d in self.space.domains
-        )
         work = {i: 2.0 ** n.features[3] for i, n in enumerate(nodes) if n.kind == "block"}
         return LoopNest(
-            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.max_parallel, self.max_vector, factors, self.unroll,
-            tuple(self.placements), work,
+            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.max_parallel, self.max_vector, self.tables,
+            tuple(self.inferred), self.unroll, tuple(self.placements), work,
         )  # fmt: skip
 
     def _blocks(self, main: int | None) -> tuple[Block, ...]:
@@ -228,6 +267,20 @@ class _Walk:
 
     def _order(self, block: int) -> list[Loop]:
         return self.factored.get(block, self.nests[block])
+
+
+def _table(action: Action, options: Sequence[Value]) -> np.ndarray | None:
+    """The numbers that each option of a decision stands for, [options, numbers] float64; None if they are no numbers."""
+    if action.op == "SampleCategorical" and action.attrs and isinstance(action.attrs[0], tuple):
+        choices = action.attrs[0]
+        options = [(choices[o],) if isinstance(o, int) and 0 <= o < len(choices) else None for o in options]
+    if not options or not all(isinstance(o, tuple) and len(o) == len(options[0]) and all(isinstance(n, (int, float)) for n in o) for o in options):
+        return None
+    return np.array(options, np.float64)
+
+
+def _are_factors(table: np.ndarray | None) -> bool:
+    return table is not None and bool(np.all(np.isfinite(table) & (table >= 1)))
 
 
 def _read_of(graph: ProgramGraph, block: int, buffer: int | None) -> Access | None:

@@ -7,12 +7,14 @@ Source of the format: src/auto_scheduler/measure_record.cc and transform_step.cc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from foretune.datasets.importers.arguments import stage_graph
+from foretune.datasets.importers.nesting import check_integers, check_nesting
 from foretune.datasets.importers.report import LineError
 from foretune.datasets.importers.results import read_result
 from foretune.datasets.importers.sink import ActionTexts, Sink, digest, environment_text, target_text
@@ -55,9 +57,9 @@ class AnsorReader:
         if not isinstance(steps, list):
             raise LineError(f"the transform steps must be a list, but got {str(steps)[:60]}")
         trace, trace_key, space_id = self._actions.trace(steps)
-        workload, target = self._task(source[0], steps, sink)
         status, secs, error, timestamp = read_result(data.get("r"))
         environment = environment_text(self._environments, "ansor_log", data.get("v"))
+        workload, target = self._task(source[0], steps, sink)
         sink.add(SOURCE, workload, target, space_id, trace_key, trace, status, secs, error, environment, timestamp)
 
     def _task(self, task: list[Any], steps: list[Any], sink: Sink) -> tuple[str, str]:
@@ -85,6 +87,8 @@ def _workload_key(text: str) -> tuple[str, list[Any]]:
         data = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text[:64], []
+    check_nesting(text.encode(), data)
+    check_integers(text.encode())
     if isinstance(data, list) and data and isinstance(data[0], str):
         return data[0], data[1:]
     raise LineError(f"a workload key must be [name, arguments...], but got {text[:60]}")
@@ -123,6 +127,18 @@ def _int(value: Any) -> int:
     return value
 
 
+def _flag(value: Any) -> int:
+    if type(value) not in (bool, int) or value < 0:
+        raise ValueError(f"{str(value)[:20]} is neither a truth value nor a count")
+    return int(value)
+
+
+def _pragma_value(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise ValueError(f"the pragma's value {text[:20]!r} is not a number")
+    return int(text)
+
+
 def _ints(values: Any) -> list[int]:
     if type(values) is not list:
         raise ValueError(f"{str(values)[:20]} is not a list")
@@ -140,7 +156,7 @@ def _text(value: Any) -> str:
 
 def _split(step: list[Any]) -> Row:
     _, stage, iterator, extent, lengths, inner_to_outer = step
-    return ["SP", [f"s{_int(stage)}"], [_int(iterator), _int(extent or 0), int(inner_to_outer)], [], _ints(lengths)]
+    return ["SP", [f"s{_int(stage)}"], [_int(iterator), _int(extent if extent is not None else 0), _flag(inner_to_outer)], [], _ints(lengths)]
 
 
 def _follow_split(step: list[Any]) -> Row:
@@ -150,7 +166,7 @@ def _follow_split(step: list[Any]) -> Row:
 
 def _follow_fused_split(step: list[Any]) -> Row:
     _, stage, iterator, sources, level, factor_or_parts = step
-    return ["FFSP", [f"s{_int(stage)}"], [_int(iterator), _ints(sources), _int(level), int(factor_or_parts)], [], None]
+    return ["FFSP", [f"s{_int(stage)}"], [_int(iterator), _ints(sources), _int(level), _flag(factor_or_parts)], [], None]
 
 
 def _annotation(step: list[Any]) -> Row:
@@ -165,7 +181,7 @@ def _pragma(step: list[Any]) -> Row:
     name, dollar, value = _text(pragma).partition("$")
     if not dollar:
         return ["PR", [f"s{_int(stage)}"], [_int(iterator), name], [], None]
-    return ["PR", [f"s{_int(stage)}"], [_int(iterator), name], [], int(value)]
+    return ["PR", [f"s{_int(stage)}"], [_int(iterator), name], [], _pragma_value(value)]
 
 
 def _compute_at(step: list[Any]) -> Row:

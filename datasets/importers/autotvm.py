@@ -45,25 +45,15 @@ class AutoTvmReader:
         Raises:
             LineError: the line has another shape.
         """
-        if "input" in data:
-            source, config, result = data["input"], data.get("config"), data.get("result")
-            if not isinstance(config, dict):
-                raise LineError("the line has no 'config' object")
-            entities = config.get("entity")
-        else:
-            source, result = data["i"], data.get("r")
-            config = source[5] if len(source) > 5 else None
-            if not isinstance(config, dict):
-                raise LineError("the line has no configuration in i[5]")
-            entities = config.get("e", config.get("entity"))
+        source, entities, result = _parts(data)
         if not isinstance(source, list) or len(source) < 3 or not isinstance(source[0], str) or not isinstance(source[1], str):
             raise LineError(f"the input must be [target, template, arguments, keywords], but got {str(source)[:60]}")
-        workload, target = self._task(source, sink)
         if not isinstance(entities, list):
             raise LineError(f"the configuration's entity must be a list, but got {str(entities)[:60]}")
         trace, trace_key, space_id = self._knobs.trace(entities)
         status, secs, error, timestamp = read_result(result)
         environment = environment_text(self._environments, "tvm", data.get("tvm_version"))
+        workload, target = self._task(source, sink)
         sink.add(SOURCE, workload, target, space_id, trace_key, trace, status, secs, error, environment, timestamp)
 
     def _task(self, source: list[Any], sink: Sink) -> tuple[str, str]:
@@ -87,10 +77,30 @@ class AutoTvmReader:
         return found
 
 
+def _parts(data: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Input, entities of the configuration, and result of a line, of either version."""
+    if "input" in data:
+        config = data.get("config")
+        if not isinstance(config, dict):
+            raise LineError("the line has no 'config' object")
+        return data["input"], config.get("entity"), data.get("result")
+    source = data.get("i")
+    if not isinstance(source, list):
+        raise LineError("the line has neither an 'input' nor an 'i' list")
+    config = source[5] if len(source) > 5 else None
+    if not isinstance(config, dict):
+        raise LineError("the line has no configuration in i[5]")
+    return source, config.get("e", config.get("entity")), data.get("r")
+
+
 def _action(entity: Any) -> list[Any]:
-    if not isinstance(entity, list) or len(entity) != 3 or not isinstance(entity[0], str) or entity[1] not in _KINDS:
+    if not isinstance(entity, list) or len(entity) != 3 or not isinstance(entity[0], str) or not _is_kind(entity[1]):
         raise LineError(f"a knob must be [name, sp|re|an|ot, value], but got {str(entity)[:60]}")
     return [entity[1], [], [entity[0]], [], _value(entity[2])]
+
+
+def _is_kind(value: Any) -> bool:
+    return isinstance(value, str) and value in _KINDS
 
 
 def _value(value: Any) -> Any:

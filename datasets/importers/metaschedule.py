@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 import orjson
 
 from foretune.datasets.importers.lines import read_lines
-from foretune.datasets.importers.report import ImportReport, LineError
+from foretune.datasets.importers.report import ImportReport, LineError, reason_of
 from foretune.datasets.importers.sink import Sink, compact_json, digest, positive_secs, target_text
 from foretune.datasets.programs.tir_graph import program_graph
 from foretune.datasets.programs.tir_json import JsonModule
@@ -105,12 +106,12 @@ class MetaScheduleReader:
         target, text = self._target(target_data)
         template = instructions if isinstance(instructions, _Template) else self._template(instructions, line)
         trace = template.trace(_decisions(decisions))
-        sink.workload(workload.hash, lambda: Task(workload, target))
-        failed = not run_secs or (type(run_secs) is list and any([type(s) is float and s >= _FAILED_SECS for s in run_secs]))
+        failed = not run_secs or (type(run_secs) is list and any([type(s) in (int, float) and s >= _FAILED_SECS for s in run_secs]))
         if failed:
             status, secs, error = Status.RUN_ERROR, [], "failed; the database does not say how"
         else:
             status, secs, error = Status.OK, positive_secs(run_secs), ""
+        sink.workload(workload.hash, lambda: Task(workload, target))
         sink.add(SOURCE, workload.hash, text, template.space_id, digest(trace), trace, status, secs, error, environment)
 
     def parse(self, line: bytes) -> Any:
@@ -123,8 +124,10 @@ class MetaScheduleReader:
         template = self._prefixes.get(line[start:end]) if end else None
         if template is None:
             return orjson.loads(line)
-        (_, decisions), *others = orjson.loads(b"[[0" + line[end:-1])
-        return [orjson.loads(line[1 : start - 3]), [[template, decisions], *others]]
+        rest = orjson.loads(b"[[0" + line[end:-1])
+        if not (isinstance(rest, list) and isinstance(rest[0], list) and len(rest[0]) == 2):
+            return orjson.loads(line)
+        return [orjson.loads(line[1 : start - 3]), [[template, rest[0][1]], *rest[1:]]]
 
     def _target(self, data: Any) -> tuple[Target, str]:
         key = orjson.dumps(data)
@@ -206,8 +209,8 @@ def read_workloads(path: Path, report: ImportReport) -> list[tuple[Workload, str
             if isinstance(line, LineError):
                 raise line
             found.append(_read_workload(orjson.loads(line)))
-        except (LineError, orjson.JSONDecodeError) as error:
-            report.add_bad(str(path), number, f"not JSON: {error}" if isinstance(error, orjson.JSONDecodeError) else str(error))
+        except Exception as error:  # the boundary to a foreign file: whatever a reader stumbles over is a bad line
+            report.add_bad(str(path), number, reason_of(error))
             found.append(None)
     return found
 
@@ -232,7 +235,7 @@ def _read_workload(data: Any) -> tuple[Workload, str]:
 
 def workload_hash(text: str) -> str:
     """TVM's decimal structural hash as the 16 hex digits of Foretune's workloads."""
-    return format(int(text) & (2**64 - 1), "016x") if text.lstrip("-").isdigit() else text
+    return format(int(text) & (2**64 - 1), "016x") if re.fullmatch(r"-?[0-9]{1,40}", text) else text
 
 
 def _without_length(data: bytes) -> bytes:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import orjson
+
 _KEPT = 1000  # bad lines with their reasons; all are counted
 
 
 class LineError(Exception):
     """A line cannot be read; the message says why."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a line cannot be read, in one line."""
+    if isinstance(error, LineError):
+        return str(error)
+    if isinstance(error, orjson.JSONDecodeError):
+        return f"not JSON: {error}"
+    return f"the line cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class ImportReport:
         num_records: records added.
         num_ok: records with a run time.
         num_workloads: distinct workloads met.
+        num_duplicates: records that the data set has already, or that came twice: the same schedule with the same times at the same moment.
         num_bad: lines left out.
         bad: the first thousand of them.
         already_imported: files whose content the data set already has.
@@ -45,6 +57,7 @@ class ImportReport:
     num_records: int = 0
     num_ok: int = 0
     num_workloads: int = 0
+    num_duplicates: int = 0
     num_bad: int = 0
     bad: list[BadLine] = field(default_factory=list)
     already_imported: list[str] = field(default_factory=list)

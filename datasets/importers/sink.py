@@ -75,10 +75,14 @@ class Sink:
 
     Attributes:
         known: hashes of the workloads that need not be added again.
+        seen: digests of the records that need not be added again; see `record_digest`.
+        num_duplicates: records that were left out because of that.
         tasks: workloads met since the last `take`.
     """
 
     known: set[str] = field(default_factory=set)
+    seen: set[bytes] = field(default_factory=set)
+    num_duplicates: int = 0
     tasks: list[Task] = field(default_factory=list)
     _rows: list[tuple] = field(default_factory=list)
 
@@ -95,7 +99,12 @@ class Sink:
         self, source: str, workload: str, target: str, space_id: str, trace_key: str, trace: str, status: Status, run_secs: Sequence[float],
         error: str = "", environment: str = "{}", timestamp: float = 0.0,
     ) -> None:  # fmt: skip
-        """Adds one record; `source` is the tuner, the texts are as in the record table."""
+        """Adds one record unless it was seen; `source` is the tuner, the texts are as in the record table."""
+        key = record_digest(source, workload, target, trace_key, status.value, run_secs, error, timestamp)
+        if key in self.seen:
+            self.num_duplicates += 1
+            return
+        self.seen.add(key)
         row = (workload, target, space_id, trace_key, trace, status.value, run_secs, error, "", environment, timestamp, source)
         self._rows.append(row)
 
@@ -107,6 +116,13 @@ class Sink:
         table = pa.Table.from_arrays([pa.array(columns[f.name], f.type) for f in RECORDS], schema=RECORDS)
         tasks, self.tasks, self._rows = self.tasks, [], []
         return tasks, table
+
+
+def record_digest(
+    source: str, workload: str, target: str, trace_key: str, status: str, run_secs: Sequence[float], error: str, timestamp: float,
+) -> bytes:  # fmt: skip
+    """Equal for two records only if they are the same measurement."""
+    return hashlib.blake2b(repr((source, workload, target, trace_key, status, list(run_secs), error, timestamp)).encode(), digest_size=12).digest()
 
 
 def environment_text(known: dict[Any, str], tool: str, version: Any) -> str:
@@ -129,7 +145,7 @@ def positive_secs(values: Any) -> list[float]:
     for value in values:
         if type(value) not in (float, int) or not 0 < value < float("inf"):
             raise LineError(f"run times must be positive seconds, but got {str(values)[:60]}")
-    return values
+    return [float(value) for value in values]
 
 
 def number(value: Any, what: str) -> float:
@@ -140,4 +156,7 @@ def number(value: Any, what: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise LineError(f"{what} must be a number, but got {str(value)[:60]}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise LineError(f"{what} is too large: {str(value)[:60]}") from error

@@ -28,7 +28,8 @@ class Manifest:
         replaced: files that compaction has merged and that may still lie about.
         tools: versions seen in records.
         targets: target text -> number of records.
-        sources: SHA-256 of an imported log -> {"name", "format", "lines", "records", "bad"}.
+        sources: key of an imported log -> what of it was read; see `importers/known.py`.
+        lost: hashes of workloads whose programs were damaged, but whose records are there.
     """
 
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Manifest:
     tools: dict[str, list[str]] = field(default_factory=dict)
     targets: dict[str, int] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
 
     @property
     def num_records(self) -> int:
@@ -62,15 +64,19 @@ def read_manifest(folder: Path) -> Manifest | None:
         version = data["schema"]
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
-        manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__})
+        manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
+        if ("digest" in data or "lost" in data) and data.get("digest") != _digest(data):  # older releases wrote neither
+            raise DataError(f"{path} is damaged: its content does not have the hash that was written with it")
+        if (data["num_records"], data["content_hash"]) != (manifest.num_records, manifest.content_hash):
+            raise DataError(f"{path} is damaged: its figures do not agree with its list of files")
         names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [(n, _WORKLOAD_FILE) for n in manifest.workloads]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
             int(entry["rows"]), str(entry["sha256"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    bad = [name for name, pattern in names if not pattern.fullmatch(name)]
+    bad = [name for name, pattern in names if not isinstance(name, str) or not pattern.fullmatch(name)]
     if bad:
         raise DataError(f"{path} names a file that is not a shard of this folder: {bad[0]!r}")
     return manifest
@@ -79,4 +85,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest, whole or not at all."""
     data = {"schema": SCHEMA_VERSION, "num_records": manifest.num_records, "content_hash": manifest.content_hash, **asdict(manifest)}
+    data["digest"] = _digest(data)
     write_text_atomically(folder / FILE_NAME, json.dumps(data, indent=1) + "\n")
+
+
+def _digest(data: dict[str, Any]) -> str:
+    """Of all that a manifest says; older releases wrote none."""
+    return hashlib.sha256(json.dumps({k: v for k, v in data.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()

@@ -40,6 +40,10 @@ def merge(folders: Sequence[Path], out: Path) -> int:
                 split = own if split is None or own is None else split | own
                 fresh, targets = [], {}
                 for row in part.rows():
+                    if row["workload"] not in entries:
+                        if row["workload"] in part.manifest.lost:
+                            continue
+                        raise DataError(f"{folder} has records of workload {row['workload']}, whose program is missing; `foretune data repair` sets that right")
                     key = (row["workload"], row["target"], row["trace_key"], row["timestamp"], *row["run_secs"])
                     if key not in seen:
                         seen.add(key)

@@ -170,6 +170,7 @@ class RecordStore:
     def repair(self) -> list[str]:
         """Sets damaged files aside, in the subfolder `damaged`, and lists what is whole anew.
 
+        Records whose programs went with them stay, and are passed over until another collection or import adds the programs again.
         Needs a store that was opened with `writable` and `skip_damaged`.
 
         Returns:
@@ -181,6 +182,7 @@ class RecordStore:
             (self.path / "damaged").mkdir(exist_ok=True)
             (self.path / name).rename(self.path / "damaged" / name)
         self.manifest = self._rebuilt_manifest()
+        self.manifest.lost = sorted(self.counts().keys() - self.entries().keys())
         write_manifest(self.path, self.manifest)
         return bad
 
@@ -223,15 +225,20 @@ class RecordStore:
         """
         wanted = None if only is None else pa.array(sorted(only), pa.string())
         entries = self.entries()
+        lost = set(self.manifest.lost) - entries.keys()
+        if lost:
+            _log.warning("records of %d workloads in %s are passed over: their programs were lost, and can be collected or imported again", len(lost), self.path)
         tasks: dict[tuple[str, str], Task] = {}
         for batch in self.batches():
             if wanted is not None:
                 batch = batch.filter(pc.is_in(batch["workload"], wanted))
             for row in batch.to_pylist():
                 entry = entries.get(row["workload"])
+                if row["workload"] in lost:
+                    continue
                 with self._guard():
                     if entry is None:
-                        raise DataError(f"{self.path} has records of workload {row['workload']}, whose program is missing")
+                        raise DataError(f"{self.path} has records of workload {row['workload']}, whose program is missing; `foretune data repair` sets that right")
                     key = (row["workload"], row["target"])
                     if key not in tasks:
                         tasks[key] = entry.task(target_from_text(row["target"]))

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from foretune.datasets.records import schema
 from foretune.datasets.reports.summary import Summary, TaskFigures, median_speedup, median_spread
+from foretune.support.console import printable
 
 _SOURCES = {
     "foretune": "Measured by `foretune collect`. It visits the tasks in turn. Of each it measures the untouched program first, then random points of"
@@ -98,7 +99,7 @@ def data_card(summary: Summary) -> str:
 def _notes(folder: Path) -> str:
     """What the collectors wrote in `NOTES.md` beside the data."""
     path = folder / NOTES
-    return path.read_text(errors="replace").strip() + "\n" if path.is_file() else ""
+    return printable(path.read_text(errors="replace").strip()) + "\n" if path.is_file() else ""
 
 
 def _at_a_glance(summary: Summary) -> str:
@@ -114,9 +115,9 @@ def _at_a_glance(summary: Summary) -> str:
 
 def _collected(summary: Summary) -> str:
     parts = [f"- `{_cell(s)}`, {n:,} records. {_SOURCES.get(s, 'The data does not say how these were measured.')}" for s, n in summary.sources.items()]
-    parts += [f"- imported log: {_cell(', '.join(f'{key} {value}' for key, value in log.items()))}" for log in summary.imported]
+    parts += [f"- imported log: {_cell(', '.join(f'{key} {value}' for key, value in log.items() if isinstance(value, (str, int))))}" for log in summary.imported]
     if summary.first_timestamp and summary.last_timestamp:
-        first, last = (datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M UTC") for t in (summary.first_timestamp, summary.last_timestamp))
+        first, last = (_date(t) for t in (summary.first_timestamp, summary.last_timestamp))
         parts.append(f"- Measured between {first} and {last}.")
     return "\n".join(
         [
@@ -129,6 +130,13 @@ def _collected(summary: Summary) -> str:
             ),
         ]
     )  # fmt: skip
+
+
+def _date(timestamp: float) -> str:
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"an impossible time ({timestamp:g} s)"
 
 
 def _families(summary: Summary) -> str:
@@ -230,5 +238,5 @@ def _meaning(text: str) -> str:
 
 def _cell(text: str) -> str:
     """Text from the data, so that it is read as text in a table."""
-    plain = html.escape(" ".join(text.split()), quote=False)
+    plain = html.escape(printable(" ".join(text.split())), quote=False)
     return "".join("\\" + c if c in "\\|`*_[]#" else c for c in plain)

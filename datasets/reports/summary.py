@@ -205,7 +205,7 @@ def summarize(store: RecordStore) -> Summary:
         split, messages = store.split(), []
     except DataError as error:
         split, messages = None, [str(error)]
-    lost = {workload for workload, _ in scan.tasks if workload not in entries}
+    lost = {workload for workload, _ in scan.tasks if workload not in entries} - set(store.manifest.lost)
     if lost:
         messages.append(f"{store.path} has records of {len(lost)} workloads whose programs are missing, such as {min(lost)}")
     tasks = [

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -22,6 +24,10 @@ from foretune.cli import mlir as mlir_verbs
 from foretune.cli import passes as passes_verbs
 from foretune.errors import ForetuneError, OptionError, TargetError
 from foretune.support.console import Json, print_json, print_table, printable
+from foretune.support.files import check_writable
+
+if TYPE_CHECKING:
+    from foretune.datasets.importers import ImportReport
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 
@@ -32,6 +38,7 @@ app.add_typer(database_verbs.app, name="database")
 
 _SHOWN_BAD_LINES = 20
 
+
 def main() -> None:
     """Entry point of the `foretune` command."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
@@ -41,9 +48,14 @@ def main() -> None:
         _fail(error, 2)
     except ForetuneError as error:
         _fail(error, 1)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:  # a full disk, a folder that went away
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
 
 
-def _fail(error: Exception, status: int) -> None:
+def _fail(error: Exception | str, status: int) -> None:
     print(printable(f"foretune: {error}"), file=sys.stderr)
     raise SystemExit(status)
 
@@ -85,6 +97,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Measure sampled schedules of the workload zoo into a data set; a run that was stopped goes on."""
+    check_writable(out, is_folder=True)
     from foretune.compiler.workloads import collection
 
     families = None if workloads == "all" else tuple(w.strip() for w in workloads.split(","))
@@ -112,6 +125,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a cost model on the training part of a data set."""
+    check_writable(out)
     from foretune.costmodel.evaluation import runs as offline
     from foretune.costmodel.evaluation.sweep import parse_sweep, run_sweep
 
@@ -132,6 +146,7 @@ def import_(
     log_format: Annotated[str, typer.Option("--format", help="auto, metaschedule, ansor or autotvm.")] = "auto",
     workload_file: Annotated[Path | None, typer.Option(help="MetaSchedule's file of workloads, if its name does not tell.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any line is bad.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Read logs that were imported before once more; records that are there stay single.")] = False,
     as_json: Json = False,
 ) -> None:
     """Import logs of MetaSchedule, Ansor, TenSet and AutoTVM into a data set."""
@@ -141,20 +156,31 @@ def import_(
     if log_format not in FORMATS:
         raise OptionError(f"unknown log format {log_format!r}; known are {list(FORMATS)}")
     with RecordStore(out, writable=True) as store:
-        report = import_logs(files, store, log_format, strict, workload_file)
-    for bad in report.bad[:_SHOWN_BAD_LINES]:
-        print(f"foretune: {bad}", file=sys.stderr)
-    if report.num_bad > _SHOWN_BAD_LINES:
-        print(f"foretune: {report.num_bad - _SHOWN_BAD_LINES} more bad lines", file=sys.stderr)
+        report = import_logs(files, store, log_format, strict, workload_file, force)
+    _print_bad_lines(report)
     if as_json:
         print_json(report.to_json())
     else:
         print(
             f"{report.num_records} records ({report.num_ok} ok) of {report.num_workloads} workloads from {report.num_lines} lines into {out}; "
-            f"{report.num_bad} bad lines, {len(report.already_imported)} files imported before; {report.lines_per_sec:,.0f} lines/s"
+            f"{report.num_bad} bad lines, {report.num_duplicates} duplicates left out, {len(report.already_imported)} files imported before; "
+            f"{report.lines_per_sec:,.0f} lines/s"
         )
-    if report.num_bad and not report.num_records and not report.already_imported:
-        raise ForetuneError("no line could be imported")
+    if not report.num_records and not report.num_duplicates and not report.already_imported:
+        reason = f"each of the {report.num_bad} lines is bad" if report.num_bad else "the files have no lines"
+        raise ForetuneError(f"no record was imported: {reason}; `--format` says of which kind a log is")
+
+
+def _print_bad_lines(report: ImportReport) -> None:
+    """The first bad line of each kind, and how many more there are."""
+    like = Counter((bad.file, bad.reason) for bad in report.bad)
+    first = {(bad.file, bad.reason): bad for bad in reversed(report.bad)}
+    shown = list(like)[:_SHOWN_BAD_LINES]
+    for kind in shown:
+        more = f" (and {like[kind] - 1} more lines like it)" if like[kind] > 1 else ""
+        print(printable(f"foretune: {first[kind]}{more}"), file=sys.stderr)
+    if rest := report.num_bad - sum(like[kind] for kind in shown):
+        print(f"foretune: {rest} more bad lines", file=sys.stderr)
 
 
 @app.command()
@@ -167,6 +193,7 @@ def export(
     """Write a data set's records as MetaSchedule's JSON database."""
     from foretune.compiler.metaschedule.export import export_database
 
+    check_writable(out, is_folder=True)
     report = export_database(data, out, best)
     if as_json:
         print_json(report.to_json())
@@ -186,6 +213,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Train cost models and score them on workloads that none of them has seen."""
+    if out is not None:
+        check_writable(out, is_folder=True)
     from foretune.costmodel.evaluation import registry
     from foretune.costmodel.evaluation import runs as offline
     from foretune.costmodel.evaluation.evaluation import EvaluationConfig
@@ -247,6 +276,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Tune a model ahead of time."""
+    check_writable(out)
     from foretune.compiler.pytorch import artifact
     from foretune.compiler.pytorch.options import BackendOptions
 
@@ -270,6 +300,7 @@ def report(
     """Write a page about a database: curves, choices, schedules and errors."""
     from foretune.compiler.metaschedule.html_report import write_report
 
+    check_writable(out)
     written = write_report(database, out)
     if as_json:
         print_json(written)

@@ -10,7 +10,7 @@ import typer
 
 from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_percent, format_ratio, format_secs, print_json, print_table, printable
-from foretune.support.files import write_atomically
+from foretune.support.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from foretune.datasets.records.store import RecordStore
@@ -84,6 +84,7 @@ def plot(
     kind = "folder" if out.is_dir() else {".png": "png", ".html": "html", ".htm": "html", "": "folder"}.get(out.suffix.lower())
     if kind is None:
         raise OptionError(f"`--out` must end in .png or .html, or name a folder, but got {out.name!r}")
+    check_writable(out / "picture.png" if kind == "folder" else out)
     store = _open(folder)
     from foretune.datasets.reports.page import html_page
     from foretune.datasets.reports.plots import overview_png, plots
@@ -114,12 +115,14 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Write a data card: what the data is, how it was collected, and its limits."""
+    from foretune.datasets.records.store import BUNDLED
     from foretune.datasets.reports.card import data_card
     from foretune.datasets.reports.summary import summarize
 
+    path = out or (folder or BUNDLED) / "DATA_CARD.md"
+    check_writable(path)
     store = _open(folder)
     summary = summarize(store)
-    path = out or store.path / "DATA_CARD.md"
     _write(path, data_card(summary).encode())
     if as_json:
         print_json({"file": str(path), "num_records": summary.num_records, "content_hash": summary.content_hash, "damaged": list(summary.damaged)})

@@ -17,23 +17,23 @@ app = typer.Typer(no_args_is_help=True, help="Look at, merge and prune files of 
 File = Annotated[Path, typer.Argument(help="File of tuned records.")]
 
 
-def _opened(path: Path) -> Database:
+def _opened(path: Path, read_only: bool) -> Database:
     if not path.expanduser().is_file():
         raise DatabaseError(f"there is no database {path}")
-    return Database(path)
+    return Database(path, read_only)
 
 
 @app.command()
 def info(database: File, as_json: Json = False) -> None:
     """List the tasks of a database."""
-    with _opened(database) as opened:
+    with _opened(database, read_only=True) as opened:
         rows = []
         for task in opened.tasks():
             records = opened.records(task)
             best = next((r.best_secs for r in fastest(records, 1)), None)
             rows.append({"name": task.workload.name, "workload": task.workload.hash, "target": task.target.key, "num_records": len(records), "best_secs": best})
     if as_json:
-        print_json({"database": str(database), "tasks": rows})
+        print_json({"database": str(database), "tasks": rows, "damaged": [str(row) for row in opened.damaged]})
         return
     lines = ((r["name"], r["workload"][:12], r["target"], str(r["num_records"]), "-" if r["best_secs"] is None else f"{r['best_secs'] * 1e6:.4g}") for r in rows)
     print_table(("kernel", "workload", "target", "records", "best us"), lines, f"{len(rows)} tasks")
@@ -55,8 +55,8 @@ def merge(into: File, others: Annotated[list[Path], typer.Argument(help="Files w
 
 @app.command()
 def prune(database: File, keep: Annotated[int, typer.Option(help="Fastest records of each task that stay.")] = 16, as_json: Json = False) -> None:
-    """Drop slow and failed records; what was checked, and the default schedules, stay."""
-    with _opened(database) as opened:
+    """Drop slow and failed records, and damaged rows; what was checked, and the default schedules, stay."""
+    with _opened(database, read_only=False) as opened:
         dropped = opened.prune(keep)
         left = opened.num_records()
     if as_json:

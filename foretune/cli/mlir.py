@@ -14,7 +14,7 @@ import typer
 from foretune.cli.passes import endpoint
 from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_percent, format_secs, print_json, print_table, printable
-from foretune.support.files import write_text_atomically
+from foretune.support.files import check_writable, write_text_atomically
 from foretune.support.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Tune MLIR programs by transforms and passes, and prove it by measurement.")
@@ -66,6 +66,10 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search for a schedule that beats the default lowering."""
+    if out is not None:
+        check_writable(out)
+    if store is not None:
+        check_writable(store, is_folder=True)
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
     from foretune.passes.mlir.tuning import measure, tuning
@@ -193,6 +197,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Label generated programs and random schedules of them on this machine; a run that was stopped goes on."""
+    check_writable(out, is_folder=True)
     from foretune.passes.mlir.costs.collection import CollectConfig
     from foretune.passes.mlir.costs.collection import collect as run
 
@@ -219,6 +224,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the cost model on labelled samples and score it on programs that it has not seen."""
+    check_writable(out)
     from foretune.costmodel.mlir.training import MlirTrainConfig
     from foretune.passes.mlir.costs import observe, training
 

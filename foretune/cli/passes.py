@@ -6,7 +6,6 @@ import json
 import os
 import re
 import statistics
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ import typer
 
 from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
-from foretune.support.files import sha256_of, write_text_atomically
+from foretune.support.files import check_writable, sha256_of, write_text_atomically
 from foretune.support.progress import progress_bar
+from foretune.support.scratch import ScratchFolder
 
 app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
 
@@ -28,6 +28,7 @@ Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the prog
 Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")]
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="Run programs in bubblewrap, which must be installed; otherwise they run with your rights.")]
 Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
 LocalFile = Annotated[Path | None, typer.Option("--model", help="GGUF file of the local language model; by default that of `fetch-model`.")]
 
@@ -58,21 +59,25 @@ def tune(
     call: Annotated[str, typer.Option(help="One function of a file without a main, with its arguments, such as 'saxpy(f32[4096], f32[4096], 2.5, 4096)'.")] = "",
     build_timeout: BuildTimeout = 20.0,
     run_timeout: RunTimeout = 10.0,
+    sandbox: Sandbox = False,
     store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the results in JSON, which `replay` and `explain` read.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tune the pass sequence of a program, or of each program of a folder."""
+    """Tune the pass sequence of a program, or of each program of a folder. The programs run here, with your rights."""
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.llvm import measure
     from foretune.passes.llvm.tuning import tuning
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
 
+    for path, is_folder in ((out, False), (store, True)):
+        if path is not None:
+            check_writable(path, is_folder)
     config = tuning.PassTuneConfig(budget, objective, store=store)
-    settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout)
+    settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox)
     build = _build_json(define, include, arg, stdin, lib, call)
     results, failed = [], {}
-    with endpoint(llm, local_model, adapter) as url, _programs(source, build) as programs, measure.PassMeasurer(settings) as measurer:
+    with endpoint(llm, local_model, adapter) as url, _programs(source, build, sandbox) as programs, measure.PassMeasurer(settings) as measurer:
         key = os.environ.get("OPENAI_API_KEY", "none")
         names = [llm_model, *(sha256_of(path)[:16] for path in (local_model, adapter) if path is not None)]  # recorded replies are the model's own
         asked = LlmConfig(url, "+".join(names), llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
@@ -104,6 +109,7 @@ def tune(
 def replay(
     results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
     repeats: Annotated[int, typer.Option(help="Runs of each winner and of -O3.")] = 15,
+    sandbox: Sandbox = False,
     as_json: Json = False,
 ) -> None:
     """Measure stored winners again, beside -O3."""
@@ -111,7 +117,7 @@ def replay(
     from foretune.passes.llvm.tuning import tuning
 
     rows = []
-    for stored, program, sequence, settings in _stored(results):
+    for stored, program, sequence, settings in _stored(results, sandbox):
         with measure.PassMeasurer(settings) as measurer:
             again = tuning.confirm(measurer.prepare(program), sequence, measurer, repeats)
             rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
@@ -131,6 +137,7 @@ def explain(
     results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
     repeats: Annotated[int, typer.Option(help="Runs of each shortened sequence and of -O3.")] = 9,
     evidence: Annotated[Path | None, typer.Option(help="File for what the winners teach, a JSON document a line.")] = None,
+    sandbox: Sandbox = False,
     as_json: Json = False,
 ) -> None:
     """Tell what each step of the stored winners is worth: each is left out once and the rest measured."""
@@ -139,7 +146,7 @@ def explain(
     from foretune.passes.llvm.tuning import explain as explaining
 
     documents, taught = [], []
-    for stored, program, sequence, settings in _stored(results):
+    for stored, program, sequence, settings in _stored(results, sandbox):
         with measure.PassMeasurer(settings) as measurer:
             prepared = measurer.prepare(program)
             explanation = explaining.explain(prepared, sequence, measurer, repeats)
@@ -246,6 +253,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Measure random sequences of many programs, to train on."""
+    check_writable(out, is_folder=True)
     from foretune.passes.llvm import measure, suite
     from foretune.passes.llvm.tuning import collection
 
@@ -269,6 +277,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the latent model that ranks pass sequences."""
+    check_writable(out)
     from foretune.passes.llvm.tuning import training
 
     with progress_bar("training", not as_json, transient=True) as show:
@@ -305,6 +314,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune the local language model on evidence (LoRA), and compare its proposals before and after."""
+    check_writable(out, is_folder=True)
     from foretune.costmodel.language.low_rank import LowRankConfig
     from foretune.passes.language import local_model
     from foretune.passes.llvm.teaching import finetuning
@@ -337,29 +347,29 @@ def endpoint(llm: str, model: Path | None = None, adapter: Path | None = None) -
 
 
 @contextmanager
-def _programs(source: Path, build: dict[str, Any]) -> Iterator[list]:
+def _programs(source: Path, build: dict[str, Any], sandbox: bool = False) -> Iterator[list]:
     from foretune.passes.llvm.program import BuildOptions, load_programs
 
     options = BuildOptions(
         tuple(build["define"]), tuple(Path(path) for path in build["include"]), ("m", *build["lib"]), tuple(build["arg"]),
         Path(build["stdin"]) if build["stdin"] else None,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
+    with ScratchFolder("foretune-programs-") as scratch:
         if build["call"]:
-            yield [_function(source, Path(folder), options, build)]
+            yield [_function(source, scratch.path, options, build, sandbox)]
         else:
-            yield load_programs(source, Path(folder), options)
+            yield load_programs(source, scratch.path, options)
 
 
-def _function(source: Path, folder: Path, options: Any, build: dict[str, Any]) -> Any:
+def _function(source: Path, folder: Path, options: Any, build: dict[str, Any], sandbox: bool) -> Any:
     """The one function that is called; how often is kept in `build`, so that it is called as often when it is replayed."""
     from foretune.passes.llvm.function import FunctionCall, load_function
-    from foretune.passes.llvm.measure import PassMeasurer
+    from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
 
     call = FunctionCall.parse(build["call"])
     if options.arguments or options.stdin:
         raise OptionError("--call goes without --arg and --stdin: a function has neither")
-    with PassMeasurer() as measurer:
+    with PassMeasurer(PassMeasureSettings(sandbox=sandbox)) as measurer:
         program = load_function(source, folder, options, call, measurer, build["num_calls"])
     build["num_calls"] = int(program.options.arguments[0])
     return program
@@ -374,7 +384,7 @@ def _build_json(define: list[str], include: list[Path], arg: list[str] = [], std
     return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib, "call": call, "num_calls": None}
 
 
-def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
+def _stored(path: Path, sandbox: bool) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
     """(result, program, winner, how it was measured) of each result in a file.
 
     Raises:
@@ -394,10 +404,10 @@ def _stored(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
             raise DataError(f"{path}: {refused[0]}")
         try:
             build, (build_timeout, run_timeout) = _build_json([], []) | row["build"], row["timeouts"]
-            settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout))
+            settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout), sandbox=sandbox)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
-        with _programs(source, build) as programs:
+        with _programs(source, build, sandbox) as programs:
             program = next((p for p in programs if p.name == name), None)
             if program is None or program.hash != known_hash:
                 raise DataError(f"{path}: the program {name} of {source} has changed since it was tuned; tune it again")
@@ -412,9 +422,9 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         rows.append((result["program"], *times, f"{result['gain']:.3f}", _interval(result["interval"]), str(result["num_trials"]), statuses))
     print_table(("program", "-O3", "tuned", "gain", "95 %", "trials", "how they ended"), rows, left=("how they ended",))
     for result in results:
-        if told := result.get("strategist"):
+        if told := result.get("strategist"):  # it counts sequences that give machine code measured before, too
             shares = ", ".join(f"{number} by {origin} (best {told['best_gain'].get(origin, 0.0):.3f}x)" for origin, number in told["measured"].items())
-            print(f"{printable(result['program'])}: measured {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
+            print(f"{printable(result['program'])}: of the sequences whose time is known, {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
         what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():

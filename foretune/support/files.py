@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from foretune.errors import DataError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -27,10 +30,36 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+        if not isinstance(error, OSError) and os.strerror(errno.ENOSPC) in str(error):  # libraries wrap it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def check_writable(path: Path, is_folder: bool = False) -> None:
+    """Checks, before any work, that its result can be written.
+
+    Args:
+        path: file that will be written, with its folder if missing; or, with `is_folder`, a folder for files.
+
+    Raises:
+        DataError: it cannot.
+    """
+    path = path.expanduser()
+    if path.is_dir() != is_folder and path.exists():
+        raise DataError(f"{path} is a {'file, but a folder' if is_folder else 'folder, but a file'} is to be written there; choose another name")
+    place = path if is_folder else path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise DataError(f"cannot write {path}: {place} is not a folder; choose another one")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {place}: {error.strerror}; choose another folder") from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:

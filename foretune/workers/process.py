@@ -38,16 +38,17 @@ class WorkerProcess:
         module: Python module to run with `-m`, or the path of a script.
         hello: the first message to each new process.
         start_timeout_secs: limit of the reply to it.
+        grace_secs: how long it may take to end by itself, when its input ends; it is killed then.
 
     Attributes:
         welcome: the newest process's reply to the hello.
         generation: grows whenever a process starts or ends; what one held is lost when it has grown.
     """
 
-    def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0) -> None:
+    def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0, grace_secs: float = 0.0) -> None:
         # -P: files of the folder that it is called from, say a json.py, are not imported by it
         self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-P", "-m", module]
-        self._hello, self._start_timeout_secs = hello, start_timeout_secs
+        self._hello, self._start_timeout_secs, self._grace_secs = hello, start_timeout_secs, grace_secs
         self._process: subprocess.Popen | None = None
         self._buffer = b""
         self.generation = 0
@@ -77,6 +78,10 @@ class WorkerProcess:
     def close(self) -> None:
         """Ends the process; safe to call twice."""
         if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._grace_secs)
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

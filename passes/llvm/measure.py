@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Collection
 from collections.abc import Sequence as Many
@@ -26,10 +25,12 @@ from foretune.passes.llvm.actions import BASELINE, Sequence
 from foretune.passes.llvm.compiler import Compiler
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
 from foretune.passes.llvm.program import Program
+from foretune.passes.llvm.running import sandboxed
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.support.files import sha256_of
+from foretune.support.scratch import ScratchFolder
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -50,18 +51,22 @@ class PassMeasureSettings:
     Attributes:
         repeats: runs of each candidate, and of the baseline between them.
         build_timeout_secs, run_timeout_secs: limits of one candidate.
-        memory_bytes: of one compilation, and of one run.
+        memory_bytes: of one compilation, and of all processes of one run together.
+        max_processes: of one run.
         core: that programs run on; None for the last one that this process may use.
+        sandbox: run programs in bubblewrap; by themselves they have the user's rights.
     """
 
     repeats: int = 3
     build_timeout_secs: float = 20.0
     run_timeout_secs: float = 10.0
     memory_bytes: int = 4 << 30
+    max_processes: int = 512
     core: int | None = None
+    sandbox: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "build_timeout_secs", "run_timeout_secs", "memory_bytes"):
+        for name in ("repeats", "build_timeout_secs", "run_timeout_secs", "memory_bytes", "max_processes"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"`{name} > 0` must hold, but got {name}={getattr(self, name)}")
         if self.core is not None and self.core not in os.sched_getaffinity(0):
@@ -140,11 +145,14 @@ class PassMeasurer:
     def __init__(self, settings: PassMeasureSettings = PassMeasureSettings(), toolchain: Toolchain | None = None) -> None:
         self.settings = settings
         self._toolchain = toolchain or find_toolchain()
-        self._folder = Path(tempfile.mkdtemp(prefix="foretune-passes-"))
+        if settings.sandbox:
+            sandboxed([], Path(), [])  # bubblewrap is there, before anything is built
+        self._scratch = ScratchFolder("foretune-passes-")
+        self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"library": str(self._toolchain.library), "memory_bytes": settings.memory_bytes}
         self.compiler = Compiler(self._toolchain, self._folder, settings.build_timeout_secs, settings.memory_bytes)
-        self._runner = WorkerProcess("foretune.passes.llvm.worker", {**hello, "core": core})
+        self._runner = WorkerProcess("foretune.passes.llvm.worker", {**hello, "core": core}, grace_secs=_GRACE_SECS)
 
     def __enter__(self) -> PassMeasurer:
         return self
@@ -156,7 +164,7 @@ class PassMeasurer:
         """Ends the processes and removes what was built."""
         self.compiler.close()
         self._runner.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     @property
     def has_polly(self) -> bool:
@@ -232,9 +240,13 @@ class PassMeasurer:
         folder = self._folder / "run"  # what one run leaves there, the next one must not see
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        command = [str(executable), *program.options.arguments]
+        if self.settings.sandbox:
+            named = [path for path in map(Path, program.options.arguments) if path.is_absolute() and path.exists()]
+            command = sandboxed(command, folder, [executable, *named])
         request = {
-            "op": "run", "command": [str(executable), *program.options.arguments], "folder": str(folder), "stdout": str(stdout),
-            "stdin": str(program.options.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,
+            "op": "run", "command": command, "folder": str(folder), "stdout": str(stdout), "stdin": str(program.options.stdin or os.devnull),
+            "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes, "max_processes": self.settings.max_processes,
         }  # fmt: skip
         try:
             reply = self._runner.request(request, self.settings.run_timeout_secs + _GRACE_SECS)

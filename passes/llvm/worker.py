@@ -6,6 +6,7 @@ pass sequences crash, hang, eat memory, and set flags that hold for a whole proc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -21,15 +22,17 @@ from typing import Any
 from foretune.passes.llvm.capi import Llvm, LlvmError
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.observe import loop_depths, observe
+from foretune.passes.llvm.running import run
 from foretune.support.text import telling_line
+from foretune.workers.descendants import become_subreaper, end_descendants
 
 _CHUNK = 1 << 16
-_MAX_OUTPUT_BYTES = 64 << 20
 
 
 def main() -> None:
     """Serves requests until standard input ends."""
     hello = json.loads(sys.stdin.readline())
+    become_subreaper()
     llvm = Llvm(Path(hello["library"]))
     if hello["core"] is not None:
         os.sched_setaffinity(0, {hello["core"]})
@@ -37,10 +40,12 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["op"] == "run":
-            _reply(run(request))
+            reply = run(request, sys.stdin.fileno())
         else:
             job = {"build": work, "signatures": signatures, "steps": steps, "triplets": read_triplets}[request["op"]]
-            _reply(in_child(lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"]))
+            reply = in_child(lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"])
+        end_descendants()
+        _reply(reply)
 
 
 def _reply(message: dict[str, Any]) -> None:
@@ -179,6 +184,8 @@ def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory
     child = os.fork()
     if not child:
         _be_child(function, write, errors_end, timeout_secs, memory_bytes)
+    with contextlib.suppress(OSError):  # done here and in the child, because either may be first
+        os.setpgid(child, child)
     os.close(write)
     os.close(errors_end)
     parts = {read: bytearray(), errors: bytearray()}
@@ -231,54 +238,6 @@ def _be_child(function: Callable[[], dict[str, Any]], write: int, errors: int, t
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(code)
-
-
-# -- programs ----------------------------------------------------------------------------------------
-
-
-def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs a program once.
-
-    Args:
-        request: `command`; `folder` to run in; `stdin`, a path; `stdout`, a path; `timeout_secs`; `memory_bytes`.
-
-    Returns:
-        `status` and `cpu_secs` or `error`.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    actions = [(os.POSIX_SPAWN_OPEN, 0, request["stdin"], os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, request["stdout"], flags, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)]
-    command = request["command"]
-    here = os.getcwd()
-    try:
-        os.chdir(request["folder"])
-        pid = os.posix_spawn(command[0], command, {"PATH": os.defpath, "LC_ALL": "C"}, file_actions=actions, setpgroup=0)
-    except OSError as error:
-        return {"status": "run_error", "error": f"the program cannot be started: {error}"}
-    finally:
-        os.chdir(here)
-    for kind, limit in (
-        (resource.RLIMIT_CPU, int(request["timeout_secs"]) + 1), (resource.RLIMIT_AS, request["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, _MAX_OUTPUT_BYTES), (resource.RLIMIT_CORE, 0),
-    ):  # fmt: skip
-        try:
-            resource.prlimit(pid, kind, (limit, limit))
-        except (ProcessLookupError, PermissionError):
-            break
-    handle = os.pidfd_open(pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(handle, selectors.EVENT_READ)
-            ended = bool(selector.select(request["timeout_secs"]))
-    finally:
-        os.close(handle)
-    if not ended:
-        os.killpg(pid, signal.SIGKILL)
-    _, code, usage = os.wait4(pid, 0)
-    if not ended or (os.WIFSIGNALED(code) and os.WTERMSIG(code) in (signal.SIGXCPU, signal.SIGKILL)):
-        return {"status": "run_timeout", "error": f"no end within {request['timeout_secs']:g} s"}
-    if os.WIFSIGNALED(code):
-        return {"status": "run_error", "error": f"the program was killed by signal {os.WTERMSIG(code)}"}
-    return {"status": "ok", "exit": os.WEXITSTATUS(code), "cpu_secs": usage.ru_utime + usage.ru_stime}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.passes.mlir.environment.signature import Signature
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.record import Status
+from foretune.support.scratch import ScratchFolder
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 _GRACE_SECS = 10.0
@@ -141,7 +141,8 @@ class MlirSession:
         if linker is None:
             raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
         self.settings = settings
-        self._folder = Path(tempfile.mkdtemp(prefix="foretune-mlir-"))
+        self._scratch = ScratchFolder("foretune-mlir-")
+        self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"memory_bytes": settings.memory_bytes}
         self._builder = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
@@ -158,7 +159,7 @@ class MlirSession:
         """Ends the processes and removes what was built."""
         self._builder.close()
         self._runner.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     @property
     def cpu(self) -> str:

@@ -18,6 +18,7 @@ from foretune.errors import UnsupportedError
 from foretune.passes.llvm.worker import in_child
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.signature import Signature
+from foretune.workers.descendants import become_subreaper, end_descendants
 
 _SHOWN_CHARS = 600
 _LINK_TIMEOUT_SECS = 30
@@ -26,6 +27,7 @@ _LINK_TIMEOUT_SECS = 30
 def main() -> None:
     """Serves requests until standard input ends."""
     hello = json.loads(sys.stdin.readline())
+    become_subreaper()
     if hello["role"] == "run":
         os.sched_setaffinity(0, {hello["core"]})
         work, tool, failed = runner.run, "the program", "run"
@@ -36,7 +38,9 @@ def main() -> None:
         _reply({"cpu": builder.llvm.cpu, "version": list(builder.llvm.version)})
     for line in sys.stdin:
         request = json.loads(line)
-        _reply(in_child(lambda request=request: work(request), request["timeout_secs"], hello["memory_bytes"], tool, failed))
+        reply = in_child(lambda request=request: work(request), request["timeout_secs"], hello["memory_bytes"], tool, failed)
+        end_descendants()
+        _reply(reply)
 
 
 def _reply(message: dict[str, Any]) -> None:

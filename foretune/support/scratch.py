@@ -1,0 +1,72 @@
+"""Folders for a process's working files, which are gone at the latest when the next one is made: also after `kill -9`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+_OWNER = ".owner"
+_LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of another release
+
+
+class ScratchFolder:
+    """A new folder under the system's one for temporary files; removed by `close`.
+
+    It holds a lock on a file in it. A folder of the same prefix and user whose lock nobody holds was left by a process that was
+    killed: it is removed when another is made, and what still runs from it is ended.
+
+    Args:
+        prefix: of its name.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        sweep(prefix)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self._lock = open(self.path / _OWNER, "w")  # noqa: SIM115 - held until close
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Removes the folder; safe to call twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+    def __enter__(self) -> ScratchFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def sweep(prefix: str) -> None:
+    """Removes the folders of a prefix that processes of this user have left, and ends what runs from them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid() and _is_left(folder):
+                _end_those_in(folder.resolve())
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        with open(folder / _OWNER) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except FileNotFoundError:
+        return time.time() - folder.stat().st_mtime > _LONE_SECS
+    except BlockingIOError:
+        return False
+
+
+def _end_those_in(folder: Path) -> None:
+    """Ends the processes whose program or working folder lies in a folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            places = [os.readlink(process / link).removesuffix(" (deleted)") for link in ("exe", "cwd")]
+            if any(Path(place).is_relative_to(folder) for place in places):
+                os.kill(int(process.name), signal.SIGKILL)
