@@ -24,12 +24,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
-import tvm
-import tvm.s_tir
-import tvm_ffi
-
 from foretune import errors
+from foretune.support.optional import missing
 from foretune.target import num_usable_cores
+
+try:
+    import tvm
+    import tvm.s_tir
+    import tvm_ffi
+except ModuleNotFoundError as _error:
+    raise missing("tvm", "scheduling tensor programs", str(_error)) from _error
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 
