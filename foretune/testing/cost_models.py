@@ -15,7 +15,7 @@ import pytest
 from foretune import Candidate, DataError, MeasureRecord, ModelError, Status, Trace, Trajectory
 from foretune.costmodel.base import CostModel, StaticCostModel
 from foretune.costmodel.metrics import spearman
-from tests.synthetic import TASK, synthetic_trajectories
+from foretune.testing.synthetic import TASK, synthetic_trajectories
 
 
 def final_features(trace: Trace) -> tuple[tuple[float, ...], ...]:
