@@ -2,7 +2,10 @@ VENV ?= .venv
 VENV_ANSOR ?= .venv-ansor
 PYTHON ?= python3
 
-.PHONY: demo test lint ansor llvm clean
+.PHONY: demo test unit lint docs ansor llvm clean
+
+UNIT = tests/foretune tests/datasets tests/costmodel/schedules tests/costmodel/planning tests/costmodel/test_metrics.py \
+	tests/passes/llvm/test_actions.py tests/test_layers.py
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/foretune demo
@@ -11,8 +14,14 @@ test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pytest
 
+unit: $(VENV)/.installed
+	$(VENV)/bin/pytest $(UNIT)
+
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 ansor: $(VENV_ANSOR)/.installed
 	$(VENV_ANSOR)/bin/pytest -m ansor tests/test_ansor.py
@@ -33,6 +42,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,dev]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
 	$(PYTHON) -m venv $(VENV_ANSOR)
 	$(VENV_ANSOR)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-ansor.txt --editable . \
@@ -40,4 +53,4 @@ $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_ANSOR) *.egg-info
+	rm -rf $(VENV) $(VENV_ANSOR) site build dist *.egg-info
