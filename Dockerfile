@@ -6,7 +6,7 @@ RUN useradd --create-home foretune && mkdir /cache && chown foretune /cache
 WORKDIR /foretune
 COPY --chown=foretune . .
 RUN python -m pip install --no-cache-dir --constraint constraints.txt \
-        --extra-index-url https://download.pytorch.org/whl/cpu ".[tvm,rivals]"
+        --extra-index-url https://download.pytorch.org/whl/cpu ".[tvm]"
 
 USER foretune
 VOLUME /cache
