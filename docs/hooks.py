@@ -30,7 +30,7 @@ def _described(command: Any, names: list[str]) -> Iterator[str]:
             yield from _described(inner, [*names, name])
         return
     context = typer.Context(command, info_name=title)
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = " ".join(piece.upper().replace("{", "").replace("}", "") for piece in command.collect_usage_pieces(context))
     yield f"### {title}\n\n{_text(command.help)}\n\n```\n{title} {usage}\n```\n"
     rows = [record for parameter in command.params if (record := _row(parameter)) is not None]
     if rows:
@@ -49,4 +49,4 @@ def _row(parameter: Any) -> str | None:
 
 
 def _text(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
+    return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
