@@ -20,7 +20,7 @@ unit: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 
-docs: $(VENV)/.docs
+docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 ansor: $(VENV_ANSOR)/.installed
@@ -39,11 +39,7 @@ llvm: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,dev]"
-	touch $@
-
-$(VENV)/.docs: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,docs,dev]"
 	touch $@
 
 $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt

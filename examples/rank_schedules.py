@@ -16,12 +16,14 @@ from foretune.datasets import BUNDLED, RecordStore
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", type=int, default=12, help="tasks of the test split to look at")
     arguments = parser.parse_args()
     store, model, rng = RecordStore(BUNDLED), LatentCostModel.bundled(), np.random.default_rng(0)
+    split = store.split()
+    assert split is not None  # the bundled data has one
     measured = sorted(
-        (t.record for t in store.trajectories(store.split().test) if t.record.run_secs and len(t.record.trace)), key=lambda r: r.candidate.task.key
+        (t.record for t in store.trajectories(split.test) if t.record.run_secs and len(t.record.trace)), key=lambda r: r.candidate.task.key
     )
     groups = [records for _, group in groupby(measured, key=lambda r: r.candidate.task.key) if len(records := list(group)) >= 16]
     print(f"{'task':<40} {'records':>7} {'top-1':>6} {'pairs':>6} {'random top-1':>13}")

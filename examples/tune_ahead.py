@@ -15,7 +15,7 @@ import foretune
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("mlp.foretune"), help="file to write")
     parser.add_argument("--trials", type=int, default=16, help="measurements for each tuning task; 0 lets the model alone decide")
     parser.add_argument("--database", default="", help="file of measured records; by default the user's own")

@@ -22,7 +22,7 @@ func.func @main(%A: tensor<128x96xf32>, %B: tensor<96x160xf32>) -> tensor<128x16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--budget", type=int, default=24, help="measurements")
     arguments = parser.parse_args()
     with MlirSession() as session:

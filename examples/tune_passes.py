@@ -37,7 +37,7 @@ int main(void) {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--budget", type=int, default=24, help="measurements")
     parser.add_argument("--search", default="latent", help="latent, genetic, random, greedy or bayesian")
     arguments = parser.parse_args()

@@ -24,7 +24,7 @@ def matmul(n: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--size", type=int, default=256, help="rows and columns of the matrices")
     arguments = parser.parse_args()

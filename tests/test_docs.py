@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from foretune.cli.app import app
-from foretune.datasets import BUNDLED, Database
+from foretune.datasets import BUNDLED, Database, RecordStore
 from foretune.support.optional import require
 from foretune.testing.synthetic import synthetic_trajectories
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
@@ -94,7 +94,7 @@ def test_programs_parse_and_import_what_is_there(path):
 def test_files_that_are_named_exist():
     named = re.compile(r"`((?:compiler|costmodel|datasets|passes|foretune|benchmarks|examples|tests|docs)/[\w./]*\.(?:py|md|ipynb|json|html))`")
     missing = {f"{ids(path)}: {name}" for path in DOCUMENTS for name in named.findall(path.read_text()) if not (ROOT / name).exists()}
-    assert missing - {"docs/concepts/data.md: datasets/programs/mlir_samples.py"} == set()
+    assert missing == set()
 
 
 def test_links_of_files_outside_the_site():
@@ -114,7 +114,7 @@ def test_every_public_name_is_in_the_reference(name):
     text = "\n".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
     listed = set(re.findall(r"^::: (\S+)", text, re.MULTILINE))
     for public in face.__all__:
-        home = face._HOMES.get(public, f"{getattr(face, public).__module__ if public not in face._HOMES else ''}")
+        home = face._HOMES.get(public) or getattr(face, public).__module__
         full = home.replace(":", ".") if ":" in home else f"{home}.{public}"
         assert full in listed, f"::: {full} is not in docs/reference"
 
@@ -131,8 +131,9 @@ def test_stability_is_told(name):
 
 
 def test_the_site_builds_without_warnings(tmp_path):
-    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
-    pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
+    if not os.environ.get("CI"):
+        pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+        pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment)
@@ -190,7 +191,7 @@ def folder(tmp_path):
     shutil.copy(LOGS / "autotvm.log", tmp_path / "tophub")
     for kind in ("tuning_record", "workload"):
         (tmp_path / f"database_{kind}.json").write_bytes(gzip.decompress((LOGS / f"tvm019_database_{kind}.json.gz").read_bytes()))
-    (tmp_path / "measured").symlink_to(BUNDLED)
+    write_measured(tmp_path / "measured")
     for name in ("mine.db", "theirs.db"):
         with Database(tmp_path / name) as database:
             database.add([t.record for t in synthetic_trajectories(6, seed=len(name))])
@@ -202,6 +203,15 @@ def folder(tmp_path):
     (tmp_path / "kernels.c").write_text(SAXPY)
     (tmp_path / "mymodels.py").write_text(MODELS)
     return tmp_path
+
+
+def write_measured(folder: Path) -> None:
+    """Some measured schedules of two programs, as `foretune collect` writes them."""
+    bundled = RecordStore(BUNDLED)
+    trajectories = list(bundled.trajectories(sorted(bundled.split().test)[:2]))[:12]
+    with RecordStore(folder, writable=True) as store:
+        store.append_workloads([t.record.candidate.task for t in trajectories])
+        store.append(trajectories)
 
 
 def short(words: list[str]) -> list[str]:

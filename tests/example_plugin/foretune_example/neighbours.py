@@ -18,7 +18,7 @@ NUM_NUMBERS, NUM_NEIGHBOURS = 32, 3
 
 def numbers_of(trace: Trace) -> np.ndarray:
     """Logarithms of the first numbers that were decided; [NUM_NUMBERS] float64."""
-    decided = [number for action in trace.actions if action.decision is not None for number in np.ravel(action.decision)]
+    decided = [number for action in trace.actions if action.decision is not None for number in np.ravel(np.array(action.decision))]
     row = np.zeros(NUM_NUMBERS)
     row[: len(decided[:NUM_NUMBERS])] = np.log2(1.0 + np.abs(np.array(decided[:NUM_NUMBERS], dtype=float)))
     return row
