@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
@@ -57,9 +58,8 @@ SPACE = DesignSpace(TEMPLATE, (Domain(2, factorizations(N, 2, 64)), Domain(4, fa
 
 def decided(trace: Trace) -> tuple[int, int, int]:
     """What a trace of the space decides: rows and columns of the inner tile, and how far to unroll."""
-    rows, columns, unroll = (trace.actions[i].decision for i in (2, 4, 7))
-    assert isinstance(rows, tuple) and isinstance(columns, tuple) and isinstance(unroll, int)
-    return int(str(rows[1])), int(str(columns[1])), unroll
+    rows, columns = (cast("tuple[int, int]", trace.actions[i].decision) for i in (2, 4))
+    return rows[1], columns[1], cast(int, trace.actions[7].decision)
 
 
 def seconds(trace: Trace) -> float:
