@@ -46,6 +46,12 @@ def wheel(folder):
     return build(folder / "tree", "wheel", folder / "wheel")
 
 
+def test_one_version(wheel):
+    assert wheel.name == f"foretune-{__version__}-py3-none-any.whl"
+    metadata = zipfile.ZipFile(wheel).read(f"foretune-{__version__}.dist-info/METADATA").decode()
+    assert "License-Expression: Apache-2.0" in metadata and "pydantic" not in metadata
+
+
 def names_of(wheel: Path) -> set[str]:
     return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 

@@ -148,6 +148,9 @@ SMALL = {  # option -> a value that makes a command short
     "--seconds": "30",
 }  # fmt: skip
 MORE = {  # verb -> options that make it short
+    "tune": ["--trials", "1"],
+    "passes tune": ["--budget", "4"],
+    "mlir tune": ["--budget", "4"],
     "collect": ["--workloads", "dense"],
     "train": ["--epochs", "1"],
     "evaluate": ["--shares", "0.02"],
