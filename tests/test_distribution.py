@@ -77,6 +77,7 @@ def test_what_the_packages_need_at_run_time_is_in_the_wheel(wheel):
     assert {f"foretune/{name}" for name in tracked} - names_of(wheel) == set()
 
 
+@pytest.mark.slow
 def test_the_sdist_installs(folder, sdist):
     place = folder / "installed"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(place), str(sdist)]
