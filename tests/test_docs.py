@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def test_the_site_builds_without_warnings(tmp_path):
 # -- running them ------------------------------------------------------------------------------------
 
 SMALL = {  # option -> a value that makes a command short
-    "--budget": "4", "--trials": "1", "--records": "96", "--epochs": "1", "--samples": "160", "--models": "ridge,random", "--searches": "random,greedy",
+    "--budget": "4", "--trials": "1", "--records": "24", "--epochs": "1", "--samples": "160", "--models": "ridge,random", "--searches": "random,greedy",
     "--seconds": "30",
 }  # fmt: skip
 MORE = {  # verb -> options that make it short
@@ -167,6 +168,7 @@ NOT_RUN = {  # word of a command -> why the tests do not run it
     "auto": "needs a cluster",
     "--rpc": "needs a device",
     "--sweep": "trains four models",
+    "--random-workloads": "waits for a quiet machine; `tests/compiler/workloads/test_collection.py` has it",
 }
 SLOW = (
     "README.md", "docs/figures.md", "docs/howto/ahead-of-time.md", "docs/howto/databases.md", "docs/howto/language-models.md", "docs/howto/mlir-costs.md",
@@ -194,7 +196,9 @@ def folder(tmp_path):
     shutil.copy(LOGS / "autotvm.log", tmp_path / "tophub")
     for kind in ("tuning_record", "workload"):
         (tmp_path / f"database_{kind}.json").write_bytes(gzip.decompress((LOGS / f"tvm019_database_{kind}.json.gz").read_bytes()))
-    write_measured(tmp_path / "measured")
+    write_measured(tmp_path / "measured", 2, 12)
+    write_measured(tmp_path / "more", 3, 30)
+    write_measured(tmp_path / "data", 12, 600)  # as if it had been collected long ago; `collect` finds it complete
     for name in ("mine.db", "theirs.db"):
         with Database(tmp_path / name) as database:
             database.add([t.record for t in synthetic_trajectories(6, seed=len(name))])
@@ -208,10 +212,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_measured(folder: Path) -> None:
-    """Some measured schedules of two programs, as `foretune collect` writes them."""
+def write_measured(folder: Path, num_workloads: int, num_records: int) -> None:
+    """Some measured schedules, as `foretune collect` writes them."""
     bundled = RecordStore(BUNDLED)
-    trajectories = list(bundled.trajectories(sorted(bundled.split().test)[:2]))[:12]
+    trajectories = list(islice(bundled.trajectories(sorted(bundled.split().test)[:num_workloads]), num_records))
     with RecordStore(folder, writable=True) as store:
         store.append_workloads([t.record.candidate.task for t in trajectories])
         store.append(trajectories)
