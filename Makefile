@@ -2,7 +2,10 @@ VENV ?= .venv
 VENV_ANSOR ?= .venv-ansor
 PYTHON ?= python3
 
-.PHONY: demo test nightly lint ansor llvm clean
+.PHONY: demo test unit nightly lint docs ansor llvm clean
+
+UNIT = tests/foretune tests/datasets tests/costmodel/schedules tests/costmodel/planning tests/costmodel/test_metrics.py \
+	tests/passes/llvm/test_actions.py tests/test_layers.py
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/foretune demo
@@ -11,11 +14,17 @@ test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pytest
 
+unit: $(VENV)/.installed
+	$(VENV)/bin/pytest $(UNIT)
+
 nightly: $(VENV)/.installed ansor
 	$(VENV)/bin/pytest -m slow
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
+
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 ansor: $(VENV_ANSOR)/.installed
 	$(VENV_ANSOR)/bin/pytest -m ansor tests/test_ansor.py
@@ -33,7 +42,7 @@ llvm: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,dev]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tvm,rivals,mlir,ray,tensorboard,llm,finetune,docs,dev]"
 	touch $@
 
 $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
@@ -43,4 +52,4 @@ $(VENV_ANSOR)/.installed: pyproject.toml constraints.txt constraints-ansor.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_ANSOR) *.egg-info
+	rm -rf $(VENV) $(VENV_ANSOR) site build dist *.egg-info

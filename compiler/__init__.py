@@ -1,12 +1,14 @@
 """TVM bridge: tasks from PyTorch graphs, design spaces, measuring, and the torch.compile backend.
 
-Nothing is imported before it is asked for, so that worker processes stay light.
+Nothing is imported before it is asked for, so that worker processes stay light. Stable: the backend and its options, and what MetaSchedule takes
+(`ForetuneCostModel`, `LatentSearchStrategy`, `Measurer`, `builder_and_runner`).
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foretune.support.faces import lazy_names
 
 if TYPE_CHECKING:
     from foretune.compiler.ansor.cost_model import ForetuneAnsorModel
@@ -29,6 +31,9 @@ __all__ = [
     "SearchConfig", "TaskScheduler", "Tuner", "builder_and_runner", "design_spaces", "detect_target", "task_from_module",
 ]  # fmt: skip
 
+EXPERIMENTAL = frozenset({"ForetuneAnsorModel", "LatentTaskScheduler", "SchedulerConfig", "TaskScheduler", "Tuner", "design_spaces", "task_from_module"})
+"""Names that may change in any release; the others stay, or are told a release ahead."""
+
 _HOMES = {
     "Backend": "foretune.compiler.pytorch.backend",
     "BackendOptions": "foretune.compiler.pytorch.options",
@@ -47,8 +52,5 @@ _HOMES = {
     "task_from_module": "foretune.compiler.tir.workload",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,7 +1,10 @@
-"""Foretune ranks what a compiler could do before hardware measures what it does."""
+"""Foretune ranks what a compiler could do before hardware measures what it does.
 
-import importlib
-from typing import TYPE_CHECKING, Any
+All names here are stable; what is experimental is listed in `EXPERIMENTAL` of the packages below: `foretune.compiler`, `foretune.costmodel`,
+`foretune.datasets`, `foretune.passes` and `foretune.passes.mlir`.
+"""
+
+from typing import TYPE_CHECKING
 
 from foretune import moved
 from foretune.errors import (
@@ -18,29 +21,37 @@ from foretune.errors import (
 from foretune.program import Edge, Node, ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status, Trajectory
 from foretune.space import DesignSpace, Domain
+from foretune.support.faces import lazy_names
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Action, Trace
 
 if TYPE_CHECKING:
+    from foretune.compiler.pytorch.ahead import tune
     from foretune.compiler.pytorch.artifact import load
+    from foretune.compiler.pytorch.background import wait_for_background
     from foretune.compiler.pytorch.explain import explain
 
 moved.install()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Action", "Candidate", "DataError", "DatabaseError", "DesignSpace", "Domain", "Edge", "ForetuneError",
     "HardwareFeatures", "IllegalActionError", "MeasureRecord", "MeasureSettings", "ModelError", "Node", "OptionError",
     "ProgramGraph", "Status", "Target", "TargetError", "Task", "Trace", "Trajectory", "UnsupportedError", "WorkerError",
-    "Workload", "explain", "load",
+    "Workload", "explain", "load", "tune", "wait_for_background",
 ]  # fmt: skip
 
-_LAZY = {"explain": "foretune.compiler.pytorch.explain", "load": "foretune.compiler.pytorch.artifact"}  # need torch and TVM
+EXPERIMENTAL: frozenset[str] = frozenset()
+"""Names that may change in any release; the others stay, or are told a release ahead."""
 
+_HOMES = {  # need torch and TVM
+    "explain": "foretune.compiler.pytorch.explain",
+    "load": "foretune.compiler.pytorch.artifact",
+    "tune": "foretune.compiler.pytorch.ahead",
+    "wait_for_background": "foretune.compiler.pytorch.background",
+}
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'foretune' has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

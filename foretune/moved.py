@@ -118,7 +118,7 @@ MOVED = {
     "foretune.costmodel.planner": "foretune.costmodel.planning.planner",
     "foretune.costmodel.registry": "foretune.costmodel.evaluation.registry",
     "foretune.costmodel.rivals.model_file": "foretune.costmodel.model_file",
-    "foretune.costmodel.rivals.optional": "foretune.costmodel.optional",
+    "foretune.costmodel.rivals.optional": "foretune.support.optional",
     "foretune.costmodel.rivals.store_features": "foretune.costmodel.latent.store_features",
     "foretune.costmodel.sweep": "foretune.costmodel.evaluation.sweep",
     "foretune.costmodel.template_walk": "foretune.costmodel.schedules.template_walk",

@@ -11,7 +11,7 @@ import sys
 
 from foretune import Candidate, MeasureRecord, Status, Trajectory
 from foretune.datasets.records.store import RecordStore
-from tests.synthetic import TASK, TEMPLATE
+from foretune.testing.synthetic import TASK, TEMPLATE
 
 BATCH = 6
 

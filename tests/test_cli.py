@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from foretune import __version__
+
 LOGS = Path(__file__).parent / "datasets" / "logs"
 
 
@@ -56,3 +58,15 @@ def test_import(tmp_path):
     nothing = tmp_path / "nothing.json"
     nothing.write_text("{\n")
     assert "no line could be imported" in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
+
+
+def test_version():
+    result = foretune("--version")
+    assert (result.returncode, result.stdout) == (0, f"foretune {__version__}\n")
+
+
+def test_help_is_for_users():
+    result = foretune("--help")
+    text = " ".join(result.stdout.split())
+    assert "Find faster code for PyTorch models, TVM kernels, LLVM programs and MLIR modules" in text
+    assert "--install-completion" in text and "Exit status: 0 done" in text

@@ -19,6 +19,7 @@ ALLOWED = {  # layer -> layers that it may import; `nouns` are the modules of `f
     "tuning": FOUNDATION | {"datasets", "tuning"},
     "compiler": FOUNDATION | {"datasets", "costmodel", "tuning", "compiler"},
     "passes": FOUNDATION | {"datasets", "costmodel", "tuning", "passes"},
+    "testing": FOUNDATION | {"datasets", "costmodel", "tuning", "testing"},
 }  # the command line, `cli`, is the one place above all of them
 HOMES = {"tvm": {"compiler"}, "tvm_ffi": {"compiler"}, "torch": {"costmodel", "compiler"}, "mlir": {"passes"}, "openai": {"passes"}, "gguf": {"costmodel"}}
 PACKAGES = ("datasets", "costmodel", "compiler", "passes")

@@ -20,6 +20,7 @@ import os
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 from foretune import errors
+from foretune.support.optional import missing
 from foretune.target import num_usable_cores
 
 try:
@@ -27,8 +28,8 @@ try:
     import tvm.s_tir
     import tvm_ffi
     from tvm.s_tir import meta_schedule
-except ImportError as _error:
-    raise errors.UnsupportedError(f"TVM is needed here and cannot be imported ({_error}); install it with: pip install 'foretune[tvm]'") from _error
+except ModuleNotFoundError as _error:
+    raise missing("tvm", "scheduling tensor programs", str(_error)) from _error
 
 from foretune.compiler.tir import intrinsics, vector_math  # noqa: E402 - these need TVM
 

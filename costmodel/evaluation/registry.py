@@ -1,4 +1,4 @@
-"""Cost models by name."""
+"""Cost models by name; those of other packages are found by their entry points, `foretune.cost_models`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from foretune.costmodel.base import CostModel
 from foretune.errors import OptionError
+from foretune.support.plugins import COST_MODELS, load_plugin, plugin_names
 
 _RIVALS = "foretune.costmodel.rivals"
 _CLASSES = {
@@ -36,8 +37,8 @@ _OF_PASSES = {"passes": "foretune.costmodel.passes.model:PassCostModel"}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all cost models of schedules: the latent model, its ablations, then the rivals, which serve passes as well."""
-    return tuple(_CLASSES)
+    """Names of all cost models of schedules: the latent model, its ablations, the rivals, which serve passes as well, then plug-ins."""
+    return tuple(dict.fromkeys((*_CLASSES, *plugin_names(COST_MODELS))))
 
 
 def ablations() -> tuple[str, ...]:
@@ -49,11 +50,14 @@ def model_class(name: str) -> type[CostModel]:
     """The class of a cost model.
 
     Raises:
-        OptionError: there is no such model.
+        OptionError: there is no such model, or a plug-in is none.
+        UnsupportedError: the package of a plug-in cannot be imported.
     """
     classes = _CLASSES | _OF_PASSES
     if name not in classes:
-        raise OptionError(f"unknown cost model {name!r}; known are {', '.join(classes)}")
+        if name in (plugins := plugin_names(COST_MODELS)):
+            return load_plugin(COST_MODELS, name, CostModel)
+        raise OptionError(f"unknown cost model {name!r}; known are {', '.join((*classes, *plugins))}")
     module, _, found = classes[name].partition(":")
     return getattr(importlib.import_module(module), found)
 

@@ -22,8 +22,9 @@ from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.training import train
 from foretune.datasets.records.split import Split, make_split
 from foretune.datasets.records.store import BUNDLED, RecordStore
-from foretune.errors import OptionError, UnsupportedError
+from foretune.errors import OptionError
 from foretune.record import Trajectory
+from foretune.support.optional import require
 
 _log = logging.getLogger(__name__)
 
@@ -131,10 +132,9 @@ def _train_latent(run: TrainingRun, training: list[Trajectory], validation: list
 def _epoch_log(folder: Path | None) -> Iterator:
     writer = None
     if folder is not None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UnsupportedError("TensorBoard logs need the package: pip install foretune[tensorboard]") from error
+        require("tensorboard", "a log of the training")
+        from torch.utils.tensorboard import SummaryWriter
+
         writer = SummaryWriter(folder)
 
     def log(figures: dict[str, float]) -> None:

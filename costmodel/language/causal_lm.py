@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foretune.errors import ModelError, UnsupportedError
+from foretune.support.optional import require
 
 ARCHITECTURES = ("llama", "qwen2")
 PROJECTIONS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -210,8 +211,4 @@ def import_gguf() -> Any:
     Raises:
         UnsupportedError: it is missing.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise UnsupportedError("the `gguf` package is needed to fine-tune a language model: pip install 'foretune[finetune]'") from None
-    return gguf
+    return require("gguf", "the fine-tuning of a language model")

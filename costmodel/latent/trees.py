@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from foretune.costmodel.latent.labels import LabelledTask
-from foretune.costmodel.optional import require
+from foretune.support.optional import require
 
 _LEARNING_RATE = 0.1
 _BORDERS = 64  # thresholds of a feature to choose from
@@ -73,7 +73,7 @@ class TreeHead(nn.Module):
         Raises:
             UnsupportedError: CatBoost is not installed.
         """
-        catboost = require("catboost", "latent")
+        catboost = require("catboost", "the latent model")
         for buffer in (self.feature, self.threshold, self.value):
             buffer.zero_()
         x, y = np.concatenate(tables), speed_label(np.concatenate(relative))

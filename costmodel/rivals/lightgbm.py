@@ -17,11 +17,11 @@ import torch
 
 from foretune.costmodel.latent.store_features import pool_stores
 from foretune.costmodel.model_file import text_array
-from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.action_bags import ActionBags
 from foretune.costmodel.rivals.groups import Group, selection_score
 from foretune.costmodel.rivals.lambdarank import MAX_GROUP, parameters, relevance
 from foretune.costmodel.rivals.rival import Rival, StaticRival
+from foretune.support.optional import require
 from foretune.task import Candidate, Task
 
 _PARAMETERS = {"lambdarank_truncation_level": 30, "learning_rate": 0.05, "feature_fraction": 0.3}
@@ -36,7 +36,7 @@ class _LambdaRank:
     _base: Any = None
 
     def _boost(self, tables: Sequence[np.ndarray], groups: Sequence[Group], tables_validation: Sequence[np.ndarray], validation: Sequence[Group]) -> None:
-        lightgbm = require("lightgbm", "lightgbm")
+        lightgbm = require("lightgbm", "the lightgbm model")
         data = self._dataset(tables, groups)
         if not validation:
             self._booster = self._base = lightgbm.train(self._parameters(len(data.data)), data, _ROUNDS_WITHOUT_VALIDATION)
@@ -55,13 +55,13 @@ class _LambdaRank:
 
     def _boost_further(self, tables: Sequence[np.ndarray], groups: Sequence[Group]) -> None:
         data = self._dataset(tables, groups)
-        self._booster = require("lightgbm", "lightgbm").train(self._parameters(len(data.data)), data, _ADAPTATION_ROUNDS, init_model=self._base)
+        self._booster = require("lightgbm", "the lightgbm model").train(self._parameters(len(data.data)), data, _ADAPTATION_ROUNDS, init_model=self._base)
 
     def _dataset(self, tables: Sequence[np.ndarray], groups: Sequence[Group], reference: Any = None) -> Any:
         x = np.concatenate([t[:MAX_GROUP] for t in tables])
         y = np.concatenate([relevance(g.throughput[:MAX_GROUP]) for g in groups])
         sizes = [min(len(t), MAX_GROUP) for t in tables]
-        return require("lightgbm", "lightgbm").Dataset(x, y, group=sizes, reference=reference)
+        return require("lightgbm", "the lightgbm model").Dataset(x, y, group=sizes, reference=reference)
 
     def _parameters(self, num_rows: int) -> dict[str, Any]:
         return parameters(num_rows, self.seed, torch.get_num_threads(), **_PARAMETERS)
@@ -73,7 +73,7 @@ class _LambdaRank:
         return {"booster": text_array(self._booster.model_to_string())}
 
     def _restore_booster(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._booster = self._base = require("lightgbm", "lightgbm").Booster(model_str=arrays["booster"].tobytes().decode())
+        self._booster = self._base = require("lightgbm", "the lightgbm model").Booster(model_str=arrays["booster"].tobytes().decode())
 
 
 class LightGbmModel(_LambdaRank, StaticRival):

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from foretune.costmodel.optional import require
 from foretune.errors import ModelError, OptionError
+from foretune.support.optional import require
 
 TEXT_RIVALS = ("lstm", "conv1d", "transformer")
 COUNT_RIVALS = ("lightgbm", "ridge")
@@ -213,12 +213,12 @@ class CountRival:
 
     def _one(self, x: np.ndarray, y: np.ndarray, held_out: Sequence[TextExample], label: int):
         if self.kind == "ridge":
-            linear, processing = require("sklearn.linear_model", "ridge"), require("sklearn.preprocessing", "ridge")
+            linear, processing = require("sklearn.linear_model", "the ridge model"), require("sklearn.preprocessing", "the ridge model")
             scaler = processing.StandardScaler().fit(x)
             model = linear.Ridge(alpha=10.0).fit(scaler.transform(x), y)
             low, high = y.min(), y.max()
             return lambda table: np.clip(model.predict(scaler.transform(table)), low, high)
-        lightgbm = require("lightgbm", "lightgbm")
+        lightgbm = require("lightgbm", "the lightgbm model")
         parameters = {"objective": "l2", "learning_rate": 0.06, "num_leaves": 31, "feature_fraction": 0.5, "min_data_in_leaf": 5, "verbose": -1, "seed": self.seed, "num_threads": torch.get_num_threads()}
         booster = lightgbm.train(parameters, lightgbm.Dataset(x, y), self.rounds)
         return booster.predict

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from foretune.costmodel.latent.store_features import pool_stores
-from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.groups import Group, selection_score
 from foretune.costmodel.rivals.rival import StaticRival
+from foretune.support.optional import require
 from foretune.task import Candidate, Task
 
 _STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
@@ -32,7 +32,7 @@ class RidgeModel(StaticRival):
     name = "ridge"
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
-        linear_model = require("sklearn.linear_model", self.name)
+        linear_model = require("sklearn.linear_model", f"the {self.name} model")
         timed = [g.select(np.flatnonzero(g.throughput)) for g in groups]
         pooled = [pool_stores(g.finals).astype(np.float64) for g in timed]
         x = np.concatenate([p - p.mean(0) for p in pooled])  # [N, F]
@@ -68,7 +68,7 @@ class ForestModel(StaticRival):
     name = "forest"
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
-        ensemble = require("sklearn.ensemble", self.name)
+        ensemble = require("sklearn.ensemble", f"the {self.name} model")
         x = np.concatenate([pool_stores(g.finals) for g in groups])
         y = np.concatenate([g.throughput for g in groups])
         forest = ensemble.RandomForestRegressor(

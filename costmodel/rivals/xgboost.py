@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from foretune.costmodel.model_file import text_array
-from foretune.costmodel.optional import require
 from foretune.costmodel.rivals.groups import Group, selection_score
 from foretune.costmodel.rivals.rival import StaticRival
+from foretune.support.optional import require
 from foretune.task import Candidate, Task
 
 _PARAMETERS = {"max_depth": 10, "gamma": 0.001, "min_child_weight": 0, "eta": 0.2, "tree_method": "hist", "base_score": 0.5}
@@ -34,7 +34,7 @@ class XgboostModel(StaticRival):
     _base: Any = None
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
-        callback = require("xgboost.callback", self.name)
+        callback = require("xgboost.callback", f"the {self.name} model")
         packed = _pack(groups)
         if validation:
             watched, starts = _pack(validation), np.cumsum([len(g.candidates) for g in validation])[:-1]
@@ -57,7 +57,7 @@ class XgboostModel(StaticRival):
 
     def _boost(self, packed: _Packed, rounds: int, **options: Any) -> Any:
         parameters = {**_PARAMETERS, "seed": self.seed, "nthread": torch.get_num_threads(), "disable_default_eval_metric": 1, "verbosity": 0}
-        return require("xgboost", self.name).train(
+        return require("xgboost", f"the {self.name} model").train(
             parameters, packed.data, num_boost_round=rounds, obj=lambda per_store, data: packed.gradients(per_store), verbose_eval=False, **options
         )
 
@@ -69,7 +69,7 @@ class XgboostModel(StaticRival):
         return {}, {"booster": text_array(bytes(self._booster.save_raw("json")))}
 
     def _restore(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        xgboost = require("xgboost", self.name)
+        xgboost = require("xgboost", f"the {self.name} model")
         text = arrays["booster"].tobytes()
         if not text.startswith(b"{"):
             raise ValueError("the booster is not JSON")
@@ -81,7 +81,7 @@ class _Packed:
     """The stores of all candidates, one after the other, with the candidate that each belongs to."""
 
     def __init__(self, finals: Sequence[np.ndarray], throughput: np.ndarray) -> None:
-        xgboost = require("xgboost", "xgboost")
+        xgboost = require("xgboost", "the xgboost model")
         self.owner = _owners(finals)
         self.labels = throughput[self.owner]
         self.data = xgboost.DMatrix(np.concatenate(finals), label=self.labels, weight=self.labels, nthread=torch.get_num_threads())

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from foretune import __version__
 from foretune.cli import data as data_verbs
 from foretune.cli import database as database_verbs
 from foretune.cli import mlir as mlir_verbs
@@ -29,14 +30,31 @@ from foretune.support.files import check_writable
 if TYPE_CHECKING:
     from foretune.datasets.importers import ImportReport
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+_TUNE, _BACK, _TRAIN = "Tune", "Look back", "Data and cost models"
+_EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage. --json prints one JSON document; progress and messages go to stderr."
 
-app.add_typer(data_verbs.app, name="data")
-app.add_typer(passes_verbs.app, name="passes")
-app.add_typer(mlir_verbs.app, name="mlir")
-app.add_typer(database_verbs.app, name="database")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, epilog=_EPILOG)
+
+app.add_typer(passes_verbs.app, name="passes", rich_help_panel=_TUNE)
+app.add_typer(mlir_verbs.app, name="mlir", rich_help_panel=_TUNE)
+app.add_typer(database_verbs.app, name="database", rich_help_panel=_BACK)
+app.add_typer(data_verbs.app, name="data", rich_help_panel=_TRAIN)
 
 _SHOWN_BAD_LINES = 20
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"foretune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")] = False) -> None:
+    """Find faster code for PyTorch models, TVM kernels, LLVM programs and MLIR modules.
+
+    A learned cost model ranks what the compiler could do; only the few best are built, checked and measured on this machine.
+    """
 
 
 def main() -> None:
@@ -60,7 +78,7 @@ def _fail(error: Exception | str, status: int) -> None:
     raise SystemExit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=_TUNE)
 def demo(
     trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 48,
     seed: Annotated[int, typer.Option(help="Of weights, inputs and search.")] = 0,
@@ -83,7 +101,7 @@ def demo(
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-@app.command()
+@app.command(rich_help_panel=_TRAIN)
 def collect(
     out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
     records: Annotated[int, typer.Option(help="Records that the folder shall hold in the end.")],
@@ -108,7 +126,7 @@ def collect(
         print(f"{report['num_records']} records in {out}")
 
 
-@app.command()
+@app.command(rich_help_panel=_TRAIN)
 def train(
     data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated.")],
     out: Annotated[Path, typer.Option(help="File of the weights.")],
@@ -139,7 +157,7 @@ def train(
         print(f"{out}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items() if name != "trials"))
 
 
-@app.command(name="import")
+@app.command(name="import", rich_help_panel=_TRAIN)
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Logs, plain, .gz or .xz, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
@@ -183,7 +201,7 @@ def _print_bad_lines(report: ImportReport) -> None:
         print(f"foretune: {rest} more bad lines", file=sys.stderr)
 
 
-@app.command()
+@app.command(rich_help_panel=_TRAIN)
 def export(
     data: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     out: Annotated[Path, typer.Option(help="Folder for MetaSchedule's two files.")],
@@ -201,7 +219,7 @@ def export(
         print(f"{report.num_records} records of {report.num_workloads} workloads in {out}; left out: {report.skipped or 'none'}")
 
 
-@app.command()
+@app.command(rich_help_panel=_TRAIN)
 def evaluate(
     data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated; by default the bundled one.", show_default=False)] = [],  # noqa: B006 - typer copies it
     models: Annotated[str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")] = "all",
@@ -262,7 +280,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-@app.command()
+@app.command(rich_help_panel=_TUNE)
 def tune(
     source: Annotated[str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")],
     out: Annotated[Path, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")],
@@ -291,7 +309,7 @@ def tune(
     print(f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database, {graph.secs:.0f} s")
 
 
-@app.command()
+@app.command(rich_help_panel=_BACK)
 def report(
     database: Annotated[Path, typer.Argument(help="File of tuned records.")],
     out: Annotated[Path, typer.Option(help="File of the page.")] = Path("report.html"),

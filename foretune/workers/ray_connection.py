@@ -10,7 +10,8 @@ import sys
 import threading
 from typing import Any
 
-from foretune.errors import OptionError, UnsupportedError
+from foretune.errors import OptionError
+from foretune.support.optional import require
 from foretune.target import num_usable_cores
 
 _CONNECT_SECS = 30.0
@@ -31,10 +32,7 @@ def connect(address: str, store_bytes: int = 100 << 20) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == "local":
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's only switch that binds a cluster to the loopback address
-    try:
-        import ray
-    except ImportError as error:
-        raise UnsupportedError("Ray is not installed; install it with: pip install 'foretune[ray]'") from error
+    ray = require("ray", "a cluster")
     handler = signal.getsignal(signal.SIGTERM)
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":

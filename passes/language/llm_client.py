@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import OptionError, UnsupportedError
+from foretune.errors import OptionError
 from foretune.support.files import write_text_atomically
+from foretune.support.optional import require
 
 _log = logging.getLogger("foretune")
 
@@ -234,8 +235,5 @@ def _read_answer(body: bytearray, messages: Sequence[Message]) -> tuple[str, int
 
 
 def _connect(config: LlmConfig) -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise UnsupportedError("the `openai` package is needed to ask a language model: pip install 'foretune[llm]'") from None
+    openai = require("openai", "asking a language model")
     return openai.OpenAI(base_url=config.url, api_key=config.api_key, timeout=config.timeout_secs, max_retries=0)

@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Any
 
+from foretune.support.optional import missing
+
 CONTEXT_TOKENS = 8192
 
 
@@ -22,7 +24,7 @@ def main() -> None:
         server = _serve(hello["model"], hello["num_threads"], hello["adapter"])
         reply = {"url": server.listening_address + "/v1"}
     except ImportError:
-        server, reply = None, {"error": "the `xllamacpp` package is needed for the local language model: pip install 'foretune[llm]'"}
+        server, reply = None, {"error": str(missing("xllamacpp", "the local language model"))}
     except Exception as error:  # whatever the library raises is told to the parent
         server, reply = None, {"error": f"the local language model does not start: {type(error).__name__}: {error}"}
     out.write(json.dumps(reply) + "\n")

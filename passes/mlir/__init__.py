@@ -8,30 +8,57 @@
         print(result.gain, result.best, result.script)
 
 Names are loaded when they are first used: worker processes import this package, and need neither torch nor the rest.
-`foretune.passes.mlir.costs.predict` has `predict` and `explain`.
+`foretune.passes.mlir.costs.predict` has `predict` and `explain`. Experimental: names and arguments may change in any release; the command line,
+`foretune mlir`, and the files that it writes are stable.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HERE = "foretune.passes.mlir"
-_LAZY = {
-    "ACTIONS": f"{_HERE}.grammar.actions", "CostCallback": f"{_HERE}.costs.callback", "MlirAction": f"{_HERE}.grammar.actions", "MlirCostModel": "foretune.costmodel.mlir.model",
-    "MlirMeasureSettings": f"{_HERE}.tuning.measure", "MlirMeasurer": f"{_HERE}.tuning.measure", "MlirProgram": f"{_HERE}.tuning.frontend", "MlirSession": f"{_HERE}.environment.session",
-    "MlirStrategyConfig": f"{_HERE}.tuning.strategies", "MlirTuneConfig": f"{_HERE}.tuning.tuning", "Schedule": f"{_HERE}.grammar.actions", "SessionSettings": f"{_HERE}.environment.session",
-    "from_torch": f"{_HERE}.tuning.torch_frontend", "known_target": "foretune.costmodel.mlir.target", "load_program": f"{_HERE}.tuning.frontend",
-    "predict_schedules": f"{_HERE}.costs.predict", "tune": f"{_HERE}.tuning.tuning",
-}  # fmt: skip
+from foretune.support.faces import lazy_names
+
+if TYPE_CHECKING:
+    from foretune.costmodel.mlir.model import MlirCostModel
+    from foretune.costmodel.mlir.target import known_target
+    from foretune.passes.mlir.costs.callback import CostCallback
+    from foretune.passes.mlir.costs.predict import predict_schedules
+    from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
+    from foretune.passes.mlir.grammar.actions import ACTIONS, MlirAction, Schedule
+    from foretune.passes.mlir.tuning.frontend import MlirProgram, load_program
+    from foretune.passes.mlir.tuning.measure import MlirMeasurer, MlirMeasureSettings
+    from foretune.passes.mlir.tuning.strategies import MlirStrategyConfig
+    from foretune.passes.mlir.tuning.torch_frontend import from_torch
+    from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, tune
 
 __all__ = [
-    "ACTIONS", "CostCallback", "MlirAction", "MlirCostModel", "MlirMeasureSettings", "MlirMeasurer", "MlirProgram", "MlirSession", "MlirStrategyConfig", "MlirTuneConfig",
-    "Schedule", "SessionSettings", "from_torch", "known_target", "load_program", "predict_schedules", "tune",
+    "ACTIONS", "CostCallback", "MlirAction", "MlirCostModel", "MlirMeasureSettings", "MlirMeasurer", "MlirProgram", "MlirSession", "MlirStrategyConfig",
+    "MlirTuneConfig", "Schedule", "SessionSettings", "from_torch", "known_target", "load_program", "predict_schedules", "tune",
 ]  # fmt: skip
 
+EXPERIMENTAL = frozenset(__all__)
+"""Names that may change in any release; the others stay, or are told a release ahead."""
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'foretune.passes.mlir' has no attribute {name!r}")
+_HERE = "foretune.passes.mlir"
+_HOMES = {
+    "ACTIONS": f"{_HERE}.grammar.actions",
+    "CostCallback": f"{_HERE}.costs.callback",
+    "MlirAction": f"{_HERE}.grammar.actions",
+    "MlirCostModel": "foretune.costmodel.mlir.model",
+    "MlirMeasureSettings": f"{_HERE}.tuning.measure",
+    "MlirMeasurer": f"{_HERE}.tuning.measure",
+    "MlirProgram": f"{_HERE}.tuning.frontend",
+    "MlirSession": f"{_HERE}.environment.session",
+    "MlirStrategyConfig": f"{_HERE}.tuning.strategies",
+    "MlirTuneConfig": f"{_HERE}.tuning.tuning",
+    "Schedule": f"{_HERE}.grammar.actions",
+    "SessionSettings": f"{_HERE}.environment.session",
+    "from_torch": f"{_HERE}.tuning.torch_frontend",
+    "known_target": "foretune.costmodel.mlir.target",
+    "load_program": f"{_HERE}.tuning.frontend",
+    "predict_schedules": f"{_HERE}.costs.predict",
+    "tune": f"{_HERE}.tuning.tuning",
+}
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

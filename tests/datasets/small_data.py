@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foretune import Action, Candidate, MeasureRecord, Status, Target, Task, Trace, Trajectory, Workload
 from foretune.datasets.records.store import RecordStore
-from tests.synthetic import GRAPH, TASK
+from foretune.testing.synthetic import GRAPH, TASK
 
 FEATURES = (tuple(1.0 for _ in range(164)), tuple(2.0 for _ in range(164)))
 HOSTILE = "<script>alert('x')</script>[red]\x1b[31m"

@@ -16,6 +16,7 @@ import numpy as np
 from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, Sequence
 from foretune.passes.llvm.tuning.moves import BASE, Moves, apply
 from foretune.passes.llvm.tuning.screening import LEVELS, Change, Screen
+from foretune.support.optional import require
 
 Ranker = Callable[[Many[Sequence]], np.ndarray]
 """Scores of sequences for one program, [N]; higher is better."""
@@ -232,6 +233,7 @@ class BayesianSearch(SearchStrategy):
         known = [(s, c) for s, c in self.costs.items() if math.isfinite(c)]
         if len(known) < self._WARM_UP:
             return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 7))))
+        require("sklearn", "the bayesian search")
         from scipy.stats import norm
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor

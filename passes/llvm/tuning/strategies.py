@@ -12,8 +12,10 @@ from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.tuning.screening import screen
 from foretune.passes.llvm.tuning.search import STRATEGIES, SearchStrategy
 from foretune.passes.llvm.tuning.strategist import Strategist
+from foretune.support.plugins import SEARCH_STRATEGIES, load_plugin, plugin_names
 
 _WORTH_SCREENING = 20  # measurements
+_PLUGINS = "llvm."  # how names of plug-ins for pass sequences begin
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class StrategyConfig:
     """How sequences are suggested.
 
     Attributes:
-        search: `latent`, or a key of `search.STRATEGIES`.
+        search: `latent`, a key of `search.STRATEGIES`, or a plug-in.
         skills: whether the built-in skills suggest.
         llm: the language model that suggests; None does without.
         seed: of all that is drawn.
@@ -36,7 +38,7 @@ class StrategyConfig:
 
     def __post_init__(self) -> None:
         known = [*STRATEGIES, "latent"]
-        if self.search not in known:
+        if self.search not in known and self.search not in (known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]):
             raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
@@ -50,7 +52,8 @@ class StrategyConfig:
 
             search: SearchStrategy = LatentSearch(self._model, prepared, self.seed, polly, found)
         else:
-            search = STRATEGIES[self.search](self.seed, polly, screen=found)
+            strategy = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, SearchStrategy)
+            search = strategy(self.seed, polly, screen=found)
         if not self.skills and self.llm is None:
             return search
         client = LlmClient(self.llm) if self.llm is not None else None

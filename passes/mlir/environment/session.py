@@ -19,6 +19,7 @@ from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.passes.mlir.environment.signature import Signature
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.record import Status
+from foretune.support.optional import missing
 from foretune.support.scratch import ScratchFolder
 from foretune.workers.process import Death, Silence, WorkerProcess
 
@@ -178,7 +179,7 @@ class MlirSession:
             self._builder.start()
         except WorkerError as error:
             if "No module named 'mlir'" in str(error):
-                raise UnsupportedError("MLIR's Python bindings are not installed: pip install 'foretune[mlir]'") from None
+                raise missing("mlir", "work on MLIR modules") from None
             raise
 
     # -- modules -----------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from foretune.passes.mlir.grammar.templates import Template
 from foretune.passes.mlir.tuning.measure import PreparedMlir
 from foretune.passes.mlir.tuning.search import STRATEGIES, MlirSearch
 from foretune.passes.mlir.tuning.strategist import MlirStrategist
+from foretune.support.plugins import SEARCH_STRATEGIES, load_plugin, plugin_names
+
+_PLUGINS = "mlir."  # how names of plug-ins for MLIR begin
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class MlirStrategyConfig:
     """How schedules are suggested.
 
     Attributes:
-        search: `latent`, or a key of `search.STRATEGIES`.
+        search: `latent`, a key of `search.STRATEGIES`, or a plug-in.
         seed: of all that is drawn.
         llm: the language model that suggests, too; None does without.
     """
@@ -31,7 +34,7 @@ class MlirStrategyConfig:
 
     def __post_init__(self) -> None:
         known = [*STRATEGIES, "latent"]
-        if self.search not in known:
+        if self.search not in known and self.search not in (known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]):
             raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
@@ -43,7 +46,8 @@ class MlirStrategyConfig:
 
             search: MlirSearch = MlirLatentSearch(self._model, session, prepared, template, self.seed)
         else:
-            search = STRATEGIES[self.search](template, self.seed)
+            strategy = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch)
+            search = strategy(template, self.seed)
         if self.llm is None:
             return search
         return MlirStrategist(template, session.describe(prepared.program.text)["ops"], search, LlmClient(self.llm), self.seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foretune.errors import OptionError, UnsupportedError
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.tuning.frontend import MlirProgram
+from foretune.support.optional import require
 
 if TYPE_CHECKING:
     import torch
@@ -56,10 +57,7 @@ def _export(module: Any, inputs: tuple[Any, ...]) -> str:
 
 
 def _import(what: Any, inputs: tuple[Any, ...], name: str) -> str:
-    try:
-        from torch_mlir import fx
-    except ImportError as error:
-        raise UnsupportedError(f"torch-mlir is not installed ({error}): see https://github.com/llvm/torch-mlir for its wheels") from None
+    fx = require("torch_mlir.fx", "a PyTorch module as MLIR")
     try:
         lowered = fx.export_and_import(what, *inputs, output_type="linalg-on-tensors", func_name=_ENTRY)
     except Exception as error:  # torch.export and torch-mlir raise what they like; the cause is theirs

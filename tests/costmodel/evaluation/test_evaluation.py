@@ -17,7 +17,7 @@ from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig
 from foretune.datasets.records.split import Split
-from tests.contracts.cost_model import measured
+from foretune.testing.cost_models import measured
 
 SPLIT = Split(frozenset({"w0", "w1", "w2", "w3", "w4"}), frozenset({"w5"}), frozenset({"w6", "w7", "w8"}))
 

@@ -11,7 +11,7 @@ from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.training import TrainConfig
 from foretune.datasets.records.split import Split
 from foretune.datasets.records.store import RecordStore
-from tests.synthetic import TASK, synthetic_trajectories
+from foretune.testing.synthetic import TASK, synthetic_trajectories
 
 
 def test_all_combinations():

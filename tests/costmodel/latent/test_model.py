@@ -12,7 +12,7 @@ from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig, train
 from foretune.costmodel.planning.planner import Planner, PlannerConfig
-from tests.synthetic import synthetic_trajectories
+from foretune.testing.synthetic import synthetic_trajectories
 
 SMALL = NetworkConfig(latent=24, rounds=2, heads=2, trees=100)
 
@@ -55,7 +55,7 @@ def test_ranks_schedules_that_it_has_not_seen(model):
 
 
 def test_shared_prefixes_change_nothing(model, data):
-    from tests.synthetic import SPACE
+    from foretune.testing.synthetic import SPACE
 
     task = data[0].record.candidate.task
     encoded = encode_space(SPACE, task.workload.graph, model.network.vocabulary)
@@ -145,7 +145,7 @@ def test_bundled_weights_load():
 
 
 def test_planner_finds_fast_points_without_measuring(model):
-    from tests.synthetic import SPACE, TASK, seconds
+    from foretune.testing.synthetic import SPACE, TASK, seconds
 
     found = Planner(model, PlannerConfig(population=256, generations=3)).propose(TASK, [SPACE], 8)
     assert len({c.trace.key for c in found}) == 8
@@ -155,7 +155,7 @@ def test_planner_finds_fast_points_without_measuring(model):
 
 
 def test_planner_respects_what_is_excluded(model):
-    from tests.synthetic import SPACE, TASK
+    from foretune.testing.synthetic import SPACE, TASK
 
     planner = Planner(model, PlannerConfig(population=128, generations=1))
     first = planner.propose(TASK, [SPACE], 4)

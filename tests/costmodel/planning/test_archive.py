@@ -6,7 +6,7 @@ import numpy as np
 
 from foretune import Candidate, DesignSpace, Domain, MeasureRecord, Status
 from foretune.costmodel.planning.archive import Archive, cells
-from tests.synthetic import SPACE, TASK, TEMPLATE, seconds, synthetic_trajectories
+from foretune.testing.synthetic import SPACE, TASK, TEMPLATE, seconds, synthetic_trajectories
 
 
 def record(trace, secs: float) -> MeasureRecord:

@@ -17,8 +17,8 @@ from foretune.costmodel.model_file import read_model, write_model
 from foretune.costmodel.rivals.action_sequences import NUM_FEATURES, encode_sequences
 from foretune.costmodel.rivals.groups import labelled_groups, recorded_features
 from foretune.costmodel.rivals.neural import NeuralConfig, NeuralRival, collate, lambda_rank_loss
-from tests.contracts.cost_model import CostModelContract, candidates_of, measured
-from tests.synthetic import TASK
+from foretune.testing.cost_models import CostModelContract, candidates_of, measured
+from foretune.testing.synthetic import TASK
 
 RIVALS = [name for name in registry.names() if name != "latent"]
 QUICK = NeuralConfig(epochs=40, learning_rate=5e-3)

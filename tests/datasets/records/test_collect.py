@@ -15,7 +15,7 @@ from foretune import MeasureRecord, OptionError, Status, Target, Trace, Trajecto
 from foretune.datasets.records.collect import CollectConfig, collect
 from foretune.datasets.records.sampling import TaskSampler
 from foretune.datasets.records.store import RecordStore
-from tests.synthetic import SPACE, TASK, seconds
+from foretune.testing.synthetic import SPACE, TASK, seconds
 
 TASKS = [replace(TASK, workload=replace(TASK.workload, hash=f"synthetic{i}")) for i in range(3)]
 FAST, SLOW = Target("llvm", (("mcpu", "fast"),)), Target("llvm", (("mcpu", "slow"),))

@@ -10,7 +10,7 @@ import pytest
 
 from foretune import DataError
 from foretune.datasets.records.store import RecordStore
-from tests.synthetic import TASK, synthetic_trajectories
+from foretune.testing.synthetic import TASK, synthetic_trajectories
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
@@ -55,9 +56,15 @@ TEMPLATE = Trace(
 SPACE = DesignSpace(TEMPLATE, (Domain(2, factorizations(N, 2, 64)), Domain(4, factorizations(N, 2, 64)), Domain(7, (0, 1, 2))))
 
 
+def decided(trace: Trace) -> tuple[int, int, int]:
+    """What a trace of the space decides: rows and columns of the inner tile, and how far to unroll."""
+    rows, columns = (cast("tuple[int, int]", trace.actions[i].decision) for i in (2, 4))
+    return rows[1], columns[1], cast(int, trace.actions[7].decision)
+
+
 def seconds(trace: Trace) -> float:
     """Fastest with an inner tile of 4 x 16 and much unrolling."""
-    (_, rows), (_, columns), unroll = (trace.actions[i].decision for i in (2, 4, 7))
+    rows, columns, unroll = decided(trace)
     return 1e-4 * math.exp(0.5 * abs(math.log2(rows) - 2) + 0.8 * abs(math.log2(columns) - 4) + 0.3 * (2 - unroll))
 
 

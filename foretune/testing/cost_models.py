@@ -15,12 +15,12 @@ import pytest
 from foretune import Candidate, DataError, MeasureRecord, ModelError, Status, Trace, Trajectory
 from foretune.costmodel.base import CostModel, StaticCostModel
 from foretune.costmodel.metrics import spearman
-from tests.synthetic import TASK, synthetic_trajectories
+from foretune.testing.synthetic import TASK, decided, synthetic_trajectories
 
 
 def final_features(trace: Trace) -> tuple[tuple[float, ...], ...]:
     """Features of a made-up final program with two stores: the extents and the unrolling are in some columns."""
-    (_, rows), (_, columns), unroll = (trace.actions[i].decision for i in (2, 4, 7))
+    rows, columns, unroll = decided(trace)
     store = np.zeros(164)
     store[[0, 17, 28, 60, 61, 74, 162]] = 12.0, np.log2(columns), unroll, 14.0, np.log2(rows * columns), np.log2(1 + rows), 2.3
     return tuple(store), tuple(np.where(store > 4, 3.0, 0.0))
