@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from foretune.compiler.pytorch.decompositions import decompositions
-from foretune.compiler.tir.lowerings import lowerings
 from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir.lowerings import lowerings
 from foretune.compiler.tir.space import ScheduleContext
 from foretune.compiler.tir.target import tvm_target
 from foretune.compiler.tir.workload import task_from_module

@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError as _error:
     raise missing("tvm", "scheduling tensor programs", str(_error)) from _error
 
-from foretune.compiler.tir import intrinsics, vector_math  # noqa: E402 - these need TVM
+from foretune.compiler.tir import intrinsics, vector_math
 
 intrinsics.know_frames_without_module()
 vector_math.install()

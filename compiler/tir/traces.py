@@ -21,7 +21,7 @@ def from_tvm(trace: tvm.s_tir.schedule.Trace) -> Trace:
     try:
         rows, decisions = trace.as_json(True)
     except Exception as error:  # TVM raises TypeError, RuntimeError and others of its own
-        raise IllegalActionError(f"TVM cannot write a trace: {last_line(error)}") from error
+        raise IllegalActionError(f"TVM cannot write a trace: {telling_line(error)}") from error
     return from_tvm_json(rows, decisions)
 
 
