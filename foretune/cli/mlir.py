@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Tune MLIR programs by transforms a
 Source = Annotated[str, typer.Argument(help="A .mlir file; or a PyTorch model: MODULE:FUNCTION that returns it with its inputs, or an exported program (.pt2).")]
 Entry = Annotated[str | None, typer.Option(help="Function to run; by default the only public one.")]
 Size = Annotated[list[int], typer.Option(help="Extent for the next `?` in the types of the entry's arguments; may be repeated.")]
+Value = Annotated[list[int], typer.Option(help="Value of the next argument of the entry that is an integer or an index; may be repeated. By default derived from what loops access.")]
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one build, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 
@@ -53,6 +54,7 @@ def tune(
     search: Annotated[str, typer.Option(help="genetic, greedy or random; latent, where its weights are there.")] = "genetic",
     entry: Entry = None,
     size: Size = [],  # noqa: B006 - typer copies it
+    value: Value = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
@@ -75,13 +77,13 @@ def tune(
     with endpoint(llm) as url, MlirSession(SessionSettings(build_timeout, run_timeout)) as session:
         asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none")) if url else None
         strategy = MlirStrategyConfig(search, seed, asked)
-        program = _program(session, source, entry, size)
+        program = _program(session, source, entry, size, value)
         with progress_bar(printable(program.name), not as_json, transient=True) as show:
             result = tuning.tune(
                 program, measure.MlirMeasurer(session), strategy.make, config,
                 lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"),
             )  # fmt: skip
-    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "timeouts": [build_timeout, run_timeout]}
+    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "values": value, "timeouts": [build_timeout, run_timeout]}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
     if script is not None and document["script"]:
@@ -108,7 +110,7 @@ def replay(
     stored = _stored(result)
     schedule = Schedule.from_json(stored["schedule"])
     with MlirSession(SessionSettings(*(float(t) for t in stored["timeouts"]))) as session:
-        program = _program(session, stored["source"], stored["entry"], stored["sizes"])
+        program = _program(session, stored["source"], stored["entry"], stored["sizes"], stored.get("values", []))
         if program.hash != stored["hash"]:
             raise DataError(f"{result}: the program {stored['source']} has changed since it was tuned; tune it again")
         measurer = measure.MlirMeasurer(session)
@@ -261,17 +263,17 @@ def _cost(name: str, value: float) -> str:
     return format_secs(value) if name == "secs" else format_percent(value) if "share" in name else f"{value:,.0f}"
 
 
-def _program(session: Any, source: str, entry: str | None, sizes: list[int]) -> Any:
+def _program(session: Any, source: str, entry: str | None, sizes: list[int], values: list[int] = []) -> Any:  # noqa: B006 - it is not changed
     """The program of a file or of PyTorch."""
     from foretune.passes.mlir.tuning.frontend import load_program
 
     if ":" not in source and not source.endswith(".pt2"):
-        return load_program(session, Path(source), entry, sizes)
+        return load_program(session, Path(source), entry, sizes, values)
     from foretune.compiler.pytorch.artifact import read_program
     from foretune.passes.mlir.tuning.torch_frontend import from_exported
 
-    if entry is not None or sizes:
-        raise OptionError("--entry and --size are for .mlir files; a PyTorch model has one entry, and the extents of its inputs")
+    if entry is not None or sizes or values:
+        raise OptionError("--entry, --size and --value are for .mlir files; a PyTorch model has one entry, and the extents of its inputs")
     return from_exported(session, read_program(source), source)
 
 

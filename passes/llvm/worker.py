@@ -6,6 +6,7 @@ pass sequences crash, hang, eat memory, and set flags that hold for a whole proc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -182,6 +183,8 @@ def in_child(function: Callable[[], dict[str, Any]], timeout_secs: float, memory
     child = os.fork()
     if not child:
         _be_child(function, write, errors_end, timeout_secs, memory_bytes)
+    with contextlib.suppress(OSError):  # both do it: whoever comes first, the group is there when it must be killed
+        os.setpgid(child, child)
     os.close(write)
     os.close(errors_end)
     parts = {read: bytearray(), errors: bytearray()}

@@ -11,6 +11,8 @@ from typing import Any
 
 from mlir import ir
 
+from foretune.passes.mlir.grammar.types import shape_of
+
 _DYNAMIC = -(2**63)  # what MLIR writes for an extent, offset or stride that is an operand
 
 
@@ -72,11 +74,13 @@ class Scope:
         forms: value -> its form.
         references: value -> its reference.
         middles: loop -> its variable's mean.
+        spans: loop -> (first value of its variable, step, iterations).
     """
 
     forms: dict[Any, Form] = field(default_factory=dict)
     references: dict[Any, Reference] = field(default_factory=dict)
     middles: dict[int, float] = field(default_factory=dict)
+    spans: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     roots: int = 0
 
     def form(self, value: Any) -> Form:
@@ -99,7 +103,7 @@ class Scope:
     def new_root(self, kind: Any) -> Reference:
         """A buffer of its own, laid out row by row."""
         self.roots += 1
-        shape = list(kind.shape) if hasattr(kind, "shape") else []
+        shape = shape_of(kind) or []
         size = 1.0
         strides: list[float | None] = []
         for extent in reversed(shape):
@@ -194,7 +198,8 @@ def view(scope: Scope, op: Any, source: Any) -> Reference:
         form = form.plus(at, stride) if stride is not None else form.plus(UNKNOWN)
         strides.append(stride * step if stride is not None and step is not None else None)
     kind = op.results[0].type if len(op.results) else source.type
-    rank = len(kind.shape) if hasattr(kind, "shape") else len(strides)
+    shape = shape_of(kind)
+    rank = len(strides) if shape is None else len(shape)
     if rank < len(strides):  # dimensions of extent 1 were dropped
         kept = [i for i, n in enumerate(sizes) if n != 1]
         kept = kept if len(kept) == rank else list(range(len(strides) - rank, len(strides)))

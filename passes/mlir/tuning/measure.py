@@ -13,7 +13,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foretune.errors import DataError, ForetuneError, OptionError
@@ -119,8 +119,9 @@ class MlirMeasurer:
             program: what to tune.
 
         Raises:
-            DataError: it cannot be lowered, does not end, crashes, or gives other outputs the second time.
+            DataError: an integer argument that its loops depend on has no value; or it cannot be lowered, does not end, crashes, or gives other outputs the second time.
         """
+        program.signature.check_values()
         default = self.build(program, DEFAULT)
         if default.build.status is not Status.OK:
             raise DataError(f"{program.name} cannot be lowered: {default.build.error}")
@@ -152,7 +153,9 @@ class MlirMeasurer:
     def build(self, program: MlirProgram, schedule: Schedule) -> BuiltSchedule:
         """Applies a schedule, lowers and generates code."""
         build = self.session.build(program.text, program.signature.name, schedule)
-        code = code_hash(build.files[".so"].read_bytes()) if build.status is Status.OK else ""
+        code = ""
+        if build.status is Status.OK:
+            code, build = code_hash(build.files[".so"].read_bytes()), replace(build, signature=program.signature)  # with the values of its arguments
         return BuiltSchedule(schedule, build, code)
 
     def _run(self, program: MlirProgram, built: BuiltSchedule, reference: Path, repeats: int) -> Run:
