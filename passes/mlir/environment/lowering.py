@@ -188,15 +188,15 @@ def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> No
     erase_transforms(module)
     decompose(module)
     bufferize(module)
-    _to_llvm_dialect(module, options)
+    to_llvm_dialect(module, options)
 
 
 def warm_up(context: ir.Context) -> None:
     """Lowers a small module, so that what MLIR loads once is there before children are forked, with the pass managers of the default lowering."""
-    lower(ir.Module.parse(_SMALL, context))
+    lower(ir.Module.parse(SMALL, context))
 
 
-_SMALL = """func.func @main(%a: tensor<4x4xf32>, %b: tensor<4x4xf32>) -> tensor<4x4xf32> {
+SMALL = """func.func @main(%a: tensor<4x4xf32>, %b: tensor<4x4xf32>) -> tensor<4x4xf32> {
   %e = tensor.empty() : tensor<4x4xf32>
   %m = linalg.matmul ins(%a, %b : tensor<4x4xf32>, tensor<4x4xf32>) outs(%e : tensor<4x4xf32>) -> tensor<4x4xf32>
   return %m : tensor<4x4xf32>
@@ -208,10 +208,11 @@ def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpt
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.sym_name.value == entry:
             op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
-    _to_llvm_dialect(module, options)
+    to_llvm_dialect(module, options)
 
 
-def _to_llvm_dialect(module: ir.Module, options: LoweringOptions) -> None:
+def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
+    """Step 3, of a module without tensors."""
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)

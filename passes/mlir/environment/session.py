@@ -134,7 +134,12 @@ class MlirSession:
 
     Args:
         settings: limits.
+
+    Attributes:
+        worker: module of the process that works on modules.
     """
+
+    worker = "foretune.passes.mlir.environment.worker"
 
     def __init__(self, settings: SessionSettings = SessionSettings()) -> None:
         linker = shutil.which("cc") or shutil.which("clang")
@@ -144,7 +149,7 @@ class MlirSession:
         self._folder = Path(tempfile.mkdtemp(prefix="foretune-mlir-"))
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"memory_bytes": settings.memory_bytes}
-        self._builder = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
+        self._builder = WorkerProcess(self.worker, {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
         self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
         self._count = itertools.count()
 
@@ -295,14 +300,17 @@ class MlirSession:
         return MlirBuild(Status.OK, "", -1, reply["texts"], files, Signature.from_json(reply["signature"]))
 
     def _build_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
-            raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
+        self._check_size(request)
         self._start()
         return self._exchange(self._builder, request, self.settings.build_timeout_secs, "build")
 
-    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str) -> dict[str, Any]:
+    def _check_size(self, request: dict[str, Any]) -> None:
+        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
+            raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
+
+    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str, times: int = 1) -> dict[str, Any]:
         try:
-            return worker.request({**request, "timeout_secs": timeout_secs}, timeout_secs + _GRACE_SECS)
+            return worker.request({**request, "timeout_secs": timeout_secs}, times * timeout_secs + _GRACE_SECS)
         except Silence:
             return {"status": f"{failed}_timeout", "error": "the worker did not answer"}
         except Death as error:

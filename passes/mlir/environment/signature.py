@@ -126,16 +126,15 @@ class Signature:
         if total > _MAX_BYTES:
             raise DataError(f"arguments and results may have {_MAX_BYTES >> 20} MiB together, but have {total >> 20} MiB")
 
-
-def _dtype(element: str) -> type:
-    return {**_FLOATS, **_INTEGERS}[element]
-
-
     def check_values(self) -> None:
         """Raises `DataError` where an integer that loops depend on has no value."""
         for i, value in enumerate(self.inputs):
             if value.unset:
                 raise DataError(f"argument {i} of @{self.name} ({value.element}) needs a value: {value.unset}; give one value for each integer argument, from left to right")
+
+
+def _dtype(element: str) -> type:
+    return {**_FLOATS, **_INTEGERS}[element]
 
 
 def make_buffer(value: ValueType) -> np.ndarray:

@@ -7,6 +7,7 @@ MLIR and LLVM; a runner process, pinned to one core, loads neither and runs what
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -77,6 +78,8 @@ class Builder:
         self._lowering, self._modules, self._specialising = lowering, modules, specialise
         self._context = modules.quiet_context()
         lowering.warm_up(self._context)
+        gc.collect()
+        gc.freeze()  # children would copy every page that a collection touches
 
     def serve(self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
         """The reply to a request, which a child works on."""
