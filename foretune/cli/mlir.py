@@ -123,7 +123,7 @@ def replay(
     print_table(("program", "default", "tuned", "gain", "95 %", "stored gain", "status"), [row], left=("status",))
 
 
-Cpu = Annotated[str, typer.Option(help="Processor: native, haswell or x86-64.")]
+Cpu = Annotated[str, typer.Option(help="Processor: native, or a name that LLVM knows, such as haswell, znver5 or x86-64.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the cost model; by default those that ship with Foretune.")]
 Schedules = Annotated[str, typer.Option(help="Actions to apply first, separated by semicolons, as `foretune mlir passes` lists them.")]
 
@@ -135,26 +135,43 @@ def predict(
     schedule: Schedules = "",
     unapplied: Annotated[bool, typer.Option("--unapplied", help="Roll the schedule out in latent space instead of applying it.")] = False,
     size: Size = [],  # noqa: B006 - typer copies it
+    value: Value = [],  # noqa: B006 - typer copies it
+    entry: Annotated[str | None, typer.Option(help="Function whose run is counted; by default all public ones that no other function calls.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Count by compiling; an error where the module cannot be compiled. Without a choice: count where it can be.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Predict from the structure alone, in milliseconds.")] = False,
+    deadline_ms: Annotated[float | None, typer.Option(help="Count if that takes no longer, predict otherwise.")] = None,
+    run_ms: Annotated[float, typer.Option(help="Milliseconds of one core that the run may take in which blocks are counted.")] = 20.0,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Predict what a module will cost, from its structure alone."""
+    """Tell what a module will cost: counted by compiling it, or predicted from its structure."""
     from foretune.passes.mlir.costs import predict as predicting
-    from foretune.passes.mlir.environment.session import MlirSession
+    from foretune.passes.mlir.costs.exact import ExactSession, ExactSettings
+    from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
     from foretune.passes.mlir.grammar.actions import Schedule
 
+    if sum((exact, fast, deadline_ms is not None)) > 1:
+        raise OptionError("choose one of --exact, --fast and --deadline-ms")
+    if unapplied and (exact or deadline_ms is not None):
+        raise OptionError("--unapplied rolls a schedule out instead of applying it: there is nothing to count")
+    settings = TierSettings("exact" if exact else "fast" if fast else "auto", deadline_ms, ExactSettings(run_ms, entry, tuple(value)))
     target, model, actions = _target(cpu), _model(weights), Schedule.parse(schedule)
-    with MlirSession() as session:
+    with ExactSession() as session:
         text = _text(session, source, size)
         if unapplied:
             [prediction] = predicting.predict_schedules(session, text, [actions], target, model)
         else:
-            prediction = predicting.predict(session, text, target, actions, model)
+            prediction = predict_costs(session, text, target, actions, settings, model)
     if as_json:
         print_json({"source": source, "target": target.to_json(), **prediction.to_json()})
         return
-    rows = [(name, _cost(name, prediction.costs[name]), f"x/: {math.exp(prediction.spread[name]):.2f}" if "share" not in name else f"+-{prediction.spread[name]:.2f}") for name in predicting.SHOWN]
-    print_table(("cost", "predicted", "one deviation"), rows, title=source)
+    rows = [
+        (name, _cost(name, prediction.costs[name]), prediction.sources[name], *(_cost(name, end) if prediction.spread[name] else "" for end in prediction.interval(name)))
+        for name in predicting.SHOWN if name in prediction.costs
+    ]  # fmt: skip
+    print_table(("cost", "value", "how", "5 %", "95 %"), rows, title=source, left=("how",))
+    for note in prediction.notes:
+        print(printable(f"- {note}"))
 
 
 @app.command()
@@ -237,9 +254,9 @@ def train(
 
 
 def _target(cpu: str) -> Any:
-    from foretune.costmodel.mlir.target import known_target
+    from foretune.costmodel.mlir.target import similar_target
 
-    return known_target("" if cpu == "native" else cpu)
+    return similar_target("" if cpu == "native" else cpu)
 
 
 def _model(weights: Path | None) -> Any:

@@ -85,7 +85,7 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     watch = _Watch()
     lowering.erase_transforms(module)
     lowering.decompose(module)
-    made = _graph(module)
+    made = _graph(module, values or [])
     entries, stopped = _entries(module, entry, values)
     watch.note("graph")
     lowering.drop_dead_functions(module)
@@ -124,10 +124,10 @@ class _NotCounted(Exception):
     """A run gave no counts; the message says why."""
 
 
-def _graph(module: ir.Module) -> ModuleGraph | None:
+def _graph(module: ir.Module, values: list[int]) -> ModuleGraph | None:
     """The module's structure; None where it cannot be read, because counting goes on without it."""
     try:
-        made = read_module(module)
+        made = read_module(module, values)
         encode(made.graph)
     except ForetuneError:
         return None

@@ -178,6 +178,11 @@ class Mca:
         new = list({b.text: None for b in blocks if b.text not in self._known})
         if not new:
             return
+        for text in [text for text in new if not _without_targets(text)]:  # calls and returns alone, of which it says nothing
+            self._known[text] = (1.0 + text.count("\n"),) * 2
+            new.remove(text)
+        if not new:
+            return
         parts = [f"# LLVM-MCA-BEGIN b{i}\n{_without_targets(text)}\n# LLVM-MCA-END\n" for i, text in enumerate(new)]
         tool, self._waiting, said = (self._waiting or self._start()), None, ""
         try:

@@ -34,7 +34,10 @@ class CountingBuilder(worker.Builder):
         if request["op"] != "count":
             return super().serve(request, in_own_child)
         cpu = request["cpu"]
-        mca = self._mca_of(cpu)
+        try:
+            mca = self._mca_of(cpu)
+        except UnsupportedError as error:
+            return {"status": "ok", "replies": [], "mca_error": str(error)}
         mca.prepare()
         replies = [in_own_child({**request, "source": source}) for source in request["sources"]]
         hot = [[HotBlock(**block) for block in reply.get("counted", {}).get("hot", ())] for reply in replies]
@@ -52,7 +55,10 @@ class CountingBuilder(worker.Builder):
         if cpu not in self._mca or len(self._mca[cpu]) > _MOST_KNOWN:
             for known in self._mca.values():
                 known.close()
-            self._mca[cpu] = Mca(find_toolchain().tool("llvm-mca"), cpu or self.llvm.cpu)
+            made = Mca(find_toolchain().tool("llvm-mca"), cpu or self.llvm.cpu)
+            if cpu:
+                made.look_at([HotBlock("nop", 1.0, 1.0)])  # says whether it knows the processor, before code is generated for it
+            self._mca[cpu] = made
         return self._mca[cpu]
 
     def _count(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -260,13 +260,18 @@ class MlirSession:
             raise DataError(reply["error"])
         return {key: reply[key] for key in ("ops", "loops", "names")}
 
-    def graph(self, source: str, schedule: Schedule = Schedule()) -> dict[str, Any]:
+    def graph(self, source: str, schedule: Schedule = Schedule(), values: Many[int] = ()) -> dict[str, Any]:
         """The structure of a module after a schedule, for the cost model; see `predict.read_graph`.
+
+        Args:
+            source: the module.
+            schedule: what to do first.
+            values: of the integer arguments of functions that are called from outside, from left to right.
 
         Raises:
             IllegalActionError, DataError: as `apply` does.
         """
-        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json()})
+        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json(), "values": list(values)})
         if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
             raise IllegalActionError(reply["error"])
         if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":

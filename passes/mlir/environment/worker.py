@@ -138,7 +138,7 @@ class Builder:
         try:
             self._lowering.erase_transforms(module)
             self._lowering.decompose(module, packing=False)
-            made = graph.read_module(module)
+            made = graph.read_module(module, request.get("values", ()))
         except UnsupportedError as error:
             return {"unsupported": str(error)}
         return {"graph": made.graph.to_json(), "statements": [explain.describe(ops, chain) for ops, chain in made.statements], "facts": made.facts.to_json()}

@@ -98,10 +98,16 @@ def program_graph(module: ir.Module) -> ProgramGraph:
     return read_module(module).graph
 
 
-def read_module(module: ir.Module) -> ModuleGraph:
-    """The graph of a module, what its statements stand for, and what the graph leaves out; see `program_graph`."""
+def read_module(module: ir.Module, values: Sequence[int] = ()) -> ModuleGraph:
+    """The graph of a module, what its statements stand for, and what the graph leaves out; see `program_graph`.
+
+    Args:
+        module: it.
+        values: of the integer arguments of functions that are called from outside, from left to right.
+    """
     functions = read_functions(module)
-    walker = _Walker(functions)
+    walker = _Walker(functions, values)
+    walker.facts.functions = len(functions.roots)
     for root in functions.roots:
         walker.scope = Scope(roots=walker.scope.roots)
         walker.function(root)
@@ -109,13 +115,13 @@ def read_module(module: ir.Module) -> ModuleGraph:
 
 
 class _Walker:
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, values: Sequence[int] = ()) -> None:
         self.scope = Scope()
         self.loops: list[_Loop] = []
         self.statements: list[_Statement] = []
         self.arguments: set[int] = set()
         self.facts = FactsSoFar()
-        self._functions = functions
+        self._functions, self._values = functions, values
         self._callers: list[Any] = []
         self._calls = 0
         self._kinds: dict[Any, tuple[float, float, str]] = {}
@@ -129,8 +135,10 @@ class _Walker:
             if is_memory(argument.type) or str(argument.type).startswith("!llvm.ptr"):
                 self._look_at(argument.type)
                 self.arguments.add(self.scope.reference(argument).root)
+        given = dict(zip((a for a in blocks[0].arguments if isinstance(a.type, (ir.IndexType, ir.IntegerType))), self._values))
+        self.scope.forms.update({argument: Form(float(value)) for argument, value in given.items()})
         for scalar in loop_scalars(root):
-            if scalar.value is not None:
+            if scalar.value is not None and blocks[0].arguments[scalar.position] not in given:
                 self.scope.forms[blocks[0].arguments[scalar.position]] = Form(float(scalar.value))
                 self.facts.note(f"argument {scalar.position} of @{root.attributes['sym_name'].value} is taken as {scalar.value}: {scalar.why}")
         self._callers = [root]
@@ -238,6 +246,10 @@ class _Walker:
         if category is None:
             if name == "func.return":  # what a tensor becomes that is returned is an argument, too
                 self.arguments.update(self.scope.references[v].root for v in op.operands if v in self.scope.references)
+            if name == "scf.reduce":  # what iterations are combined by
+                for region in op.regions:
+                    self._block(region.blocks[0], statement)
+                return
             if name in SKIPPED:
                 return
             if name.split(".", 1)[0] not in KNOWN_DIALECTS:

@@ -18,6 +18,7 @@ class ModuleFacts:
     """What the structure of a module does not tell.
 
     Attributes:
+        functions: with a body that are called from outside.
         notes: what was assumed, in words.
         unknown_trips: loops whose extents nothing tells.
         unknown_operations: names of operations that are counted as `other`.
@@ -27,6 +28,7 @@ class ModuleFacts:
         uncertain: whether a note concerns how often something runs.
     """
 
+    functions: int = 0
     notes: tuple[str, ...] = ()
     unknown_trips: int = 0
     unknown_operations: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class ModuleFacts:
 class FactsSoFar:
     """Facts, while a module is walked."""
 
+    functions: int = 0
     unknown_operations: set[str] = field(default_factory=set)
     elements: set[str] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
@@ -79,6 +82,6 @@ class FactsSoFar:
             more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
             notes.append(f"how far {', '.join(shown[:_SHOWN])}{more} goes is not known and is taken as {self._taken:g}")
         return ModuleFacts(
-            tuple(notes), sum(self._trips.values()), tuple(sorted(self.unknown_operations)), tuple(sorted(self.elements)), tuple(sorted(self.outside)),
+            self.functions, tuple(notes), sum(self._trips.values()), tuple(sorted(self.unknown_operations)), tuple(sorted(self.elements)), tuple(sorted(self.outside)),
             self.library_bytes, self.largest_copy, self._uncertain or bool(self._trips),
         )  # fmt: skip
