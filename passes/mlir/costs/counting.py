@@ -87,6 +87,8 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     lowering.decompose(module)
     made = _graph(module, values or [])
     entries, stopped = _entries(module, entry, values)
+    if not read_functions(module).roots:
+        raise UnsupportedError("the module has no function with a body: there is nothing to count")
     watch.note("graph")
     lowering.drop_dead_functions(module)
     lowering.bufferize(module)
@@ -141,13 +143,15 @@ def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> 
             found = [modules.signature(module, entry)]
         else:
             roots = [op.attributes["sym_name"].value for op in read_functions(module).roots if op.name == "func.func"]
+            if not roots:
+                return [], "its functions are LLVM's and take pointers: nothing tells what they lead to"
             found = [modules.signature(module, name) for name in roots]
         found = [signature.with_values(values or []) for signature in found]
         for signature in found:
             signature.check_values()
     except (modules.Illegal, ForetuneError) as error:
         return [], str(error)
-    return found, "" if found else "the module has no function that can be called from outside"
+    return found, ""
 
 
 def _runs(codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls: list[Call], run_ms: float, notes: list[str]) -> np.ndarray:

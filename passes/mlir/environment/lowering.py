@@ -53,6 +53,10 @@ def lowering_pipeline(options: LoweringOptions) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+class NotLowered(ValueError):
+    """The default lowering leaves something that LLVM does not have."""
+
+
 def run_pipeline(module: ir.Module, passes: tuple[str, ...] | list[str]) -> None:
     """Runs passes over a module.
 
@@ -141,6 +145,12 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
     if lines:
         run_script(module, NAMED_SEQUENCE.format("\n".join(lines)))
         run_pipeline(module, ["canonicalize", "cse"])
+
+
+def simplify(module: ir.Module) -> None:
+    """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
+    several = sum(op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0 for op in module.body.operations) > 1
+    run_pipeline(module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())])
 
 
 _LOWER = {
@@ -267,9 +277,9 @@ def to_llvm_ir(module: ir.Module) -> str:
     """The text of LLVM IR of a module in the LLVM dialect.
 
     Raises:
-        ValueError: something is left that has no translation.
+        NotLowered: something is left that has no translation.
     """
     left = sorted(name for name in set(operation_names(module)) if not name.startswith(("llvm.", "builtin.module")))
     if left:  # the translation itself would crash on some of them
-        raise ValueError(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
+        raise NotLowered(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
     return llvm.translate_module_to_llvmir(module.operation)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import UnsupportedError
+from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.worker import in_child
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.externals import External, empty_functions, read_externals
@@ -97,6 +97,10 @@ class Builder:
             return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
         except self._modules.Illegal as error:
             return {"status": "illegal", "error": str(error)[:_SHOWN_CHARS], "step": error.step}
+        except ForetuneError as error:
+            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
+        except self._lowering.NotLowered as error:
+            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
         except Exception as error:  # the bindings raise MLIRError, ValueError, RuntimeError, TypeError, IndexError
             return {"status": "build_error", "error": f"{type(error).__name__}: {_told(error)}"}
 
@@ -138,6 +142,7 @@ class Builder:
         try:
             self._lowering.erase_transforms(module)
             self._lowering.decompose(module, packing=False)
+            self._lowering.simplify(module)
             made = graph.read_module(module, request.get("values", ()))
         except UnsupportedError as error:
             return {"unsupported": str(error)}

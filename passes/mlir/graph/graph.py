@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -493,10 +493,24 @@ class _Walker:
             base = self.scope.reference(source)
             kind = op.results[0].type
             if len(shape_of(kind) or ()) == len(base.strides):
-                self.scope.references[op.results[0]] = base
+                known = base.extents or tuple(map(float, shape_of(source.type) or ()))
+                self.scope.references[op.results[0]] = replace(base, extents=known)
             else:
                 fresh = self.scope.new_root(kind)
                 self.scope.references[op.results[0]] = Reference(base.root, base.offset, fresh.strides, base.num_bytes)
+
+    def allocate(self, op: Any, statement: _Statement) -> None:
+        """A buffer whose unknown extents are operands."""
+        kind = op.results[0].type
+        count = sum(extent < 0 for extent in shape_of(kind) or ())
+        if count:
+            self.scope.references[op.results[0]] = self.scope.new_root(kind, [self.scope.mean(self.scope.form(v)) for v in list(op.operands)[:count]])
+
+    def dimension(self, op: Any, statement: _Statement) -> None:
+        """An extent of a tensor or memref."""
+        index = self.scope.form(op.operands[1])
+        if index.known and not index.coefficients:
+            self.scope.forms[op.results[0]] = self.scope.extent(op.operands[0], int(index.constant))
 
     def apply(self, op: Any, statement: _Statement) -> None:
         """An affine map of index values; of a minimum or maximum, the mean."""
@@ -583,6 +597,8 @@ _HANDLERS = {
                      "llvm.intr.umax"), _Walker.choose),
     **dict.fromkeys(("func.call", "llvm.call", "func.call_indirect"), _Walker.call),
     **dict.fromkeys(("llvm.intr.memcpy", "llvm.intr.memmove", "llvm.intr.memset"), _Walker.pointer_copy),
+    **dict.fromkeys(("memref.alloc", "memref.alloca", "tensor.empty", "bufferization.alloc_tensor"), _Walker.allocate),
+    **dict.fromkeys(("memref.dim", "tensor.dim"), _Walker.dimension),
     "scf.while": _Walker.while_loop, "tensor.pad": _Walker.pad, "tensor.generate": _Walker.generate, "tensor.splat": _Walker.generate, "tensor.concat": _Walker.concat,
     "memref.copy": _Walker.copy,
     **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),

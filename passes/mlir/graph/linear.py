@@ -56,7 +56,7 @@ class Reference:
         offset: in elements from its start.
         strides: of its dimensions, in elements; None where unknown.
         num_bytes: of the whole buffer; 0 where unknown.
-        extents: of its dimensions, on average; empty where the type tells them.
+        extents: of its dimensions, on average, negative where unknown; empty where the type tells them.
     """
 
     root: int
@@ -100,16 +100,27 @@ class Scope:
             found = self.references[value] = self.new_root(value.type)
         return found
 
-    def new_root(self, kind: Any) -> Reference:
-        """A buffer of its own, laid out row by row."""
+    def new_root(self, kind: Any, sizes: list[float | None] | None = None) -> Reference:
+        """A buffer of its own, laid out row by row; `sizes` of the extents that its type does not tell, in order, None where unknown."""
         self.roots += 1
-        shape = shape_of(kind) or []
+        given = iter(sizes or ())
+        extents = [float(extent) if extent >= 0 else next(given, None) for extent in shape_of(kind) or []]
         size = 1.0
         strides: list[float | None] = []
-        for extent in reversed(shape):
+        for extent in reversed(extents):
             strides.append(size)
-            size *= extent if extent > 0 else 1
-        return Reference(self.roots, Form(), tuple(reversed(strides)), size * element_bytes(kind))
+            size *= extent or 1
+        known = tuple(-1.0 if extent is None else extent for extent in extents) if sizes else ()
+        return Reference(self.roots, Form(), tuple(reversed(strides)), size * element_bytes(kind), known)
+
+    def extent(self, value: Any, dimension: int) -> Form:
+        """How many elements a dimension of a tensor or memref has."""
+        shape = shape_of(value.type) or []
+        if not 0 <= dimension < len(shape):
+            return UNKNOWN
+        extents = self.reference(value).extents
+        known = float(shape[dimension]) if shape[dimension] >= 0 else extents[dimension] if dimension < len(extents) else -1.0
+        return Form(known) if known >= 0 else UNKNOWN
 
     def position(self, reference: Reference, indices: list[Form]) -> Form:
         """Where an element is, in elements from the buffer's start."""
