@@ -17,9 +17,11 @@ from foretune.costmodel.mlir.network import DYNAMIC
 from foretune.costmodel.mlir.target import MlirTarget
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 
-_FOREIGN = 0.25  # of programs that nobody here wrote, whatever they have
-_TRIPS, _ELEMENTS, _OPERATIONS, _OUTSIDE = 2.0, 0.7, 0.5, 0.3
+_FOREIGN = 0.9  # of programs that nobody here wrote, whatever they have
+_TRIPS, _ELEMENTS, _OPERATIONS, _OUTSIDE, _SMALL = 2.2, 1.8, 0.9, 0.7, 1.2
 _SIZE, _COUNT = 0.25, 0.6  # for each factor of two beyond the data
+_FEW_INSTRUCTIONS = 300.0  # executed; programs of the data do more
+_REGISTERS = 0.4  # there are so few of them that they cannot be far off
 _COPY = 0.7
 _MACHINE = 0.3  # of seconds: nobody's machine is the one of the data
 _NEAR_BYTES_PER_SEC, _FAR_BYTES_PER_SEC, _MEMORY_BYTES_PER_SEC = 6e10, 2.5e10, 1e10
@@ -64,6 +66,8 @@ def with_doubts(prediction: MlirPrediction, facts: ModuleFacts, program: Encoded
     if facts.outside:
         everything = math.hypot(everything, _OUTSIDE)
         reasons.append(f"what {', '.join('@' + name for name in facts.outside[:4])} does is not known: the module does not have it")
+    if prediction.costs["dynamic_instructions"] < _FEW_INSTRUCTIONS:
+        everything = math.hypot(everything, _SMALL)
     excess = bundled_domain().excess(program) if program is not None and program.statements.shape[1] == len(bundled_domain().names) else None
     if excess is not None:
         reasons += excess.reasons
@@ -80,4 +84,6 @@ def elsewhere(prediction: MlirPrediction) -> MlirPrediction:
 def _wider(name: str, deviation: float, everything: float, dynamic: float) -> float:
     if "share" in name:  # a value between 0 and 1
         return min(0.5, math.hypot(deviation, 0.2 * everything))
+    if name.endswith("registers"):
+        return math.hypot(deviation, _REGISTERS * everything)
     return math.hypot(deviation, everything, dynamic if name in DYNAMIC else 0.0)

@@ -147,6 +147,15 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
         run_pipeline(module, ["canonicalize", "cse"])
 
 
+def without_aggregates(module: Any) -> Any:
+    """The module, or a copy of it in which operations that stand for many loops (softmax, TOSA) are taken apart; its own operations stay."""
+    if not _any(module.operation, lambda op: op.name in _DECOMPOSED or op.name.startswith("tosa.")):
+        return module
+    copy = ir.Module.parse(str(module), module.operation.context)
+    decompose(copy, packing=False)
+    return copy
+
+
 def simplify(module: ir.Module) -> None:
     """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
     several = sum(op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0 for op in module.body.operations) > 1
