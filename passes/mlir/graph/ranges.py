@@ -62,7 +62,7 @@ def _affine_for(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
 
 
 def _scf_parallel(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
-    rank = list(op.attributes["operandSegmentSizes"])[0]
+    rank = next(iter(op.attributes["operandSegmentSizes"]))
     lows, highs, steps = ([scope.form(v) for v in operands[i * rank : (i + 1) * rank]] for i in range(3))
     return LoopShape("scf", [Range(low, high, scope.mean(step) or 1.0) for low, high, step in zip(lows, highs, steps)], operands[3 * rank :])
 

@@ -79,7 +79,7 @@ def _roles(op: Any, operand: int, argument: Any) -> list[tuple[str, Any]]:
         low, high, _ = list(op.attributes["operandSegmentSizes"])
         return [(_HIGH if operand >= low else _LOW, op.regions[0].blocks[0].arguments[0])] if operand < low + high else []
     if op.name == "scf.parallel":
-        rank = list(op.attributes["operandSegmentSizes"])[0]
+        rank = next(iter(op.attributes["operandSegmentSizes"]))
         return [((_LOW, _HIGH, _STEP)[operand // rank], op.regions[0].blocks[0].arguments[operand % rank])] if rank and operand < 3 * rank else []
     if op.name == "scf.forall":
         sizes = list(op.attributes["operandSegmentSizes"])
