@@ -18,6 +18,7 @@ import numpy as np
 from mlir import ir
 
 from foretune.costmodel.mlir.encoding import encode
+from foretune.costmodel.mlir.structure import structure_features
 from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
 from foretune.passes.mlir.costs.assembly import COUNTERS, Block, read_blocks, with_counters
@@ -27,6 +28,7 @@ from foretune.passes.mlir.environment import lowering, modules
 from foretune.passes.mlir.environment.codegen import Codegen
 from foretune.passes.mlir.environment.externals import empty_functions, read_externals
 from foretune.passes.mlir.grammar.options import LoweringOptions
+from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
 from foretune.passes.mlir.graph.functions import read_functions
 from foretune.passes.mlir.graph.graph import ModuleGraph, read_module
 
@@ -48,14 +50,17 @@ class Counted:
         labels: label -> value, of those that are known.
         hot: blocks that llvm-mca shall look at; none where nothing ran.
         stopped: why the blocks' runs could not be counted; empty where they were.
-        structure: sums over the module's graph, for the model of time.
+        structure: sums over the module's graph, for the model of time; None where it has none.
+        graph: it, where something is left to be predicted from it.
+        facts: what it leaves out.
         notes: what should be known of the numbers.
-        ms: stage -> milliseconds that it took.
+        ms: stage -> milliseconds that it took; `core`: of one core for all of them, without the counting run and llvm-mca.
     """
 
     labels: dict[str, float]
     hot: list[HotBlock] = field(default_factory=list)
     stopped: str = ""
+    structure: list[float] | None = None
     graph: dict[str, Any] | None = None
     facts: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -97,7 +102,7 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     watch.note("lower")
     assembly = codegen.compile(text, cpu)
     blocks = read_blocks(assembly)
-    counted = Counted(static_labels(blocks), graph=made.graph.to_json() if made else None, facts=made.facts.to_json() if made else None)
+    counted = Counted(static_labels(blocks), structure=made[1].tolist() if made else None, facts=made[0].facts.to_json() if made else None)
     watch.note("compile")
     if not stopped:
         try:
@@ -107,8 +112,9 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
         except (_NotCounted, UnsupportedError, LlvmError) as error:
             stopped = str(error)[:_SHOWN_CHARS]
     counted.stopped = stopped
+    counted.graph = made[0].graph.to_json() if made and stopped else None
     watch.note("run")
-    counted.ms = watch.ms
+    counted.ms = {**watch.ms, "core": round(time.process_time() * 1e3, 3)}
     return counted
 
 
@@ -126,14 +132,13 @@ class _NotCounted(Exception):
     """A run gave no counts; the message says why."""
 
 
-def _graph(module: ir.Module, values: list[int]) -> ModuleGraph | None:
-    """The module's structure; None where it cannot be read, because counting goes on without it."""
+def _graph(module: ir.Module, values: list[int]) -> tuple[ModuleGraph, np.ndarray] | None:
+    """The module's structure, and the sums over it; None where it cannot be read, because counting goes on without it."""
     try:
         made = read_module(module, values)
-        encode(made.graph)
+        return made, structure_features(encode(made.graph), STATEMENT_FEATURES)
     except ForetuneError:
         return None
-    return made
 
 
 def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> tuple[list[Any], str]:

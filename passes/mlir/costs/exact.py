@@ -43,13 +43,16 @@ class Counts:
     Attributes:
         labels: label -> counted value; those that depend on a run are missing where it was not counted.
         stopped: why it was not; empty where it was.
-        graph, facts: structure of the module; None where it cannot be read.
+        structure: sums over the module's graph, see `structure.structure_features`; none where it cannot be read.
+        graph: it, where not everything was counted.
+        facts: what it leaves out.
         notes: what should be known of the numbers.
         ms: stage -> milliseconds.
     """
 
     labels: dict[str, float]
     stopped: str = ""
+    structure: tuple[float, ...] = ()
     graph: ProgramGraph | None = None
     facts: ModuleFacts = ModuleFacts()
     notes: tuple[str, ...] = ()
@@ -110,4 +113,4 @@ class ExactSession(MlirSession):
             return DataError(reply["error"])
         made = reply["counted"]
         graph = ProgramGraph.from_json(made["graph"]) if made["graph"] else None
-        return Counts(made["labels"], made["stopped"], graph, ModuleFacts.from_json(made["facts"] or {}), tuple(made["notes"]), made["ms"])
+        return Counts(made["labels"], made["stopped"], tuple(made["structure"] or ()), graph, ModuleFacts.from_json(made["facts"] or {}), tuple(made["notes"]), made["ms"])

@@ -16,7 +16,7 @@ import numpy as np
 from foretune.costmodel.mlir.encoding import EncodedProgram, encode
 from foretune.costmodel.mlir.model import COUNTED, PREDICTED, MlirCostModel, MlirPrediction
 from foretune.costmodel.mlir.network import DYNAMIC, LABELS
-from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES, structure_features
+from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES
 from foretune.costmodel.mlir.target import TRAINED_ON, MlirTarget, known_target
 from foretune.costmodel.mlir.time_model import COUNTS, CountedProgram, MlirTimeModel
 from foretune.errors import DataError, ModelError, OptionError, UnsupportedError
@@ -24,7 +24,6 @@ from foretune.passes.mlir.costs.doubts import elsewhere, with_copies, with_doubt
 from foretune.passes.mlir.costs.exact import Counts, ExactSession, ExactSettings
 from foretune.passes.mlir.costs.predict import bundled_model, read_graph_with_facts
 from foretune.passes.mlir.grammar.actions import Schedule
-from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
@@ -156,7 +155,7 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
     made = MlirPrediction(costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes))
     if not timed:
         return made
-    structure = structure_features(program, STATEMENT_FEATURES) if program is not None else np.zeros(len(STRUCTURE_FEATURES), np.float32)
+    structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     mean, deviation = bundled_time_model().predict([CountedProgram(known, structure, target)])
     notes += [*(note for note in counts.facts.notes if "is taken as" in note and "argument" in note), *_stands_for(target, counted=True)]
     made = replace(
