@@ -9,7 +9,7 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.mlir.environment import lowering, nesting, rewrites
+from foretune.passes.mlir.environment import lowering, nesting, polynomials, rewrites
 from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
@@ -162,6 +162,8 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             lowering.bufferize(module)
         if action.name == "expand-exp":
             rewrites.expand_exp(module)
+        if action.name == "expand-functions":
+            polynomials.expand_functions(module)
         script = action.script(count)
         if script:
             lowering.run_script(module, lowering.NAMED_SEQUENCE.format("\n".join(script)))

@@ -377,6 +377,7 @@ ACTIONS: dict[str, ActionKind] = {
     "inline-scalars": ActionKind("Scalar operands into the bodies of operations.", passes=lambda o: ("func.func(linalg-inline-scalar-operands)",)),
     "peel-loops": ActionKind("Peel every loop.", passes=lambda o: ("func.func(scf-for-loop-peeling)", "canonicalize")),
     "expand-exp": ActionKind("math.exp of float32 to a polynomial, which vectorises."),
+    "expand-functions": ActionKind("math.erf, math.tanh and math.log of float32 to rational functions and polynomials, which vectorise."),
     "expand-math": ActionKind("Functions to simpler ones, such as tanh to exp.", options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))}, needed=("op",),
                               passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",)),
     "bufferize": ActionKind("Tensors to memrefs, in one shot."),

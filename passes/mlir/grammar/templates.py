@@ -27,7 +27,9 @@ Describe = Callable[[Schedule], dict[str, Any]]
 
 _LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
-_MULTIPLY_ADD = {"arith.mulf", "arith.addf"}
+_PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
+_WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
+_EXPANDED = {"math.erf", "math.tanh", "math.log"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class _Op:
     @property
     def is_product(self) -> bool:
         """Whether it is a sum of products of two operands."""
-        return self.num_inputs == 2 and self.body >= _MULTIPLY_ADD and not all(self.parallel) and self.body <= _MULTIPLY_ADD | {"linalg.yield"} and not self._reads_twice
+        multiplies = any(pair <= self.body <= pair | _WIDENING for pair in _PRODUCTS)
+        return self.num_inputs == 2 and multiplies and not all(self.parallel) and not self._reads_twice
 
     @property
     def _reads_twice(self) -> bool:
@@ -132,7 +135,7 @@ class Template:
             built.add("lower-packs")
         if not first["ops"] and "linalg.softmax" not in first["names"]:
             return _affine(built, choose) if any(name == "affine.for" for name in first["names"]) else _loops(built, choose)
-        built.add("expand-exp", "generalize-all")
+        built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
         if choose("fuse elementwise", (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
@@ -401,6 +404,8 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     if sizes:
         order = [d for d in range(len(op.extents)) if op.parallel[d]] + reductions
         built.tile(op.index, sizes, len(op.extents), order)
+    if inner not in reductions and -1 in op.maps[0]:  # a window: with extents of 1 it is no operation that becomes a vector
+        built.add("fold-unit-extents", "canonicalize")
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
 
