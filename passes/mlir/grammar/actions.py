@@ -355,6 +355,7 @@ ACTIONS: dict[str, ActionKind] = {
         ("lower-shape-cast", "vector.shape_cast to inserts and extracts.", ("vector.lower_shape_cast",)),
         ("lower-broadcast", "vector.broadcast to simpler ones.", ("vector.lower_broadcast",)),
         ("lower-masks", "Masks to constants and selects.", ("vector.lower_masks", "vector.lower_create_mask", "vector.lower_masked_transfers", "vector.materialize_masks")),
+        ("mask-transfers", "Masks around transfers of vectors to masks of the transfers.", ("vector.lower_masked_transfers",)),
         ("permute-transfers", "Transfers with permutations to plain ones and transpositions.", ("vector.transfer_permutation_patterns",)),
         ("drop-unit-dims", "Vectors without dimensions of extent 1.", ("vector.cast_away_vector_leading_one_dim", "vector.drop_inner_most_unit_dims_from_xfer_ops")),
         ("drop-unit-dims-by-cast", "Vectors without dimensions of extent 1, by casts of shape.", ("vector.drop_unit_dims_with_shape_cast",)),

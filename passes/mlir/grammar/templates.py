@@ -367,12 +367,29 @@ def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
         return
     if op.depth == 0 and not choose(f"op{op.index} vectorise", (True, False)):
         return
-    sizes = _one_vector(built, choose, op, op.output[-1])
+    inner = op.output[-1]
+    order = list(op.output) if sorted(op.output) == list(range(len(op.extents))) else None
+    masked = _masked_width(built, choose, op, inner)
+    if masked:
+        others = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
+        built.tile(op.index, {**others, inner: masked} if op.extents[inner] > masked else others, len(op.extents), order)
+        built.add(f"vectorize{{on=linalg:{op.index} sizes={','.join(str(masked if d == inner else 1) for d in range(len(op.extents)))}}}", "mask-transfers")
+        return
+    sizes = _one_vector(built, choose, op, inner)
     if sizes is None:
         return
     if sizes:
-        built.tile(op.index, sizes, len(op.extents), list(op.output) if sorted(op.output) == list(range(len(op.extents))) else None)
+        built.tile(op.index, sizes, len(op.extents), order)
     built.add(f"vectorize{{on=linalg:{op.index}}}")
+
+
+def _masked_width(built: _Built, choose: Choose, op: _Op, inner: int) -> int:
+    """Elements of a vector whose last ones are masked where the extent ends, for extents that no register's width divides; 0 for none."""
+    extent, lanes = op.extents[inner], built.registers.lanes
+    if extent % lanes == 0 or extent < lanes // 2 or any(d < 0 for dims in op.maps for d in dims):
+        return 0
+    widths = [width for width in (4 * lanes, 2 * lanes, lanes) if width < extent + lanes]
+    return choose(f"op{op.index} masks", (*widths, 0))
 
 
 def _one_vector(built: _Built, choose: Choose, op: _Op, inner: int) -> dict[int, int] | None:

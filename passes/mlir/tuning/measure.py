@@ -161,6 +161,15 @@ class MlirMeasurer:
     def _run(self, program: MlirProgram, built: BuiltSchedule, reference: Path, repeats: int) -> Run:
         return self.session.run(built.build, repeats, self.settings.repeat_ms, self.settings.seed, reference)
 
+    def attempt(self, prepared: PreparedMlir, schedule: Schedule) -> tuple[Status, str]:
+        """How a schedule ends, and why, without its time."""
+        built = self.build(prepared.program, schedule)
+        try:
+            run = self._run(prepared.program, built, prepared.reference, 0)
+        finally:
+            built.build.discard()
+        return run.status, run.error
+
     def time(self, prepared: PreparedMlir, built: BuiltSchedule) -> Timing:
         """Times a schedule alone: the default lowering may be a hundred times slower, and is timed in turns only with finalists."""
         run = self._run(prepared.program, built, prepared.reference, self.settings.repeats)
