@@ -140,7 +140,7 @@ def predict(
     exact: Annotated[bool, typer.Option("--exact", help="Count by compiling; an error where the module cannot be compiled. Without a choice: count where it can be.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Predict from the structure alone, in milliseconds.")] = False,
     deadline_ms: Annotated[float | None, typer.Option(help="Count if that takes no longer, predict otherwise.")] = None,
-    run_ms: Annotated[float, typer.Option(help="Milliseconds of one core that the run may take in which blocks are counted.")] = 20.0,
+    run_ms: Annotated[float | None, typer.Option(help="Milliseconds of one core that the run may take in which blocks are counted; by default 20, with --exact 1000.")] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
@@ -235,12 +235,27 @@ def train(
     rate: Annotated[float, typer.Option(help="Learning rate, at its peak.")] = 2e-3,
     seconds: Annotated[float, typer.Option(help="Training ends after the epoch in which so much time has passed.")] = math.inf,
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    time_only: Annotated[bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")] = False,
+    domain: Annotated[Path | None, typer.Option(help="File that shall say how far the training data reaches.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train the cost model on labelled samples and score it on programs that it has not seen."""
+    from foretune.costmodel.mlir.domain import MlirDomain
     from foretune.costmodel.mlir.training import MlirTrainConfig
-    from foretune.passes.mlir.costs import observe, training
+    from foretune.passes.mlir.costs import observe, time_training, training
+    from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
 
+    if domain is not None:
+        observe.observe(data)
+        MlirDomain.of([o.program for o in training.load_split(data).train], STATEMENT_FEATURES).save(domain)
+    if time_only:
+        timed = time_training.train(data)
+        timed.model.save(out)
+        if as_json:
+            print_json({"weights": str(out), "training_hash": timed.model.training_hash, "test": timed.figures})
+        else:
+            print_table(("figure", "value"), [(name, f"{value:.4g}") for name, value in timed.figures.items()], title=f"{out}: programs that were held out")
+        return
     config = MlirTrainConfig(epochs=epochs, members=members, seed=seed, learning_rate=rate)
     with progress_bar("graphs", not as_json) as show:
         observe.observe(data, show)

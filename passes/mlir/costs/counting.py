@@ -204,7 +204,7 @@ def _in_child(function: Any, counters: int, num_blocks: int, run_ms: float) -> n
     if os.WIFSIGNALED(code):
         number = os.WTERMSIG(code)
         if number in (signal.SIGVTALRM, signal.SIGALRM):
-            raise _NotCounted(f"one run takes longer than the {run_ms:g} ms that a counting run may take")
+            raise _NotCounted(f"one run takes longer than the {run_ms:g} ms that a counting run may take (`run_ms`)")
         if number == signal.SIGILL:
             raise _NotCounted("this machine does not have the instructions of the processor that was compiled for")
         raise _NotCounted(f"the program was killed by signal {number} ({signal.Signals(number).name}) on generated inputs")

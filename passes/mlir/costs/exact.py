@@ -12,19 +12,21 @@ from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
+_RUN_MS = 20.0
+
 
 @dataclass(frozen=True)
 class ExactSettings:
     """How modules are counted.
 
     Attributes:
-        run_ms: milliseconds of one core that the counting run may take.
+        run_ms: milliseconds of one core that the counting run may take; 20 by default, and more where counts were asked for by name.
         entry: the function that is run; by default all that are called from outside.
         values: of its integer arguments, from left to right; by default derived from what loops access.
         deadline_ms: for the whole of one module; None for the session's limit.
     """
 
-    run_ms: float = 20.0
+    run_ms: float | None = None
     entry: str | None = None
     values: tuple[int, ...] = ()
     deadline_ms: float | None = None
@@ -88,7 +90,7 @@ class ExactSession(MlirSession):
             return []
         limit_ms = settings.deadline_ms or self.settings.build_timeout_secs * 1e3
         reply = self._builder_request({
-            "op": "count", "sources": list(sources), "source": max(sources, key=len), "cpu": cpu, "actions": schedule.to_json(), "run_ms": settings.run_ms, "entry": settings.entry,
+            "op": "count", "sources": list(sources), "source": max(sources, key=len), "cpu": cpu, "actions": schedule.to_json(), "run_ms": settings.run_ms or _RUN_MS, "entry": settings.entry,
             "values": list(settings.values),
         }, limit_ms / 1e3, len(sources))  # fmt: skip
         if reply["status"] != "ok":

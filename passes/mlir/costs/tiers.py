@@ -28,6 +28,7 @@ from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
 MODES = ("exact", "fast", "auto")
+_PATIENT_RUN_MS = 1000.0  # of a counting run, where counts were asked for
 _RETURN = {"instructions": 1.0, "dynamic_instructions": 1.0, "mca_cycles": 1.0, "mca_throughput": 1.0, "memory_operands": 0.0, "bytes_read": 8.0, "secs": 1e-9}
 
 
@@ -79,7 +80,8 @@ def predict_costs(
     """
     target = target or known_target()
     if settings.mode == "exact":
-        return exact(session, source, target, schedule, settings.exact, model)
+        limits = settings.exact if settings.exact.run_ms is not None else replace(settings.exact, run_ms=_PATIENT_RUN_MS)
+        return exact(session, source, target, schedule, limits, model)
     if settings.mode == "fast":
         return fast(session, source, target, schedule, model, settings.exact.values)
     start = time.perf_counter()
