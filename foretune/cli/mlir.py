@@ -325,6 +325,10 @@ def _print_result(result: dict[str, Any]) -> None:
     times = (format_secs(result["default_secs"] or None), format_secs(result["best_secs"] or None))
     row = (printable(result["program"]), *times, f"{result['gain']:.3g}", _interval(result["interval"]), str(result["num_trials"]), statuses)
     print_table(("program", "default", "tuned", "gain", "95 %", "trials", "how they ended"), [row], left=("how they ended",))
+    illegal = sum(result.get("illegal", {}).values())
+    print(f"at most {result.get('num_answers', 0):,} schedules of this kind; {illegal} answers were illegal" + (f", most for: {printable(next(iter(result['illegal'])))}" if illegal else ""))
+    for why in result.get("banned", {}).values():
+        print(printable(f"not tried again: {why}"))
     print("; ".join(result["schedule"]) if result["schedule"] else "nothing measured beats the default lowering, which stays")
 
 

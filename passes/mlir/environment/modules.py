@@ -192,7 +192,8 @@ def describe(module: ir.Module) -> dict[str, Any]:
 
     Returns:
         `ops`: for each structured operation `name`, `extents` of its loops (0 of an unknown one), `parallel`, whether each of them is, `maps`, for
-        each operand the loops that index each of its dimensions, `num_inputs`, `element`, `body`, names of the operations inside, `uses`, positions
+        each operand the loops that index each of its dimensions, `num_inputs`, `element` of the
+        last operand and `input` of the first, `strided`, for each operand the loops that are multiplied in its positions, `body`, names of the operations inside, `uses`, positions
         of the operations whose results it reads, `tensors`, whether it works on tensors, and `depth`, the number of loops around it; `loops`: for each `scf.for` `trips` (0 where unknown),
         `depth`, `innermost`, and `carried`, the types of what it carries; `names` of all operations.
     """
@@ -230,9 +231,23 @@ def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
     last = op.operands[len(op.operands) - 1].type
     return {
         "name": op.name, "extents": extents, "parallel": [d in written for d in range(num_dims)], "maps": plain, "num_inputs": num_inputs,
-        "element": str(last.element_type if hasattr(last, "element_type") else last), "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
+        "element": _element(last), "input": _element(op.operands[0].type), "strided": [sorted({d for e in m.results for d in _strided(e)}) for m in affine], "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
         "uses": sorted({position[v] for v in op.operands if v in position}), "tensors": bool(len(op.results)),
     }  # fmt: skip
+
+
+def _element(kind: Any) -> str:
+    return str(kind.element_type if hasattr(kind, "element_type") else kind)
+
+
+def _strided(expression: Any) -> set[int]:
+    """The loops that an affine expression multiplies by more than 1."""
+    if isinstance(expression, ir.AffineMulExpr):
+        factor = expression.rhs
+        return set() if isinstance(factor, ir.AffineConstantExpr) and ir.AffineConstantExpr(factor).value == 1 else _dims(expression)
+    if isinstance(expression, ir.AffineBinaryExpr):
+        return _strided(expression.lhs) | _strided(expression.rhs)
+    return set()
 
 
 def _dims(expression: Any) -> set[int]:

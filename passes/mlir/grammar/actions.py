@@ -189,8 +189,9 @@ def _one(text: str) -> Callable[[Mapping[str, Any], str, str], Lines]:
 
 
 def _pad(o: Mapping[str, Any], t: str, p: str) -> Lines:
-    zero = "0.0 : f32" if o.get("element", "f32") == "f32" else f"{'0.0' if o['element'].startswith(('f', 'b')) else '0'} : {o['element']}"
-    values = ", ".join([zero] * o.get("operands", 3))
+    element = o.get("element", "f32")
+    kinds = [o.get("input", element)] * (o.get("operands", 3) - 1) + [element]
+    values = ", ".join(f"{'0.0' if kind.startswith(('f', 'b')) else '0'} : {kind}" for kind in kinds)
     dims = list(range(len(o["multiples"])))
     multiples = f" pad_to_multiple_of {_list(o['multiples'])}" if any(m > 1 for m in o["multiples"]) else ""
     nofold = f" nofold_flags = {_list(o['nofold'])}," if "nofold" in o else ""
@@ -268,6 +269,7 @@ def _function_pass(name: str, **fixed: str) -> Callable[[Mapping[str, Any]], tup
 
 _SIZES, _ORDER, _OPERANDS = Ints(0), Ints(0, _MAX_RANK - 1, permutation=True), Ints(0, 7)
 _FACTOR = Int(2, 64)
+_NUMBERS = ("f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64")
 
 ACTIONS: dict[str, ActionKind] = {
     # structured operations, on tensors or memrefs
@@ -299,8 +301,8 @@ ACTIONS: dict[str, ActionKind] = {
                                    _one("%{p}t = transform.structured.transpose_matmul {t} <{operand}> : ({ANY}) -> {ANY}")),
     "flatten": ActionKind("Elementwise operation to one dimension.", STRUCTURED, script=_one("%{p}t = transform.structured.flatten_elementwise {t} : ({ANY}) -> {ANY}")),
     "pad": ActionKind(
-        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding.", STRUCTURED,
-        {"multiples": Ints(1), "nofold": Ints(0, 1), "operands": Int(1, 8), "element": Word(("f16", "bf16", "f32", "f64", "i8", "i32", "i64"))}, ("multiples",), _pad,
+        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding; `input`: type of all operands but the last, where it is another one.", STRUCTURED,
+        {"multiples": Ints(1), "nofold": Ints(0, 1), "operands": Int(1, 8), "element": Word(_NUMBERS), "input": Word(_NUMBERS)}, ("multiples",), _pad,
     ),
     "pack": ActionKind("Data layout with inner tiles of the given sizes; 0 leaves a dimension.", STRUCTURED, {"sizes": _SIZES}, ("sizes",),
                        _one("%{p}t = transform.structured.pack {t} packed_sizes = {sizes} : ({ANY}) -> {ANY}")),

@@ -29,6 +29,7 @@ _LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
 _PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
 _WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
+_GATHERED = ("linalg.conv_2d_nhwc_hwcf", "linalg.conv_2d_nchw_fchw")
 _EXPANDED = {"math.erf", "math.tanh", "math.log"}
 
 
@@ -46,11 +47,17 @@ class _Op:
     depth: int
     uses: tuple[int, ...]
     tensors: bool
+    input: str = ""
+    strided: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, index: int, row: dict[str, Any]) -> _Op:
         maps = tuple(tuple(m) for m in row["maps"])
-        return cls(index, tuple(row["extents"]), tuple(row["parallel"]), maps, row["num_inputs"], row["element"], frozenset(row["body"]), row["depth"], tuple(row["uses"]), row["tensors"])
+        strided = frozenset(d for dims in row.get("strided", ()) for d in dims)
+        return cls(
+            index, tuple(row["extents"]), tuple(row["parallel"]), maps, row["num_inputs"], row["element"], frozenset(row["body"]), row["depth"], tuple(row["uses"]), row["tensors"],
+            row.get("input", row["element"]), strided,
+        )  # fmt: skip
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -133,6 +140,7 @@ class Template:
             built.add("decompose-aggregate{on=linalg.softmax:0}")
         if {"linalg.pack", "linalg.unpack"} & set(first["names"]):
             built.add("lower-packs")
+        self._gather(built, choose, first["ops"])
         if not first["ops"] and "linalg.softmax" not in first["names"]:
             return _affine(built, choose) if any(name == "affine.for" for name in first["names"]) else _loops(built, choose)
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
@@ -148,6 +156,14 @@ class Template:
         _unroll(built, choose)
         built.add("bufferize", "lower{reductions=tree}")
         return built.schedule
+
+    def _gather(self, built: _Built, choose: Choose, rows: list[dict[str, Any]]) -> None:
+        """Convolutions with strides as products over gathered columns: rows that are not neighbours are no tile of registers."""
+        for kind in _GATHERED:
+            found = [_Op.of(i, row) for i, row in enumerate(r for r in rows if r["name"] == kind)]
+            for op in reversed(found):
+                if op.tensors and choose(f"{kind}:{op.index} columns gathered", (True, False) if op.strided & {d for d, parallel in enumerate(op.parallel) if parallel} else (False, True)):
+                    built.add(f"img2col{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
         if actions not in self._known:
@@ -254,7 +270,7 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
         return before
     width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 2 * lanes), c)))
     vectors = -(-width // lanes)
-    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None else [1]
+    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None and m not in op.strided else [1]
     height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - registers.preferred // vectors)))
     packed = False
     panels = right[-2:] in ((k, n), (n, k))
@@ -296,7 +312,8 @@ def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | Non
         multiples[m] = good  # what divides the rows may still be far from the best
     if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
         return op, before
-    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}}}", "canonicalize", "cse")
+    kinds = "" if op.element == op.input == "f32" else f" element={op.element} input={op.input}"
+    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}{kinds}}}", "canonicalize", "cse")
     ops = built.ops()
     padded = next((o for o in reversed(ops) if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))), None)
     if padded is None:
@@ -329,7 +346,7 @@ def _vectorize_product(built: _Built, op: _Op, k: int) -> None:
     if others:
         built.tile(op.index, others, len(op.extents))
     built.add("fold-unit-extents", "canonicalize")
-    if len(built.ops()[op.index].extents) == 3:
+    if len(built.ops()[op.index].extents) == 3 and all(d >= 0 for dims in built.ops()[op.index].maps for d in dims):
         built.add(f"specialize{{on=linalg:{op.index}}}")
     left = built.ops()[op.index]
     deepest = [d for d, parallel in enumerate(left.parallel) if not parallel]
@@ -363,7 +380,7 @@ def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
 
 
 def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
-    if not op.output:
+    if not op.output or "tensor.extract" in op.body or any(d < 0 for dims in op.maps for d in dims):  # what gathers stays a loop
         return
     if op.depth == 0 and not choose(f"op{op.index} vectorise", (True, False)):
         return

@@ -115,12 +115,16 @@ class MlirTuneResult(TrialLog):
     secs: float = 0.0
     strategy: MlirSearch | None = None
 
+    def _space(self) -> dict[str, Any]:
+        """How large the space is that was searched, and what of it was illegal."""
+        return {"num_answers": self.strategy.num_answers, "illegal": dict(self.strategy.illegal.most_common(8))} if self.strategy is not None else {}
+
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
         return {
             "program": self.program, "hash": self.hash, "entry": self.entry, "gain": self.gain, "interval": list(self.interval), "default_secs": self.default_secs,
             "best_secs": self.best_secs, "fastest_secs": self.fastest_secs, "difference": self.difference, "schedule": self.best.to_json(), "script": self.script,
-            "num_trials": len(self.trials), "num_reused": self.num_reused, "banned": self.banned, "num_skipped": self.num_skipped, "statuses": self.statuses, "best_so_far": self.best_so_far(), "secs": self.secs,
+            "num_trials": len(self.trials), "num_reused": self.num_reused, "banned": self.banned, "num_skipped": self.num_skipped, **self._space(), "statuses": self.statuses, "best_so_far": self.best_so_far(), "secs": self.secs,
             "failed": [{"schedule": t.schedule.to_json(), "status": t.status.value, "error": t.error} for t in self.trials if t.status is not Status.OK],
         }  # fmt: skip
 

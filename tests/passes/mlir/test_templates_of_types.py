@@ -31,6 +31,25 @@ DEPTHWISE = """func.func @main(%a: tensor<1x9x9x48xf32>, %b: tensor<3x3x48xf32>)
 }"""
 
 
+CONV_NCHW = """func.func @main(%a: tensor<1x3x13x13xf32>, %b: tensor<16x3x5x5xf32>) -> tensor<1x16x5x5xf32> {
+  %z = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x16x5x5xf32>
+  %f = linalg.fill ins(%z : f32) outs(%e : tensor<1x16x5x5xf32>) -> tensor<1x16x5x5xf32>
+  %r = linalg.conv_2d_nchw_fchw {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%a, %b : tensor<1x3x13x13xf32>, tensor<16x3x5x5xf32>)
+    outs(%f : tensor<1x16x5x5xf32>) -> tensor<1x16x5x5xf32>
+  return %r : tensor<1x16x5x5xf32>
+}"""
+
+CONV_NHWC = """func.func @main(%a: tensor<1x17x17x3xf32>, %b: tensor<5x5x3x32xf32>) -> tensor<1x7x7x32xf32> {
+  %z = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x7x7x32xf32>
+  %f = linalg.fill ins(%z : f32) outs(%e : tensor<1x7x7x32xf32>) -> tensor<1x7x7x32xf32>
+  %r = linalg.conv_2d_nhwc_hwcf {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%a, %b : tensor<1x17x17x3xf32>, tensor<5x5x3x32xf32>)
+    outs(%f : tensor<1x7x7x32xf32>) -> tensor<1x7x7x32xf32>
+  return %r : tensor<1x7x7x32xf32>
+}"""
+
+
 def elementwise(function: str, shape: str = "13x75") -> str:
     kind = f"tensor<{shape}xf32>"
     return f"""#i = affine_map<(i, j) -> (i, j)>
@@ -48,6 +67,7 @@ func.func @main(%x: {kind}) -> {kind} {{
 PROGRAMS = {
     "erf on an odd extent": elementwise("erf"), "tanh": elementwise("tanh", "8x64"), "log of half of them": elementwise("log"), "pooling": POOL, "depthwise": DEPTHWISE,
     "bf16": nests.product("bf16", "f32", 32), "i8": nests.product("i8", "i32", 32),
+    "i8 padded": nests.product("i8", "i32", 29), "steps of two": CONV_NHWC, "steps of two, channels first": CONV_NCHW,
 }  # fmt: skip
 
 
