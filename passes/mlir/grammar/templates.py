@@ -145,7 +145,8 @@ class Template:
             return _affine(built, choose) if any(name == "affine.for" for name in first["names"]) else _loops(built, choose)
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
-        if choose("fuse elementwise", (False, True) if heavy else (True, False)):
+        gathered = any(action.name == "img2col" for action in built.schedule.actions)  # fused, the gathering would be inside of the product
+        if choose("fuse elementwise", (False,) if gathered else (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
         self._fuse(built, choose)
