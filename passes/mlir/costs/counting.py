@@ -27,6 +27,7 @@ from foretune.passes.mlir.costs.labels import HotBlock, dynamic_labels, hot_bloc
 from foretune.passes.mlir.environment import lowering, modules
 from foretune.passes.mlir.environment.codegen import Codegen
 from foretune.passes.mlir.environment.externals import empty_functions, read_externals
+from foretune.passes.mlir.environment.signature import Signature
 from foretune.passes.mlir.grammar.options import LoweringOptions
 from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
 from foretune.passes.mlir.graph.functions import read_functions
@@ -34,6 +35,7 @@ from foretune.passes.mlir.graph.graph import ModuleGraph, read_module
 
 _GRACE_SECS = 2  # of the clock on the wall, for a run that waits instead of working
 _SHOWN_CHARS = 300
+_LEAST_BYTES, _BYTES_PER_MS = 64 << 20, 4 << 20  # of arguments and results of a run
 
 
 def warm_up(codegen: Codegen, context: ir.Context) -> None:
@@ -104,6 +106,7 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     blocks = read_blocks(assembly)
     counted = Counted(static_labels(blocks), structure=made[1].tolist() if made else None, facts=made[0].facts.to_json() if made else None)
     watch.note("compile")
+    stopped = stopped or _too_large(entries, run_ms)
     if not stopped:
         try:
             runs = _runs(codegen, text, assembly, blocks, [Call(s, read_definition(text, s.name)) for s in entries], run_ms, counted.notes)
@@ -141,7 +144,7 @@ def _graph(module: ir.Module, values: list[int]) -> tuple[ModuleGraph, np.ndarra
         return None
 
 
-def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> tuple[list[Any], str]:
+def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> tuple[list[Signature], str]:
     """(signatures of what is run, why nothing can be)."""
     try:
         if entry is not None:
@@ -157,6 +160,12 @@ def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> 
     except (modules.Illegal, ForetuneError) as error:
         return [], str(error)
     return found, ""
+
+
+def _too_large(entries: list[Signature], run_ms: float) -> str:
+    """Why buffers are not even made: filling them would take longer than the run may."""
+    num_bytes, most = sum(value.num_bytes for signature in entries for value in signature.buffers), max(_LEAST_BYTES, run_ms * _BYTES_PER_MS)
+    return f"arguments and results have {num_bytes >> 20} MiB, too many for a run of {run_ms:g} ms (`run_ms`)" if num_bytes > most else ""
 
 
 def _runs(codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls: list[Call], run_ms: float, notes: list[str]) -> np.ndarray:

@@ -250,8 +250,9 @@ def drop_dead_functions(module: ir.Module) -> None:
 
 
 def erase_transforms(module: ir.Module) -> None:
-    """Removes transform scripts that a program brings along; they are no part of what it computes."""
-    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.")]:
+    """Removes transform scripts that a program brings along, and globals that nothing reads; they are no part of what it computes."""
+    globals_read = _any(module.operation, lambda op: op.name.startswith("ml_program.") and op.name != "ml_program.global")
+    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.") or (op.operation.name == "ml_program.global" and not globals_read)]:
         op.operation.erase()
     if "transform.with_named_sequence" in module.operation.attributes:
         del module.operation.attributes["transform.with_named_sequence"]

@@ -80,7 +80,7 @@ def _collect(block: Any, found: Functions) -> None:
                 found.tables[op] = table
         elif op.name == "builtin.module":
             _collect(op.regions[0].blocks[0], found)
-        elif op.name.split(".", 1)[0] not in KNOWN_DIALECTS:
+        elif op.name.split(".", 1)[0] not in KNOWN_DIALECTS and op.name != "ml_program.global":  # the seed of torch-mlir's random numbers
             raise UnsupportedError(unknown_dialect(op.name))
 
 

@@ -87,3 +87,16 @@ def test_values_that_nothing_tells_are_asked_for(session, measurer):
 def test_vectors_of_functions_that_only_the_library_has(session):
     [x] = outputs(session, nests.VECTOR_MATH)
     assert np.isfinite(x).all() and 0 < np.abs(x).max() < 1
+
+
+def test_globals_that_nothing_reads_go(session):
+    source = "ml_program.global private mutable @seed(dense<0> : tensor<i64>) : tensor<i64>\n" + nests.product("f16", "f32", 6)
+    _, _, c = outputs(session, source)
+    assert c.any()
+
+
+def test_operations_that_torch_mlir_leaves_are_found():
+    from foretune.passes.mlir.tuning.torch_frontend import _FOREIGN
+
+    text = 'module attributes {torch.debug_module_name = "torch.nn"} {\n  %0 = torch.aten.foo %x : !torch.vtensor\n  %1:2 = "tm_tensor.scan"(%0) : (i32) -> i32\n  %2 = arith.addi %a, %b : i32\n}'
+    assert _FOREIGN.findall(text) == ["torch.aten.foo", "tm_tensor.scan"]
