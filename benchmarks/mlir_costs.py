@@ -1,6 +1,10 @@
-"""The MLIR cost model on held-out programs, beside its rivals: `python benchmarks/mlir_costs.py [--data DIR] [--rival-secs 90]`.
+"""The costs of MLIR modules on held-out programs, both tiers: `python benchmarks/mlir_costs.py [--data DIR] [--rival-secs 90] [--foreign DIR]`.
 
-The model is the bundled one. Rivals are trained here on the same training programs: an LSTM, a one-dimensional convolution and a
+The exact tier compiles `--exact-samples` of the test programs for the processor that they were labelled for, and runs them here; its time is
+predicted from the labels' counts of all of them. `--foreign` names a folder of `.mlir` files that nobody here wrote (fetched for the run): there the
+fast tier is compared with the exact one, and `fast_coverage_90` is the share of counts inside of the stated interval.
+
+The learned model, which is the fast tier, is the bundled one. Rivals are trained here on the same training programs: an LSTM, a one-dimensional convolution and a
 transformer over the module's text, LightGBM and ridge regression on counts. All are scored on the same programs, none of which,
 nor any schedule of which, was trained on. Two stages: the module as it was given (linalg, affine, scf, vectors; some after a
 schedule) and the same module lowered to the LLVM dialect. `rel_rmse` is the root of the mean of squared relative errors of
@@ -22,11 +26,20 @@ from results import FOLDER, write_results
 
 from foretune.costmodel.mlir.labels import to_scale
 from foretune.costmodel.mlir.model import MlirCostModel
+from foretune.costmodel.mlir.target import similar_target
+from foretune.costmodel.mlir.time_model import MlirTimeModel
 from foretune.costmodel.rivals.mlir_text import COUNT_RIVALS, TEXT_RIVALS, CountRival, TextExample, TextRival
+from foretune.errors import ForetuneError
 from foretune.passes.mlir.costs import training
+from foretune.passes.mlir.costs.exact import ExactSession
 from foretune.passes.mlir.costs.observe import BUNDLED, Observation, observe
+from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
+from foretune.passes.mlir.costs.time_training import score_time
+from foretune.passes.mlir.environment.session import SessionSettings
+from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.programs.generator import FAMILIES, generate
 
+EXACT_SHOWN = ("registers", "instructions", "mca_cycles", "dynamic_instructions", "bytes_read", "bytes_written")
 SHOWN = ("instructions", "registers", "mca_cycles", "mca_throughput", "dynamic_instructions", "bytes_read", "bytes_written", "spills", "vector_share", "secs")
 
 
@@ -67,13 +80,68 @@ def callback_ms(model: MlirCostModel) -> dict[str, float]:
             callback.predict(module)
             times.append(callback.last_ms)
         taken.append(min(times))
-    return {"median": statistics.median(taken), "largest": max(taken)}
+    return {"median": statistics.median(taken), "p90": _quantile(taken, 0.9), "largest": max(taken)}
+
+
+def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlake") -> dict[str, Any]:
+    """Errors and milliseconds of the exact tier on some test programs; rows without a processor were labelled on one that LLVM calls rocketlake."""
+    given = [o for o in split.test if o.stage == "given"]
+    errors: dict[str, list[float]] = {name: [] for name in EXACT_SHOWN}
+    ms, core_ms, refused = [], [], 0
+    with ExactSession() as session:
+        for o in given[:: max(1, len(given) // samples)]:
+            lowering = Schedule.of(*(a for a in o.sample.schedule if a.startswith("lower{")))  # the text is that after the other actions
+            start = time.perf_counter()
+            [counts] = session.count_all([o.text], o.sample.cpu or rocketlake, lowering)
+            ms.append((time.perf_counter() - start) * 1e3)
+            if isinstance(counts, Exception) or counts.stopped:
+                refused += 1
+                continue
+            core_ms.append(counts.ms["core"])
+            for name, found in errors.items():
+                if o.sample.labels.get(name):
+                    found.append(counts.labels[name] / o.sample.labels[name] - 1)
+    return {
+        **{f"rel_rmse_{name}": float(np.sqrt(np.mean(np.square(found)))) for name, found in errors.items()}, "exact_ms_median": statistics.median(ms), "exact_ms_p90": _quantile(ms, 0.9),
+        "exact_core_ms_median": statistics.median(core_ms), "exact_samples": len(ms), "exact_not_run": refused,
+    }  # fmt: skip
+
+
+def foreign_modules(folder: Path, limit: int) -> dict[str, Any]:
+    """The fast tier beside the exact one on modules from elsewhere."""
+    parts = [(path, part) for path in sorted(folder.rglob("*.mlir")) for part in path.read_text(errors="replace").split("// -----") if part.strip()]
+    target, factors, inside, counted, refused, worst = similar_target(), [], [], 0, 0, 1.0
+    with ExactSession(SessionSettings(build_timeout_secs=20)) as session:
+        for _, text in parts[:: max(1, len(parts) // limit)]:
+            try:
+                exact, fast = (predict_costs(session, text, target, settings=TierSettings(mode)) for mode in ("exact", "fast"))
+            except ForetuneError:
+                refused += 1
+                continue
+            counted += exact.sources.get("dynamic_instructions") == "counted"
+            for name in EXACT_SHOWN:
+                if exact.sources.get(name) == "counted" and exact.costs[name] > 0:
+                    low, high = fast.interval(name)
+                    inside.append(low - 0.5 <= exact.costs[name] <= high + 0.5)
+                    factors.append(max(fast.costs[name] / exact.costs[name], exact.costs[name] / max(fast.costs[name], 1e-3)))
+                    worst = max(worst, factors[-1])
+    return {
+        "fast_median_factor_foreign": statistics.median(factors), "fast_p90_factor_foreign": _quantile(factors, 0.9), "fast_worst_factor_foreign": worst,
+        "fast_coverage_90": statistics.mean(inside), "foreign_counted": counted, "foreign_refused": refused,
+    }  # fmt: skip
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return float(np.quantile(values, share))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=BUNDLED)
     parser.add_argument("--rival-secs", type=float, default=90.0)
+    parser.add_argument("--exact-samples", type=int, default=300)
+    parser.add_argument("--foreign", type=Path, default=None)
+    parser.add_argument("--foreign-modules", type=int, default=300)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     observe(arguments.data)
@@ -85,18 +153,22 @@ def main() -> None:
         rows.append(row("foretune, plain lowering", stage, training.score_model(model, [o for o in test if not o.sample.schedule])))
     rows.append(row("foretune, schedules rolled out", "given", training.score_rollouts(model, split.test)))
     print(json.dumps({r["model"] + " " + r["stage"]: {name: {k: round(v, 3) for k, v in r[name].items()} for name in (*SHOWN[:3], "secs")} for r in rows}, indent=1), flush=True)
+    exact = exact_tier(split, arguments.exact_samples)
+    timed = score_time(MlirTimeModel.load(), split)
+    foreign = foreign_modules(arguments.foreign, arguments.foreign_modules) if arguments.foreign is not None else {}
+    print(json.dumps({**exact, **timed, **foreign}), flush=True)
     rows += rivals(split, arguments.rival_secs)
     own, ms = rows[0], callback_ms(model)
     tuning = FOLDER / "mlir_tuning.json"
     matmul = json.loads(tuning.read_text())["figures"].get("matmul_vs_best_rival") if tuning.exists() else None
     others = [r for r in rows if r["model"] in (*TEXT_RIVALS, *COUNT_RIVALS)]
     figures = {
-        **{f"rel_rmse_{name}": own[name]["rel_rmse"] for name in ("registers", "instructions", "mca_cycles")}, "spearman_time": own["secs"]["spearman"],
-        "matmul_vs_best_rival": matmul,
-        **{f"median_error_{name}": own[name]["median"] for name in ("registers", "instructions", "mca_cycles")},
-        **{f"rmse_over_range_{name}": own[name]["rmse_over_range"] for name in ("registers", "instructions", "mca_cycles")},
+        **exact, "spearman_time": timed["spearman"], "rel_rmse_secs": timed["rel_rmse"], "secs_coverage_90": timed["within_90"], "matmul_vs_best_rival": matmul,
+        **{f"fast_rel_rmse_{name}": own[name]["rel_rmse"] for name in ("registers", "instructions", "mca_cycles", "secs")}, "fast_spearman_time": own["secs"]["spearman"],
+        **{f"fast_median_error_{name}": own[name]["median"] for name in ("registers", "instructions", "mca_cycles")},
+        **{f"fast_rmse_over_range_{name}": own[name]["rmse_over_range"] for name in ("registers", "instructions", "mca_cycles")}, **foreign, "fast_ms_p90": ms["p90"],
         **{f"best_rival_rel_rmse_{name}": min(r[name]["rel_rmse"] for r in others) for name in ("registers", "instructions", "mca_cycles")},
-        "best_rival_spearman_time": max(r["secs"]["spearman"] for r in others), "callback_ms_median": ms["median"], "callback_ms_largest": ms["largest"],
+        "best_rival_spearman_time": max(r["secs"]["spearman"] for r in others), "fast_ms_median": ms["median"], "fast_ms_largest": ms["largest"],
         "num_test_samples": own["programs"], "num_train_samples": int(np.sum([o.stage == "given" for o in split.train])),
     }  # fmt: skip
     write_results("mlir", figures, rows)

@@ -6,11 +6,14 @@ cycles and run time for the code that the default lowering and LLVM's -O3 make. 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +32,8 @@ from foretune.trace import Trace
 NAME = "mlir_latent"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mlir.safetensors"
 _CHUNK = 256
+COUNTED, PREDICTED = "counted", "predicted"
+_FEW = 8  # programs that one thread is faster with, and that other work on the machine does not slow down
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,43 @@ class MlirPrediction:
 
     Attributes:
         costs: label -> value; `foretune.passes.mlir.costs.labels` says what they mean.
-        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were held out.
+        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were held out; 0 of what was counted.
+        sources: label -> `counted` or `predicted`.
+        notes: what was assumed, and why numbers may be far off.
     """
 
     costs: dict[str, float]
     spread: dict[str, float]
+    sources: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, dict[str, float]]:
+    def __post_init__(self) -> None:
+        if not self.sources:
+            object.__setattr__(self, "sources", dict.fromkeys(self.costs, PREDICTED))
+
+    def interval(self, name: str, deviations: float = 1.645) -> tuple[float, float]:
+        """Where a cost lies, nine times of ten by default."""
+        value, spread = self.costs[name], deviations * self.spread[name]
+        if "share" in name:
+            return max(0.0, value - spread), min(1.0, value + spread)
+        return value * math.exp(-spread), value * math.exp(spread)
+
+    def to_json(self) -> dict[str, Any]:
         """The prediction as JSON data."""
         return asdict(self)
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool = True) -> Iterator[None]:
+    """PyTorch with one thread of its own, then with as many as before."""
+    before = torch.get_num_threads()
+    if wanted and before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 class MlirCostModel:
@@ -87,7 +120,7 @@ class MlirCostModel:
     def predict_scaled(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]) -> tuple[np.ndarray, np.ndarray]:
         """Mean [P, A + Q] over the members, on the scale of `mlir_labels`, and their deviation [P, A + Q]."""
         parts = []
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread(len(programs) <= _FEW):
             for start in range(0, len(programs), _CHUNK):
                 batch = self._batch(programs[start : start + _CHUNK], targets[start : start + _CHUNK])
                 parts.append(torch.stack([network(batch) for network in self.networks]).numpy())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ class MlirTarget:
         vector_registers: how many there are.
         fma: whether products and sums are fused.
         l1_bytes, l2_bytes, l3_bytes: caches of the machine.
+        similar: whether the training data has no such processor, and one with as wide vectors stands for it.
     """
 
     cpu: str = ""
@@ -31,6 +32,7 @@ class MlirTarget:
     l1_bytes: int = 0
     l2_bytes: int = 0
     l3_bytes: int = 0
+    similar: bool = False
 
     @property
     def features(self) -> np.ndarray:
@@ -45,12 +47,32 @@ class MlirTarget:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> MlirTarget:
         """Reads what `to_json` wrote."""
-        return cls(**{f.name: data[f.name] for f in fields(cls)})
+        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
 
 
 NUM_TARGET_FEATURES = 6
 _KNOWN = {"": None, "haswell": (256, 16, True), "x86-64": (128, 16, False)}
 """Processors of the training data: vector bits, vector registers, fused multiply-add."""
+
+
+TRAINED_ON = "an Intel Xeon with AVX-512 that LLVM calls rocketlake"
+_WIDE = ("znver4", "znver5", "znver6", "skylake-avx512", "skx", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids", "emeraldrapids",
+         "graniterapids", "diamondrapids", "x86-64-v4", "knl", "knm")  # fmt: skip
+_NARROW = ("x86-64-v2", "x86-64", "core2", "penryn", "nehalem", "westmere", "corei7", "bonnell", "silvermont", "goldmont", "tremont", "amdfam10", "barcelona", "btver1", "k8", "opteron", "atom", "nocona", "slm")  # fmt: skip
+
+
+def similar_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> MlirTarget:
+    """Any processor that LLVM may know, with vectors as wide as its own; those of the training data as they are.
+
+    Args:
+        cpu: a name; empty for the machine's own. What LLVM does not know is refused where code is generated.
+        hardware: of the machine; measured by default.
+    """
+    if cpu in _KNOWN:
+        return known_target(cpu, hardware)
+    bits = 512 if cpu.startswith(_WIDE) else 128 if cpu in _NARROW else 256
+    like = known_target({512: "", 256: "haswell", 128: "x86-64"}[bits], hardware)
+    return replace(like, cpu=cpu, vector_bits=bits, vector_registers=32 if bits == 512 else 16, fma=bits >= 256, similar=True)
 
 
 def known_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> MlirTarget:

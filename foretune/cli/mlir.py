@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Tune MLIR programs by transforms a
 Source = Annotated[str, typer.Argument(help="A .mlir file; or a PyTorch model: MODULE:FUNCTION that returns it with its inputs, or an exported program (.pt2).")]
 Entry = Annotated[str | None, typer.Option(help="Function to run; by default the only public one.")]
 Size = Annotated[list[int], typer.Option(help="Extent for the next `?` in the types of the entry's arguments; may be repeated.")]
+Value = Annotated[list[int], typer.Option(help="Value of the next argument of the entry that is an integer or an index; may be repeated. By default derived from what loops access.")]
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one build, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 
@@ -53,6 +54,7 @@ def tune(
     search: Annotated[str, typer.Option(help="genetic, greedy or random; latent, where its weights are there.")] = "genetic",
     entry: Entry = None,
     size: Size = [],  # noqa: B006 - typer copies it
+    value: Value = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
@@ -79,13 +81,13 @@ def tune(
     with endpoint(llm) as url, MlirSession(SessionSettings(build_timeout, run_timeout)) as session:
         asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none")) if url else None
         strategy = MlirStrategyConfig(search, seed, asked)
-        program = _program(session, source, entry, size)
+        program = _program(session, source, entry, size, value)
         with progress_bar(printable(program.name), not as_json, transient=True) as show:
             result = tuning.tune(
                 program, measure.MlirMeasurer(session), strategy.make, config,
                 lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"),
             )  # fmt: skip
-    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "timeouts": [build_timeout, run_timeout]}
+    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "values": value, "timeouts": [build_timeout, run_timeout]}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
     if script is not None and document["script"]:
@@ -112,7 +114,7 @@ def replay(
     stored = _stored(result)
     schedule = Schedule.from_json(stored["schedule"])
     with MlirSession(SessionSettings(*(float(t) for t in stored["timeouts"]))) as session:
-        program = _program(session, stored["source"], stored["entry"], stored["sizes"])
+        program = _program(session, stored["source"], stored["entry"], stored["sizes"], stored.get("values", []))
         if program.hash != stored["hash"]:
             raise DataError(f"{result}: the program {stored['source']} has changed since it was tuned; tune it again")
         measurer = measure.MlirMeasurer(session)
@@ -125,7 +127,7 @@ def replay(
     print_table(("program", "default", "tuned", "gain", "95 %", "stored gain", "status"), [row], left=("status",))
 
 
-Cpu = Annotated[str, typer.Option(help="Processor: native, haswell or x86-64.")]
+Cpu = Annotated[str, typer.Option(help="Processor: native, or a name that LLVM knows, such as haswell, znver5 or x86-64.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the cost model; by default those that ship with Foretune.")]
 Schedules = Annotated[str, typer.Option(help="Actions to apply first, separated by semicolons, as `foretune mlir passes` lists them.")]
 
@@ -137,26 +139,43 @@ def predict(
     schedule: Schedules = "",
     unapplied: Annotated[bool, typer.Option("--unapplied", help="Roll the schedule out in latent space instead of applying it.")] = False,
     size: Size = [],  # noqa: B006 - typer copies it
+    value: Value = [],  # noqa: B006 - typer copies it
+    entry: Annotated[str | None, typer.Option(help="Function whose run is counted; by default all public ones that no other function calls.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Count by compiling; an error where the module cannot be compiled. Without a choice: count where it can be.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Predict from the structure alone, in milliseconds.")] = False,
+    deadline_ms: Annotated[float | None, typer.Option(help="Count if that takes no longer, predict otherwise.")] = None,
+    run_ms: Annotated[float | None, typer.Option(help="Milliseconds of one core that the run may take in which blocks are counted; by default 20, with --exact 1000.")] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Predict what a module will cost, from its structure alone."""
+    """Tell what a module will cost: counted by compiling it, or predicted from its structure."""
     from foretune.passes.mlir.costs import predict as predicting
-    from foretune.passes.mlir.environment.session import MlirSession
+    from foretune.passes.mlir.costs.exact import ExactSession, ExactSettings
+    from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
     from foretune.passes.mlir.grammar.actions import Schedule
 
+    if sum((exact, fast, deadline_ms is not None)) > 1:
+        raise OptionError("choose one of --exact, --fast and --deadline-ms")
+    if unapplied and (exact or deadline_ms is not None):
+        raise OptionError("--unapplied rolls a schedule out instead of applying it: there is nothing to count")
+    settings = TierSettings("exact" if exact else "fast" if fast else "auto", deadline_ms, ExactSettings(run_ms, entry, tuple(value)))
     target, model, actions = _target(cpu), _model(weights), Schedule.parse(schedule)
-    with MlirSession() as session:
+    with ExactSession() as session:
         text = _text(session, source, size)
         if unapplied:
             [prediction] = predicting.predict_schedules(session, text, [actions], target, model)
         else:
-            prediction = predicting.predict(session, text, target, actions, model)
+            prediction = predict_costs(session, text, target, actions, settings, model)
     if as_json:
         print_json({"source": source, "target": target.to_json(), **prediction.to_json()})
         return
-    rows = [(name, _cost(name, prediction.costs[name]), f"x/: {math.exp(prediction.spread[name]):.2f}" if "share" not in name else f"+-{prediction.spread[name]:.2f}") for name in predicting.SHOWN]
-    print_table(("cost", "predicted", "one deviation"), rows, title=source)
+    rows = [
+        (name, _cost(name, prediction.costs[name]), prediction.sources[name], *(_cost(name, end) if prediction.spread[name] else "" for end in prediction.interval(name)))
+        for name in predicting.SHOWN if name in prediction.costs
+    ]  # fmt: skip
+    print_table(("cost", "value", "how", "5 %", "95 %"), rows, title=source, left=("how",))
+    for note in prediction.notes:
+        print(printable(f"- {note}"))
 
 
 @app.command()
@@ -221,13 +240,28 @@ def train(
     rate: Annotated[float, typer.Option(help="Learning rate, at its peak.")] = 2e-3,
     seconds: Annotated[float, typer.Option(help="Training ends after the epoch in which so much time has passed.")] = math.inf,
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    time_only: Annotated[bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")] = False,
+    domain: Annotated[Path | None, typer.Option(help="File that shall say how far the training data reaches.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train the cost model on labelled samples and score it on programs that it has not seen."""
     check_writable(out)
+    from foretune.costmodel.mlir.domain import MlirDomain
     from foretune.costmodel.mlir.training import MlirTrainConfig
-    from foretune.passes.mlir.costs import observe, training
+    from foretune.passes.mlir.costs import observe, time_training, training
+    from foretune.passes.mlir.graph.features import STATEMENT_FEATURES
 
+    if domain is not None:
+        observe.observe(data)
+        MlirDomain.of([o.program for o in training.load_split(data).train], STATEMENT_FEATURES).save(domain)
+    if time_only:
+        timed = time_training.train(data)
+        timed.model.save(out)
+        if as_json:
+            print_json({"weights": str(out), "training_hash": timed.model.training_hash, "test": timed.figures})
+        else:
+            print_table(("figure", "value"), [(name, f"{value:.4g}") for name, value in timed.figures.items()], title=f"{out}: programs that were held out")
+        return
     config = MlirTrainConfig(epochs=epochs, members=members, seed=seed, learning_rate=rate)
     with progress_bar("graphs", not as_json) as show:
         observe.observe(data, show)
@@ -241,9 +275,9 @@ def train(
 
 
 def _target(cpu: str) -> Any:
-    from foretune.costmodel.mlir.target import known_target
+    from foretune.costmodel.mlir.target import similar_target
 
-    return known_target("" if cpu == "native" else cpu)
+    return similar_target("" if cpu == "native" else cpu)
 
 
 def _model(weights: Path | None) -> Any:
@@ -267,17 +301,17 @@ def _cost(name: str, value: float) -> str:
     return format_secs(value) if name == "secs" else format_percent(value) if "share" in name else f"{value:,.0f}"
 
 
-def _program(session: Any, source: str, entry: str | None, sizes: list[int]) -> Any:
+def _program(session: Any, source: str, entry: str | None, sizes: list[int], values: list[int] = []) -> Any:  # noqa: B006 - it is not changed
     """The program of a file or of PyTorch."""
     from foretune.passes.mlir.tuning.frontend import load_program
 
     if ":" not in source and not source.endswith(".pt2"):
-        return load_program(session, Path(source), entry, sizes)
+        return load_program(session, Path(source), entry, sizes, values)
     from foretune.compiler.pytorch.artifact import read_program
     from foretune.passes.mlir.tuning.torch_frontend import from_exported
 
-    if entry is not None or sizes:
-        raise OptionError("--entry and --size are for .mlir files; a PyTorch model has one entry, and the extents of its inputs")
+    if entry is not None or sizes or values:
+        raise OptionError("--entry, --size and --value are for .mlir files; a PyTorch model has one entry, and the extents of its inputs")
     return from_exported(session, read_program(source), source)
 
 
@@ -297,6 +331,10 @@ def _print_result(result: dict[str, Any]) -> None:
     times = (format_secs(result["default_secs"] or None), format_secs(result["best_secs"] or None))
     row = (printable(result["program"]), *times, f"{result['gain']:.3g}", _interval(result["interval"]), str(result["num_trials"]), statuses)
     print_table(("program", "default", "tuned", "gain", "95 %", "trials", "how they ended"), [row], left=("how they ended",))
+    illegal = sum(result.get("illegal", {}).values())
+    print(f"at most {result.get('num_answers', 0):,} schedules of this kind; {illegal} answers were illegal" + (f", most for: {printable(next(iter(result['illegal'])))}" if illegal else ""))
+    for why in result.get("banned", {}).values():
+        print(printable(f"not tried again: {why}"))
     print("; ".join(result["schedule"]) if result["schedule"] else "nothing measured beats the default lowering, which stays")
 
 

@@ -8,8 +8,9 @@
         print(result.gain, result.best, result.script)
 
 Names are loaded when they are first used: worker processes import this package, and need neither torch nor the rest.
-`foretune.passes.mlir.costs.predict` has `predict` and `explain`. Experimental: names and arguments may change in any release; the command line,
-`foretune mlir`, and the files that it writes are stable.
+`foretune.passes.mlir.costs.tiers` has `predict_costs`, the counted and predicted costs of a module; `costs.predict` has `predict` and `explain`,
+of the model alone. Experimental: names and arguments may change in any release; the command line, `foretune mlir`, and the files that it writes are
+stable.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from foretune.costmodel.mlir.model import MlirCostModel
     from foretune.costmodel.mlir.target import known_target
     from foretune.passes.mlir.costs.callback import CostCallback
+    from foretune.passes.mlir.costs.exact import ExactSession, ExactSettings
     from foretune.passes.mlir.costs.predict import predict_schedules
+    from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
     from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
     from foretune.passes.mlir.grammar.actions import ACTIONS, MlirAction, Schedule
     from foretune.passes.mlir.tuning.frontend import MlirProgram, load_program
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, tune
 
 __all__ = [
-    "ACTIONS", "CostCallback", "MlirAction", "MlirCostModel", "MlirMeasureSettings", "MlirMeasurer", "MlirProgram", "MlirSession", "MlirStrategyConfig",
-    "MlirTuneConfig", "Schedule", "SessionSettings", "from_torch", "known_target", "load_program", "predict_schedules", "tune",
+    "ACTIONS", "CostCallback", "ExactSession", "ExactSettings", "MlirAction", "MlirCostModel", "MlirMeasureSettings", "MlirMeasurer", "MlirProgram", "MlirSession", "MlirStrategyConfig",
+    "MlirTuneConfig", "Schedule", "SessionSettings", "TierSettings", "from_torch", "known_target", "load_program", "predict_costs", "predict_schedules", "tune",
 ]  # fmt: skip
 
 EXPERIMENTAL = frozenset(__all__)
@@ -43,6 +46,10 @@ _HERE = "foretune.passes.mlir"
 _HOMES = {
     "ACTIONS": f"{_HERE}.grammar.actions",
     "CostCallback": f"{_HERE}.costs.callback",
+    "ExactSession": f"{_HERE}.costs.exact",
+    "ExactSettings": f"{_HERE}.costs.exact",
+    "TierSettings": f"{_HERE}.costs.tiers",
+    "predict_costs": f"{_HERE}.costs.tiers",
     "MlirAction": f"{_HERE}.grammar.actions",
     "MlirCostModel": "foretune.costmodel.mlir.model",
     "MlirMeasureSettings": f"{_HERE}.tuning.measure",

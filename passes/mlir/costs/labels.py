@@ -147,6 +147,27 @@ class Mca:
     def __init__(self, tool: Path, cpu: str) -> None:
         self._tool, self._cpu = tool, cpu
         self._known: dict[str, tuple[float, float] | None] = {}
+        self._waiting: subprocess.Popen | None = None
+
+    def __len__(self) -> int:
+        """Blocks that are known."""
+        return len(self._known)
+
+    def prepare(self) -> None:
+        """Starts llvm-mca for the next look, so that its start, nearly all of its time, is over by then."""
+        if self._waiting is None or self._waiting.poll() is not None:
+            self._waiting = self._start()
+
+    def close(self) -> None:
+        """Ends what `prepare` started."""
+        if self._waiting is not None:
+            self._waiting.kill()
+            self._waiting.communicate()
+            self._waiting = None
+
+    def _start(self) -> subprocess.Popen:
+        command = [str(self._tool), f"-mcpu={self._cpu}", f"-iterations={_ITERATIONS}", "-json", "-instruction-info=0", "-resource-pressure=0", "-skip-unsupported-instructions=any"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def look_at(self, blocks: Iterable[HotBlock]) -> None:
         """Runs llvm-mca once over all blocks that it has not seen.
@@ -157,13 +178,22 @@ class Mca:
         new = list({b.text: None for b in blocks if b.text not in self._known})
         if not new:
             return
+        for text in [text for text in new if not _without_targets(text)]:  # calls and returns alone, of which it says nothing
+            self._known[text] = (1.0 + text.count("\n"),) * 2
+            new.remove(text)
+        if not new:
+            return
         parts = [f"# LLVM-MCA-BEGIN b{i}\n{_without_targets(text)}\n# LLVM-MCA-END\n" for i, text in enumerate(new)]
-        command = [str(self._tool), f"-mcpu={self._cpu}", f"-iterations={_ITERATIONS}", "-json", "-instruction-info=0", "-resource-pressure=0", "-skip-unsupported-instructions=any"]
-        done = subprocess.run(command, input="".join(parts), capture_output=True, text=True, timeout=_TIMEOUT_SECS + len(new))
+        tool, self._waiting, said = (self._waiting or self._start()), None, ""
         try:
-            regions = json.loads(done.stdout)["CodeRegions"]
-        except (json.JSONDecodeError, KeyError) as error:
-            raise UnsupportedError(f"llvm-mca cannot look at code for {self._cpu}: {(done.stderr.strip().splitlines() or [str(error)])[0][:200]}") from error
+            out, said = tool.communicate("".join(parts), _TIMEOUT_SECS + len(new))
+            regions = json.loads(out)["CodeRegions"]
+        except subprocess.TimeoutExpired as error:
+            tool.kill()
+            tool.communicate()
+            raise UnsupportedError(f"llvm-mca takes longer than {_TIMEOUT_SECS + len(new)} s for {len(new)} blocks") from error
+        except (json.JSONDecodeError, KeyError, OSError) as error:
+            raise UnsupportedError(f"llvm-mca cannot look at code for {self._cpu}: {(said.strip().splitlines() or [str(error)])[0][:200]}") from error
         self._known.update(dict.fromkeys(new))
         for region in regions:
             view = region.get("SummaryView")

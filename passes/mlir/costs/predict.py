@@ -18,6 +18,7 @@ from foretune.costmodel.mlir.target import MlirTarget, known_target
 from foretune.errors import UnsupportedError
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.actions import Schedule
+from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
 SHOWN = ("secs", "instructions", "dynamic_instructions", "registers", "spills", "mca_cycles", "mca_throughput", "vector_share", "bytes_read", "bytes_written")
@@ -93,13 +94,18 @@ def explain(session: MlirSession, source: str, target: MlirTarget | None = None,
     return sorted(found, key=lambda cost: -cost.shares["secs"])
 
 
+def read_graph_with_facts(session: MlirSession, source: str, schedule: Schedule = Schedule(), values: Sequence[int] = ()) -> tuple[ProgramGraph, list[dict[str, Any]], ModuleFacts]:
+    """As `read_graph`, and what the graph leaves out."""
+    reply = session.graph(source, schedule, values)
+    if reply.get("unsupported"):
+        raise UnsupportedError(reply["unsupported"])
+    return ProgramGraph.from_json(reply["graph"]), reply["statements"], ModuleFacts.from_json(reply["facts"])
+
+
 def read_graph(session: MlirSession, source: str, schedule: Schedule = Schedule()) -> tuple[ProgramGraph, list[dict[str, Any]]]:
     """The graph of a module after a schedule, and what each of its statements is; see `predict`.
 
     Raises:
         DataError, IllegalActionError, UnsupportedError: as `predict`.
     """
-    reply = session.graph(source, schedule)
-    if reply.get("unsupported"):
-        raise UnsupportedError(reply["unsupported"])
-    return ProgramGraph.from_json(reply["graph"]), reply["statements"]
+    return read_graph_with_facts(session, source, schedule)[:2]

@@ -63,6 +63,13 @@ class Codegen(Llvm):
         Raises:
             LlvmError: the IR is not valid, or code cannot be generated.
         """
+        return self._translate(ir, cpu, pipeline, _ASSEMBLY).decode()
+
+    def compile_object(self, ir: str) -> bytes:
+        """An object file of LLVM IR for this machine, without any passes; see `compile`."""
+        return self._translate(ir, "", "", _OBJECT)
+
+    def _translate(self, ir: str, cpu: str, pipeline: str, kind: int) -> bytes:
         module = self._read_text(ir)
         machine, layout = self._machine(cpu)
         self._library.LLVMSetTarget(module, self._triple.encode())
@@ -71,7 +78,7 @@ class Codegen(Llvm):
             self.verify(module)
             if pipeline:
                 self.run_passes(module, pipeline, machine)
-            return self._emit(module, machine, _ASSEMBLY).decode()
+            return self._emit(module, machine, kind)
         finally:
             self._library.LLVMDisposeModule(module)
 

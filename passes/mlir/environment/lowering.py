@@ -21,6 +21,7 @@ from mlir.passmanager import PassManager
 
 from foretune.passes.mlir.environment import rewrites
 from foretune.passes.mlir.grammar.options import LoweringOptions
+from foretune.passes.mlir.grammar.types import identity_layout
 
 _DECOMPOSED = ("linalg.softmax",)
 _PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
@@ -52,6 +53,10 @@ def lowering_pipeline(options: LoweringOptions) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+class NotLowered(ValueError):
+    """The default lowering leaves something that LLVM does not have."""
+
+
 def run_pipeline(module: ir.Module, passes: tuple[str, ...] | list[str]) -> None:
     """Runs passes over a module.
 
@@ -59,7 +64,24 @@ def run_pipeline(module: ir.Module, passes: tuple[str, ...] | list[str]) -> None
         mlir.ir.MLIRError, ValueError: a pass fails, or a name or an option is unknown.
     """
     if passes:
-        PassManager.parse(f"builtin.module({','.join(passes)})", module.context).run(module.operation)
+        _manager(f"builtin.module({','.join(passes)})", module.context).run(module.operation)
+
+
+def _manager(pipeline: str, context: ir.Context) -> PassManager:
+    """The pass manager of a pipeline, kept as long as modules of its context come: making one takes longer than most runs of it."""
+    global _managers
+    if _managers[0] is not context:
+        _managers = (context, {})
+    known = _managers[1]
+    if pipeline not in known:
+        if len(known) >= _MOST_MANAGERS:  # options of actions make many
+            known.clear()
+        known[pipeline] = PassManager.parse(pipeline, context)
+    return known[pipeline]
+
+
+_MOST_MANAGERS = 200
+_managers: tuple[ir.Context | None, dict[str, PassManager]] = (None, {})
 
 
 def run_script(module: ir.Module, script: str) -> None:
@@ -105,8 +127,8 @@ def operation_names(module: ir.Module) -> list[str]:
     return names
 
 
-def decompose(module: ir.Module) -> None:
-    """Step 1."""
+def decompose(module: ir.Module, packing: bool = True) -> None:
+    """Step 1; `packing`: pack and unpack, too."""
     names = set(operation_names(module))
     if any(name.startswith("tosa.") for name in names):
         run_pipeline(module, _TOSA)
@@ -116,13 +138,28 @@ def decompose(module: ir.Module) -> None:
         if name in names:
             lines += [f'%{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.any_op']
             lines += [f"%{len(lines)} = transform.structured.decompose_interface %{len(lines) - 1} : (!transform.any_op) -> !transform.any_op"]
-    for name, lowers in _PACKING:
+    for name, lowers in _PACKING if packing else ():
         if name in names:
             lines += [f'%p{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.op<"{name}">']
             lines += [f"transform.foreach %p{len(lines) - 1} : !transform.op<\"{name}\"> {{ ^bb0(%one: !transform.op<\"{name}\">): {_LOWER[lowers]} }}"]
     if lines:
         run_script(module, NAMED_SEQUENCE.format("\n".join(lines)))
         run_pipeline(module, ["canonicalize", "cse"])
+
+
+def without_aggregates(module: Any) -> Any:
+    """The module, or a copy of it in which operations that stand for many loops (softmax, TOSA) are taken apart; its own operations stay."""
+    if not _any(module.operation, lambda op: op.name in _DECOMPOSED or op.name.startswith("tosa.")):
+        return module
+    copy = ir.Module.parse(str(module), module.operation.context)
+    decompose(copy, packing=False)
+    return copy
+
+
+def simplify(module: ir.Module) -> None:
+    """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
+    several = sum(op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0 for op in module.body.operations) > 1
+    run_pipeline(module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())])
 
 
 _LOWER = {
@@ -170,7 +207,19 @@ def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> No
     erase_transforms(module)
     decompose(module)
     bufferize(module)
-    _to_llvm_dialect(module, options)
+    to_llvm_dialect(module, options)
+
+
+def warm_up(context: ir.Context) -> None:
+    """Lowers a small module, so that what MLIR loads once is there before children are forked, with the pass managers of the default lowering."""
+    lower(ir.Module.parse(SMALL, context))
+
+
+SMALL = """func.func @main(%a: tensor<4x4xf32>, %b: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  %e = tensor.empty() : tensor<4x4xf32>
+  %m = linalg.matmul ins(%a, %b : tensor<4x4xf32>, tensor<4x4xf32>) outs(%e : tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %m : tensor<4x4xf32>
+}"""
 
 
 def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOptions()) -> None:
@@ -178,22 +227,44 @@ def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpt
     for op in module.body.operations:
         if op.operation.name == "func.func" and op.sym_name.value == entry:
             op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
-    _to_llvm_dialect(module, options)
+    to_llvm_dialect(module, options)
 
 
-def _to_llvm_dialect(module: ir.Module, options: LoweringOptions) -> None:
+def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
+    """Step 3, of a module without tensors."""
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)
+    if _any(module.operation, _is_library_math):  # vectors must be taken apart before they are lowered
+        run_pipeline(module, _MATH)
     run_pipeline(module, lowering_pipeline(options))
 
 
+def drop_dead_functions(module: ir.Module) -> None:
+    """Removes private functions that nothing calls, and keeps the others inside the module, so that LLVM may inline and then remove them."""
+    run_pipeline(module, ["symbol-dce"])
+    with module.context:
+        for op in module.body.operations:
+            if op.operation.name == "func.func" and len(op.operation.regions[0].blocks) and is_private(op):
+                op.operation.attributes["llvm.linkage"] = ir.Attribute.parse("#llvm.linkage<internal>")
+
+
 def erase_transforms(module: ir.Module) -> None:
-    """Removes transform scripts that a program brings along; they are no part of what it computes."""
-    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.")]:
+    """Removes transform scripts that a program brings along, and globals that nothing reads; they are no part of what it computes."""
+    globals_read = _any(module.operation, lambda op: op.name.startswith("ml_program.") and op.name != "ml_program.global")
+    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.") or (op.operation.name == "ml_program.global" and not globals_read)]:
         op.operation.erase()
     if "transform.with_named_sequence" in module.operation.attributes:
         del module.operation.attributes["transform.with_named_sequence"]
+
+
+_MATH = ("convert-math-to-llvm", "convert-math-to-libm")
+_NO_INTRINSICS = frozenset(f"math.{name}" for name in ("acosh", "asinh", "atanh", "cbrt", "erf", "erfc"))
+
+
+def _is_library_math(op: Any) -> bool:
+    """Whether an operation on vectors has no intrinsic of LLVM's, so that only the C library computes it, element by element."""
+    return op.name in _NO_INTRINSICS and isinstance(op.results[0].type, ir.VectorType)
 
 
 def _copy_by_loops(module: ir.Module) -> None:
@@ -212,17 +283,13 @@ def _copy_by_loops(module: ir.Module) -> None:
         op.erase()
 
 
-def identity_layout(memref: Any) -> Any:
-    return ir.AffineMapAttr.get(ir.AffineMap.get_identity(memref.rank, memref.context))
-
-
 def to_llvm_ir(module: ir.Module) -> str:
     """The text of LLVM IR of a module in the LLVM dialect.
 
     Raises:
-        ValueError: something is left that has no translation.
+        NotLowered: something is left that has no translation.
     """
     left = sorted(name for name in set(operation_names(module)) if not name.startswith(("llvm.", "builtin.module")))
     if left:  # the translation itself would crash on some of them
-        raise ValueError(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
+        raise NotLowered(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
     return llvm.translate_module_to_llvmir(module.operation)

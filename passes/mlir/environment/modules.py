@@ -9,10 +9,12 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.mlir.environment import lowering, rewrites
+from foretune.passes.mlir.environment import lowering, nesting, polynomials, rewrites
 from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
+from foretune.passes.mlir.grammar.types import identity_layout, shape_of
+from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
 
 
 class Illegal(Exception):
@@ -27,18 +29,25 @@ class Illegal(Exception):
         self.step = step
 
 
-def parse(source: str) -> ir.Module:
-    """Parses and verifies a module.
+def quiet_context() -> ir.Context:
+    """A context without threads."""
+    context = ir.Context()
+    context.enable_multithreading(False)
+    return context
+
+
+def parse(source: str, context: ir.Context | None = None) -> ir.Module:
+    """Parses and verifies a module, in a context of its own by default.
 
     Raises:
         Illegal: it is none; the message is MLIR's.
     """
-    context = ir.Context()
-    context.enable_multithreading(False)
     try:
-        return ir.Module.parse(source, context)
+        module = ir.Module.parse(source, context or quiet_context())
     except (ir.MLIRError, ValueError) as error:
         raise Illegal("the module cannot be read: " + " ".join(str(error).split())) from None
+    nesting.flatten(module)
+    return module
 
 
 def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str]]:
@@ -73,23 +82,42 @@ def _signature(function: Any) -> Signature:
     name = function.sym_name.value
     if not re.fullmatch(r"[\w.$-]{1,200}", name, re.ASCII):  # it becomes part of LLVM IR
         raise DataError(f"an entry's name must be letters, digits, `.`, `$`, `-` and `_`, but got {name[:60]!r}")
-    made = Signature(name, tuple(_value(name, t) for t in kind.inputs), tuple(_value(name, t) for t in kind.results))
+    scalars = {scalar.position: scalar for scalar in loop_scalars(function.operation)}
+    made = Signature(name, tuple(_value(name, t, scalars.get(i)) for i, t in enumerate(kind.inputs)), tuple(_value(name, t) for t in kind.results))
     made.check()
     return made
 
 
-def _value(name: str, kind: Any) -> ValueType:
+def _value(name: str, kind: Any, scalar: Scalar | None = None) -> ValueType:
     if isinstance(kind, (ir.RankedTensorType, ir.MemRefType)):
         element = str(kind.element_type)
         if not kind.has_static_shape:
             raise DataError(f"@{name} takes or returns {kind}: extents must be known; give the sizes")
-        if isinstance(kind, ir.MemRefType) and kind.layout != lowering.identity_layout(kind):
-            raise DataError(f"@{name} takes or returns {kind}: memrefs with strides or offsets cannot be given to an entry")
+        if element in ELEMENTS and isinstance(kind, ir.MemRefType):
+            return ValueType("memref", element, tuple(kind.shape), *_layout(name, kind))
+        if element in ELEMENTS and kind.encoding is None:
+            return ValueType("tensor", element, tuple(kind.shape))
         if element in ELEMENTS:
-            return ValueType("memref" if isinstance(kind, ir.MemRefType) else "tensor", element, tuple(kind.shape))
-    elif str(kind) in ELEMENTS and str(kind) not in ("f16", "bf16"):
-        return ValueType("scalar", str(kind))
+            raise DataError(f"@{name} takes or returns {kind}: tensors with an encoding, such as sparse ones, cannot be given to an entry; lower them first")
+    elif str(kind) in ELEMENTS:
+        return ValueType("scalar", str(kind), value=scalar.value if scalar is not None else None, unset=scalar.why if scalar is not None and scalar.value is None else "")
     raise DataError(f"@{name} takes or returns {kind}: an entry may have tensors, memrefs and numbers of {', '.join(ELEMENTS)}")
+
+
+def _layout(name: str, kind: Any) -> tuple[tuple[int, ...], int]:
+    """(strides, offset) of a memref; no strides where its elements lie row by row. What is unknown of them is chosen so."""
+    if kind.layout == identity_layout(kind):
+        return (), 0
+    if not isinstance(kind.layout, ir.StridedLayoutAttr):
+        raise DataError(f"@{name} takes or returns {kind}: memrefs with a layout by an affine map cannot be given to an entry; run --normalize-memrefs of mlir-opt first")
+    given, strides, size = list(kind.layout.strides), [], 1
+    for extent, stride in zip(reversed(list(kind.shape)), reversed(given)):
+        strides.append(size if stride < -(1 << 62) else stride)
+        size = max(1, extent) * strides[-1]
+    if any(stride < 0 for stride in strides):
+        raise DataError(f"@{name} takes or returns {kind}: strides must not be negative")
+    offset = kind.layout.offset
+    return tuple(reversed(strides)), 0 if offset < -(1 << 62) else offset
 
 
 def apply(module: ir.Module, rows: Any, each: bool) -> list[str]:
@@ -134,6 +162,8 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             lowering.bufferize(module)
         if action.name == "expand-exp":
             rewrites.expand_exp(module)
+        if action.name == "expand-functions":
+            polynomials.expand_functions(module)
         script = action.script(count)
         if script:
             lowering.run_script(module, lowering.NAMED_SEQUENCE.format("\n".join(script)))
@@ -162,7 +192,8 @@ def describe(module: ir.Module) -> dict[str, Any]:
 
     Returns:
         `ops`: for each structured operation `name`, `extents` of its loops (0 of an unknown one), `parallel`, whether each of them is, `maps`, for
-        each operand the loops that index each of its dimensions, `num_inputs`, `element`, `body`, names of the operations inside, `uses`, positions
+        each operand the loops that index each of its dimensions, `num_inputs`, `element` of the
+        last operand and `input` of the first, `strided`, for each operand the loops that are multiplied in its positions, `body`, names of the operations inside, `uses`, positions
         of the operations whose results it reads, `tensors`, whether it works on tensors, and `depth`, the number of loops around it; `loops`: for each `scf.for` `trips` (0 where unknown),
         `depth`, `innermost`, and `carried`, the types of what it carries; `names` of all operations.
     """
@@ -190,7 +221,7 @@ def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
     num_dims = affine[0].n_dims
     extents = [0] * num_dims
     for operand, dims in zip(op.operands, plain):
-        shape = operand.type.shape if hasattr(operand.type, "shape") and dims else ()
+        shape = (shape_of(operand.type) or ()) if dims else ()
         for extent, dim in zip(shape, dims):
             if dim >= 0 and extent > 0:
                 extents[dim] = extent
@@ -200,9 +231,23 @@ def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
     last = op.operands[len(op.operands) - 1].type
     return {
         "name": op.name, "extents": extents, "parallel": [d in written for d in range(num_dims)], "maps": plain, "num_inputs": num_inputs,
-        "element": str(last.element_type if hasattr(last, "element_type") else last), "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
+        "element": _element(last), "input": _element(op.operands[0].type), "strided": [sorted({d for e in m.results for d in _strided(e)}) for m in affine], "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
         "uses": sorted({position[v] for v in op.operands if v in position}), "tensors": bool(len(op.results)),
     }  # fmt: skip
+
+
+def _element(kind: Any) -> str:
+    return str(kind.element_type if hasattr(kind, "element_type") else kind)
+
+
+def _strided(expression: Any) -> set[int]:
+    """The loops that an affine expression multiplies by more than 1."""
+    if isinstance(expression, ir.AffineMulExpr):
+        factor = expression.rhs
+        return set() if isinstance(factor, ir.AffineConstantExpr) and ir.AffineConstantExpr(factor).value == 1 else _dims(expression)
+    if isinstance(expression, ir.AffineBinaryExpr):
+        return _strided(expression.lhs) | _strided(expression.rhs)
+    return set()
 
 
 def _dims(expression: Any) -> set[int]:

@@ -13,19 +13,25 @@ from foretune.passes.mlir.environment.signature import LLVM_SCALARS, SCALARS, TO
 
 REPEAT = "foretune_repeat"
 _ENOUGH_SECS = 2.0
+_SHORT = ("half", "bfloat")
 
 
 def repeat_ir(signature: Signature) -> str:
-    """LLVM IR of a loop that calls the entry so often as its first argument says; the pointer is volatile, so that nothing is known of the callee."""
-    parameters = signature.llvm_parameters()
+    """LLVM IR of a loop that calls the entry so often as its first argument says; the pointer is volatile, so that nothing is known of the callee.
+
+    Numbers of 16 bits come as their bits, because C has no such type to pass.
+    """
+    kinds = signature.llvm_parameters()
+    parameters = ["i16" if kind in _SHORT else kind for kind in kinds]
     returned = signature.scalar_results
     result = LLVM_SCALARS[returned[0].element] if len(returned) == 1 else "void"  # several are written to a struct
     arguments = "".join(f", {p} %a{i}" for i, p in enumerate(parameters))
-    passed = ", ".join(f"{p} %a{i}" for i, p in enumerate(parameters))
+    passed = ", ".join(f"{kind} %{'s' if kind in _SHORT else 'a'}{i}" for i, kind in enumerate(kinds))
+    casts = "".join(f"  %s{i} = bitcast i16 %a{i} to {kind}\n" for i, kind in enumerate(kinds) if kind in _SHORT)
     keep = f"  store volatile {result} %r, ptr %result\n" if len(returned) == 1 else ""
     call = f"%r = call {result}" if len(returned) == 1 else "call void"
     return (
-        f"\n@foretune_entry = internal global ptr @_mlir_ciface_{signature.name}\n\ndefine void @{REPEAT}(i64 %n, ptr %result{arguments}) {{\nentry:\n  br label %loop\nloop:\n"
+        f"\n@foretune_entry = internal global ptr @_mlir_ciface_{signature.name}\n\ndefine void @{REPEAT}(i64 %n, ptr %result{arguments}) {{\nentry:\n{casts}  br label %loop\nloop:\n"
         f"  %i = phi i64 [ 0, %entry ], [ %next, %loop ]\n  %f = load volatile ptr, ptr @foretune_entry\n  {call} %f({passed})\n{keep}  %next = add i64 %i, 1\n"
         f"  %more = icmp ult i64 %next, %n\n  br i1 %more, label %loop, label %done\ndone:\n  ret void\n}}\n"
     )
@@ -52,7 +58,7 @@ class Entry:
         self.buffers += returned
         scalars = [SCALARS[v.element] for v in signature.scalar_results]
         self._struct = type("Results", (ctypes.Structure,), {"_fields_": [(f"f{i}", t) for i, t in enumerate(scalars)]})()
-        self._descriptors = [_descriptor(b) for b in self.buffers]
+        self._descriptors = [_descriptor(b, v.offset) for b, v in zip(self.buffers, signature.buffers)]
         arguments: list[Any] = [ctypes.byref(self._struct)] if len(scalars) > 1 else []
         pointers = iter(self._descriptors)
         for value, given in zip(signature.inputs, inputs):
@@ -73,18 +79,24 @@ class Entry:
 
     def outputs(self) -> list[tuple[ValueType, np.ndarray]]:
         """Every buffer, and the scalars that were returned."""
-        scalars = [(v, np.asarray(getattr(self._struct, f"f{i}"))) for i, v in enumerate(self._signature.scalar_results)]
+        scalars = [(v, _number(v, getattr(self._struct, f"f{i}"))) for i, v in enumerate(self._signature.scalar_results)]
         return [*zip(self._signature.buffers, self.buffers), *scalars]
 
 
-def _descriptor(buffer: np.ndarray) -> ctypes.Structure:
-    """What MLIR's C interface takes for a memref."""
+def _number(value: ValueType, got: int | float) -> np.ndarray:
+    """A number that was returned, as arrays hold it."""
+    return np.asarray(got, np.uint16).view(np.float16) if value.element == "f16" else np.asarray(got)
+
+
+def _descriptor(buffer: np.ndarray, offset: int = 0) -> ctypes.Structure:
+    """What MLIR's C interface takes for a memref whose first element is so many elements behind its start."""
     rank = buffer.ndim
     fields: list[tuple[str, Any]] = [("allocated", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_int64)]
     if rank:
         fields += [("sizes", ctypes.c_int64 * rank), ("strides", ctypes.c_int64 * rank)]
     made = type("Descriptor", (ctypes.Structure,), {"_fields_": fields})()
-    made.allocated = made.aligned = buffer.ctypes.data
+    made.allocated = made.aligned = buffer.ctypes.data - offset * buffer.itemsize
+    made.offset = offset
     if rank:
         made.sizes[:] = buffer.shape
         made.strides[:] = [s // buffer.itemsize for s in buffer.strides]

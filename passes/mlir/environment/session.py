@@ -135,7 +135,12 @@ class MlirSession:
 
     Args:
         settings: limits.
+
+    Attributes:
+        worker: module of the process that works on modules.
     """
+
+    worker = "foretune.passes.mlir.environment.worker"
 
     def __init__(self, settings: SessionSettings = SessionSettings()) -> None:
         linker = shutil.which("cc") or shutil.which("clang")
@@ -146,7 +151,7 @@ class MlirSession:
         self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"memory_bytes": settings.memory_bytes}
-        self._builder = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
+        self._builder = WorkerProcess(self.worker, {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
         self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
         self._count = itertools.count()
 
@@ -257,13 +262,18 @@ class MlirSession:
             raise DataError(reply["error"])
         return {key: reply[key] for key in ("ops", "loops", "names")}
 
-    def graph(self, source: str, schedule: Schedule = Schedule()) -> dict[str, Any]:
+    def graph(self, source: str, schedule: Schedule = Schedule(), values: Many[int] = ()) -> dict[str, Any]:
         """The structure of a module after a schedule, for the cost model; see `predict.read_graph`.
+
+        Args:
+            source: the module.
+            schedule: what to do first.
+            values: of the integer arguments of functions that are called from outside, from left to right.
 
         Raises:
             IllegalActionError, DataError: as `apply` does.
         """
-        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json()})
+        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json(), "values": list(values)})
         if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
             raise IllegalActionError(reply["error"])
         if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
@@ -297,14 +307,17 @@ class MlirSession:
         return MlirBuild(Status.OK, "", -1, reply["texts"], files, Signature.from_json(reply["signature"]))
 
     def _build_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
-            raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
+        self._check_size(request)
         self._start()
         return self._exchange(self._builder, request, self.settings.build_timeout_secs, "build")
 
-    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str) -> dict[str, Any]:
+    def _check_size(self, request: dict[str, Any]) -> None:
+        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
+            raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
+
+    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str, times: int = 1) -> dict[str, Any]:
         try:
-            return worker.request({**request, "timeout_secs": timeout_secs}, timeout_secs + _GRACE_SECS)
+            return worker.request({**request, "timeout_secs": timeout_secs}, times * timeout_secs + _GRACE_SECS)
         except Silence:
             return {"status": f"{failed}_timeout", "error": "the worker did not answer"}
         except Death as error:

@@ -9,6 +9,7 @@ from mlir import ir
 from mlir.dialects import memref, tensor
 
 from foretune.passes.mlir.environment import lowering
+from foretune.passes.mlir.grammar.types import identity_layout, shape_of
 
 _ROUNDS = 4  # of simplification; types become known from producers to consumers
 
@@ -21,11 +22,11 @@ def specialise(module: ir.Module, entry: str | None, sizes: Sequence[int]) -> No
     """
     function = _entry(module, entry)
     inputs = list(function.type.inputs)
-    wanted = sum(1 for t in inputs if hasattr(t, "shape") for i in range(t.rank) if t.is_dynamic_dim(i))
+    wanted = sum(extent < 0 for t in inputs for extent in shape_of(t) or ())
     if wanted != len(sizes):
         raise ValueError(f"@{function.sym_name.value} has {wanted} unknown extents, but got {len(sizes)} sizes")
     left = iter(sizes)
-    known = [_with_sizes(t, left) if hasattr(t, "shape") else t for t in inputs]
+    known = [_with_sizes(t, left) if shape_of(t) is not None else t for t in inputs]
     block = function.operation.regions[0].blocks[0]
     with module.context, ir.Location.unknown():
         function.operation.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(known, list(function.type.results)))
@@ -49,10 +50,16 @@ def _entry(module: ir.Module, name: str | None) -> Any:
 
 
 def _with_sizes(kind: Any, sizes: Any) -> Any:
-    shape = [next(sizes) if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank)]
+    shape = [next(sizes) if extent < 0 else extent for extent in kind.shape]
+    if shape == list(kind.shape):
+        return kind
+    nowhere = ir.Location.unknown(kind.context)
     if isinstance(kind, ir.MemRefType):
-        return ir.MemRefType.get(shape, kind.element_type, None, kind.memory_space)
-    return ir.RankedTensorType.get(shape, kind.element_type, loc=ir.Location.unknown(kind.context))
+        layout = None if kind.layout == identity_layout(kind) else kind.layout
+        return ir.MemRefType.get(shape, kind.element_type, layout, kind.memory_space, loc=nowhere)
+    if isinstance(kind, ir.VectorType):
+        return kind
+    return ir.RankedTensorType.get(shape, kind.element_type, kind.encoding, loc=nowhere)
 
 
 def _forward_results(module: ir.Module, function: Any) -> None:
@@ -67,7 +74,8 @@ def _forward_results(module: ir.Module, function: Any) -> None:
                 if isinstance(owner, ir.Block) or owner.name not in ("tensor.cast", "memref.cast"):
                     continue
                 source = owner.operands[0]
-                if len(function.operation.regions[0].blocks) == 1 and source.type.has_static_shape:
+                shape = shape_of(source.type)
+                if len(function.operation.regions[0].blocks) == 1 and shape is not None and all(extent >= 0 for extent in shape):
                     op.operation.operands[i] = source
                     results[i] = source.type
     with module.context:

@@ -7,16 +7,19 @@ MLIR and LLVM; a runner process, pinned to one core, loads neither and runs what
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import UnsupportedError
+from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.worker import in_child
 from foretune.passes.mlir.environment import runner
+from foretune.passes.mlir.environment.externals import External, empty_functions, read_externals
 from foretune.passes.mlir.environment.signature import Signature
 from foretune.workers.descendants import become_subreaper, end_descendants
 
@@ -24,8 +27,12 @@ _SHOWN_CHARS = 600
 _LINK_TIMEOUT_SECS = 30
 
 
-def main() -> None:
-    """Serves requests until standard input ends."""
+def main(make_builder: Callable[[Path, str], Builder] | None = None) -> None:
+    """Serves requests until standard input ends.
+
+    Args:
+        make_builder: makes what works on modules, from libLLVM and the linker; `Builder` by default.
+    """
     hello = json.loads(sys.stdin.readline())
     become_subreaper()
     if hello["role"] == "run":
@@ -33,13 +40,20 @@ def main() -> None:
         work, tool, failed = runner.run, "the program", "run"
         _reply({})
     else:
-        builder = Builder(Path(hello["library"]), hello["linker"])
+        builder = (make_builder or Builder)(Path(hello["library"]), hello["linker"])
         work, tool, failed = builder.work, "MLIR", "build"
         _reply({"cpu": builder.llvm.cpu, "version": list(builder.llvm.version)})
     for line in sys.stdin:
         request = json.loads(line)
-        reply = in_child(lambda request=request: work(request), request["timeout_secs"], hello["memory_bytes"], tool, failed)
-        end_descendants()
+
+        def in_own_child(request: dict[str, Any] = request) -> dict[str, Any]:
+            return in_child(lambda: work(request), request["timeout_secs"], hello["memory_bytes"], tool, failed)
+
+        if hello["role"] == "run":
+            reply = in_own_child()
+            end_descendants()
+        else:
+            reply = builder.serve(request, in_own_child)
         _reply(reply)
 
 
@@ -61,14 +75,22 @@ class Builder:
     """
 
     def __init__(self, library: Path, linker: str) -> None:
-        from foretune.passes.llvm.capi import Llvm
+        from foretune.passes.mlir.environment.codegen import Codegen
 
-        self.llvm = Llvm(library)
+        self.llvm = Codegen(library)
         self._linker = linker
         from foretune.passes.mlir.environment import lowering, modules, specialise
         from foretune.passes.mlir.graph import explain, graph  # noqa: F401 - once, before any child
 
         self._lowering, self._modules, self._specialising = lowering, modules, specialise
+        self._context = modules.quiet_context()
+        lowering.warm_up(self._context)
+        gc.collect()
+        gc.freeze()  # children would copy every page that a collection touches
+
+    def serve(self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """The reply to a request, which a child works on."""
+        return in_own_child(request)
 
     def work(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answers one request; `op` says which.
@@ -82,11 +104,15 @@ class Builder:
             return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
         except self._modules.Illegal as error:
             return {"status": "illegal", "error": str(error)[:_SHOWN_CHARS], "step": error.step}
+        except ForetuneError as error:
+            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
+        except self._lowering.NotLowered as error:
+            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
         except Exception as error:  # the bindings raise MLIRError, ValueError, RuntimeError, TypeError, IndexError
             return {"status": "build_error", "error": f"{type(error).__name__}: {_told(error)}"}
 
     def _parse(self, request: dict[str, Any]) -> Any:
-        return self._modules.parse(request["source"])
+        return self._modules.parse(request["source"], self._context)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -121,10 +147,13 @@ class Builder:
         module = self._parse(request)
         self._modules.transform(module, request["actions"])
         try:
-            made, statements = graph.program_graph_with_operations(module)
+            self._lowering.erase_transforms(module)
+            self._lowering.decompose(module, packing=False)
+            self._lowering.simplify(module)
+            made = graph.read_module(module, request.get("values", ()))
         except UnsupportedError as error:
             return {"unsupported": str(error)}
-        return {"graph": made.to_json(), "statements": [explain.describe(ops, chain) for ops, chain in statements]}
+        return {"graph": made.graph.to_json(), "statements": [explain.describe(ops, chain) for ops, chain in made.statements], "facts": made.facts.to_json()}
 
     def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """`ops` and `loops` of the module after `actions`."""
@@ -165,6 +194,7 @@ class Builder:
         ir = Path(f"{next(iter(out.values()))}.in.ll") if ".ll" not in out else out[".ll"]
         linked = ".so" in out or ".o" in out
         ir.write_text(text + (runner.repeat_ir(signature) if linked else ""))
+        printed = [external for external in read_externals(text) if external.is_printed]
         if options.math == "libmvec":
             self.llvm.set_flags(["-vector-library=LIBMVEC"])
         module = self.llvm.read(ir)
@@ -182,13 +212,23 @@ class Builder:
             made = out.get(".o") or out[".so"].with_suffix(".o")
             self.llvm.emit(module, machine, made)
             if ".so" in out:
-                self._link(made, out[".so"], options)
+                self._link([made, *self._empty(printed, made)], out[".so"], options)
                 if ".o" not in out:
                     made.unlink()
 
-    def _link(self, made: Path, out: Path, options: Any) -> None:
+    def _empty(self, externals: list[External], beside: Path) -> list[Path]:
+        """An object of empty functions that stand for some that print."""
+        if not externals:
+            return []
+        source = beside.with_suffix(".empty.ll")
+        source.write_text(empty_functions(externals))
+        module = self.llvm.read(source)
+        self.llvm.emit(module, self.llvm.machine(module), source.with_suffix(".o"))
+        return [source.with_suffix(".o")]
+
+    def _link(self, made: list[Path], out: Path, options: Any) -> None:
         libraries = ["-lmvec"] if options.math == "libmvec" else []
-        command = [self._linker, "-shared", "-nostartfiles", "-Wl,-z,defs", str(made), "-o", str(out), *libraries, "-lm", "-lc"]
+        command = [self._linker, "-shared", "-nostartfiles", "-Wl,-z,defs", *map(str, made), "-o", str(out), *libraries, "-lm", "-lc"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
         if done.returncode:
             raise Refused("cannot be linked: " + _first_lines(done.stderr))

@@ -189,8 +189,9 @@ def _one(text: str) -> Callable[[Mapping[str, Any], str, str], Lines]:
 
 
 def _pad(o: Mapping[str, Any], t: str, p: str) -> Lines:
-    zero = "0.0 : f32" if o.get("element", "f32") == "f32" else f"{'0.0' if o['element'].startswith(('f', 'b')) else '0'} : {o['element']}"
-    values = ", ".join([zero] * o.get("operands", 3))
+    element = o.get("element", "f32")
+    kinds = [o.get("input", element)] * (o.get("operands", 3) - 1) + [element]
+    values = ", ".join(f"{'0.0' if kind.startswith(('f', 'b')) else '0'} : {kind}" for kind in kinds)
     dims = list(range(len(o["multiples"])))
     multiples = f" pad_to_multiple_of {_list(o['multiples'])}" if any(m > 1 for m in o["multiples"]) else ""
     nofold = f" nofold_flags = {_list(o['nofold'])}," if "nofold" in o else ""
@@ -268,6 +269,7 @@ def _function_pass(name: str, **fixed: str) -> Callable[[Mapping[str, Any]], tup
 
 _SIZES, _ORDER, _OPERANDS = Ints(0), Ints(0, _MAX_RANK - 1, permutation=True), Ints(0, 7)
 _FACTOR = Int(2, 64)
+_NUMBERS = ("f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64")
 
 ACTIONS: dict[str, ActionKind] = {
     # structured operations, on tensors or memrefs
@@ -299,8 +301,8 @@ ACTIONS: dict[str, ActionKind] = {
                                    _one("%{p}t = transform.structured.transpose_matmul {t} <{operand}> : ({ANY}) -> {ANY}")),
     "flatten": ActionKind("Elementwise operation to one dimension.", STRUCTURED, script=_one("%{p}t = transform.structured.flatten_elementwise {t} : ({ANY}) -> {ANY}")),
     "pad": ActionKind(
-        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding.", STRUCTURED,
-        {"multiples": Ints(1), "nofold": Ints(0, 1), "operands": Int(1, 8), "element": Word(("f16", "bf16", "f32", "f64", "i8", "i32", "i64"))}, ("multiples",), _pad,
+        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding; `input`: type of all operands but the last, where it is another one.", STRUCTURED,
+        {"multiples": Ints(1), "nofold": Ints(0, 1), "operands": Int(1, 8), "element": Word(_NUMBERS), "input": Word(_NUMBERS)}, ("multiples",), _pad,
     ),
     "pack": ActionKind("Data layout with inner tiles of the given sizes; 0 leaves a dimension.", STRUCTURED, {"sizes": _SIZES}, ("sizes",),
                        _one("%{p}t = transform.structured.pack {t} packed_sizes = {sizes} : ({ANY}) -> {ANY}")),
@@ -355,6 +357,7 @@ ACTIONS: dict[str, ActionKind] = {
         ("lower-shape-cast", "vector.shape_cast to inserts and extracts.", ("vector.lower_shape_cast",)),
         ("lower-broadcast", "vector.broadcast to simpler ones.", ("vector.lower_broadcast",)),
         ("lower-masks", "Masks to constants and selects.", ("vector.lower_masks", "vector.lower_create_mask", "vector.lower_masked_transfers", "vector.materialize_masks")),
+        ("mask-transfers", "Masks around transfers of vectors to masks of the transfers.", ("vector.lower_masked_transfers",)),
         ("permute-transfers", "Transfers with permutations to plain ones and transpositions.", ("vector.transfer_permutation_patterns",)),
         ("drop-unit-dims", "Vectors without dimensions of extent 1.", ("vector.cast_away_vector_leading_one_dim", "vector.drop_inner_most_unit_dims_from_xfer_ops")),
         ("drop-unit-dims-by-cast", "Vectors without dimensions of extent 1, by casts of shape.", ("vector.drop_unit_dims_with_shape_cast",)),
@@ -377,6 +380,7 @@ ACTIONS: dict[str, ActionKind] = {
     "inline-scalars": ActionKind("Scalar operands into the bodies of operations.", passes=lambda o: ("func.func(linalg-inline-scalar-operands)",)),
     "peel-loops": ActionKind("Peel every loop.", passes=lambda o: ("func.func(scf-for-loop-peeling)", "canonicalize")),
     "expand-exp": ActionKind("math.exp of float32 to a polynomial, which vectorises."),
+    "expand-functions": ActionKind("math.erf, math.tanh and math.log of float32 to rational functions and polynomials, which vectorise."),
     "expand-math": ActionKind("Functions to simpler ones, such as tanh to exp.", options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))}, needed=("op",),
                               passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",)),
     "bufferize": ActionKind("Tensors to memrefs, in one shot."),

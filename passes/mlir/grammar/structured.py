@@ -10,6 +10,7 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED
+from foretune.passes.mlir.grammar.types import shape_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_structured(op: Any, position: int = 0) -> Structured:
     rank = maps[0].n_dims if maps else 0
     extents = [-1] * rank
     for amap, operand in zip(maps, operands):
-        shape = list(operand.type.shape) if hasattr(operand.type, "shape") else []
+        shape = shape_of(operand.type) or []
         for expr, extent in zip(amap.results, shape):
             if isinstance(expr, ir.AffineDimExpr):
                 extents[ir.AffineDimExpr(expr).position] = extent if extent >= 0 else -1

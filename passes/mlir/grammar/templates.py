@@ -27,7 +27,10 @@ Describe = Callable[[Schedule], dict[str, Any]]
 
 _LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
-_MULTIPLY_ADD = {"arith.mulf", "arith.addf"}
+_PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
+_WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
+_GATHERED = ("linalg.conv_2d_nhwc_hwcf", "linalg.conv_2d_nchw_fchw")
+_EXPANDED = {"math.erf", "math.tanh", "math.log"}
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,17 @@ class _Op:
     depth: int
     uses: tuple[int, ...]
     tensors: bool
+    input: str = ""
+    strided: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, index: int, row: dict[str, Any]) -> _Op:
         maps = tuple(tuple(m) for m in row["maps"])
-        return cls(index, tuple(row["extents"]), tuple(row["parallel"]), maps, row["num_inputs"], row["element"], frozenset(row["body"]), row["depth"], tuple(row["uses"]), row["tensors"])
+        strided = frozenset(d for dims in row.get("strided", ()) for d in dims)
+        return cls(
+            index, tuple(row["extents"]), tuple(row["parallel"]), maps, row["num_inputs"], row["element"], frozenset(row["body"]), row["depth"], tuple(row["uses"]), row["tensors"],
+            row.get("input", row["element"]), strided,
+        )  # fmt: skip
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -57,7 +66,8 @@ class _Op:
     @property
     def is_product(self) -> bool:
         """Whether it is a sum of products of two operands."""
-        return self.num_inputs == 2 and self.body >= _MULTIPLY_ADD and not all(self.parallel) and self.body <= _MULTIPLY_ADD | {"linalg.yield"} and not self._reads_twice
+        multiplies = any(pair <= self.body <= pair | _WIDENING for pair in _PRODUCTS)
+        return self.num_inputs == 2 and multiplies and not all(self.parallel) and not self._reads_twice
 
     @property
     def _reads_twice(self) -> bool:
@@ -130,11 +140,13 @@ class Template:
             built.add("decompose-aggregate{on=linalg.softmax:0}")
         if {"linalg.pack", "linalg.unpack"} & set(first["names"]):
             built.add("lower-packs")
+        self._gather(built, choose, first["ops"])
         if not first["ops"] and "linalg.softmax" not in first["names"]:
             return _affine(built, choose) if any(name == "affine.for" for name in first["names"]) else _loops(built, choose)
-        built.add("expand-exp", "generalize-all")
+        built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
-        if choose("fuse elementwise", (False, True) if heavy else (True, False)):
+        gathered = any(action.name == "img2col" for action in built.schedule.actions)  # fused, the gathering would be inside of the product
+        if choose("fuse elementwise", (False,) if gathered else (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
         self._fuse(built, choose)
@@ -145,6 +157,14 @@ class Template:
         _unroll(built, choose)
         built.add("bufferize", "lower{reductions=tree}")
         return built.schedule
+
+    def _gather(self, built: _Built, choose: Choose, rows: list[dict[str, Any]]) -> None:
+        """Convolutions with strides as products over gathered columns: rows that are not neighbours are no tile of registers."""
+        for kind in _GATHERED:
+            found = [_Op.of(i, row) for i, row in enumerate(r for r in rows if r["name"] == kind)]
+            for op in reversed(found):
+                if op.tensors and choose(f"{kind}:{op.index} columns gathered", (True, False) if op.strided & {d for d, parallel in enumerate(op.parallel) if parallel} else (False, True)):
+                    built.add(f"img2col{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
         if actions not in self._known:
@@ -251,7 +271,7 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
         return before
     width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 2 * lanes), c)))
     vectors = -(-width // lanes)
-    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None else [1]
+    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None and m not in op.strided else [1]
     height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - registers.preferred // vectors)))
     packed = False
     panels = right[-2:] in ((k, n), (n, k))
@@ -293,7 +313,8 @@ def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | Non
         multiples[m] = good  # what divides the rows may still be far from the best
     if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
         return op, before
-    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}}}", "canonicalize", "cse")
+    kinds = "" if op.element == op.input == "f32" else f" element={op.element} input={op.input}"
+    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}{kinds}}}", "canonicalize", "cse")
     ops = built.ops()
     padded = next((o for o in reversed(ops) if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))), None)
     if padded is None:
@@ -326,7 +347,7 @@ def _vectorize_product(built: _Built, op: _Op, k: int) -> None:
     if others:
         built.tile(op.index, others, len(op.extents))
     built.add("fold-unit-extents", "canonicalize")
-    if len(built.ops()[op.index].extents) == 3:
+    if len(built.ops()[op.index].extents) == 3 and all(d >= 0 for dims in built.ops()[op.index].maps for d in dims):
         built.add(f"specialize{{on=linalg:{op.index}}}")
     left = built.ops()[op.index]
     deepest = [d for d, parallel in enumerate(left.parallel) if not parallel]
@@ -360,16 +381,33 @@ def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
 
 
 def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
-    if not op.output:
+    if not op.output or "tensor.extract" in op.body or any(d < 0 for dims in op.maps for d in dims):  # what gathers stays a loop
         return
     if op.depth == 0 and not choose(f"op{op.index} vectorise", (True, False)):
         return
-    sizes = _one_vector(built, choose, op, op.output[-1])
+    inner = op.output[-1]
+    order = list(op.output) if sorted(op.output) == list(range(len(op.extents))) else None
+    masked = _masked_width(built, choose, op, inner)
+    if masked:
+        others = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
+        built.tile(op.index, {**others, inner: masked} if op.extents[inner] > masked else others, len(op.extents), order)
+        built.add(f"vectorize{{on=linalg:{op.index} sizes={','.join(str(masked if d == inner else 1) for d in range(len(op.extents)))}}}", "mask-transfers")
+        return
+    sizes = _one_vector(built, choose, op, inner)
     if sizes is None:
         return
     if sizes:
-        built.tile(op.index, sizes, len(op.extents), list(op.output) if sorted(op.output) == list(range(len(op.extents))) else None)
+        built.tile(op.index, sizes, len(op.extents), order)
     built.add(f"vectorize{{on=linalg:{op.index}}}")
+
+
+def _masked_width(built: _Built, choose: Choose, op: _Op, inner: int) -> int:
+    """Elements of a vector whose last ones are masked where the extent ends, for extents that no register's width divides; 0 for none."""
+    extent, lanes = op.extents[inner], built.registers.lanes
+    if extent % lanes == 0 or extent < lanes // 2 or any(d < 0 for dims in op.maps for d in dims):
+        return 0
+    widths = [width for width in (4 * lanes, 2 * lanes, lanes) if width < extent + lanes]
+    return choose(f"op{op.index} masks", (*widths, 0))
 
 
 def _one_vector(built: _Built, choose: Choose, op: _Op, inner: int) -> dict[int, int] | None:
@@ -401,6 +439,8 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     if sizes:
         order = [d for d in range(len(op.extents)) if op.parallel[d]] + reductions
         built.tile(op.index, sizes, len(op.extents), order)
+    if inner not in reductions and -1 in op.maps[0]:  # a window: with extents of 1 it is no operation that becomes a vector
+        built.add("fold-unit-extents", "canonicalize")
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
 

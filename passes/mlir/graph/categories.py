@@ -35,7 +35,7 @@ _GROUPS = {
     " tensor.empty tensor.reshape memref.reshape memref.dim tensor.dim memref.get_global bufferization.to_tensor bufferization.to_buffer bufferization.materialize_in_destination"
     " affine.linearize_index affine.delinearize_index llvm.getelementptr llvm.insertvalue llvm.extractvalue index.add index.sub index.mul affine.prefetch",
     "branch": "scf.if affine.if cf.cond_br cf.br cf.switch llvm.cond_br llvm.br llvm.switch scf.index_switch scf.while scf.condition scf.execute_region",
-    "call": "func.call func.call_indirect llvm.call", "alloc": "memref.alloc memref.alloca bufferization.alloc_tensor llvm.alloca", "free": "memref.dealloc bufferization.dealloc",
+    "call": "vector.print func.call func.call_indirect llvm.call", "alloc": "memref.alloc memref.alloca bufferization.alloc_tensor llvm.alloca", "free": "memref.dealloc bufferization.dealloc",
     "copy": "memref.copy tensor.pad llvm.intr.memcpy llvm.intr.memmove llvm.intr.memset tensor.generate tensor.splat tensor.from_elements tensor.concat linalg.pack linalg.unpack",
     "vshape": "vector.broadcast vector.extract vector.insert vector.shuffle vector.transpose vector.shape_cast vector.extract_strided_slice vector.insert_strided_slice vector.splat"
     " vector.from_elements vector.to_elements vector.extractelement vector.insertelement vector.bitcast vector.create_mask vector.mask vector.interleave vector.deinterleave vector.step"
@@ -50,7 +50,7 @@ CATEGORY_OF = {name: CATEGORIES.index(group) for group, names in _GROUPS.items()
 """Operation's name -> index of its category."""
 
 SKIPPED = frozenset(("func.return", "llvm.return", "scf.yield", "affine.yield", "linalg.yield", "linalg.index", "builtin.module", "func.func", "llvm.func", "memref.global", "llvm.mlir.global",
-                     "memref.assume_alignment", "cf.assert", "llvm.intr.assume", "scf.reduce", "scf.forall.in_parallel", "tensor.yield", "llvm.unreachable"))  # fmt: skip
+                     "memref.assume_alignment", "cf.assert", "llvm.intr.assume", "scf.forall.in_parallel", "tensor.yield", "llvm.unreachable", "scf.reduce.return"))  # fmt: skip
 """Operations that stand for nothing by themselves."""
 
 LOOPS = frozenset(("scf.for", "affine.for", "scf.parallel", "affine.parallel", "scf.forall"))

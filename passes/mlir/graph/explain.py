@@ -27,10 +27,11 @@ def describe(ops: list[Any], chain: tuple[float, ...]) -> dict[str, Any]:
         counts = Counter(name for name in names if not name.endswith((".yield", ".constant")) or len(names) == 1)
         shown = [f"{number} {name}" if number > 1 else name for name, number in counts.most_common(_SHOWN)]
         text = ", ".join(shown) + (", ..." if len(counts) > _SHOWN else "")
-    lines = [line for line in map(_line, ops) if line]
+    lines = [line for line in map(line_of, ops) if line]
     return {"operation": text or "loop", "loops": list(chain), "line": min(lines, default=0)}
 
 
-def _line(op: Any) -> int:
+def line_of(op: Any) -> int:
+    """The line of the text that an operation stands on, from 1; 0 where its location does not tell."""
     match = re.search(r'"-":(\d+):\d+', str(op.location))
     return int(match[1]) if match else 0

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,20 @@ from mlir import ir
 from foretune.errors import UnsupportedError
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED
 from foretune.passes.mlir.grammar.structured import read_structured
+from foretune.passes.mlir.grammar.types import identity_layout, is_memory, shape_of
 from foretune.passes.mlir.graph import control_flow
 from foretune.passes.mlir.graph.categories import CATEGORIES, CATEGORY_OF, KNOWN_DIALECTS, LOOPS, SKIPPED
 from foretune.passes.mlir.graph.features import ACCESS_KINDS, CHUNKED, INNER_LOOPS, KINDS, LIMITS, LOOP_FEATURES, POWERS, RESTS, STATEMENT_FEATURES
+from foretune.passes.mlir.graph.functions import Functions, read_functions, unknown_dialect
 from foretune.passes.mlir.graph.linear import UNKNOWN, Form, Reference, Scope, element_bits, map_forms, view
+from foretune.passes.mlir.graph.module_facts import NARROW, FactsSoFar, ModuleFacts
+from foretune.passes.mlir.graph.ranges import Range, chosen, chosen_of_two, loop_shape, while_range
+from foretune.passes.mlir.graph.scalars import loop_scalars
 from foretune.program import Edge, Node, ProgramGraph
 
 _UNKNOWN_TRIP = 8.0
 _MAX_DEPTH = 64
+_MAX_CALLS = 2000
 _FLOAT_OPS = [CATEGORIES.index(c) for c in ("fadd", "fmul", "fdiv", "fminmax", "fma", "sqrt", "libm")]
 _NO_LOOP = [0.0] * len(LOOP_FEATURES)
 _INDEX = {name: i for i, name in enumerate(STATEMENT_FEATURES)}
@@ -68,57 +74,107 @@ _WITHOUT_REGIONS = ("llvm.", "arith.", "math.")
 _GROUP_OF_CHUNK = {CATEGORIES.index(c): group for group, names in CHUNKED.items() for c in names}
 
 
+@dataclass(frozen=True)
+class ModuleGraph:
+    """What a module is, as the cost model sees it.
+
+    Attributes:
+        graph: its structure.
+        statements: for each statement, in the order of the nodes, the operations that it stands for and the extents of the loops around it.
+        facts: what the structure leaves out.
+    """
+
+    graph: ProgramGraph
+    statements: list[tuple[list[Any], tuple[float, ...]]]
+    facts: ModuleFacts
+
+
 def program_graph(module: ir.Module) -> ProgramGraph:
     """The graph of a module.
 
     Raises:
         UnsupportedError: it has operations of a dialect that is not modelled.
     """
-    return _assemble(*_walk(module))[0]
+    return read_module(module).graph
 
 
-def program_graph_with_operations(module: ir.Module) -> tuple[ProgramGraph, list[tuple[list[Any], tuple[float, ...]]]]:
-    """The graph, and for each of its statements, in the order of the nodes, the operations that it stands for and the extents of the loops around it."""
-    return _assemble(*_walk(module))
+def read_module(module: ir.Module, values: Sequence[int] = ()) -> ModuleGraph:
+    """The graph of a module, what its statements stand for, and what the graph leaves out; see `program_graph`.
 
-
-def _walk(module: ir.Module) -> tuple[list[_Statement], set[int]]:
-    walker = _Walker()
-    for function in module.body.operations:
-        op = function.operation
-        name = op.name
-        if name in ("func.func", "llvm.func"):
-            if len(op.regions) and len(op.regions[0].blocks):
-                walker.scope = Scope(roots=walker.scope.roots)
-                walker.function(op.regions[0])
-        elif name.split(".", 1)[0] not in KNOWN_DIALECTS:
-            raise UnsupportedError(_unknown(name))
-    return walker.statements, walker.arguments
-
-
-def _unknown(name: str) -> str:
-    return f"operation {name} is of a dialect that the cost model does not know; it knows {', '.join(sorted(KNOWN_DIALECTS))}"
+    Args:
+        module: it.
+        values: of the integer arguments of functions that are called from outside, from left to right.
+    """
+    functions = read_functions(module)
+    walker = _Walker(functions, values)
+    walker.facts.functions = len(functions.roots)
+    for root in functions.roots:
+        walker.scope = Scope(roots=walker.scope.roots)
+        walker.function(root)
+    return ModuleGraph(*_assemble(walker.statements, walker.arguments), walker.facts.frozen())
 
 
 class _Walker:
-    def __init__(self) -> None:
+    def __init__(self, functions: Functions, values: Sequence[int] = ()) -> None:
         self.scope = Scope()
         self.loops: list[_Loop] = []
         self.statements: list[_Statement] = []
         self.arguments: set[int] = set()
+        self.facts = FactsSoFar()
+        self._functions, self._values = functions, values
+        self._callers: list[Any] = []
+        self._calls = 0
         self._kinds: dict[Any, tuple[float, float, str]] = {}
 
     # -- structure ---------------------------------------------------------------------------------
 
-    def function(self, region: Any) -> None:
-        blocks = list(region.blocks)
+    def function(self, root: Any) -> None:
+        """A function that is called from outside."""
+        blocks = list(root.regions[0].blocks)
         for argument in blocks[0].arguments:
-            if hasattr(argument.type, "shape") or str(argument.type).startswith("!llvm.ptr"):
+            if is_memory(argument.type) or str(argument.type).startswith("!llvm.ptr"):
+                self._look_at(argument.type)
                 self.arguments.add(self.scope.reference(argument).root)
+        given = dict(zip((a for a in blocks[0].arguments if isinstance(a.type, (ir.IndexType, ir.IntegerType))), self._values))
+        self.scope.forms.update({argument: Form(float(value)) for argument, value in given.items()})
+        for scalar in loop_scalars(root):
+            if scalar.value is not None and blocks[0].arguments[scalar.position] not in given:
+                self.scope.forms[blocks[0].arguments[scalar.position]] = Form(float(scalar.value))
+                self.facts.note(f"argument {scalar.position} of @{root.attributes['sym_name'].value} is taken as {scalar.value}: {scalar.why}")
+        self._callers = [root]
         if len(blocks) == 1:
             self._block(blocks[0], self._statement(()))
             return
         self._control_flow(blocks, ())
+
+    def call(self, op: Any, statement: _Statement) -> None:
+        """What a function does, as often as it is called; a call of what is not in the module stays one."""
+        name, callee = self._functions.callee(self._callers[-1], op)
+        if callee is None:
+            self.facts.outside.add(name or "a pointer")
+            return
+        if callee in self._callers or self._calls >= _MAX_CALLS:
+            self.facts.note(f"@{name} calls itself, which is counted once" if callee in self._callers else f"more than {_MAX_CALLS} calls: the others are counted as calls only", wide=True)
+            return
+        self._calls += 1
+        statement.counts[_CALL] -= 1  # LLVM inlines most
+        statement.ops.pop()
+        blocks = list(callee.regions[0].blocks)
+        for argument, given in zip(blocks[0].arguments, op.operands):
+            self.scope.forms[argument] = self.scope.form(given)
+            if is_memory(given.type) or str(given.type).startswith("!llvm.ptr"):
+                self.scope.references[argument] = self.scope.reference(given)
+        self._callers.append(callee)
+        if len(blocks) == 1:
+            self._block(blocks[0], statement)
+        else:
+            self._control_flow(blocks, statement.chain)
+        self._callers.pop()
+        end = blocks[-1].operations[len(blocks[-1].operations) - 1].operation
+        for result, given in zip(op.results, end.operands if end.name in ("func.return", "llvm.return") else ()):
+            self.scope.forms[result] = self.scope.form(given)
+            if given in self.scope.references:
+                self.scope.references[result] = self.scope.references[given]
 
     def _statement(self, chain: tuple[_Loop, ...]) -> _Statement:
         if len(chain) > _MAX_DEPTH:
@@ -161,11 +217,16 @@ class _Walker:
         if carried.variable is not None:
             start, bound = carried.start, self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound
             low, high = self.scope.mean(start), self.scope.mean(bound)
-            if low is not None and high is not None and carried.step:
+            if low is None or high is None or not carried.step:
+                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
+            else:
                 loop.trip, loop.step = max(0.0, math.ceil((high - low) / carried.step)), carried.step
                 loop.triangular = bool(start.coefficients or bound.coefficients)
                 self.scope.forms[carried.variable] = Form(0.0, ((loop.number, 1.0),))
                 self.scope.middles[loop.number] = low + (loop.trip - 1) / 2 * carried.step
+                self.scope.spans[loop.number] = (low, carried.step, loop.trip)
+        else:
+            self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
 
     # -- operations ----------------------------------------------------------------------------------
 
@@ -185,17 +246,22 @@ class _Walker:
         if category is None:
             if name == "func.return":  # what a tensor becomes that is returned is an argument, too
                 self.arguments.update(self.scope.references[v].root for v in op.operands if v in self.scope.references)
+            if name == "scf.reduce":  # what iterations are combined by
+                for region in op.regions:
+                    self._block(region.blocks[0], statement)
+                return
             if name in SKIPPED:
                 return
             if name.split(".", 1)[0] not in KNOWN_DIALECTS:
-                raise UnsupportedError(_unknown(name))
+                raise UnsupportedError(unknown_dialect(name))
             if name.startswith("transform."):
                 return
             category = len(CATEGORIES) - 1
+            self.facts.unknown_operations.add(name)
         self._count(op, category, statement)
         handler = _HANDLERS.get(name)
-        if handler is not None:
-            handler(self, op, statement)
+        if handler is not None and handler(self, op, statement):
+            return
         if not name.startswith(_WITHOUT_REGIONS):
             for region in op.regions:  # the branches of an if, the body of a mask
                 for block in region.blocks:
@@ -221,73 +287,155 @@ class _Walker:
     def _look_at(self, kind: Any) -> tuple[float, float, str]:
         """(lanes of a vector, 0 of anything else; registers of 512 bits that it takes; which numbers it holds)."""
         lanes = float(math.prod(kind.shape)) if isinstance(kind, ir.VectorType) else 0.0
+        if isinstance(kind, ir.RankedTensorType) and "sparse" in str(kind.encoding or ""):
+            raise UnsupportedError(f"{kind} is sparse: the cost model knows dense tensors only; run --sparsifier or --sparse-tensor-conversion of mlir-opt first")
+        element = str(getattr(kind, "element_type", kind))
+        if element in NARROW or element.startswith("complex"):
+            self.facts.elements.add(element)
         self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
         return self._kinds[kind]
 
     def _count_loop(self, op: Any, name: str, statement: _Statement) -> None:
-        if name == "scf.for":
-            low, high, step = (self.scope.form(v) for v in list(op.operands)[:3])
-            inits, block = list(op.operands)[3:], op.regions[0].blocks[0]
-            self._enter(op, block, "scf", [(low, high, self.scope.mean(step) or 1.0)], inits, statement)
-        elif name == "affine.for":
-            segments = list(op.attributes["operandSegmentSizes"])
-            operands = [self.scope.form(v) for v in op.operands]
-            low = self._bound(op.attributes["lowerBoundMap"].value, operands[: segments[0]], max)
-            high = self._bound(op.attributes["upperBoundMap"].value, operands[segments[0] : segments[0] + segments[1]], min)
-            self._enter(op, op.regions[0].blocks[0], "affine", [(low, high, float(op.attributes["step"].value))], list(op.operands)[segments[0] + segments[1] :], statement)
-        else:
-            block = op.regions[0].blocks[0]
-            self._enter(op, block, "scf", [(Form(), Form(_UNKNOWN_TRIP), 1.0) for _ in block.arguments], [], statement)
-
-    def _bound(self, amap: Any, operands: list[Form], choose: Any) -> Form:
-        forms = map_forms(amap, operands, self.scope)
-        if len(forms) == 1:
-            return forms[0]
-        means = [m for m in map(self.scope.mean, forms) if m is not None]
-        return Form(choose(means)) if means else UNKNOWN
-
-    def _enter(self, op: Any, block: Any, kind: str, ranges: list[tuple[Form, Form, float]], inits: list[Any], statement: _Statement) -> None:
-        statement.counts[CATEGORIES.index("loop")] += 1
-        chain, arguments = statement.chain, list(block.arguments)
-        for (low, high, step), variable in zip(ranges, arguments):
-            first, last = self.scope.mean(low), self.scope.mean(high)
-            trip = max(0.0, (last - first) / step) if first is not None and last is not None and step else _UNKNOWN_TRIP
-            triangular = bool(low.coefficients or high.coefficients)
-            loop = _Loop(trip if triangular else float(math.ceil(trip - 1e-9)), kind, step, len(inits), False, triangular)
-            chain = self._loop(chain, loop)
-            self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
-            self.scope.middles[loop.number] = (first or 0.0) + max(0.0, loop.trip - 1) / 2 * step
-        for argument, init, result in zip(arguments[len(ranges) :], inits, list(op.results) + [None] * len(inits)):
-            if hasattr(init.type, "shape") and not isinstance(init.type, ir.VectorType):
+        shape = loop_shape(op, self.scope)
+        block = op.regions[0].blocks[0]
+        inner = self._enter(op, shape.kind, shape.ranges, list(block.arguments), len(shape.carried), statement)
+        for argument, init, result in zip(list(block.arguments)[len(shape.ranges) :], shape.carried, list(op.results) + [None] * len(shape.carried)):
+            if is_memory(init.type):
                 self.scope.references[argument] = self.scope.reference(init)
                 if result is not None:
                     self.scope.references[result] = self.scope.reference(init)
+        self._block(block, inner)
+
+    def _enter(self, op: Any, kind: str, ranges: list[Range], variables: list[Any], carried: int, statement: _Statement) -> _Statement:
+        """The statement inside of one or more new loops."""
+        statement.counts[CATEGORIES.index("loop")] += 1
+        chain = statement.chain
+        for at, variable in zip(ranges, variables):
+            first, last = self.scope.mean(at.low), self.scope.mean(at.high)
+            known = first is not None and last is not None and bool(at.step)
+            trip = max(0.0, (last - first) / at.step) if known else _UNKNOWN_TRIP
+            if not known:
+                self.facts.unknown_trip(op, _UNKNOWN_TRIP)
+            triangular = bool(at.low.coefficients or at.high.coefficients)
+            averaged = known and not (float(first).is_integer() and float(last).is_integer())
+            loop = _Loop(trip if triangular or averaged else float(math.ceil(trip - 1e-9)), kind, at.step, carried, False, triangular)
+            chain = self._loop(chain, loop)
+            self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
+            self.scope.middles[loop.number] = (first or 0.0) + max(0.0, loop.trip - 1) / 2 * at.step
+            self.scope.spans[loop.number] = (first or 0.0, at.step, loop.trip)
         inner = self._statement(chain)
         inner.ops.append(op)
-        self._block(block, inner)
+        return inner
+
+    def while_loop(self, op: Any, statement: _Statement) -> bool:
+        """A loop with a condition of its own: so often as its counter tells."""
+        before, after = op.regions[0].blocks[0], op.regions[1].blocks[0]
+        for argument, given in zip(before.arguments, op.operands):
+            if is_memory(given.type):
+                self.scope.references[argument] = self.scope.reference(given)
+        statement.counts[_BRANCH] -= 1
+        statement.ops.pop()
+        found = while_range(op, self.scope)
+        at = found[2] if found is not None else Range(UNKNOWN, UNKNOWN)
+        variable = before.arguments[found[0]] if found is not None else None
+        inner = self._enter(op, "scf", [at], [variable], len(op.operands) - (found is not None), statement)
+        if found is not None:
+            self.scope.forms[after.arguments[found[1]]] = self.scope.forms[variable]
+        self._block(before, inner)
+        self._block(after, inner)
+        return True
 
     def _structured(self, op: Any, statement: _Statement) -> None:
         read = read_structured(op)
         operands = list(op.operands)
-        references = [self.scope.reference(v) if hasattr(v.type, "shape") and not isinstance(v.type, ir.VectorType) else None for v in operands]
+        references = [self.scope.reference(v) if is_memory(v.type) else None for v in operands]
         extents = list(read.extents)
         for amap, reference in zip(read.maps, references):
             for expr, extent in zip(amap.results, reference.extents if reference is not None else ()):
                 if isinstance(expr, ir.AffineDimExpr) and extents[expr.position] < 0:
                     extents[expr.position] = extent
-        chain, forms = statement.chain, []
-        for d, extent in enumerate(extents):
-            loop = _Loop(float(extent) if extent >= 0 else _UNKNOWN_TRIP, "structured", reduced=d in read.reduced)
-            chain = self._loop(chain, loop)
-            forms.append(Form(0.0, ((loop.number, 1.0),)))
-            self.scope.middles[loop.number] = max(0.0, loop.trip - 1) / 2
-        inner = self._statement(chain)
-        inner.structured = True
-        inner.ops.append(op)
+        inner, forms = self._nest(op, extents, read.reduced, statement)
         self._structured_body(op, read, operands, references, forms, inner)
         if len(op.results):
             for result, out in zip(op.results, operands[len(operands) - read.num_outputs :]):
                 self.scope.references[result] = self.scope.reference(out)
+
+    def _nest(self, op: Any, extents: Sequence[float], reduced: frozenset[int], statement: _Statement) -> tuple[_Statement, list[Form]]:
+        """The statement in a nest of loops from 0, and its variables."""
+        chain, forms = statement.chain, []
+        for d, extent in enumerate(extents):
+            if extent < 0:
+                self.facts.unknown_trip(op, _UNKNOWN_TRIP)
+            loop = _Loop(float(extent) if extent >= 0 else _UNKNOWN_TRIP, "structured", reduced=d in reduced)
+            chain = self._loop(chain, loop)
+            forms.append(Form(0.0, ((loop.number, 1.0),)))
+            self.scope.middles[loop.number] = max(0.0, loop.trip - 1) / 2
+            self.scope.spans[loop.number] = (0.0, 1.0, loop.trip)
+        inner = self._statement(chain)
+        inner.structured = True
+        inner.ops.append(op)
+        return inner, forms
+
+    def _copy(self, op: Any, source: Any, target: Any, extents: Sequence[float], statement: _Statement) -> _Statement:
+        """Elements written one by one: those of `source` where there is one."""
+        inner, forms = self._nest(op, extents, frozenset(), statement)
+        for store, value in ((False, source), (True, target)):
+            if value is not None:
+                reference = self.scope.reference(value)
+                inner.counts[_STORE if store else _LOAD] += 1
+                inner.accesses.append((store, reference, self.scope.position(reference, forms), element_bits(value.type) / 8))
+                inner.bits[_type_group(value.type)] += 1
+                self._look_at(value.type)
+        return inner
+
+    def pad(self, op: Any, statement: _Statement) -> bool:
+        """A buffer that is filled, and then written over in its middle."""
+        result, source = op.results[0], op.operands[0]
+        self._copy(op, None, result, shape_of(result.type), statement)
+        self._copy(op, source, result, shape_of(source.type), statement)
+        return True
+
+    def generate(self, op: Any, statement: _Statement) -> bool:
+        """Elements that are computed from their indices."""
+        result = op.results[0]
+        inner = self._copy(op, None, result, shape_of(result.type), statement)
+        block = op.regions[0].blocks[0] if len(op.regions) else None
+        for variable, loop in zip(block.arguments if block is not None else (), inner.chain[len(statement.chain) :]):
+            self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
+        if block is not None:
+            self._block(block, inner)
+        return True
+
+    def concat(self, op: Any, statement: _Statement) -> bool:
+        """Tensors that are copied behind each other."""
+        for source in op.operands:
+            self._copy(op, source, op.results[0], shape_of(source.type), statement)
+        return True
+
+    def copy(self, op: Any, statement: _Statement) -> bool:
+        """Memory that lies together is copied by the C library, other memory by loops."""
+        source, target = op.operands[0], op.operands[1]
+        shape = shape_of(source.type)
+        if shape is None or any(n < 0 for n in shape):
+            self.facts.unknown_trip(op, _UNKNOWN_TRIP)
+        elif any(memref.layout != identity_layout(memref) for memref in (source.type, target.type)):
+            self._copy(op, source, target, shape, statement)
+        else:
+            self._library_copy(math.prod(shape) * element_bits(source.type) / 8, statement)
+        return True
+
+    def pointer_copy(self, op: Any, statement: _Statement) -> bool:
+        """A copy of so many bytes, by the C library."""
+        size = self.scope.mean(self.scope.form(op.operands[2]))
+        if size is None:
+            self.facts.unknown_trip(op, _UNKNOWN_TRIP)
+        else:
+            self._library_copy(size, statement)
+        return True
+
+    def _library_copy(self, num_bytes: float, statement: _Statement) -> None:
+        self.facts.library_bytes += num_bytes * math.prod(loop.trip for loop in statement.chain)
+        self.facts.largest_copy = max(self.facts.largest_copy, num_bytes)
 
     def _structured_body(self, op: Any, read: Any, operands: list[Any], references: list[Any], forms: list[Form], inner: _Statement) -> None:
         if len(op.regions) and len(op.regions[0].blocks):
@@ -341,14 +489,28 @@ class _Walker:
         source = op.operands[0]
         if source in self.scope.forms:
             self.scope.forms[op.results[0]] = self.scope.forms[source]
-        if hasattr(source.type, "shape") and not isinstance(source.type, ir.VectorType):
+        if is_memory(source.type):
             base = self.scope.reference(source)
             kind = op.results[0].type
-            if len(getattr(kind, "shape", ())) == len(base.strides):
-                self.scope.references[op.results[0]] = base
+            if len(shape_of(kind) or ()) == len(base.strides):
+                known = base.extents or tuple(map(float, shape_of(source.type) or ()))
+                self.scope.references[op.results[0]] = replace(base, extents=known)
             else:
                 fresh = self.scope.new_root(kind)
                 self.scope.references[op.results[0]] = Reference(base.root, base.offset, fresh.strides, base.num_bytes)
+
+    def allocate(self, op: Any, statement: _Statement) -> None:
+        """A buffer whose unknown extents are operands."""
+        kind = op.results[0].type
+        count = sum(extent < 0 for extent in shape_of(kind) or ())
+        if count:
+            self.scope.references[op.results[0]] = self.scope.new_root(kind, [self.scope.mean(self.scope.form(v)) for v in list(op.operands)[:count]])
+
+    def dimension(self, op: Any, statement: _Statement) -> None:
+        """An extent of a tensor or memref."""
+        index = self.scope.form(op.operands[1])
+        if index.known and not index.coefficients:
+            self.scope.forms[op.results[0]] = self.scope.extent(op.operands[0], int(index.constant))
 
     def apply(self, op: Any, statement: _Statement) -> None:
         """An affine map of index values; of a minimum or maximum, the mean."""
@@ -356,9 +518,13 @@ class _Walker:
         if op.name == "affine.apply":
             self.scope.forms[op.results[0]] = forms[0]
         else:
-            means = [m for m in map(self.scope.mean, forms) if m is not None]
-            if means:
-                self.scope.forms[op.results[0]] = Form(min(means) if op.name == "affine.min" else max(means))
+            self.scope.forms[op.results[0]] = chosen(forms, min if op.name == "affine.min" else max, self.scope)
+
+    def choose(self, op: Any, statement: _Statement) -> None:
+        """The smaller or larger of two index values."""
+        form = chosen_of_two(op, self.scope)
+        if form is not None:
+            self.scope.forms[op.results[0]] = form
 
     def subview(self, op: Any, statement: _Statement) -> None:
         """A part of a buffer."""
@@ -419,7 +585,7 @@ class _Walker:
             self.scope.references[op.results[0]] = self.scope.references[container]
 
 
-_LOAD, _STORE = CATEGORIES.index("load"), CATEGORIES.index("store")
+_LOAD, _STORE, _CALL, _BRANCH = (CATEGORIES.index(name) for name in ("load", "store", "call", "branch"))
 _HANDLERS = {
     **dict.fromkeys(("arith.constant", "llvm.mlir.constant", "index.constant"), _Walker.constant),
     **dict.fromkeys(("arith.addi", "arith.subi", "llvm.add", "llvm.sub", "index.add", "index.sub"), _Walker.add),
@@ -427,6 +593,14 @@ _HANDLERS = {
     **dict.fromkeys(("arith.index_cast", "arith.index_castui", "builtin.unrealized_conversion_cast", "llvm.sext", "llvm.zext", "llvm.trunc", "memref.cast", "tensor.cast",
                      "memref.collapse_shape", "memref.expand_shape", "tensor.collapse_shape", "tensor.expand_shape", "bufferization.to_tensor", "bufferization.to_buffer",
                      "memref.memory_space_cast"), _Walker.same),
+    **dict.fromkeys(("arith.minsi", "arith.maxsi", "arith.minui", "arith.maxui", "arith.select", "llvm.select", "llvm.intr.smin", "llvm.intr.smax", "llvm.intr.umin",
+                     "llvm.intr.umax"), _Walker.choose),
+    **dict.fromkeys(("func.call", "llvm.call", "func.call_indirect"), _Walker.call),
+    **dict.fromkeys(("llvm.intr.memcpy", "llvm.intr.memmove", "llvm.intr.memset"), _Walker.pointer_copy),
+    **dict.fromkeys(("memref.alloc", "memref.alloca", "tensor.empty", "bufferization.alloc_tensor"), _Walker.allocate),
+    **dict.fromkeys(("memref.dim", "tensor.dim"), _Walker.dimension),
+    "scf.while": _Walker.while_loop, "tensor.pad": _Walker.pad, "tensor.generate": _Walker.generate, "tensor.splat": _Walker.generate, "tensor.concat": _Walker.concat,
+    "memref.copy": _Walker.copy,
     **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),
     **dict.fromkeys(("memref.subview", "tensor.extract_slice"), _Walker.subview),
     "tensor.insert_slice": _Walker.insert_slice,

@@ -11,6 +11,8 @@ from typing import Any
 
 from mlir import ir
 
+from foretune.passes.mlir.grammar.types import shape_of
+
 _DYNAMIC = -(2**63)  # what MLIR writes for an extent, offset or stride that is an operand
 
 
@@ -54,7 +56,7 @@ class Reference:
         offset: in elements from its start.
         strides: of its dimensions, in elements; None where unknown.
         num_bytes: of the whole buffer; 0 where unknown.
-        extents: of its dimensions, on average; empty where the type tells them.
+        extents: of its dimensions, on average, negative where unknown; empty where the type tells them.
     """
 
     root: int
@@ -72,11 +74,13 @@ class Scope:
         forms: value -> its form.
         references: value -> its reference.
         middles: loop -> its variable's mean.
+        spans: loop -> (first value of its variable, step, iterations).
     """
 
     forms: dict[Any, Form] = field(default_factory=dict)
     references: dict[Any, Reference] = field(default_factory=dict)
     middles: dict[int, float] = field(default_factory=dict)
+    spans: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     roots: int = 0
 
     def form(self, value: Any) -> Form:
@@ -96,16 +100,27 @@ class Scope:
             found = self.references[value] = self.new_root(value.type)
         return found
 
-    def new_root(self, kind: Any) -> Reference:
-        """A buffer of its own, laid out row by row."""
+    def new_root(self, kind: Any, sizes: list[float | None] | None = None) -> Reference:
+        """A buffer of its own, laid out row by row; `sizes` of the extents that its type does not tell, in order, None where unknown."""
         self.roots += 1
-        shape = list(kind.shape) if hasattr(kind, "shape") else []
+        given = iter(sizes or ())
+        extents = [float(extent) if extent >= 0 else next(given, None) for extent in shape_of(kind) or []]
         size = 1.0
         strides: list[float | None] = []
-        for extent in reversed(shape):
+        for extent in reversed(extents):
             strides.append(size)
-            size *= extent if extent > 0 else 1
-        return Reference(self.roots, Form(), tuple(reversed(strides)), size * element_bytes(kind))
+            size *= extent or 1
+        known = tuple(-1.0 if extent is None else extent for extent in extents) if sizes else ()
+        return Reference(self.roots, Form(), tuple(reversed(strides)), size * element_bytes(kind), known)
+
+    def extent(self, value: Any, dimension: int) -> Form:
+        """How many elements a dimension of a tensor or memref has."""
+        shape = shape_of(value.type) or []
+        if not 0 <= dimension < len(shape):
+            return UNKNOWN
+        extents = self.reference(value).extents
+        known = float(shape[dimension]) if shape[dimension] >= 0 else extents[dimension] if dimension < len(extents) else -1.0
+        return Form(known) if known >= 0 else UNKNOWN
 
     def position(self, reference: Reference, indices: list[Form]) -> Form:
         """Where an element is, in elements from the buffer's start."""
@@ -194,7 +209,8 @@ def view(scope: Scope, op: Any, source: Any) -> Reference:
         form = form.plus(at, stride) if stride is not None else form.plus(UNKNOWN)
         strides.append(stride * step if stride is not None and step is not None else None)
     kind = op.results[0].type if len(op.results) else source.type
-    rank = len(kind.shape) if hasattr(kind, "shape") else len(strides)
+    shape = shape_of(kind)
+    rank = len(strides) if shape is None else len(shape)
     if rank < len(strides):  # dimensions of extent 1 were dropped
         kept = [i for i, n in enumerate(sizes) if n != 1]
         kept = kept if len(kept) == rank else list(range(len(strides) - rank, len(strides)))

@@ -31,7 +31,7 @@ class MlirProgram:
     hash: str
 
     @classmethod
-    def of(cls, session: MlirSession, name: str, source: str, entry: str | None = None, sizes: Sequence[int] = ()) -> MlirProgram:
+    def of(cls, session: MlirSession, name: str, source: str, entry: str | None = None, sizes: Sequence[int] = (), values: Sequence[int] = ()) -> MlirProgram:
         """Parses and verifies a module.
 
         Args:
@@ -40,17 +40,19 @@ class MlirProgram:
             source: text of the module.
             entry: the function to be run; by default the only public one.
             sizes: extents for the `?` in the types of the entry's arguments, from left to right.
+            values: of the entry's arguments that are integers or indices, from left to right; by default those are derived from what loops access.
 
         Raises:
             DataError, OptionError: the module is not valid, or has no such function, or one that cannot be run.
         """
         inspected = session.inspect(source) if not sizes else session.specialise(source, entry, sizes)
-        signature = inspected.entry(entry)
-        digest = hashlib.sha256(f"{inspected.text}\0{signature.name}".encode()).hexdigest()[:16]
+        signature = inspected.entry(entry).with_values(values)
+        told = f"\0{list(values)}" if values else ""
+        digest = hashlib.sha256(f"{inspected.text}\0{signature.name}{told}".encode()).hexdigest()[:16]
         return cls(name, inspected.text, signature, digest)
 
 
-def load_program(session: MlirSession, path: Path, entry: str | None = None, sizes: Sequence[int] = ()) -> MlirProgram:
+def load_program(session: MlirSession, path: Path, entry: str | None = None, sizes: Sequence[int] = (), values: Sequence[int] = ()) -> MlirProgram:
     """Reads a `.mlir` file.
 
     Raises:
@@ -66,6 +68,6 @@ def load_program(session: MlirSession, path: Path, entry: str | None = None, siz
     except UnicodeDecodeError:
         raise DataError(f"{path} is no text of MLIR; bytecode is not read: print it with `mlir-opt` first") from None
     try:
-        return MlirProgram.of(session, path.stem, source, entry, sizes)
+        return MlirProgram.of(session, path.stem, source, entry, sizes, values)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -13,7 +13,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foretune.errors import DataError, ForetuneError, OptionError
@@ -119,8 +119,9 @@ class MlirMeasurer:
             program: what to tune.
 
         Raises:
-            DataError: it cannot be lowered, does not end, crashes, or gives other outputs the second time.
+            DataError: an integer argument that its loops depend on has no value; or it cannot be lowered, does not end, crashes, or gives other outputs the second time.
         """
+        program.signature.check_values()
         default = self.build(program, DEFAULT)
         if default.build.status is not Status.OK:
             raise DataError(f"{program.name} cannot be lowered: {default.build.error}")
@@ -152,11 +153,22 @@ class MlirMeasurer:
     def build(self, program: MlirProgram, schedule: Schedule) -> BuiltSchedule:
         """Applies a schedule, lowers and generates code."""
         build = self.session.build(program.text, program.signature.name, schedule)
-        code = code_hash(build.files[".so"].read_bytes()) if build.status is Status.OK else ""
+        code = ""
+        if build.status is Status.OK:
+            code, build = code_hash(build.files[".so"].read_bytes()), replace(build, signature=program.signature)  # with the values of its arguments
         return BuiltSchedule(schedule, build, code)
 
     def _run(self, program: MlirProgram, built: BuiltSchedule, reference: Path, repeats: int) -> Run:
         return self.session.run(built.build, repeats, self.settings.repeat_ms, self.settings.seed, reference)
+
+    def attempt(self, prepared: PreparedMlir, schedule: Schedule) -> tuple[Status, str]:
+        """How a schedule ends, and why, without its time."""
+        built = self.build(prepared.program, schedule)
+        try:
+            run = self._run(prepared.program, built, prepared.reference, 0)
+        finally:
+            built.build.discard()
+        return run.status, run.error
 
     def time(self, prepared: PreparedMlir, built: BuiltSchedule) -> Timing:
         """Times a schedule alone: the default lowering may be a hundred times slower, and is timed in turns only with finalists."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from typing import Any
@@ -23,6 +24,9 @@ Ranker = Callable[[Many[Schedule]], np.ndarray]
 _TRIES = 30  # drawings for each schedule that is asked for
 
 
+_SHOWN_CHARS = 160
+
+
 class MlirSearch(ABC):
     """Suggests schedules for one program.
 
@@ -34,6 +38,7 @@ class MlirSearch(ABC):
         costs: of what was measured.
         answers: schedule -> fork -> the answer that led to it.
         domains: fork -> its answers, as far as forks were met.
+        illegal: why answers led to no schedule -> how often.
     """
 
     name = "abstract"
@@ -44,6 +49,7 @@ class MlirSearch(ABC):
         self.costs: dict[Schedule, float] = {Schedule(): 1.0}
         self.answers: dict[Schedule, dict[str, Any]] = {}
         self.domains: dict[str, tuple[Any, ...]] = {}
+        self.illegal: Counter[str] = Counter()
         self._suggested: set[Schedule] = set()
 
     @abstractmethod
@@ -53,6 +59,11 @@ class MlirSearch(ABC):
     def observe(self, costs: Iterable[tuple[Schedule, float]]) -> None:
         """Learns what schedules cost."""
         self.costs.update(costs)
+
+    @property
+    def num_answers(self) -> int:
+        """Combinations of answers to the forks that were met, which bounds the number of schedules."""
+        return math.prod(len(answers) for answers in self.domains.values())
 
     # -- drawing -----------------------------------------------------------------------------------
 
@@ -67,7 +78,8 @@ class MlirSearch(ABC):
 
         try:
             schedule = self._template.schedule(choose)
-        except IllegalActionError:
+        except IllegalActionError as error:
+            self.illegal[str(error)[:_SHOWN_CHARS]] += 1
             return None
         self.answers.setdefault(schedule, given)
         return schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from foretune.support.optional import require
 if TYPE_CHECKING:
     import torch
 
+_FOREIGN = re.compile(r'^\s*(?:%[^=\n]+ = )?"?((?:torch|torch_c|tm_tensor|tcp|onnx|stablehlo|chlo)\.[a-z_][\w.]*)"?[ (]', re.MULTILINE)
+"""Operations of dialects that MLIR itself does not have."""
 _ENTRY = "main"
 
 
@@ -62,4 +65,7 @@ def _import(what: Any, inputs: tuple[Any, ...], name: str) -> str:
         lowered = fx.export_and_import(what, *inputs, output_type="linalg-on-tensors", func_name=_ENTRY)
     except Exception as error:  # torch.export and torch-mlir raise what they like; the cause is theirs
         raise UnsupportedError(f"torch-mlir cannot lower {name}: {type(error).__name__}: {' '.join(str(error).split())[:400]}") from error
-    return lowered.operation.get_asm(enable_debug_info=False)  # text, because torch-mlir brings its own copy of MLIR
+    text = lowered.operation.get_asm(enable_debug_info=False)  # text, because torch-mlir brings its own copy of MLIR
+    if left := sorted(set(_FOREIGN.findall(text))):
+        raise UnsupportedError(f"torch-mlir leaves operations of {name} in dialects that MLIR does not have: {', '.join(left[:8])}; compute them in another way, or leave them out")
+    return text

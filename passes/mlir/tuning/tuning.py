@@ -17,6 +17,7 @@ from foretune.errors import IllegalActionError, OptionError
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
+from foretune.passes.mlir.tuning.blame import Blame
 from foretune.passes.mlir.tuning.frontend import MlirProgram
 from foretune.passes.mlir.tuning.measure import DEFAULT, BuiltSchedule, MlirMeasurer, PreparedMlir, Timing, cost
 from foretune.passes.mlir.tuning.search import MlirSearch
@@ -90,6 +91,8 @@ class MlirTuneResult(TrialLog):
         script: the winner as one transform module; empty for the default lowering.
         trials: in order.
         num_reused: of them, from an earlier run.
+        banned: actions that alone killed MLIR or gave wrong outputs, with the reason; schedules with them were not tried again.
+        num_skipped: schedules that were not tried for that.
         secs: wall time of this run.
         strategy: what suggested, as it is in the end.
     """
@@ -107,15 +110,21 @@ class MlirTuneResult(TrialLog):
     script: str = ""
     trials: list[Trial] = field(default_factory=list)
     num_reused: int = 0
+    banned: dict[str, str] = field(default_factory=dict)
+    num_skipped: int = 0
     secs: float = 0.0
     strategy: MlirSearch | None = None
+
+    def _space(self) -> dict[str, Any]:
+        """How large the space is that was searched, and what of it was illegal."""
+        return {"num_answers": self.strategy.num_answers, "illegal": dict(self.strategy.illegal.most_common(8))} if self.strategy is not None else {}
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
         return {
             "program": self.program, "hash": self.hash, "entry": self.entry, "gain": self.gain, "interval": list(self.interval), "default_secs": self.default_secs,
             "best_secs": self.best_secs, "fastest_secs": self.fastest_secs, "difference": self.difference, "schedule": self.best.to_json(), "script": self.script,
-            "num_trials": len(self.trials), "num_reused": self.num_reused, "statuses": self.statuses, "best_so_far": self.best_so_far(), "secs": self.secs,
+            "num_trials": len(self.trials), "num_reused": self.num_reused, "banned": self.banned, "num_skipped": self.num_skipped, **self._space(), "statuses": self.statuses, "best_so_far": self.best_so_far(), "secs": self.secs,
             "failed": [{"schedule": t.schedule.to_json(), "status": t.status.value, "error": t.error} for t in self.trials if t.status is not Status.OK],
         }  # fmt: skip
 
@@ -175,6 +184,7 @@ class _Run:
         self._result = MlirTuneResult(program.name, program.hash, program.signature.name)
         self._known = {self._prepared.default.code_hash: 1.0}  # machine code -> cost
         self._unwritten: list[Trajectory] = []
+        self._blame = Blame(lambda schedule: measurer.attempt(self._prepared, schedule))
 
     def run(self, make_strategy: MakeStrategy) -> MlirTuneResult:
         session, program = self._measurer.session, self._prepared.program
@@ -195,7 +205,10 @@ class _Run:
         return self._result
 
     def _cost_of(self, schedule: Schedule) -> float:
-        """Measures a schedule, unless it gives machine code that was measured before."""
+        """Measures a schedule, unless it gives machine code that was measured before, or has an action that cannot work."""
+        if self._blame.why_not(schedule):
+            self._result.num_skipped += 1
+            return math.inf
         built = self._measurer.build(self._prepared.program, schedule)
         try:
             if built.code_hash in self._known:
@@ -209,6 +222,8 @@ class _Run:
         if self._config.store is not None:
             self._unwritten.append(Trajectory(timing.record))
         self._note(schedule, timing.record, found)
+        self._blame.note(schedule, timing.record.status, timing.record.error)
+        self._result.banned = {str(action): why for action, why in self._blame.banned.items()}
         return found
 
     def _note(self, schedule: Schedule, record: MeasureRecord, found: float) -> None:

@@ -28,5 +28,13 @@ def session():
 
 
 @pytest.fixture(scope="session")
+def counting(session):
+    from foretune.passes.mlir.costs.exact import ExactSession
+
+    with ExactSession(SessionSettings(build_timeout_secs=120, run_timeout_secs=120)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def measurer(session):
     return MlirMeasurer(session, MlirMeasureSettings(repeats=2, repeat_ms=2))

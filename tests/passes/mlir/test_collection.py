@@ -61,7 +61,7 @@ def test_a_full_folder_is_left_alone_and_a_short_one_goes_on(folder):
 def test_a_killed_collection_leaves_whole_files_only(session, tmp_path):
     folder = tmp_path / "mlir"
     code = (
-        "from pathlib import Path; from foretune.passes.mlir import collection as c; c._ROWS_PER_FILE = 4; "
+        "from pathlib import Path; from foretune.passes.mlir.costs import collection as c; c._ROWS_PER_FILE = 4; "
         f"c.collect(c.CollectConfig(Path({str(folder)!r}), samples=10000, schedules=0, batch=2, families=('loop_pointwise', 'loop_reduction')))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)

@@ -134,6 +134,48 @@ def test_callback_predicts_between_passes(session):
     assert found[0][1].costs["instructions"] != found[1][1].costs["instructions"]
 
 
+def test_callback_as_a_pass(session):
+    import torch
+    from mlir import ir
+    from mlir.passmanager import PassManager
+
+    from foretune.passes.mlir.costs.callback import CostCallback
+
+    context = ir.Context()
+    module = ir.Module.parse(generate("loop_stencil", 1).text, context)
+    threads = torch.get_num_threads()
+    for mode, how in (("fast", "predicted"), ("exact", "counted")):
+        with CostCallback(untrained(), TARGET, mode=mode) as callback:
+            manager = PassManager("builtin.module", context)
+            for step in (callback.as_pass("before"), "lower-affine", callback.as_pass("after")):
+                manager.add(step)
+            copy = ir.Module.parse(str(module), context)
+            manager.run(copy.operation)
+            assert [name for name, _ in callback.predictions] == ["before", "after"]
+            assert {p.sources["instructions"] for _, p in callback.predictions} == {how}
+            assert callback.predict(copy.body.operations[0]).costs == callback.predictions[-1][1].costs
+    assert torch.get_num_threads() == threads
+    with pytest.raises(OptionError, match="the mode must be one of"):
+        CostCallback(untrained(), TARGET, mode="slow")
+
+
+def test_callback_on_what_passes_leave(session):
+    from mlir import ir
+
+    from foretune.passes.mlir.costs.callback import CostCallback
+
+    context = ir.Context()
+    emptied = ir.Module.parse("func.func @main() {\n  %c = arith.constant 1 : i32\n  return\n}", context)
+    found = CostCallback(untrained(), TARGET).run(emptied, ["canonicalize"])
+    assert found[-1][1].costs["instructions"] == 1 and found[-1][1].costs["secs"] < 1e-8
+    kind = "tensor<4x8xf32>"
+    softmax = ir.Module.parse(
+        f"func.func @main(%x: {kind}) -> {kind} {{ %e = tensor.empty() : {kind} %y = linalg.softmax dimension(1) ins(%x : {kind}) outs(%e : {kind}) -> {kind} return %y : {kind} }}", context
+    )
+    before = str(softmax)
+    assert CostCallback(untrained(), TARGET).predict(softmax).costs and str(softmax) == before
+
+
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="no weights are bundled")
 def test_bundled_weights_know_that_more_work_takes_longer(session):
     model = MlirCostModel.bundled()
