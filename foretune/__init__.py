@@ -27,7 +27,7 @@ from foretune.task import Candidate, Task, Workload
 from foretune.trace import Action, Trace
 
 if TYPE_CHECKING:
-    from foretune.compiler.pytorch.ahead import tune
+    from foretune.compiler.ahead import tune
     from foretune.compiler.pytorch.artifact import load
     from foretune.compiler.pytorch.background import wait_for_background
     from foretune.compiler.pytorch.explain import explain
@@ -49,7 +49,7 @@ EXPERIMENTAL: frozenset[str] = frozenset()
 _HOMES = {  # need torch and TVM
     "explain": "foretune.compiler.pytorch.explain",
     "load": "foretune.compiler.pytorch.artifact",
-    "tune": "foretune.compiler.pytorch.ahead",
+    "tune": "foretune.compiler.ahead",
     "wait_for_background": "foretune.compiler.pytorch.background",
 }
 
