@@ -91,14 +91,18 @@ class FencedInputs:
 
 
 def observe(
-    run: Callable[..., Any], inputs: Sequence[torch.Tensor], trains: bool = False, misaligned: bool = False
+    run: Callable[..., Any],
+    inputs: Sequence[torch.Tensor],
+    trains: bool = False,
+    misaligned: bool = False,
+    seed: int = 0,
 ) -> Observation:
-    """Calls a program on copies of inputs, with the random generator as it is at first."""
+    """Calls a program on copies of inputs, with a seeded random generator."""
     fenced = FencedInputs(inputs, misaligned)
     tensors = fenced.tensors
     if trains:
         tensors = [t.requires_grad_() if t.is_floating_point() else t for t in tensors]
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     seen = Observation(inputs=[t.detach() for t in tensors])
     try:
         with torch.set_grad_enabled(trains):
