@@ -218,7 +218,7 @@ class _Walker:
             start, bound = carried.start, self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound
             low, high = self.scope.mean(start), self.scope.mean(bound)
             if low is None or high is None or not carried.step:
-                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
+                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks")
             else:
                 loop.trip, loop.step = max(0.0, math.ceil((high - low) / carried.step)), carried.step
                 loop.triangular = bool(start.coefficients or bound.coefficients)
@@ -226,7 +226,7 @@ class _Walker:
                 self.scope.middles[loop.number] = low + (loop.trip - 1) / 2 * carried.step
                 self.scope.spans[loop.number] = (low, carried.step, loop.trip)
         else:
-            self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
+            self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks")
 
     # -- operations ----------------------------------------------------------------------------------
 
