@@ -35,8 +35,8 @@ class Call:
         values: list[Any] = []
         for value, made in zip(signature.inputs, make_inputs(signature, seed)):
             values += self._memref(value, made) if value.kind != "scalar" else [made]
-        for value in signature.results:  # what was a tensor is an argument behind the others now
-            if value.kind == "tensor":
+        for value in signature.results:  # tensors and memrefs are arguments behind the others now
+            if value.kind != "scalar":
                 values += self._memref(value, make_buffer(value))
         if len(values) != len(kinds) or not set(kinds) <= _KNOWN:
             raise UnsupportedError(f"@{signature.name} takes {', '.join(kinds)} in LLVM IR, which cannot be made here")

@@ -94,6 +94,8 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     lowering.decompose(module)
     made = _graph(module, values or [])
     entries, stopped = _entries(module, entry, values)
+    if kind := lowering.sparse_type(module):
+        raise UnsupportedError(f"{kind} is sparse: only dense tensors are lowered here; run --sparsifier of mlir-opt first")
     if not read_functions(module).roots:
         raise UnsupportedError("the module has no function with a body: there is nothing to count")
     watch.note("graph")

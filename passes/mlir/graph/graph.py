@@ -290,7 +290,7 @@ class _Walker:
         if isinstance(kind, ir.RankedTensorType) and "sparse" in str(kind.encoding or ""):
             raise UnsupportedError(f"{kind} is sparse: the cost model knows dense tensors only; run --sparsifier or --sparse-tensor-conversion of mlir-opt first")
         element = str(getattr(kind, "element_type", kind))
-        if element in NARROW or element.startswith("complex"):
+        if (element in NARROW and (element != "i1" or is_memory(kind))) or element.startswith("complex"):  # comparisons give i1, too
             self.facts.elements.add(element)
         self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
         return self._kinds[kind]

@@ -100,3 +100,18 @@ def test_operations_that_torch_mlir_leaves_are_found():
 
     text = 'module attributes {torch.debug_module_name = "torch.nn"} {\n  %0 = torch.aten.foo %x : !torch.vtensor\n  %1:2 = "tm_tensor.scan"(%0) : (i32) -> i32\n  %2 = arith.addi %a, %b : i32\n}'
     assert _FOREIGN.findall(text) == ["torch.aten.foo", "tm_tensor.scan"]
+
+
+def test_memrefs_that_are_returned(session, counting):
+    source = """func.func @main(%x: memref<8xf32>) -> (memref<8xf32>, f16) {
+  %c = arith.constant 1.5 : f16
+  %m = memref.alloc() : memref<8xf32>
+  memref.copy %x, %m : memref<8xf32> to memref<8xf32>
+  return %m, %c : memref<8xf32>, f16
+}"""
+    x, y, c = outputs(session, source)
+    assert np.array_equal(x, y) and c.dtype == np.float16 and c == 1.5
+    assert not counting.count(source, "haswell").stopped
+    sparse = "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) { return }"
+    with pytest.raises(DataError, match="is sparse: only dense tensors"):
+        counting.count(sparse, "haswell")
