@@ -50,7 +50,9 @@ class Call:
     @property
     def declaration(self) -> str:
         """Of the function."""
-        return f"declare {self._result} @{_quoted(self._name)}({', '.join(a.split(' ', 1)[0] for a in self._arguments)})"
+        return (
+            f"declare {self._result} @{_quoted(self._name)}({', '.join(a.split(' ', 1)[0] for a in self._arguments)})"
+        )
 
     def line(self, number: int) -> str:
         """The call."""
@@ -60,7 +62,18 @@ class Call:
 
 def caller_ir(calls: Sequence[Call]) -> str:
     """A module whose function calls each of them once."""
-    return "\n".join([*(call.declaration for call in calls), f"define void @{CALLER}() {{", *(call.line(i) for i, call in enumerate(calls)), "  ret void", "}"]) + "\n"
+    return (
+        "\n".join(
+            [
+                *(call.declaration for call in calls),
+                f"define void @{CALLER}() {{",
+                *(call.line(i) for i, call in enumerate(calls)),
+                "  ret void",
+                "}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def read_definition(ir: str, name: str) -> tuple[str, list[str]]:

@@ -13,7 +13,14 @@ from foretune.passes.mlir.costs.doubts import with_copies, with_doubts
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
-_RETURN = {"instructions": 1.0, "dynamic_instructions": 1.0, "mca_cycles": 1.0, "mca_throughput": 1.0, "bytes_read": 8.0, "secs": 1e-9}
+_RETURN = {
+    "instructions": 1.0,
+    "dynamic_instructions": 1.0,
+    "mca_cycles": 1.0,
+    "mca_throughput": 1.0,
+    "bytes_read": 8.0,
+    "secs": 1e-9,
+}
 """Costs of a function that does nothing else."""
 
 
@@ -23,7 +30,9 @@ def bundled_model() -> MlirCostModel:
     return MlirCostModel.bundled()
 
 
-def learned_of_graph(graph: ProgramGraph, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None) -> MlirPrediction:
+def learned_of_graph(
+    graph: ProgramGraph, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None
+) -> MlirPrediction:
     """Learned numbers of a graph; functions that do nothing cost next to nothing.
 
     Raises:
@@ -35,7 +44,9 @@ def learned_of_graph(graph: ProgramGraph, facts: ModuleFacts, target: MlirTarget
     return learned(encode(graph), facts, target, model)
 
 
-def learned(program: EncodedProgram, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None) -> MlirPrediction:
+def learned(
+    program: EncodedProgram, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None
+) -> MlirPrediction:
     """Learned numbers for a program that was read already."""
     made = (model or bundled_model()).predict([program], target)[0]
     return with_doubts(with_copies(replace(made, notes=stands_for(target)), facts, target), facts, program)
@@ -45,5 +56,7 @@ def stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:
     """Which processor learned numbers stand for."""
     what = "seconds stand for" if counted else "predicted numbers stand for"
     if target.similar:
-        return (f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON}; there is no data of {target.cpu}",)
+        return (
+            f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON}; there is no data of {target.cpu}",
+        )
     return (f"{what} the machine of the training data, {TRAINED_ON}",)

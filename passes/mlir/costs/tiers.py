@@ -78,17 +78,26 @@ def predict_costs(
     """
     target = target or known_target()
     if settings.mode == "exact":
-        limits = settings.exact if settings.exact.run_ms is not None else replace(settings.exact, run_ms=_PATIENT_RUN_MS)
+        limits = (
+            settings.exact if settings.exact.run_ms is not None else replace(settings.exact, run_ms=_PATIENT_RUN_MS)
+        )
         return exact(session, source, target, schedule, limits, model)
     if settings.mode == "fast":
         return fast(session, source, target, schedule, model, settings.exact.values)
     start = time.perf_counter()
-    first, error = (None, None) if settings.deadline_ms is None else _try_fast(session, source, target, schedule, model, settings.exact.values)
+    first, error = (
+        (None, None)
+        if settings.deadline_ms is None
+        else _try_fast(session, source, target, schedule, model, settings.exact.values)
+    )
     limits = settings.exact
     if settings.deadline_ms is not None:
         left_ms = settings.deadline_ms - (time.perf_counter() - start) * 1e3
         if first is not None and left_ms <= 1:
-            return replace(first, notes=(*first.notes, f"nothing was compiled: the deadline of {settings.deadline_ms:g} ms had passed"))
+            return replace(
+                first,
+                notes=(*first.notes, f"nothing was compiled: the deadline of {settings.deadline_ms:g} ms had passed"),
+            )
         limits = replace(limits, deadline_ms=max(left_ms, 1.0))
     try:
         return exact(session, source, target, schedule, limits, model)
@@ -100,14 +109,28 @@ def predict_costs(
         return replace(first, notes=(f"nothing is counted: {refused}", *first.notes))
 
 
-def _try_fast(session: ExactSession, source: str, target: MlirTarget, schedule: Schedule, model: MlirCostModel | None, values: Sequence[int]) -> tuple[MlirPrediction | None, Exception | None]:
+def _try_fast(
+    session: ExactSession,
+    source: str,
+    target: MlirTarget,
+    schedule: Schedule,
+    model: MlirCostModel | None,
+    values: Sequence[int],
+) -> tuple[MlirPrediction | None, Exception | None]:
     try:
         return fast(session, source, target, schedule, model, values), None
     except (DataError, UnsupportedError, ModelError) as error:
         return None, error
 
 
-def fast(session: ExactSession, source: str, target: MlirTarget, schedule: Schedule = Schedule(), model: MlirCostModel | None = None, values: Sequence[int] = ()) -> MlirPrediction:
+def fast(
+    session: ExactSession,
+    source: str,
+    target: MlirTarget,
+    schedule: Schedule = Schedule(),
+    model: MlirCostModel | None = None,
+    values: Sequence[int] = (),
+) -> MlirPrediction:
     """Learned numbers, with what makes them uncertain; see `predict_costs`."""
     return predict(session, source, target, schedule, model, values)
 
@@ -130,15 +153,23 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
         left = [name for name in guess.costs if name not in known]
         costs |= {name: guess.costs[name] for name in left}
         spread |= {name: guess.spread[name] for name in left}
-        notes += [f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted: {counts.stopped}", *guess.notes]
+        notes += [
+            f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted: {counts.stopped}",
+            *guess.notes,
+        ]
     elif not timed:
         notes.append(f"what a run tells is not known: {counts.stopped}")
-    made = MlirPrediction(costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes))
+    made = MlirPrediction(
+        costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes)
+    )
     if not timed:
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     mean, deviation = bundled_time_model().predict([CountedProgram(known, structure, target)])
-    notes += [*(note for note in counts.facts.notes if "is taken as" in note and "argument" in note), *stands_for(target, counted=True)]
+    notes += [
+        *(note for note in counts.facts.notes if "is taken as" in note and "argument" in note),
+        *stands_for(target, counted=True),
+    ]
     made = replace(
         made, costs={**costs, "secs": float(np.exp(mean[0]))}, spread={**spread, "secs": float(deviation[0])}, sources={**made.sources, "secs": PREDICTED}, notes=tuple(notes),
     )  # fmt: skip

@@ -21,7 +21,11 @@ def test_unranked_memrefs_and_a_runtime_library(session, measurer):
 
 def test_a_function_that_is_nowhere_is_named(session):
     build = session.build(nests.OUTSIDE, "main")
-    assert build.status is Status.BUILD_ERROR and "somewhere" in build.error and "Error" not in build.error.split("somewhere")[0]
+    assert (
+        build.status is Status.BUILD_ERROR
+        and "somewhere" in build.error
+        and "Error" not in build.error.split("somewhere")[0]
+    )
 
 
 def test_memrefs_with_strides(session):
@@ -90,7 +94,9 @@ def test_vectors_of_functions_that_only_the_library_has(session):
 
 
 def test_globals_that_nothing_reads_go(session):
-    source = "ml_program.global private mutable @seed(dense<0> : tensor<i64>) : tensor<i64>\n" + nests.product("f16", "f32", 6)
+    source = "ml_program.global private mutable @seed(dense<0> : tensor<i64>) : tensor<i64>\n" + nests.product(
+        "f16", "f32", 6
+    )
     _, _, c = outputs(session, source)
     assert c.any()
 
