@@ -254,3 +254,18 @@ def need_tools(domain: str) -> None:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
+
+
+def test_operators_page_says_what_the_table_says():
+    pytest.importorskip("tvm")
+    from foretune.compiler.pytorch.operators import LEFT, TAKEN
+
+    by_reason: dict[str, list[str]] = {}
+    for name, why in LEFT.items():
+        by_reason.setdefault(why, []).append(f"`{name}`")
+    lines = ["", "## Taken by TVM", "", ", ".join(f"`{name}`" for name in sorted(TAKEN)) + ".", "", "## Left with PyTorch", ""]
+    lines += [f"- {', '.join(names)}: {why}." for why, names in by_reason.items()]
+    lines += ["- all others: no lowering that was checked.", ""]
+    page = (ROOT / "docs" / "reference" / "operators.md").read_text()
+    _, _, found = page.partition("something else -->\n")
+    assert found == "\n".join(lines), "write this below the marker:\n" + "\n".join(lines)

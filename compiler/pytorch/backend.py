@@ -100,6 +100,8 @@ class Backend:
         if effect := effect_of(gm, inputs):
             only, later = INDUCTOR, None
             run, report.choice = _once_a_call(inductor, gm.forward, contenders, effect)
+        elif symbols and only == TVM:  # its kernels have fixed sizes
+            run, report.choice = _once_a_call(inductor, gm.forward, contenders, _dynamic(symbols))
         elif only is not None:
             run, report.choice = _without_contest(only, contenders, gm.forward)
         else:
@@ -109,7 +111,7 @@ class Backend:
                 del contenders[MIXED]
             run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
         if symbols:
-            report.choice.refused[TVM] = f"shapes are dynamic: {', '.join(symbols)}"
+            report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         report.secs = time.perf_counter() - start
         if not later:
@@ -143,6 +145,10 @@ def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], r
         if name != MIXED:
             raise
         return contenders[TVM](), Choice(TVM, refused={MIXED: str(error)})
+
+
+def _dynamic(symbols: Sequence[str]) -> str:
+    return f"shapes are dynamic: {', '.join(symbols)}"
 
 
 def _once_a_call(inductor: Callable[[], Callable], reference: Callable, names: Iterable[str], effect: str) -> tuple[Callable, Choice]:

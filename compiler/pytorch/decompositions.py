@@ -69,7 +69,7 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
         scores = scores + attn_mask
     weights = torch.softmax(scores, -1).view(batch, key_heads, rows, key_length)
     mixed = torch.matmul(weights, value).view(batch, heads, length, value.shape[-1])
-    if attn_mask is not None:
+    if is_causal or attn_mask is not None:
         mixed = torch.where(_is_empty(scores, -1), 0.0, mixed)
     return mixed, query.new_empty(query.shape[:-1])
 

@@ -167,6 +167,22 @@ def _booleans(node: fx.Node) -> str:
     return "" if all(v.dtype == torch.bool for v in _tensors(node)) else "numbers instead of booleans"
 
 
+def _numbers(node: fx.Node) -> str:
+    return "booleans" if any(v.dtype == torch.bool for v in _tensors(node)) else ""
+
+
+def _branches_alike(node: fx.Node) -> str:
+    out = _value(node)
+    branches = [_value(a) for a in node.args[1:]]
+    return "" if out is not None and all(v is not None and v.dtype == out.dtype for v in branches) else "branches of two types"
+
+
+def _indexes_first(node: fx.Node) -> str:
+    """Relax takes the indices as those of the first dimensions."""
+    given = [i is not None for i in node.args[1]]
+    return "" if given == sorted(given, reverse=True) else "dimensions that are not indexed before those that are"
+
+
 def _whole(node: fx.Node) -> str:
     return "fractions" if any(v.is_floating_point() for v in _tensors(node)) else ""
 
@@ -293,22 +309,23 @@ TAKEN: dict[str, Operator] = {
     **dict.fromkeys(("full", "arange", "scalar_tensor"), Operator((_fills,))),
     "full_like": Operator(),
     **dict.fromkeys(_ELEMENTWISE_FLOAT, Operator((_floats,))),
-    **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type,))),
-    "add": Operator((_alpha_alone, _scalar_fits, _no_zero_term)),
-    "sub": Operator((_plain, _scalar_fits)),
-    "rsub": Operator((_plain, _scalar_fits, _no_zero_term)),
-    "mul": Operator((_plain, _scalar_fits, _no_zero)),
+    **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type, _numbers))),
+    "add": Operator((_numbers, _alpha_alone, _scalar_fits, _no_zero_term)),
+    "sub": Operator((_numbers, _plain, _scalar_fits)),
+    "rsub": Operator((_numbers, _plain, _scalar_fits, _no_zero_term)),
+    "mul": Operator((_numbers, _plain, _scalar_fits, _no_zero)),
     "div": Operator((_true_division, _no_integer_division, _scalar_fits, _no_zero)),
     "reciprocal": Operator((_floats,)),
     "pow": Operator((_floats, _power_is_simple)),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh"), Operator((_one_type, _bounds_are_numbers, _scalar_fits))),
     "elu": Operator((_floats, _one_scale)),
-    **dict.fromkeys(("maximum", "minimum"), Operator((_one_type,))),
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), Operator((_tensors_alike, _scalar_compares))),
+    **dict.fromkeys(("maximum", "minimum"), Operator((_one_type, _numbers))),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), Operator((_tensors_alike, _numbers, _scalar_compares))),
     "isnan": Operator((_tensors_alike,)),
     **dict.fromkeys(("logical_not", "logical_and", "logical_or"), Operator((_booleans,))),
     **dict.fromkeys(("bitwise_not", "bitwise_and", "bitwise_or"), Operator((_one_type, _whole))),
-    **dict.fromkeys(("where", "masked_fill"), Operator()),
+    "where": Operator((_branches_alike,)),
+    "masked_fill": Operator(),
     **dict.fromkeys(("sum", "mean"), Operator((_floats, _plain))),
     **dict.fromkeys(("_softmax", "_log_softmax"), Operator((_floats,))),
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), Operator((_floats, _only_the_first_output))),
@@ -319,7 +336,7 @@ TAKEN: dict[str, Operator] = {
     "index_select": Operator((_indices_are_integers,), indexed=(0, 1, 2)),
     "gather": Operator((_indices_are_integers,), indexed=(0, 1, 2)),
     "index_copy": Operator((_indices_are_integers, _one_place), indexed=(0, 1, 2)),
-    "index": Operator((_indices_are_integers,)),
+    "index": Operator((_indices_are_integers, _indexes_first)),
 }  # fmt: skip
 
 _RANDOM = "it needs PyTorch's random numbers"

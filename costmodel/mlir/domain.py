@@ -14,7 +14,11 @@ from foretune.errors import ModelError
 
 NAME = "mlir_domain"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mlir_domain.safetensors"
-_SIZES = {"log_runs": "runs of a statement", "log_footprint": "bytes that a statement touches", "log_largest": "bytes of a buffer"}
+_SIZES = {
+    "log_runs": "runs of a statement",
+    "log_footprint": "bytes that a statement touches",
+    "log_largest": "bytes of a buffer",
+}
 _SLACK = 0.5  # of a logarithm to base 2
 _SHOWN = 3
 
@@ -58,21 +62,32 @@ class MlirDomain:
         for i, name in enumerate(self.names):
             if name in _SIZES and reached[i] > self.largest[i] + _SLACK:
                 sizes = max(sizes, float(reached[i] - self.largest[i]))
-                reasons.append(f"the {_SIZES[name]} are {2.0 ** float(reached[i]):.3g}, but at most {2.0 ** float(self.largest[i]):.3g} in the training data")
+                reasons.append(
+                    f"the {_SIZES[name]} are {2.0 ** float(reached[i]):.3g}, but at most {2.0 ** float(self.largest[i]):.3g} in the training data"
+                )
             elif name.startswith("n.") and reached[i] > self.largest[i]:
                 beyond = np.log2((1 + reached[i]) / (1 + self.largest[i]))
                 counts = max(counts, float(beyond))
                 if beyond > _SLACK or self.largest[i] == 0:
-                    reasons.append(f"a statement has {reached[i]:g} operations of kind {name[2:]}, but at most {self.largest[i]:g} in the training data")
+                    reasons.append(
+                        f"a statement has {reached[i]:g} operations of kind {name[2:]}, but at most {self.largest[i]:g} in the training data"
+                    )
         if len(program.statements) > self.statements:
             counts = max(counts, float(np.log2(len(program.statements) / self.statements)))
-            reasons.append(f"it has {len(program.statements)} statements, but at most {self.statements} in the training data")
+            reasons.append(
+                f"it has {len(program.statements)} statements, but at most {self.statements} in the training data"
+            )
         more = [f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
         return Excess((*reasons[:_SHOWN], *more), sizes, counts)
 
     def save(self, path: Path) -> None:
         """Writes it as safetensors with a JSON header."""
-        write_model(path, NAME, {"names": list(self.names), "statements": self.statements}, {"largest": self.largest.astype(np.float32)})
+        write_model(
+            path,
+            NAME,
+            {"names": list(self.names), "statements": self.statements},
+            {"largest": self.largest.astype(np.float32)},
+        )
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> MlirDomain:

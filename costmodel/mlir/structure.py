@@ -8,7 +8,24 @@ import numpy as np
 
 from foretune.costmodel.mlir.encoding import EncodedProgram
 
-_SUMMED = ("n.libm", "n.fdiv", "n.sqrt", "n.idiv", "n.fma", "n.load", "n.store", "load.far", "store.far", "load.unknown", "store.unknown", "load.near", "n.call", "n.alloc", "n.copy", "operations")
+_SUMMED = (
+    "n.libm",
+    "n.fdiv",
+    "n.sqrt",
+    "n.idiv",
+    "n.fma",
+    "n.load",
+    "n.store",
+    "load.far",
+    "store.far",
+    "load.unknown",
+    "store.unknown",
+    "load.near",
+    "n.call",
+    "n.alloc",
+    "n.copy",
+    "operations",
+)
 _LARGEST = ("log_footprint", "log_largest", "log_runs", "depth")
 STRUCTURE_FEATURES = (*(f"sum.{name}" for name in _SUMMED), *(f"max.{name}" for name in _LARGEST), "sum.footprint")
 
@@ -25,4 +42,11 @@ def structure_features(program: EncodedProgram, names: Sequence[str]) -> np.ndar
     runs = np.exp2(rows[:, column["log_runs"]])
     sums = [float((rows[:, column[name]] * runs).sum()) for name in _SUMMED]
     footprint = float(np.exp2(rows[:, column["log_footprint"]]).sum())
-    return np.array([*np.log2(1 + np.maximum(sums, 0)), *(float(rows[:, column[name]].max()) for name in _LARGEST), np.log2(1 + footprint)], np.float32)
+    return np.array(
+        [
+            *np.log2(1 + np.maximum(sums, 0)),
+            *(float(rows[:, column[name]].max()) for name in _LARGEST),
+            np.log2(1 + footprint),
+        ],
+        np.float32,
+    )

@@ -71,7 +71,11 @@ class CountedProgram:
         """[F] float32."""
         counts = [self.counts[name] if "share" in name else np.log1p(self.counts[name]) for name in COUNTS]
         cycles, instructions = max(self.counts["mca_cycles"], 1e-3), max(self.counts["dynamic_instructions"], 1.0)
-        ratios = [np.log(cycles / instructions), np.log(max(self.counts["mca_throughput"], 1e-3) / cycles), np.log1p(self.counts["bytes_read"]) - np.log(instructions)]
+        ratios = [
+            np.log(cycles / instructions),
+            np.log(max(self.counts["mca_throughput"], 1e-3) / cycles),
+            np.log1p(self.counts["bytes_read"]) - np.log(instructions),
+        ]
         return np.array([*counts, *ratios, *self.target.features, *self.structure], np.float32)
 
     @property
@@ -91,9 +95,23 @@ class MlirTimeModel:
         config: how they were made.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], mean: np.ndarray, scale: np.ndarray, deviation: float = 0.0, training_hash: str = "", config: TimeConfig = TimeConfig()) -> None:
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        mean: np.ndarray,
+        scale: np.ndarray,
+        deviation: float = 0.0,
+        training_hash: str = "",
+        config: TimeConfig = TimeConfig(),
+    ) -> None:
         self.networks = nn.ModuleList(networks).eval()
-        self.mean, self.scale, self.deviation, self.training_hash, self.config = mean, scale, deviation, training_hash, config
+        self.mean, self.scale, self.deviation, self.training_hash, self.config = (
+            mean,
+            scale,
+            deviation,
+            training_hash,
+            config,
+        )
 
     def predict(self, programs: Sequence[CountedProgram]) -> tuple[np.ndarray, np.ndarray]:
         """(logarithm of seconds [P], its standard deviation [P]); float64."""
@@ -106,9 +124,21 @@ class MlirTimeModel:
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors with a JSON header."""
-        arrays = {f"{k}.{name}": value.detach().numpy() for k, network in enumerate(self.networks) for name, value in network.state_dict().items()}
-        header = {"config": asdict(self.config), "deviation": self.deviation, "counts": list(COUNTS), "structure": list(STRUCTURE_FEATURES), "training_hash": self.training_hash}
-        write_model(path, NAME, header, {**arrays, "mean": self.mean.astype(np.float32), "scale": self.scale.astype(np.float32)})
+        arrays = {
+            f"{k}.{name}": value.detach().numpy()
+            for k, network in enumerate(self.networks)
+            for name, value in network.state_dict().items()
+        }
+        header = {
+            "config": asdict(self.config),
+            "deviation": self.deviation,
+            "counts": list(COUNTS),
+            "structure": list(STRUCTURE_FEATURES),
+            "training_hash": self.training_hash,
+        }
+        write_model(
+            path, NAME, header, {**arrays, "mean": self.mean.astype(np.float32), "scale": self.scale.astype(np.float32)}
+        )
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> MlirTimeModel:
@@ -125,18 +155,44 @@ class MlirTimeModel:
             networks = []
             for k in range(config.members):
                 network = _network(config)
-                network.load_state_dict({name.split(".", 1)[1]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith(f"{k}.")})
+                network.load_state_dict(
+                    {
+                        name.split(".", 1)[1]: torch.from_numpy(a)
+                        for name, a in arrays.items()
+                        if name.startswith(f"{k}.")
+                    }
+                )
                 networks.append(network)
-            return cls(networks, arrays["mean"], arrays["scale"], float(header["deviation"]), str(header["training_hash"]), config)
+            return cls(
+                networks,
+                arrays["mean"],
+                arrays["scale"],
+                float(header["deviation"]),
+                str(header["training_hash"]),
+                config,
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
 
 
 def _network(config: TimeConfig) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(_NUM_FEATURES, config.width), nn.SiLU(), nn.Linear(config.width, config.width), nn.SiLU(), nn.Linear(config.width, 1))
+    return nn.Sequential(
+        nn.Linear(_NUM_FEATURES, config.width),
+        nn.SiLU(),
+        nn.Linear(config.width, config.width),
+        nn.SiLU(),
+        nn.Linear(config.width, 1),
+    )
 
 
-def train_time(programs: Sequence[CountedProgram], secs: np.ndarray, held_out: Sequence[CountedProgram], held_secs: np.ndarray, config: TimeConfig = TimeConfig(), training_hash: str = "") -> MlirTimeModel:
+def train_time(
+    programs: Sequence[CountedProgram],
+    secs: np.ndarray,
+    held_out: Sequence[CountedProgram],
+    held_secs: np.ndarray,
+    config: TimeConfig = TimeConfig(),
+    training_hash: str = "",
+) -> MlirTimeModel:
     """Trains the networks.
 
     Args:

@@ -18,6 +18,10 @@ _RECORD_FILE = re.compile(r"(batch|shard)-[0-9a-f-]+\.parquet")
 _WORKLOAD_FILE = re.compile(r"workloads-[0-9a-f-]+\.parquet")
 
 
+class ManifestChangedError(DataError):
+    """A manifest can be read, but is not what was written."""
+
+
 @dataclass
 class Manifest:
     """What a store holds.
@@ -65,10 +69,6 @@ def read_manifest(folder: Path) -> Manifest | None:
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
         manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
-        if ("digest" in data or "lost" in data) and data.get("digest") != _digest(data):  # older releases wrote neither
-            raise DataError(f"{path} is damaged: its content does not have the hash that was written with it")
-        if (data["num_records"], data["content_hash"]) != (manifest.num_records, manifest.content_hash):
-            raise DataError(f"{path} is damaged: its figures do not agree with its list of files")
         names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [(n, _WORKLOAD_FILE) for n in manifest.workloads]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
             int(entry["rows"]), str(entry["sha256"])
@@ -79,7 +79,15 @@ def read_manifest(folder: Path) -> Manifest | None:
     bad = [name for name, pattern in names if not isinstance(name, str) or not pattern.fullmatch(name)]
     if bad:
         raise DataError(f"{path} names a file that is not a shard of this folder: {bad[0]!r}")
+    _check_digest(path, data, manifest)
     return manifest
+
+
+def _check_digest(path: Path, data: dict[str, Any], manifest: Manifest) -> None:
+    if ("digest" in data or "lost" in data) and data.get("digest") != _digest(data):  # older releases wrote neither
+        raise ManifestChangedError(f"{path} is damaged: its content does not have the hash that was written with it; `foretune data repair` lists the files anew")
+    if (data.get("num_records"), data.get("content_hash")) != (manifest.num_records, manifest.content_hash):
+        raise ManifestChangedError(f"{path} is damaged: its figures do not agree with its list of files; `foretune data repair` lists the files anew")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

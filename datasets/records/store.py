@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foretune.datasets.records import schema
-from foretune.datasets.records.manifest import Manifest, read_manifest, write_manifest
+from foretune.datasets.records.manifest import Manifest, ManifestChangedError, read_manifest, write_manifest
 from foretune.datasets.records.split import Split
 from foretune.errors import DataError
 from foretune.record import Trajectory
@@ -355,6 +355,10 @@ class RecordStore:
         try:
             manifest = read_manifest(self.path)
         except DataError as error:
+            if writable and isinstance(error, ManifestChangedError):  # what the files hold is not in doubt
+                _log.warning("%s; they were listed anew", error)
+                write_manifest(self.path, self._rebuilt_manifest())
+                return self.manifest
             if not self._skip_damaged:
                 raise
             self.damaged.append(str(error))

@@ -76,7 +76,7 @@ class CostCallback:
         return prediction
 
     def _fast(self, module: Any) -> MlirPrediction:
-        from foretune.passes.mlir.costs.tiers import learned_of_graph
+        from foretune.passes.mlir.costs.learned import learned_of_graph
         from foretune.passes.mlir.environment.lowering import without_aggregates
         from foretune.passes.mlir.graph.graph import read_module
 

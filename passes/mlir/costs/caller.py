@@ -35,8 +35,8 @@ class Call:
         values: list[Any] = []
         for value, made in zip(signature.inputs, make_inputs(signature, seed)):
             values += self._memref(value, made) if value.kind != "scalar" else [made]
-        for value in signature.results:  # what was a tensor is an argument behind the others now
-            if value.kind == "tensor":
+        for value in signature.results:  # tensors and memrefs are arguments behind the others now
+            if value.kind != "scalar":
                 values += self._memref(value, make_buffer(value))
         if len(values) != len(kinds) or not set(kinds) <= _KNOWN:
             raise UnsupportedError(f"@{signature.name} takes {', '.join(kinds)} in LLVM IR, which cannot be made here")
@@ -50,7 +50,9 @@ class Call:
     @property
     def declaration(self) -> str:
         """Of the function."""
-        return f"declare {self._result} @{_quoted(self._name)}({', '.join(a.split(' ', 1)[0] for a in self._arguments)})"
+        return (
+            f"declare {self._result} @{_quoted(self._name)}({', '.join(a.split(' ', 1)[0] for a in self._arguments)})"
+        )
 
     def line(self, number: int) -> str:
         """The call."""
@@ -60,7 +62,18 @@ class Call:
 
 def caller_ir(calls: Sequence[Call]) -> str:
     """A module whose function calls each of them once."""
-    return "\n".join([*(call.declaration for call in calls), f"define void @{CALLER}() {{", *(call.line(i) for i, call in enumerate(calls)), "  ret void", "}"]) + "\n"
+    return (
+        "\n".join(
+            [
+                *(call.declaration for call in calls),
+                f"define void @{CALLER}() {{",
+                *(call.line(i) for i, call in enumerate(calls)),
+                "  ret void",
+                "}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def read_definition(ir: str, name: str) -> tuple[str, list[str]]:

@@ -73,7 +73,15 @@ class Counted:
         return asdict(self)
 
 
-def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: float, entry: str | None = None, values: list[int] | None = None) -> Counted:
+def count(
+    codegen: Codegen,
+    module: ir.Module,
+    options: Any,
+    cpu: str,
+    run_ms: float,
+    entry: str | None = None,
+    values: list[int] | None = None,
+) -> Counted:
     """Counts a module, which is lowered in place.
 
     Args:
@@ -94,6 +102,10 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     lowering.decompose(module)
     made = _graph(module, values or [])
     entries, stopped = _entries(module, entry, values)
+    if kind := lowering.sparse_type(module):
+        raise UnsupportedError(
+            f"{kind} is sparse: only dense tensors are lowered here; run --sparsifier of mlir-opt first"
+        )
     if not read_functions(module).roots:
         raise UnsupportedError("the module has no function with a body: there is nothing to count")
     watch.note("graph")
@@ -104,12 +116,24 @@ def count(codegen: Codegen, module: ir.Module, options: Any, cpu: str, run_ms: f
     watch.note("lower")
     assembly = codegen.compile(text, cpu)
     blocks = read_blocks(assembly)
-    counted = Counted(static_labels(blocks), structure=made[1].tolist() if made else None, facts=made[0].facts.to_json() if made else None)
+    counted = Counted(
+        static_labels(blocks),
+        structure=made[1].tolist() if made else None,
+        facts=made[0].facts.to_json() if made else None,
+    )
     watch.note("compile")
     stopped = stopped or _too_large(entries, run_ms)
     if not stopped:
         try:
-            runs = _runs(codegen, text, assembly, blocks, [Call(s, read_definition(text, s.name)) for s in entries], run_ms, counted.notes)
+            runs = _runs(
+                codegen,
+                text,
+                assembly,
+                blocks,
+                [Call(s, read_definition(text, s.name)) for s in entries],
+                run_ms,
+                counted.notes,
+            )
             counted.labels |= dynamic_labels(blocks, runs)
             counted.hot = hot_blocks(blocks, runs)
         except (_NotCounted, UnsupportedError, LlvmError) as error:
@@ -164,11 +188,20 @@ def _entries(module: ir.Module, entry: str | None, values: list[int] | None) -> 
 
 def _too_large(entries: list[Signature], run_ms: float) -> str:
     """Why buffers are not even made: filling them would take longer than the run may."""
-    num_bytes, most = sum(value.num_bytes for signature in entries for value in signature.buffers), max(_LEAST_BYTES, run_ms * _BYTES_PER_MS)
-    return f"arguments and results have {num_bytes >> 20} MiB, too many for a run of {run_ms:g} ms (`run_ms`)" if num_bytes > most else ""
+    num_bytes, most = (
+        sum(value.num_bytes for signature in entries for value in signature.buffers),
+        max(_LEAST_BYTES, run_ms * _BYTES_PER_MS),
+    )
+    return (
+        f"arguments and results have {num_bytes >> 20} MiB, too many for a run of {run_ms:g} ms (`run_ms`)"
+        if num_bytes > most
+        else ""
+    )
 
 
-def _runs(codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls: list[Call], run_ms: float, notes: list[str]) -> np.ndarray:
+def _runs(
+    codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls: list[Call], run_ms: float, notes: list[str]
+) -> np.ndarray:
     """How often each block runs in one call of each entry; [B].
 
     Raises:
@@ -177,7 +210,9 @@ def _runs(codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls
     """
     outside = [external for external in read_externals(text) if not external.is_harmless]
     if outside:
-        notes.append(f"calls of {', '.join('@' + e.name for e in outside[:6])} are counted, but not what they do: their code is not in the module")
+        notes.append(
+            f"calls of {', '.join('@' + e.name for e in outside[:6])} are counted, but not what they do: their code is not in the module"
+        )
     objects = [codegen.assemble(with_counters(assembly, blocks)), codegen.compile_object(caller_ir(calls))]
     if outside:
         objects.append(codegen.compile_object(empty_functions(outside)))
@@ -216,9 +251,9 @@ def _in_child(function: Any, counters: int, num_blocks: int, run_ms: float) -> n
             raise _NotCounted(f"one run takes longer than the {run_ms:g} ms that a counting run may take (`run_ms`)")
         if number == signal.SIGILL:
             raise _NotCounted("this machine does not have the instructions of the processor that was compiled for")
-        raise _NotCounted(f"the program was killed by signal {number} ({signal.Signals(number).name}) on generated inputs")
+        raise _NotCounted(
+            f"the program was killed by signal {number} ({signal.Signals(number).name}) on generated inputs"
+        )
     if len(data) != 8 * num_blocks:
         raise _NotCounted("the program ended its own process")
     return np.frombuffer(data, np.uint64)
-
-

@@ -38,7 +38,13 @@ def copy_secs(facts: ModuleFacts, target: MlirTarget) -> float:
     if not facts.library_bytes:
         return 0.0
     both = 2 * facts.largest_copy
-    rate = _NEAR_BYTES_PER_SEC if both <= max(target.l2_bytes, 1 << 20) else _FAR_BYTES_PER_SEC if both <= max(target.l3_bytes, 1 << 24) else _MEMORY_BYTES_PER_SEC
+    rate = (
+        _NEAR_BYTES_PER_SEC
+        if both <= max(target.l2_bytes, 1 << 20)
+        else _FAR_BYTES_PER_SEC
+        if both <= max(target.l3_bytes, 1 << 24)
+        else _MEMORY_BYTES_PER_SEC
+    )
     return facts.library_bytes / rate
 
 
@@ -65,10 +71,16 @@ def with_doubts(prediction: MlirPrediction, facts: ModuleFacts, program: Encoded
         reasons.append(f"the training data has no {', '.join(facts.unknown_operations[:4])}")
     if facts.outside:
         everything = math.hypot(everything, _OUTSIDE)
-        reasons.append(f"what {', '.join('@' + name for name in facts.outside[:4])} does is not known: the module does not have it")
+        reasons.append(
+            f"what {', '.join('@' + name for name in facts.outside[:4])} does is not known: the module does not have it"
+        )
     if prediction.costs["dynamic_instructions"] < _FEW_INSTRUCTIONS:
         everything = math.hypot(everything, _SMALL)
-    excess = bundled_domain().excess(program) if program is not None and program.statements.shape[1] == len(bundled_domain().names) else None
+    excess = (
+        bundled_domain().excess(program)
+        if program is not None and program.statements.shape[1] == len(bundled_domain().names)
+        else None
+    )
     if excess is not None:
         reasons += excess.reasons
         dynamic, everything = math.hypot(dynamic, _SIZE * excess.sizes), math.hypot(everything, _COUNT * excess.counts)

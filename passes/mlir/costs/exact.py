@@ -66,7 +66,9 @@ class ExactSession(MlirSession):
 
     worker = "foretune.passes.mlir.costs.worker"
 
-    def count(self, source: str, cpu: str = "", schedule: Schedule = Schedule(), settings: ExactSettings = ExactSettings()) -> Counts:
+    def count(
+        self, source: str, cpu: str = "", schedule: Schedule = Schedule(), settings: ExactSettings = ExactSettings()
+    ) -> Counts:
         """Counts one module.
 
         Args:
@@ -84,7 +86,13 @@ class ExactSession(MlirSession):
             raise counts
         return counts
 
-    def count_all(self, sources: Sequence[str], cpu: str = "", schedule: Schedule = Schedule(), settings: ExactSettings = ExactSettings()) -> list[Counts | DataError | IllegalActionError]:
+    def count_all(
+        self,
+        sources: Sequence[str],
+        cpu: str = "",
+        schedule: Schedule = Schedule(),
+        settings: ExactSettings = ExactSettings(),
+    ) -> list[Counts | DataError | IllegalActionError]:
         """Counts some modules, with one llvm-mca for all; for each its counts, or why there are none."""
         if not sources:
             return []
@@ -96,7 +104,9 @@ class ExactSession(MlirSession):
         if reply["status"] != "ok":
             return [DataError(reply["error"])] * len(sources)
         if reply.get("mca_error"):
-            raise OptionError(f"{reply['mca_error']}; name a processor that LLVM knows, as `llvm-mca -mcpu=help` lists them")
+            raise OptionError(
+                f"{reply['mca_error']}; name a processor that LLVM knows, as `llvm-mca -mcpu=help` lists them"
+            )
         return [self._counts(one) for one in reply["replies"]]
 
     def _builder_request(self, request: dict[str, Any], timeout_secs: float, times: int) -> dict[str, Any]:
@@ -110,9 +120,19 @@ class ExactSession(MlirSession):
         if reply["status"] == "build_timeout":
             return DataError(f"the module takes too long to be compiled: {reply['error']}")
         if "was killed by signal" in reply.get("error", ""):
-            return DataError(f"the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs: {reply['error']}")
+            return DataError(
+                f"the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs: {reply['error']}"
+            )
         if reply["status"] != "ok":
             return DataError(reply["error"])
         made = reply["counted"]
         graph = ProgramGraph.from_json(made["graph"]) if made["graph"] else None
-        return Counts(made["labels"], made["stopped"], tuple(made["structure"] or ()), graph, ModuleFacts.from_json(made["facts"] or {}), tuple(made["notes"]), made["ms"])
+        return Counts(
+            made["labels"],
+            made["stopped"],
+            tuple(made["structure"] or ()),
+            graph,
+            ModuleFacts.from_json(made["facts"] or {}),
+            tuple(made["notes"]),
+            made["ms"],
+        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 from foretune.costmodel.mlir.encoding import encode
@@ -16,6 +15,7 @@ from foretune.costmodel.mlir.model import MlirCostModel, MlirPrediction
 from foretune.costmodel.mlir.network import ADDITIVE
 from foretune.costmodel.mlir.target import MlirTarget, known_target
 from foretune.errors import UnsupportedError
+from foretune.passes.mlir.costs.learned import bundled_model, learned_of_graph
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
@@ -48,14 +48,10 @@ class OperationCost:
         return asdict(self)
 
 
-@cache
-def bundled_model() -> MlirCostModel:
-    """The weights that ship with Foretune, read once."""
-    return MlirCostModel.bundled()
-
-
-def predict(session: MlirSession, source: str, target: MlirTarget | None = None, schedule: Schedule = Schedule(), model: MlirCostModel | None = None) -> MlirPrediction:
-    """Predicts the costs of a module, compiled by the default lowering.
+def predict(
+    session: MlirSession, source: str, target: MlirTarget | None = None, schedule: Schedule = Schedule(), model: MlirCostModel | None = None, values: Sequence[int] = (),
+) -> MlirPrediction:  # fmt: skip
+    """Predicts the costs of a module, compiled by the default lowering; `tiers.predict_costs` counts them where it can.
 
     Args:
         session: its workers parse the module.
@@ -63,13 +59,14 @@ def predict(session: MlirSession, source: str, target: MlirTarget | None = None,
         target: processor; this machine's by default.
         schedule: actions to apply first.
         model: the bundled one by default.
+        values: of the integer arguments of functions that are called from outside, from left to right.
 
     Raises:
         DataError, IllegalActionError: the module or the schedule is refused, see `MlirSession`.
         UnsupportedError: the module has operations of dialects that the model does not know.
     """
-    graph, _ = read_graph(session, source, schedule)
-    return (model or bundled_model()).predict([encode(graph)], target or known_target())[0]
+    graph, _, facts = read_graph_with_facts(session, source, schedule, values)
+    return learned_of_graph(graph, facts, target or known_target(), model)
 
 
 def predict_schedules(

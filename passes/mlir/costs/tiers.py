@@ -13,23 +13,21 @@ from functools import cache
 
 import numpy as np
 
-from foretune.costmodel.mlir.encoding import EncodedProgram, encode
+from foretune.costmodel.mlir.encoding import encode
 from foretune.costmodel.mlir.model import COUNTED, PREDICTED, MlirCostModel, MlirPrediction
-from foretune.costmodel.mlir.network import DYNAMIC, LABELS
+from foretune.costmodel.mlir.network import DYNAMIC
 from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES
-from foretune.costmodel.mlir.target import TRAINED_ON, MlirTarget, known_target
+from foretune.costmodel.mlir.target import MlirTarget, known_target
 from foretune.costmodel.mlir.time_model import COUNTS, CountedProgram, MlirTimeModel
 from foretune.errors import DataError, ModelError, OptionError, UnsupportedError
-from foretune.passes.mlir.costs.doubts import elsewhere, with_copies, with_doubts
+from foretune.passes.mlir.costs.doubts import elsewhere, with_copies
 from foretune.passes.mlir.costs.exact import Counts, ExactSession, ExactSettings
-from foretune.passes.mlir.costs.predict import bundled_model, read_graph_with_facts
+from foretune.passes.mlir.costs.learned import learned, stands_for
+from foretune.passes.mlir.costs.predict import predict
 from foretune.passes.mlir.grammar.actions import Schedule
-from foretune.passes.mlir.graph.module_facts import ModuleFacts
-from foretune.program import ProgramGraph
 
 MODES = ("exact", "fast", "auto")
 _PATIENT_RUN_MS = 1000.0  # of a counting run, where counts were asked for
-_RETURN = {"instructions": 1.0, "dynamic_instructions": 1.0, "mca_cycles": 1.0, "mca_throughput": 1.0, "memory_operands": 0.0, "bytes_read": 8.0, "secs": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -80,17 +78,26 @@ def predict_costs(
     """
     target = target or known_target()
     if settings.mode == "exact":
-        limits = settings.exact if settings.exact.run_ms is not None else replace(settings.exact, run_ms=_PATIENT_RUN_MS)
+        limits = (
+            settings.exact if settings.exact.run_ms is not None else replace(settings.exact, run_ms=_PATIENT_RUN_MS)
+        )
         return exact(session, source, target, schedule, limits, model)
     if settings.mode == "fast":
         return fast(session, source, target, schedule, model, settings.exact.values)
     start = time.perf_counter()
-    first, error = (None, None) if settings.deadline_ms is None else _try_fast(session, source, target, schedule, model, settings.exact.values)
+    first, error = (
+        (None, None)
+        if settings.deadline_ms is None
+        else _try_fast(session, source, target, schedule, model, settings.exact.values)
+    )
     limits = settings.exact
     if settings.deadline_ms is not None:
         left_ms = settings.deadline_ms - (time.perf_counter() - start) * 1e3
         if first is not None and left_ms <= 1:
-            return replace(first, notes=(*first.notes, f"nothing was compiled: the deadline of {settings.deadline_ms:g} ms had passed"))
+            return replace(
+                first,
+                notes=(*first.notes, f"nothing was compiled: the deadline of {settings.deadline_ms:g} ms had passed"),
+            )
         limits = replace(limits, deadline_ms=max(left_ms, 1.0))
     try:
         return exact(session, source, target, schedule, limits, model)
@@ -102,35 +109,30 @@ def predict_costs(
         return replace(first, notes=(f"nothing is counted: {refused}", *first.notes))
 
 
-def _try_fast(session: ExactSession, source: str, target: MlirTarget, schedule: Schedule, model: MlirCostModel | None, values: Sequence[int]) -> tuple[MlirPrediction | None, Exception | None]:
+def _try_fast(
+    session: ExactSession,
+    source: str,
+    target: MlirTarget,
+    schedule: Schedule,
+    model: MlirCostModel | None,
+    values: Sequence[int],
+) -> tuple[MlirPrediction | None, Exception | None]:
     try:
         return fast(session, source, target, schedule, model, values), None
     except (DataError, UnsupportedError, ModelError) as error:
         return None, error
 
 
-def fast(session: ExactSession, source: str, target: MlirTarget, schedule: Schedule = Schedule(), model: MlirCostModel | None = None, values: Sequence[int] = ()) -> MlirPrediction:
+def fast(
+    session: ExactSession,
+    source: str,
+    target: MlirTarget,
+    schedule: Schedule = Schedule(),
+    model: MlirCostModel | None = None,
+    values: Sequence[int] = (),
+) -> MlirPrediction:
     """Learned numbers, with what makes them uncertain; see `predict_costs`."""
-    graph, _, facts = read_graph_with_facts(session, source, schedule, values)
-    return learned_of_graph(graph, facts, target, model)
-
-
-def learned_of_graph(graph: ProgramGraph, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None) -> MlirPrediction:
-    """Learned numbers of a graph; functions that do nothing cost next to nothing.
-
-    Raises:
-        ModelError: the module has no function with a body.
-    """
-    if facts.functions and not any(node.kind == "statement" for node in graph.nodes):
-        costs = {name: _RETURN.get(name, 0.0) for name in LABELS}
-        return MlirPrediction(costs, dict.fromkeys(costs, 0.5), notes=("the functions do nothing but return",))
-    return learned(encode(graph), facts, target, model)
-
-
-def learned(program: EncodedProgram, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None) -> MlirPrediction:
-    """Learned numbers for a program that was read already."""
-    made = (model or bundled_model()).predict([program], target)[0]
-    return with_doubts(with_copies(replace(made, notes=_stands_for(target)), facts, target), facts, program)
+    return predict(session, source, target, schedule, model, values)
 
 
 def exact(
@@ -151,24 +153,24 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
         left = [name for name in guess.costs if name not in known]
         costs |= {name: guess.costs[name] for name in left}
         spread |= {name: guess.spread[name] for name in left}
-        notes += [f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted: {counts.stopped}", *guess.notes]
+        notes += [
+            f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted: {counts.stopped}",
+            *guess.notes,
+        ]
     elif not timed:
         notes.append(f"what a run tells is not known: {counts.stopped}")
-    made = MlirPrediction(costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes))
+    made = MlirPrediction(
+        costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes)
+    )
     if not timed:
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     mean, deviation = bundled_time_model().predict([CountedProgram(known, structure, target)])
-    notes += [*(note for note in counts.facts.notes if "is taken as" in note and "argument" in note), *_stands_for(target, counted=True)]
+    notes += [
+        *(note for note in counts.facts.notes if "is taken as" in note and "argument" in note),
+        *stands_for(target, counted=True),
+    ]
     made = replace(
         made, costs={**costs, "secs": float(np.exp(mean[0]))}, spread={**spread, "secs": float(deviation[0])}, sources={**made.sources, "secs": PREDICTED}, notes=tuple(notes),
     )  # fmt: skip
     return elsewhere(with_copies(made, counts.facts, target))
-
-
-def _stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:
-    """Which processor learned numbers stand for."""
-    what = "seconds stand for" if counted else "predicted numbers stand for"
-    if target.similar:
-        return (f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON}; there is no data of {target.cpu}",)
-    return (f"{what} the machine of the training data, {TRAINED_ON}",)

@@ -33,7 +33,10 @@ class TimeTraining:
 def counted(observed: Sequence[Observation]) -> tuple[list[CountedProgram], np.ndarray]:
     """Samples whose counts are complete, as they were given, and their seconds."""
     kept = [o for o in observed if o.stage == "given" and all(name in o.sample.labels for name in (*COUNTS, "secs"))]
-    programs = [CountedProgram(o.sample.labels, structure_features(o.program, STATEMENT_FEATURES), t) for o, t in zip(kept, targets(kept))]
+    programs = [
+        CountedProgram(o.sample.labels, structure_features(o.program, STATEMENT_FEATURES), t)
+        for o, t in zip(kept, targets(kept))
+    ]
     return programs, np.array([o.sample.labels["secs"] for o in kept])
 
 

@@ -29,7 +29,9 @@ class CountingBuilder(worker.Builder):
         self._mca: dict[str, Mca] = {}
         counting.warm_up(self.llvm, self._context)
 
-    def serve(self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    def serve(
+        self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
         """`count`: a reply for each of the `sources`; anything else as before."""
         if request["op"] != "count":
             return super().serve(request, in_own_child)
@@ -47,7 +49,9 @@ class CountingBuilder(worker.Builder):
             return {"status": "ok", "replies": replies, "mca_error": str(error)}
         for reply, blocks in zip(replies, hot):
             if blocks:
-                reply["counted"]["labels"] |= {name: value for name, value in mca.labels(blocks).items() if value == value}
+                reply["counted"]["labels"] |= {
+                    name: value for name, value in mca.labels(blocks).items() if value == value
+                }
         mca.prepare()
         return {"status": "ok", "replies": replies}
 
@@ -57,7 +61,9 @@ class CountingBuilder(worker.Builder):
                 known.close()
             made = Mca(find_toolchain().tool("llvm-mca"), cpu or self.llvm.cpu)
             if cpu:
-                made.look_at([HotBlock("nop", 1.0, 1.0)])  # says whether it knows the processor, before code is generated for it
+                made.look_at(
+                    [HotBlock("nop", 1.0, 1.0)]
+                )  # says whether it knows the processor, before code is generated for it
             self._mca[cpu] = made
         return self._mca[cpu]
 
@@ -65,7 +71,11 @@ class CountingBuilder(worker.Builder):
         """`counted`, see `counting.Counted`, of the module after `actions`, for `cpu`."""
         module = self._parse(request)
         options, _ = self._modules.transform(module, request["actions"])
-        return {"counted": self._counting.count(self.llvm, module, options, request["cpu"], request["run_ms"], request["entry"], request["values"]).to_json()}
+        return {
+            "counted": self._counting.count(
+                self.llvm, module, options, request["cpu"], request["run_ms"], request["entry"], request["values"]
+            ).to_json()
+        }
 
 
 if __name__ == "__main__":

@@ -9,12 +9,64 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_DECLARE = re.compile(r'^declare (?P<result>[^@\n]+?) @(?P<name>"[^"\n]+"|[-\w.$]+)\((?P<parameters>[^\n]*)\)', re.MULTILINE)
-_ATTRIBUTES = re.compile(r"\b(?:noundef|signext|zeroext|noalias|nonnull|nocapture|readonly|writeonly|local_unnamed_addr|unnamed_addr|dso_local|align \d+|dereferenceable\(\d+\)|captures\([^)]*\))\s*")
+_DECLARE = re.compile(
+    r'^declare (?P<result>[^@\n]+?) @(?P<name>"[^"\n]+"|[-\w.$]+)\((?P<parameters>[^\n]*)\)', re.MULTILINE
+)
+_ATTRIBUTES = re.compile(
+    r"\b(?:noundef|signext|zeroext|noalias|nonnull|nocapture|readonly|writeonly|local_unnamed_addr|unnamed_addr|dso_local|align \d+|dereferenceable\(\d+\)|captures\([^)]*\))\s*"
+)
 _PRINTED = re.compile(
     r"(_mlir_ciface_|_mlir_runner_|mlir_)?(print(Memref\w*|F\d+|BF16|I\d+|U\d+|Newline|Open|Close|Comma|String|_?[fi]\d+|MemRef\w*|Flops|CString)|rtclock|nanoTime|rtsrand|rtrand|rtdrand|_mlir_\w*clock\w*|print_memref_\w+|printflops|print_flops)"
 )  # fmt: skip
-_MATH = ["exp", "exp2", "exp10", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "pow", "sqrt", "cbrt", "fma", "fmod", "floor", "ceil", "trunc", "round", "roundeven", "rint", "nearbyint", "fabs", "fmax", "fmin", "fmaximum", "fminimum", "copysign", "ldexp", "hypot", "tgamma", "lgamma", "sincos", "remainder"]
+_MATH = [
+    "exp",
+    "exp2",
+    "exp10",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "erf",
+    "erfc",
+    "pow",
+    "sqrt",
+    "cbrt",
+    "fma",
+    "fmod",
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+    "roundeven",
+    "rint",
+    "nearbyint",
+    "fabs",
+    "fmax",
+    "fmin",
+    "fmaximum",
+    "fminimum",
+    "copysign",
+    "ldexp",
+    "hypot",
+    "tgamma",
+    "lgamma",
+    "sincos",
+    "remainder",
+]
 _MEMORY = "malloc calloc realloc free aligned_alloc posix_memalign memcpy memmove memset memcmp abort"
 _COMPILER = "__truncsfhf2 __truncdfhf2 __extendhfsf2 __truncsfbf2 __truncdfbf2 __gnu_f2h_ieee __gnu_h2f_ieee __powisf2 __powidf2 __divti3 __udivti3 __modti3 __umodti3 __multi3"
 _HARMLESS = {*_MATH, *(f"{name}f" for name in _MATH), *_MEMORY.split(), *_COMPILER.split()}

@@ -192,10 +192,30 @@ def is_private(function: Any) -> bool:
 
 
 def bufferize(module: ir.Module) -> None:
-    """Step 2; does nothing where there are no tensors."""
+    """Step 2; where there are no tensors, only memrefs that are returned become arguments."""
     if has_tensors(module):
         protect_arguments(module)
         run_pipeline(module, BUFFERIZE)
+    elif _returns_buffers(module):
+        run_pipeline(module, ["buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}"])
+
+
+def _returns_buffers(module: ir.Module) -> bool:
+    """Whether functions return memrefs, all of which can be arguments instead, as the results of tensors become."""
+    functions = [op for op in module.body.operations if op.operation.name == "func.func"]
+    returned = [t for op in functions for t in op.type.results if isinstance(t, (ir.MemRefType, ir.UnrankedMemRefType))]
+    return bool(returned) and all(isinstance(t, ir.MemRefType) and t.has_static_shape and t.layout == identity_layout(t) for t in returned)
+
+
+def sparse_type(module: ir.Module) -> str:
+    """A sparse tensor's type; empty where there is none."""
+    found: list[str] = []
+
+    def holds(op: Any) -> bool:
+        found.extend(str(v.type) for v in _values(op) if isinstance(v.type, ir.RankedTensorType) and "sparse" in str(v.type.encoding or ""))
+        return bool(found)
+
+    return found[0] if _any(module.operation, holds) else ""
 
 
 def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:

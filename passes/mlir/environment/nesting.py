@@ -16,7 +16,11 @@ def flatten(module: ir.Module) -> None:
     scopes = [op.operation for op in module.body.operations if op.operation.name == "builtin.module"]
     if not scopes:
         return
-    taken = {name: op.operation for op in module.body.operations if (name := _symbol(op.operation)) and op.operation.name != "builtin.module"}
+    taken = {
+        name: op.operation
+        for op in module.body.operations
+        if (name := _symbol(op.operation)) and op.operation.name != "builtin.module"
+    }
     while scopes:
         scope = scopes.pop(0)
         for op in [op.operation for op in scope.regions[0].blocks[0].operations]:

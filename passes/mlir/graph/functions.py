@@ -50,7 +50,9 @@ def read_functions(module: Any) -> Functions:
             if op.name in _CALLS and (callee := table.get(callee_name(op))) is not None and callee != function:
                 called.add(callee)
             elif op.name in _REFERENCES:
-                taken.update(table[str(a.attr).lstrip("@")] for a in _attributes(op) if str(a.attr).lstrip("@") in table)
+                taken.update(
+                    table[str(a.attr).lstrip("@")] for a in _attributes(op) if str(a.attr).lstrip("@") in table
+                )
     every = list(found.tables)
     public = [function for function in every if not is_private(function)]
     found.roots = [f for f in public if f not in called] or public or [f for f in every if f not in called] or every
@@ -80,7 +82,9 @@ def _collect(block: Any, found: Functions) -> None:
                 found.tables[op] = table
         elif op.name == "builtin.module":
             _collect(op.regions[0].blocks[0], found)
-        elif op.name.split(".", 1)[0] not in KNOWN_DIALECTS and op.name != "ml_program.global":  # the seed of torch-mlir's random numbers
+        elif (
+            op.name.split(".", 1)[0] not in KNOWN_DIALECTS and op.name != "ml_program.global"
+        ):  # the seed of torch-mlir's random numbers
             raise UnsupportedError(unknown_dialect(op.name))
 
 

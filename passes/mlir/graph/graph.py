@@ -218,7 +218,7 @@ class _Walker:
             start, bound = carried.start, self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound
             low, high = self.scope.mean(start), self.scope.mean(bound)
             if low is None or high is None or not carried.step:
-                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
+                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks")
             else:
                 loop.trip, loop.step = max(0.0, math.ceil((high - low) / carried.step)), carried.step
                 loop.triangular = bool(start.coefficients or bound.coefficients)
@@ -226,7 +226,7 @@ class _Walker:
                 self.scope.middles[loop.number] = low + (loop.trip - 1) / 2 * carried.step
                 self.scope.spans[loop.number] = (low, carried.step, loop.trip)
         else:
-            self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP)
+            self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks")
 
     # -- operations ----------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class _Walker:
         if isinstance(kind, ir.RankedTensorType) and "sparse" in str(kind.encoding or ""):
             raise UnsupportedError(f"{kind} is sparse: the cost model knows dense tensors only; run --sparsifier or --sparse-tensor-conversion of mlir-opt first")
         element = str(getattr(kind, "element_type", kind))
-        if element in NARROW or element.startswith("complex"):
+        if (element in NARROW and (element != "i1" or is_memory(kind))) or element.startswith("complex"):  # comparisons give i1, too
             self.facts.elements.add(element)
         self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
         return self._kinds[kind]

@@ -68,10 +68,10 @@ class FactsSoFar:
         self._notes[text] = None
         self._uncertain = self._uncertain or wide
 
-    def unknown_trip(self, op: Any, taken: float) -> None:
-        """Nothing tells how far a loop goes; `taken` is what is assumed."""
+    def unknown_trip(self, op: Any, taken: float, name: str = "") -> None:
+        """Nothing tells how far a loop goes; `taken` is what is assumed, `name` what it is called if not by the operation."""
         line = line_of(op)
-        self._trips[f"{op.name}{f' of line {line}' if line else ''}"] += 1
+        self._trips[f"{name or op.name}{f' of line {line}' if line else ''}"] += 1
         self._taken = taken
 
     def frozen(self) -> ModuleFacts:

@@ -64,7 +64,11 @@ def _affine_for(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
 def _scf_parallel(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
     rank = next(iter(op.attributes["operandSegmentSizes"]))
     lows, highs, steps = ([scope.form(v) for v in operands[i * rank : (i + 1) * rank]] for i in range(3))
-    return LoopShape("scf", [Range(low, high, scope.mean(step) or 1.0) for low, high, step in zip(lows, highs, steps)], operands[3 * rank :])
+    return LoopShape(
+        "scf",
+        [Range(low, high, scope.mean(step) or 1.0) for low, high, step in zip(lows, highs, steps)],
+        operands[3 * rank :],
+    )
 
 
 def _scf_forall(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
@@ -73,14 +77,23 @@ def _scf_forall(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
         [Form(float(n)) if n is not None else scope.form(next(given)) for n in static_list(op.attributes[name])]
         for name in ("staticLowerBound", "staticUpperBound", "staticStep")
     ]
-    return LoopShape("scf", [Range(low, high, scope.mean(step) or 1.0) for low, high, step in zip(*columns)], operands[sum(sizes[:3]) :])
+    return LoopShape(
+        "scf",
+        [Range(low, high, scope.mean(step) or 1.0) for low, high, step in zip(*columns)],
+        operands[sum(sizes[:3]) :],
+    )
 
 
 def _affine_parallel(op: Any, operands: list[Any], scope: Scope) -> LoopShape:
     lows, highs = op.attributes["lowerBoundsMap"].value, op.attributes["upperBoundsMap"].value
     forms = [scope.form(v) for v in operands]
     below = _groups(map_forms(lows, forms[: lows.n_inputs], scope), op.attributes["lowerBoundsGroups"], max, scope)
-    above = _groups(map_forms(highs, forms[lows.n_inputs : lows.n_inputs + highs.n_inputs], scope), op.attributes["upperBoundsGroups"], min, scope)
+    above = _groups(
+        map_forms(highs, forms[lows.n_inputs : lows.n_inputs + highs.n_inputs], scope),
+        op.attributes["upperBoundsGroups"],
+        min,
+        scope,
+    )
     steps = [float(step.value) for step in op.attributes["steps"]]
     return LoopShape("affine", [Range(*each) for each in zip(below, above, steps)], [])
 
@@ -91,7 +104,13 @@ def _groups(forms: list[Form], sizes: Any, choose: Callable, scope: Scope) -> li
     return [chosen([next(left) for _ in range(int(size))], choose, scope) for size in sizes]
 
 
-_SHAPES = {"scf.for": _scf_for, "affine.for": _affine_for, "scf.parallel": _scf_parallel, "scf.forall": _scf_forall, "affine.parallel": _affine_parallel}
+_SHAPES = {
+    "scf.for": _scf_for,
+    "affine.for": _affine_for,
+    "scf.parallel": _scf_parallel,
+    "scf.forall": _scf_forall,
+    "affine.parallel": _affine_parallel,
+}
 
 
 def chosen(forms: list[Form], choose: Callable[[Iterable[float]], float], scope: Scope) -> Form:
@@ -105,7 +124,16 @@ def chosen(forms: list[Form], choose: Callable[[Iterable[float]], float], scope:
         start, step, trip = scope.spans.get(loop, (0.0, 0.0, 0.0))
         if 1 <= trip <= _MOST_VALUES:
             values = [start + k * step for k in range(math.ceil(trip))]
-            return Form(sum(choose(form.constant + form.coefficients[0][1] * v if form.coefficients else form.constant for form in forms) for v in values) / len(values))
+            return Form(
+                sum(
+                    choose(
+                        form.constant + form.coefficients[0][1] * v if form.coefficients else form.constant
+                        for form in forms
+                    )
+                    for v in values
+                )
+                / len(values)
+            )
     means = [mean for mean in map(scope.mean, known) if mean is not None]
     return Form(choose(means)) if means else UNKNOWN
 
@@ -135,14 +163,23 @@ def while_range(op: Any, scope: Scope) -> tuple[int, int, Range] | None:
     test = getattr(condition.operands[0].owner, "operation", condition.operands[0].owner)
     if getattr(test, "name", "") != "arith.cmpi":
         return None
-    predicate, arguments, passed = int(test.attributes["predicate"].value), list(before.arguments), list(condition.operands)[1:]
+    predicate, arguments, passed = (
+        int(test.attributes["predicate"].value),
+        list(before.arguments),
+        list(condition.operands)[1:],
+    )
     for i, argument in enumerate(arguments):
         if test.operands[0] != argument or argument not in passed:
             continue
         inner, bound = passed.index(argument), test.operands[1]
         step = _added(end.operands[i], after.arguments[inner], scope)
         low, high = scope.form(op.operands[i]), scope.form(bound)
-        if step and low.known and high.known and predicate in (*_LESS, *_LESS_EQUAL, *_GREATER, *_GREATER_EQUAL, *_UNEQUAL):
+        if (
+            step
+            and low.known
+            and high.known
+            and predicate in (*_LESS, *_LESS_EQUAL, *_GREATER, *_GREATER_EQUAL, *_UNEQUAL)
+        ):
             beyond = 0.0 if predicate in (*_LESS, *_GREATER, *_UNEQUAL) else math.copysign(1.0, step)
             return i, inner, Range(low, high.plus(Form(beyond)), step)
     return None

@@ -10,10 +10,29 @@ from mlir import ir
 
 from foretune.passes.mlir.grammar.types import shape_of
 
-_CASTS = ("arith.index_cast", "arith.index_castui", "arith.extsi", "arith.extui", "arith.trunci", "llvm.sext", "llvm.zext", "llvm.trunc")
+_CASTS = (
+    "arith.index_cast",
+    "arith.index_castui",
+    "arith.extsi",
+    "arith.extui",
+    "arith.trunci",
+    "llvm.sext",
+    "llvm.zext",
+    "llvm.trunc",
+)
 _LOADS = {"memref.load": 1, "affine.load": 1, "vector.load": 1, "vector.transfer_read": 1, "affine.vector_load": 1, "tensor.extract": 1,
           "memref.store": 2, "affine.store": 2, "vector.store": 2, "vector.transfer_write": 2, "affine.vector_store": 2}  # fmt: skip
-_SIZED = ("tensor.empty", "memref.alloc", "memref.alloca", "memref.subview", "tensor.extract_slice", "memref.reinterpret_cast", "tensor.generate", "tensor.pad", "tensor.splat")
+_SIZED = (
+    "tensor.empty",
+    "memref.alloc",
+    "memref.alloca",
+    "memref.subview",
+    "tensor.extract_slice",
+    "memref.reinterpret_cast",
+    "tensor.generate",
+    "tensor.pad",
+    "tensor.splat",
+)
 _STEP, _LOW, _HIGH = "step", "low", "high"
 
 
@@ -38,7 +57,10 @@ def loop_scalars(function: Any) -> list[Scalar]:
         return []
     found = []
     for position, argument in enumerate(function.regions[0].blocks[0].arguments):
-        if isinstance(argument.type, (ir.IndexType, ir.IntegerType)) and (scalar := _look_at(position, argument)) is not None:
+        if (
+            isinstance(argument.type, (ir.IndexType, ir.IntegerType))
+            and (scalar := _look_at(position, argument)) is not None
+        ):
             found.append(scalar)
     return found
 
@@ -77,10 +99,16 @@ def _roles(op: Any, operand: int, argument: Any) -> list[tuple[str, Any]]:
         return [((_LOW, _HIGH, _STEP)[operand], op.regions[0].blocks[0].arguments[0])] if operand < 3 else []
     if op.name == "affine.for":
         low, high, _ = list(op.attributes["operandSegmentSizes"])
-        return [(_HIGH if operand >= low else _LOW, op.regions[0].blocks[0].arguments[0])] if operand < low + high else []
+        return (
+            [(_HIGH if operand >= low else _LOW, op.regions[0].blocks[0].arguments[0])] if operand < low + high else []
+        )
     if op.name == "scf.parallel":
         rank = next(iter(op.attributes["operandSegmentSizes"]))
-        return [((_LOW, _HIGH, _STEP)[operand // rank], op.regions[0].blocks[0].arguments[operand % rank])] if rank and operand < 3 * rank else []
+        return (
+            [((_LOW, _HIGH, _STEP)[operand // rank], op.regions[0].blocks[0].arguments[operand % rank])]
+            if rank and operand < 3 * rank
+            else []
+        )
     if op.name == "scf.forall":
         sizes = list(op.attributes["operandSegmentSizes"])
         role = _LOW if operand < sizes[0] else _HIGH if operand < sum(sizes[:2]) else _STEP

@@ -20,7 +20,9 @@ _MOST_TRIES = 12  # actions of one schedule
 
 def is_fatal(status: Status, error: str) -> bool:
     """Whether a schedule ended in a way that an action is to blame for: a crash or a hang of MLIR, or a wrong output."""
-    return status in (Status.WRONG_OUTPUT, Status.BUILD_TIMEOUT) or (status is Status.BUILD_ERROR and "was killed by signal" in error)
+    return status in (Status.WRONG_OUTPUT, Status.BUILD_TIMEOUT) or (
+        status is Status.BUILD_ERROR and "was killed by signal" in error
+    )
 
 
 class Blame:
@@ -40,7 +42,11 @@ class Blame:
         if status is Status.OK:
             self._cleared.update(schedule.actions)
         elif is_fatal(status, error):
-            suspects = [a for a in dict.fromkeys(schedule.actions) if a.name not in _HARMLESS and a not in self._cleared and a not in self.banned]
+            suspects = [
+                a
+                for a in dict.fromkeys(schedule.actions)
+                if a.name not in _HARMLESS and a not in self._cleared and a not in self.banned
+            ]
             for action in suspects[:_MOST_TRIES]:
                 self._judge(action)
 

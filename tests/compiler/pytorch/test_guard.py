@@ -127,18 +127,37 @@ def test_static_inputs_notice_changes():
     assert not watched.unchanged([weight, statistics])
     watched.keep([weight, statistics])
     assert watched.unchanged([weight, statistics])
-    statistics.data.numpy()[:] = 1.0  # not counted by PyTorch
+    statistics.data.numpy()[3] = 1.0  # not counted by PyTorch, and in the middle
     assert not watched.unchanged([weight, statistics])
     watched.keep([weight, statistics])
     with torch.no_grad():
         weight.mul_(2)
     assert not watched.unchanged([weight, statistics])
     watched.keep([weight, statistics])
+    weight.data[1] = 7.0
+    assert not watched.unchanged([weight, statistics])
+    watched.keep([weight, statistics])
     assert not watched.unchanged([weight.clone(), statistics])
     with torch.inference_mode():
         unseen = torch.ones(4)
-    watched.keep([unseen])
+        watched.keep([unseen])
+        assert watched.unchanged([unseen])
+        unseen.mul_(2)
     assert not watched.unchanged([unseen])
+
+
+def test_a_promise_spares_reading_the_weights():
+    weight = torch.ones(4)
+    watched = StaticInputs(frozen=True)
+    watched.keep([weight])
+    weight.numpy()[1] = 2.0
+    assert watched.unchanged([weight])  # as promised
+    weight.mul_(2)
+    assert not watched.unchanged([weight])
+    with torch.inference_mode():
+        unseen = torch.ones(4)
+    watched.keep([unseen])
+    assert not watched.unchanged([unseen])  # nobody counts its changes
 
 
 def contest_in_a_thread(reference, contender, inputs):

@@ -37,11 +37,14 @@ WHILE = _main(
 )
 CALLED = (
     f"func.func private @row({_ARGUMENTS}, %i: index) {{\n{_CONSTANTS}  scf.for %j = %c0 to %columns step %c1 {{\n{_BODY}  }}\n  return\n}}\n"
-    + _main("  scf.for %i = %c0 to %rows step %c1 {\n    func.call @row(%x, %y, %i) : (memref<48x96xf32>, memref<48x96xf32>, index) -> ()\n  }\n")
+    + _main(
+        "  scf.for %i = %c0 to %rows step %c1 {\n    func.call @row(%x, %y, %i) : (memref<48x96xf32>, memref<48x96xf32>, index) -> ()\n  }\n"
+    )
 )
 WITH_DEAD = (
     "func.func private @nobody(%m: memref<4096x64xf32>) {\n  affine.for %i = 0 to 4096 {\n  affine.for %j = 0 to 64 {\n    %v = affine.load %m[%i, %j] : memref<4096x64xf32>\n"
-    "    %w = arith.addf %v, %v : f32\n    affine.store %w, %m[%i, %j] : memref<4096x64xf32>\n  }\n  }\n  return\n}\n" + FOR
+    "    %w = arith.addf %v, %v : f32\n    affine.store %w, %m[%i, %j] : memref<4096x64xf32>\n  }\n  }\n  return\n}\n"
+    + FOR
 )
 NESTED = f"module {{\nmodule @inner {{\n{FOR}}}\n}}\n"
 ALL = {

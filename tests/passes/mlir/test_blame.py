@@ -26,7 +26,9 @@ def test_what_fails_alone_is_to_blame():
     blame.note(Schedule.of("licm"), Status.OK)
     blame.note(Schedule.of("licm", "affine-fusion", "affine-scalrep", "canonicalize"), Status.BUILD_ERROR, KILLED)
     assert tried == ["affine-fusion", "affine-scalrep"]  # licm was in a good schedule, canonicalize is in every one
-    assert "affine-fusion alone: MLIR was killed" in blame.why_not(Schedule.of("cse", "affine-fusion")) and not blame.why_not(Schedule.of("affine-scalrep"))
+    assert "affine-fusion alone: MLIR was killed" in blame.why_not(
+        Schedule.of("cse", "affine-fusion")
+    ) and not blame.why_not(Schedule.of("affine-scalrep"))
     blame.note(Schedule.of("affine-scalrep", "affine-licm"), Status.ILLEGAL, "cannot be applied")
     blame.note(Schedule.of("affine-scalrep"), Status.RUN_TIMEOUT, "no end")
     assert len(tried) == 2  # neither is a crash or a wrong output
@@ -59,5 +61,7 @@ def test_a_run_skips_them(session, measurer, monkeypatch):
     program = MlirProgram.of(session, "tiled", nests.TILED)
     result = tune(program, measurer, lambda session, prepared, template: _Stubborn(template), MlirTuneConfig(budget=8))
     assert list(result.banned) == ["affine-fusion"] and result.num_skipped > 3
-    assert len(result.trials) == 1 and math.isinf(result.trials[0].cost) and len(built) == 2  # the schedule, and the action alone
+    assert (
+        len(result.trials) == 1 and math.isinf(result.trials[0].cost) and len(built) == 2
+    )  # the schedule, and the action alone
     assert result.to_json()["num_skipped"] == result.num_skipped

@@ -18,20 +18,45 @@ HASWELL = similar_target("haswell")
 
 
 def test_counts_are_the_same_however_the_loops_are_written(counting):
-    found = counting.count_all([nests.FOR, nests.PARALLEL, nests.FORALL, nests.CALLED, nests.WITH_DEAD, nests.NESTED], "haswell")
+    found = counting.count_all(
+        [nests.FOR, nests.PARALLEL, nests.FORALL, nests.CALLED, nests.WITH_DEAD, nests.NESTED], "haswell"
+    )
     assert all(isinstance(counts, Counts) and not counts.stopped for counts in found)
-    assert len({counts.labels["dynamic_instructions"] for counts in found}) == 1 and len({counts.labels["mca_cycles"] for counts in found}) == 1
+    assert (
+        len({counts.labels["dynamic_instructions"] for counts in found}) == 1
+        and len({counts.labels["mca_cycles"] for counts in found}) == 1
+    )
     assert found[0].labels["bytes_written"] == nests.RUNS * 4
 
 
 def test_a_schedule_and_another_processor_change_them(counting):
     source = sources.matmul(16, 32, 8)
-    plain, tiled = counting.count(source, "haswell"), counting.count(source, "haswell", Schedule.parse("tile{on=linalg.matmul:0 sizes=4,8,0}; vectorize-all"))
+    plain, tiled = (
+        counting.count(source, "haswell"),
+        counting.count(source, "haswell", Schedule.parse("tile{on=linalg.matmul:0 sizes=4,8,0}; vectorize-all")),
+    )
     other = counting.count(source, "x86-64")
-    assert len({c.labels["dynamic_instructions"] for c in (plain, tiled, other)}) == 3 and plain.labels == counting.count(source, "haswell").labels
+    assert (
+        len({c.labels["dynamic_instructions"] for c in (plain, tiled, other)}) == 3
+        and plain.labels == counting.count(source, "haswell").labels
+    )
 
 
-@pytest.mark.parametrize("name", ["PRINTS", "OUTSIDE", "BOUNDED_BY_ARGUMENT", "BOUNDED_BY_DATA", "PAD", "GENERATE", "COPY", "TOSA", "VECTOR_MATH", "TILED"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PRINTS",
+        "OUTSIDE",
+        "BOUNDED_BY_ARGUMENT",
+        "BOUNDED_BY_DATA",
+        "PAD",
+        "GENERATE",
+        "COPY",
+        "TOSA",
+        "VECTOR_MATH",
+        "TILED",
+    ],
+)
 def test_every_kind_is_counted(counting, name):
     counts = counting.count(getattr(nests, name), "haswell")
     assert not counts.stopped and counts.labels["dynamic_instructions"] > 0 and "mca_cycles" in counts.labels
@@ -41,7 +66,11 @@ def test_every_kind_is_counted(counting, name):
 def test_each_number_says_what_it_is(counting):
     exact = predict_costs(counting, nests.TILED, HASWELL, settings=EXACT)
     assert {name for name, how in exact.sources.items() if how == "predicted"} == {"secs"}
-    assert exact.spread["registers"] == 0 and exact.spread["secs"] > 0 and any("training data" in note for note in exact.notes)
+    assert (
+        exact.spread["registers"] == 0
+        and exact.spread["secs"] > 0
+        and any("training data" in note for note in exact.notes)
+    )
     fast = predict_costs(counting, nests.TILED, HASWELL, settings=FAST)
     assert set(fast.sources.values()) == {"predicted"} and all(fast.spread[name] > 0 for name in fast.costs)
     for name in ("dynamic_instructions", "mca_cycles", "bytes_written", "instructions"):
@@ -54,18 +83,30 @@ def test_a_run_that_takes_too_long_is_predicted(counting):
     made = predict_costs(counting, sources.matmul(300, 400, 400), HASWELL, settings=settings)
     assert made.sources["instructions"] == "counted" and made.sources["dynamic_instructions"] == "predicted"
     assert any("takes longer than the 1 ms" in note for note in made.notes)
-    enough = predict_costs(counting, sources.matmul(300, 400, 400), HASWELL, settings=TierSettings("exact", exact=ExactSettings(run_ms=5000)))
+    enough = predict_costs(
+        counting,
+        sources.matmul(300, 400, 400),
+        HASWELL,
+        settings=TierSettings("exact", exact=ExactSettings(run_ms=5000)),
+    )
     assert enough.sources["dynamic_instructions"] == "counted"
 
 
 def test_unknown_extents_are_not_run(counting):
     made = predict_costs(counting, sources.UNKNOWN_SIZES, HASWELL, settings=EXACT)
-    assert made.sources["dynamic_instructions"] == "predicted" and any("extents must be known" in note for note in made.notes)
+    assert made.sources["dynamic_instructions"] == "predicted" and any(
+        "extents must be known" in note for note in made.notes
+    )
     assert made.spread["dynamic_instructions"] > 2
 
 
 def test_values_and_entries_are_chosen(counting):
-    few, many = (counting.count(nests.BOUNDED_BY_ARGUMENT, "haswell", settings=ExactSettings(values=(n,))).labels["dynamic_instructions"] for n in (3, 190))
+    few, many = (
+        counting.count(nests.BOUNDED_BY_ARGUMENT, "haswell", settings=ExactSettings(values=(n,))).labels[
+            "dynamic_instructions"
+        ]
+        for n in (3, 190)
+    )
     assert few < many
     two = nests.FOR + nests.FOR.replace("@main", "@other")
     one, both = counting.count(two, "haswell", settings=ExactSettings(entry="other")), counting.count(two, "haswell")
@@ -95,7 +136,10 @@ def test_deadlines(counting):
 
 
 def test_copies_by_the_library_take_time(counting):
-    small, large = (predict_costs(counting, nests.COPY.replace("512", str(n)), HASWELL, settings=s) for n, s in ((8, EXACT), (4096, EXACT)))
+    small, large = (
+        predict_costs(counting, nests.COPY.replace("512", str(n)), HASWELL, settings=s)
+        for n, s in ((8, EXACT), (4096, EXACT))
+    )
     assert large.costs["secs"] > 50 * small.costs["secs"] and math.log(large.costs["secs"] / 4e-4) < 2
 
 
@@ -109,7 +153,11 @@ def test_functions_that_do_nothing(counting):
 def test_llvm_mca_is_started_ahead_and_remembers(counting):
     source = nests.TILED.replace("90", "33")
     first = counting.count(source, "haswell")
-    assert counting.count(source, "haswell").labels["mca_cycles"] == first.labels["mca_cycles"] and set(first.ms) >= {"lower", "compile", "run"}
+    assert counting.count(source, "haswell").labels["mca_cycles"] == first.labels["mca_cycles"] and set(first.ms) >= {
+        "lower",
+        "compile",
+        "run",
+    }
 
 
 def test_arguments_that_are_too_large_for_a_run(counting):

@@ -21,7 +21,11 @@ def test_unranked_memrefs_and_a_runtime_library(session, measurer):
 
 def test_a_function_that_is_nowhere_is_named(session):
     build = session.build(nests.OUTSIDE, "main")
-    assert build.status is Status.BUILD_ERROR and "somewhere" in build.error and "Error" not in build.error.split("somewhere")[0]
+    assert (
+        build.status is Status.BUILD_ERROR
+        and "somewhere" in build.error
+        and "Error" not in build.error.split("somewhere")[0]
+    )
 
 
 def test_memrefs_with_strides(session):
@@ -90,7 +94,9 @@ def test_vectors_of_functions_that_only_the_library_has(session):
 
 
 def test_globals_that_nothing_reads_go(session):
-    source = "ml_program.global private mutable @seed(dense<0> : tensor<i64>) : tensor<i64>\n" + nests.product("f16", "f32", 6)
+    source = "ml_program.global private mutable @seed(dense<0> : tensor<i64>) : tensor<i64>\n" + nests.product(
+        "f16", "f32", 6
+    )
     _, _, c = outputs(session, source)
     assert c.any()
 
@@ -100,3 +106,18 @@ def test_operations_that_torch_mlir_leaves_are_found():
 
     text = 'module attributes {torch.debug_module_name = "torch.nn"} {\n  %0 = torch.aten.foo %x : !torch.vtensor\n  %1:2 = "tm_tensor.scan"(%0) : (i32) -> i32\n  %2 = arith.addi %a, %b : i32\n}'
     assert _FOREIGN.findall(text) == ["torch.aten.foo", "tm_tensor.scan"]
+
+
+def test_memrefs_that_are_returned(session, counting):
+    source = """func.func @main(%x: memref<8xf32>) -> (memref<8xf32>, f16) {
+  %c = arith.constant 1.5 : f16
+  %m = memref.alloc() : memref<8xf32>
+  memref.copy %x, %m : memref<8xf32> to memref<8xf32>
+  return %m, %c : memref<8xf32>, f16
+}"""
+    x, y, c = outputs(session, source)
+    assert np.array_equal(x, y) and c.dtype == np.float16 and c == 1.5
+    assert not counting.count(source, "haswell").stopped
+    sparse = "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) { return }"
+    with pytest.raises(DataError, match="is sparse: only dense tensors"):
+        counting.count(sparse, "haswell")

@@ -24,8 +24,15 @@ def scaled(tmp_path):
 
 
 def test_tiers(session, scaled):
-    exact, fast = (json.loads(predict(scaled, "--cpu", "haswell", *words, "--json").stdout) for words in (["--exact", "--value", 40], ["--fast"]))
-    assert exact["sources"]["mca_cycles"] == "counted" and exact["sources"]["secs"] == "predicted" and exact["spread"]["instructions"] == 0
+    exact, fast = (
+        json.loads(predict(scaled, "--cpu", "haswell", *words, "--json").stdout)
+        for words in (["--exact", "--value", 40], ["--fast"])
+    )
+    assert (
+        exact["sources"]["mca_cycles"] == "counted"
+        and exact["sources"]["secs"] == "predicted"
+        and exact["spread"]["instructions"] == 0
+    )
     assert not any("is taken as" in note for note in exact["notes"])
     assert set(fast["sources"].values()) == {"predicted"} and any("is taken as 200" in note for note in fast["notes"])
 
@@ -33,7 +40,12 @@ def test_tiers(session, scaled):
 def test_the_table_says_what_each_number_is(session, tmp_path):
     (tmp_path / "open.mlir").write_text(sources.UNKNOWN_SIZES)
     shown = predict(tmp_path / "open.mlir", "--size", 32, "--size", 16, "--size", 16, "--deadline-ms", 60000)
-    assert shown.exit_code == 0 and "counted" in shown.stdout and "predicted" in shown.stdout and "- seconds stand for the machine" in shown.stdout
+    assert (
+        shown.exit_code == 0
+        and "counted" in shown.stdout
+        and "predicted" in shown.stdout
+        and "- seconds stand for the machine" in shown.stdout
+    )
 
 
 @pytest.mark.parametrize("words, error, reason", [

@@ -88,7 +88,24 @@ def test_the_first_schedule_is_right_and_of_vectors(session, counting, name):
         assert made["mca_cycles"] < plain["mca_cycles"]
 
 
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 1e-40, 3e38, float("inf"), float("-inf"), float("nan"), 0.5, 2.0, 1e-20, -5.0, 4.5, 9.5, 1.4e-45)
+SPECIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-40,
+    3e38,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    0.5,
+    2.0,
+    1e-20,
+    -5.0,
+    4.5,
+    9.5,
+    1.4e-45,
+)
 
 
 @pytest.mark.parametrize("function", ["erf", "tanh", "log"])

@@ -18,8 +18,13 @@ CONFIG = TimeConfig(members=2, width=16, epochs=60, batch=16, seed=3)
 
 def program(rng: np.random.Generator) -> CountedProgram:
     work = float(np.exp(rng.uniform(3, 14)))
-    counts = {name: work * rng.uniform(0.5, 2) for name in COUNTS} | {"vector_share": rng.uniform(), "dynamic_vector_share": rng.uniform()}
-    return CountedProgram(counts, rng.uniform(0, 10, len(STRUCTURE_FEATURES)).astype(np.float32), known_target("haswell"))
+    counts = {name: work * rng.uniform(0.5, 2) for name in COUNTS} | {
+        "vector_share": rng.uniform(),
+        "dynamic_vector_share": rng.uniform(),
+    }
+    return CountedProgram(
+        counts, rng.uniform(0, 10, len(STRUCTURE_FEATURES)).astype(np.float32), known_target("haswell")
+    )
 
 
 def learn(shuffled: bool) -> float:
@@ -38,7 +43,9 @@ def test_it_learns_what_cycles_take_and_not_from_shuffled_labels():
 def test_weights_are_kept(tmp_path):
     rng = np.random.default_rng(1)
     programs = [program(rng) for _ in range(20)]
-    model = train_time(programs, np.full(20, 1e-6), programs[:4], np.full(4, 1e-6), TimeConfig(members=1, width=8, epochs=2))
+    model = train_time(
+        programs, np.full(20, 1e-6), programs[:4], np.full(4, 1e-6), TimeConfig(members=1, width=8, epochs=2)
+    )
     model.save(tmp_path / "time.safetensors")
     again = MlirTimeModel.load(tmp_path / "time.safetensors")
     assert np.allclose(again.predict(programs)[0], model.predict(programs)[0]) and again.deviation == model.deviation
@@ -63,12 +70,19 @@ def test_beyond_the_data(tmp_path):
     domain = MlirDomain.of([encoded(n__fadd=4, log_runs=10), encoded(log_footprint=12)], STATEMENT_FEATURES)
     assert domain.excess(encoded(n__fadd=4, log_runs=10)).reasons == ()
     far = domain.excess(encoded(n__libm=2, log_runs=14))
-    assert far.sizes == 4 and far.counts > 1 and "operations of kind libm, but at most 0" in far.reasons[0] and "runs of a statement are 1.64e+04" in far.reasons[1]
+    assert (
+        far.sizes == 4
+        and far.counts > 1
+        and "operations of kind libm, but at most 0" in far.reasons[0]
+        and "runs of a statement are 1.64e+04" in far.reasons[1]
+    )
     domain.save(tmp_path / "domain.safetensors")
     assert MlirDomain.load(tmp_path / "domain.safetensors").excess(encoded(n__libm=2, log_runs=14)) == far
 
 
 def test_processors_without_data_have_a_likeness():
     assert similar_target("haswell") == known_target("haswell")
-    found = {cpu: (similar_target(cpu).vector_bits, similar_target(cpu).similar) for cpu in ("znver5", "znver2", "x86-64-v2")}
+    found = {
+        cpu: (similar_target(cpu).vector_bits, similar_target(cpu).similar) for cpu in ("znver5", "znver2", "x86-64-v2")
+    }
     assert found == {"znver5": (512, True), "znver2": (256, True), "x86-64-v2": (128, True)}

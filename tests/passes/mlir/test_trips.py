@@ -12,7 +12,11 @@ from tests.passes.mlir import nests, sources
 
 def runs(session, source, operation="n.store"):
     """How often operations of a kind run, over all statements."""
-    rows = [dict(zip(STATEMENT_FEATURES, node.features)) for node in read_graph(session, source)[0].nodes if node.kind == "statement"]
+    rows = [
+        dict(zip(STATEMENT_FEATURES, node.features))
+        for node in read_graph(session, source)[0].nodes
+        if node.kind == "statement"
+    ]
     return sum(row[operation] * 2 ** row["log_runs"] for row in rows)
 
 
@@ -64,7 +68,9 @@ def test_arguments_that_bound_loops(session):
     assert facts.notes == ("argument 0 of @main is taken as 200: the smallest extent, 200, of what its loop accesses",)
     assert runs(session, nests.BOUNDED_BY_ARGUMENT) == pytest.approx(200, rel=1e-3)
     graph, _, facts = read_graph_with_facts(session, nests.BOUNDED_BY_ARGUMENT, values=(50,))
-    assert not facts.notes and max(node.features[STATEMENT_FEATURES.index("log_runs")] for node in graph.nodes if node.kind == "statement") == pytest.approx(5.64, abs=0.01)
+    assert not facts.notes and max(
+        node.features[STATEMENT_FEATURES.index("log_runs")] for node in graph.nodes if node.kind == "statement"
+    ) == pytest.approx(5.64, abs=0.01)
 
 
 def test_sparse_tensors_are_refused(session):

@@ -1,0 +1,62 @@
+"""Learned numbers of a module's graph, with what makes them uncertain and which machine they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from foretune.costmodel.mlir.encoding import EncodedProgram, encode
+from foretune.costmodel.mlir.model import MlirCostModel, MlirPrediction
+from foretune.costmodel.mlir.network import LABELS
+from foretune.costmodel.mlir.target import TRAINED_ON, MlirTarget
+from foretune.passes.mlir.costs.doubts import with_copies, with_doubts
+from foretune.passes.mlir.graph.module_facts import ModuleFacts
+from foretune.program import ProgramGraph
+
+_RETURN = {
+    "instructions": 1.0,
+    "dynamic_instructions": 1.0,
+    "mca_cycles": 1.0,
+    "mca_throughput": 1.0,
+    "bytes_read": 8.0,
+    "secs": 1e-9,
+}
+"""Costs of a function that does nothing else."""
+
+
+@cache
+def bundled_model() -> MlirCostModel:
+    """The weights that ship with Foretune, read once."""
+    return MlirCostModel.bundled()
+
+
+def learned_of_graph(
+    graph: ProgramGraph, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None
+) -> MlirPrediction:
+    """Learned numbers of a graph; functions that do nothing cost next to nothing.
+
+    Raises:
+        ModelError: the module has no function with a body.
+    """
+    if facts.functions and not any(node.kind == "statement" for node in graph.nodes):
+        costs = {name: _RETURN.get(name, 0.0) for name in LABELS}
+        return MlirPrediction(costs, dict.fromkeys(costs, 0.5), notes=("the functions do nothing but return",))
+    return learned(encode(graph), facts, target, model)
+
+
+def learned(
+    program: EncodedProgram, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None
+) -> MlirPrediction:
+    """Learned numbers for a program that was read already."""
+    made = (model or bundled_model()).predict([program], target)[0]
+    return with_doubts(with_copies(replace(made, notes=stands_for(target)), facts, target), facts, program)
+
+
+def stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:
+    """Which processor learned numbers stand for."""
+    what = "seconds stand for" if counted else "predicted numbers stand for"
+    if target.similar:
+        return (
+            f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON}; there is no data of {target.cpu}",
+        )
+    return (f"{what} the machine of the training data, {TRAINED_ON}",)
