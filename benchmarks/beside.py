@@ -1,0 +1,94 @@
+"""Foretune of this checkout beside that of another one: `python benchmarks/beside.py FOLDER [--trials 0] [--only NAME …]`.
+
+Says what a change costs. Each compiles a model in a process of its own, with its own database; then they run in turns, in bursts, and
+medians over bursts are compared. FOLDER is the root of another checkout whose packages can be imported from there. Needs a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from results import write_results
+from tuning_report import geomean
+
+from foretune.compiler.workloads.suite import BENCHMARK_MODELS
+from foretune.workers.process import WorkerProcess
+
+ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.2, 0.05
+TIMEOUT_SECS = 3600.0
+HERE, OTHER = "here", "other"
+MODULES = ("foretune/compiler/workloads/engine.py", "compiler/engine.py")  # where the engine's process is, by age
+
+
+def _module_of(folder: Path) -> str:
+    path = next(path for path in MODULES if (folder / path).exists())
+    return "foretune." + path.removeprefix("foretune/").removesuffix(".py").replace("/", ".")
+
+
+@contextlib.contextmanager
+def _imported_from(folder: Path):
+    kept = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if kept is not None:
+            os.environ["PYTHONPATH"] = kept
+
+
+def measure(name: str, folders: dict[str, Path], options: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Milliseconds of a call of a model in each checkout, who runs it, and seconds of the first call."""
+    row: dict[str, Any] = {"model": name}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for key, folder in folders.items():
+            own = {**options, "database": str(scratch / f"{key}.db")}
+            hello = {"engine": "foretune", "seed": 0, "cases": "BENCHMARK_MODELS", "only": [name], "options": own}
+            with _imported_from(folder):
+                processes[key] = WorkerProcess(_module_of(folder), hello, TIMEOUT_SECS)
+                stack.callback(processes[key].close)
+                processes[key].start()
+            welcome = processes[key].welcome
+            row[key] = {**welcome["made"][name], "run_by": [report["choice"]["name"] for report in welcome["reports"]]}
+        times: dict[str, list[float]] = {key: [] for key in processes}
+        for _ in range(ROUNDS):
+            for key, process in processes.items():
+                time.sleep(PAUSE_SECS)
+                times[key].append(statistics.median(process.request({"model": name, "secs": BURST_SECS}, TIMEOUT_SECS)["run_ms"]))
+    for key, values in times.items():
+        row[key]["ms"] = statistics.median(values)
+    row["load_average"] = round(os.getloadavg()[0], 2)
+    return row
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [case.name for case in BENCHMARK_MODELS]
+    parser.add_argument("folder", type=Path, help="root of the other checkout")
+    parser.add_argument("--trials", type=int, default=0, help="for each tuning task")
+    parser.add_argument("--unguarded", action="store_true", help="TVM runs what it can take, without a contest")
+    parser.add_argument("--only", nargs="*", default=names, choices=names, metavar="NAME")
+    options = parser.parse_args()
+    folders = {HERE: Path(__file__).parents[1], OTHER: options.folder.resolve()}
+    shared = {"trials": options.trials, "progress": False, "guard": not options.unguarded}
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in options.only:
+            rows.append(measure(name, folders, shared, Path(scratch)))
+            print(name, {key: (round(rows[-1][key]["ms"], 3), rows[-1][key]["run_by"]) for key in folders}, file=sys.stderr, flush=True)
+    ratios = [row[OTHER]["ms"] / row[HERE]["ms"] for row in rows]
+    write_results("beside", {"speed_vs_other": geomean(ratios), "worst_vs_other": min(ratios), "num_models": len(rows)}, rows)
+
+
+if __name__ == "__main__":
+    main()
