@@ -373,7 +373,7 @@ Step = Union[Pass, Flag]
 
 
 @dataclass(frozen=True)
-class Sequence:
+class PassSequence:
     """Passes in order, and flags; what a candidate does to a module.
 
     Attributes:
@@ -414,7 +414,7 @@ class Sequence:
         return Trace((*flags, *(Action(step.name, attrs=step.options) for step in self.passes)))
 
     @classmethod
-    def from_trace(cls, trace: Trace) -> Sequence:
+    def from_trace(cls, trace: Trace) -> PassSequence:
         """Reads what `trace` made.
 
         Raises:
@@ -433,7 +433,7 @@ class Sequence:
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
 
 
-BASELINE = Sequence((Pass("default<O3>"),))
+BASELINE = PassSequence((Pass("default<O3>"),))
 """What all is compared with."""
 
 _NESTED = {
@@ -443,7 +443,7 @@ _NESTED = {
 _MAX_STEPS, _MAX_TEXT = 256, 20_000
 
 
-def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tuple[Sequence, list[str]]:
+def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tuple[PassSequence, list[str]]:
     """Reads a proposal: what the grammar has is taken, what it does not have is refused.
 
     Args:
@@ -465,7 +465,7 @@ def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tu
                 into.append(parse(text))
             except IllegalActionError as error:
                 refused.append(str(error))
-    return Sequence(tuple(taken), tuple(set_flags)), refused
+    return PassSequence(tuple(taken), tuple(set_flags)), refused
 
 
 def parse_step(text: object) -> Step:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
 from foretune.passes.llvm.program import Program
@@ -34,7 +34,7 @@ from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
 
-UNOPTIMISED = Sequence()
+UNOPTIMISED = PassSequence()
 _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
 _NOTHING = hashlib.sha256(b"").hexdigest()
@@ -82,7 +82,7 @@ class Build:
         before, after: counts in the manner of `observe.FEATURES`; empty if not asked for.
     """
 
-    sequence: Sequence
+    sequence: PassSequence
     status: Status
     error: str = ""
     executable: Path | None = None
@@ -192,11 +192,11 @@ class PassMeasurer:
         """This machine."""
         return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
 
-    def build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> Build:
+    def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> Build:
         """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
         return self._build(program, sequence, observe, known)[0]
 
-    def _build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
+    def _build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)

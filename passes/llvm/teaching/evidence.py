@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import DataError
-from foretune.passes.llvm.actions import INTENTS, Sequence, parse_sequence, parse_step
+from foretune.passes.llvm.actions import INTENTS, PassSequence, parse_sequence, parse_step
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.explain import SequenceExplanation
 from foretune.support.files import write_text_atomically
@@ -39,7 +39,7 @@ class EvidenceRecord:
     features: tuple[float, ...]
     gain: float
     evidence: tuple[tuple[str, float], ...]
-    decision: Sequence
+    decision: PassSequence
     steps: tuple[str, ...] = ()
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
-from foretune.passes.llvm.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, Sequence
+from foretune.passes.llvm.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, PassSequence
 from foretune.passes.llvm.tuning.screening import LEVELS, Change, Screen
 
 BASE = BASELINE  # where moves start
@@ -38,14 +38,14 @@ class Moves:
         self._rng, self._polly, self._screen = rng, polly, screen
         self.weights = {intent: 1.0 if weights is None else weights.get(intent, 0.0) for intent in INTENTS}
 
-    def random(self, num_moves: int) -> Sequence:
+    def random(self, num_moves: int) -> PassSequence:
         """A sequence some moves away from `-O3`."""
         sequence = BASE
         for _ in range(num_moves):
             sequence, _ = self.mutate(sequence, drop=False)
         return sequence
 
-    def mutate(self, sequence: Sequence, drop: bool = True) -> tuple[Sequence, str]:
+    def mutate(self, sequence: PassSequence, drop: bool = True) -> tuple[PassSequence, str]:
         """One move.
 
         Args:
@@ -64,21 +64,21 @@ class Moves:
         if drop and self._rng.random() < _CHANGES_LEVEL:
             return self._with_level(sequence), "reduce-size"
         if self._rng.random() < _SETS_FLAG and len(sequence.flags) < MAX_FLAGS and (names := self._flags(intent)):
-            return Sequence(sequence.passes, (*sequence.flags, *self._random_flag(names))), intent
+            return PassSequence(sequence.passes, (*sequence.flags, *self._random_flag(names))), intent
         if len(sequence.passes) >= MAX_PASSES:
             return self._dropped(sequence), ""
         step = self._random_pass(_PASSES_OF[intent])
         at = int(self._rng.integers(len(sequence.passes) + 1))
-        return Sequence((*sequence.passes[:at], step, *sequence.passes[at:]), sequence.flags), intent
+        return PassSequence((*sequence.passes[:at], step, *sequence.passes[at:]), sequence.flags), intent
 
-    def singles(self) -> list[Sequence]:
+    def singles(self) -> list[PassSequence]:
         """`-O3` with each step that changes the code by itself, one of those that change it alike; empty without a screen."""
         return [self._member(members).sequence for members in self._screen.classes] if self._screen is not None else []
 
     def _member(self, changes: Many[Change]) -> Change:
         return changes[self._rng.integers(len(changes))]
 
-    def cross(self, one: Sequence, other: Sequence) -> Sequence:
+    def cross(self, one: PassSequence, other: PassSequence) -> PassSequence:
         """A child: passes before and after the pipeline from either parent, flags from both by chance."""
         first, second = (one, other) if self._rng.random() < 0.5 else (other, one)
         cut_one, cut_two = _level_at(first), _level_at(second)
@@ -86,7 +86,7 @@ class Moves:
         flags = {flag.name: flag for flag in (*one.flags, *other.flags)}
         shared = {flag.name for flag in one.flags} & {flag.name for flag in other.flags}
         kept = tuple(flag for name, flag in flags.items() if name in shared or self._rng.random() < 0.6)
-        return Sequence(passes[:MAX_PASSES], kept[:MAX_FLAGS])
+        return PassSequence(passes[:MAX_PASSES], kept[:MAX_FLAGS])
 
     def _flags(self, intent: str) -> list[str]:
         return [name for name in _FLAGS_OF[intent] if self._polly or not FLAGS[name].polly]
@@ -105,22 +105,22 @@ class Moves:
         choices = [(name, (True, False)) for name in kind.switches] + [*dict(kind.numbers).items()] + [*dict(kind.words).items()]
         return tuple((name, values[self._rng.integers(len(values))]) for name, values in choices if self._rng.random() < 0.3)
 
-    def _dropped(self, sequence: Sequence) -> Sequence:
+    def _dropped(self, sequence: PassSequence) -> PassSequence:
         removable = [i for i, step in enumerate(sequence.passes) if step.name not in LEVELS]
         which = int(self._rng.integers(len(removable) + len(sequence.flags))) if removable or sequence.flags else 0
         if which < len(removable):
             at = removable[which]
-            return Sequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)
+            return PassSequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)
         gone = sequence.flags[which - len(removable)] if sequence.flags else None
-        return Sequence(sequence.passes, tuple(flag for flag in sequence.flags if flag is not gone))
+        return PassSequence(sequence.passes, tuple(flag for flag in sequence.flags if flag is not gone))
 
-    def _with_level(self, sequence: Sequence) -> Sequence:
+    def _with_level(self, sequence: PassSequence) -> PassSequence:
         at = _level_at(sequence)
         level = Pass(LEVELS[self._rng.integers(len(LEVELS))])
-        return Sequence((*sequence.passes[:at], level, *sequence.passes[at + 1 :]), sequence.flags)
+        return PassSequence((*sequence.passes[:at], level, *sequence.passes[at + 1 :]), sequence.flags)
 
 
-def apply(sequence: Sequence, change: Change) -> Sequence:
+def apply(sequence: PassSequence, change: Change) -> PassSequence:
     """A sequence with one more change: its passes before or after the pipeline, or its pipeline instead, and its flags."""
     at, other = _level_at(sequence), change.sequence.passes
     cut = _level_at(change.sequence)
@@ -129,9 +129,9 @@ def apply(sequence: Sequence, change: Change) -> Sequence:
     flags = (*sequence.flags, *change.sequence.flags)
     if len(passes) > MAX_PASSES or len(flags) > MAX_FLAGS + 4:
         return sequence
-    return Sequence(passes, flags)
+    return PassSequence(passes, flags)
 
 
-def _level_at(sequence: Sequence) -> int:
+def _level_at(sequence: PassSequence) -> int:
     """Where the pipeline stands; the end, if there is none."""
     return next((i for i, step in enumerate(sequence.passes) if step.name in LEVELS), len(sequence.passes))

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Many
 
 from foretune.passes.language.asking import worth_showing
 from foretune.passes.language.llm_client import Message
-from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, Sequence, Step
+from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, PassSequence, Step
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.screening import LEVELS, active
 from foretune.passes.llvm.tuning.skills import Skill, applicable
@@ -25,7 +25,7 @@ passes after it, and flags. Combine what helped, leave out what hurt, follow one
 
 
 def make_question(
-    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[Sequence, float]] = ((BASELINE, 1.0),)
+    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[PassSequence, float]] = ((BASELINE, 1.0),)
 ) -> list[Message]:
     """The question about a program.
 

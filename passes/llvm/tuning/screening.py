@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, Flag, Pass, Sequence, Step
+from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, Flag, Pass, PassSequence, Step
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
 from foretune.support.cache import RecentCache
@@ -35,7 +35,7 @@ class Change:
         intents: of the step.
     """
 
-    sequence: Sequence
+    sequence: PassSequence
     intents: tuple[str, ...]
 
 
@@ -56,7 +56,7 @@ class Screen:
         """The steps of all changes."""
         return frozenset(step for members in self.classes for change in members for step in (*change.sequence.passes, *change.sequence.flags))
 
-    def active(self, sequence: Sequence) -> Sequence:
+    def active(self, sequence: PassSequence) -> PassSequence:
         """What is left of a sequence without the steps that change nothing by themselves; passes with options count as those without."""
         return active(sequence, self.steps)
 
@@ -65,10 +65,10 @@ class Screen:
         return tuple(members for members in self.classes if any(intent in change.intents for change in members))
 
 
-def active(sequence: Sequence, steps: Collection[Step]) -> Sequence:
+def active(sequence: PassSequence, steps: Collection[Step]) -> PassSequence:
     """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those without."""
     passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in steps)
-    return Sequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
+    return PassSequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
 
 _SCREENS: RecentCache[Screen] = RecentCache(64)
@@ -88,7 +88,7 @@ def _screen(program: Program, measurer: PassMeasurer) -> Screen:
     classes: dict[str, list[Change]] = defaultdict(list)
     plain = [*_flag_changes(polly=False), *_pass_changes()]
     settings = _flag_changes(polly=True) if measurer.has_polly else []
-    polly = [Change(Sequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents), *(c for c in settings if _UNPROFITABLE in c.sequence.flags)] if settings else []
+    polly = [Change(PassSequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents), *(c for c in settings if _UNPROFITABLE in c.sequence.flags)] if settings else []
     baseline, *hashes = measurer.compiler.code_hashes(program, [BASELINE, *(change.sequence for change in (*plain, *polly))])
     tried = [*zip((*plain, *polly), hashes)]
     if any(code not in ("", baseline) for code in hashes[len(plain) :]):  # where Polly finds nothing to do, its settings do nothing either
@@ -106,13 +106,13 @@ def _flag_changes(polly: bool) -> list[Change]:
         if kind.polly != polly or name == "polly":
             continue
         with_it = _COMPANIONS.get(name, _POLLY if polly else ())
-        found += [Change(Sequence(BASELINE.passes, (*with_it, Flag(name, value))), kind.intents) for value in kind.values]
+        found += [Change(PassSequence(BASELINE.passes, (*with_it, Flag(name, value))), kind.intents) for value in kind.values]
     return found
 
 
 def _pass_changes() -> list[Change]:
-    found = [Change(Sequence((Pass(name),)), PASSES[name].intents) for name in LEVELS[1:]]
+    found = [Change(PassSequence((Pass(name),)), PASSES[name].intents) for name in LEVELS[1:]]
     for name, kind in PASSES.items():
         if name not in LEVELS:
-            found += [Change(Sequence(passes), kind.intents) for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))]
+            found += [Change(PassSequence(passes), kind.intents) for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))]
     return found

@@ -13,11 +13,11 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
-from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, Sequence
+from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassSequence
 from foretune.passes.llvm.tuning.moves import BASE, Moves, apply
 from foretune.passes.llvm.tuning.screening import LEVELS, Change, Screen
 
-Ranker = Callable[[Many[Sequence]], np.ndarray]
+Ranker = Callable[[Many[PassSequence]], np.ndarray]
 """Scores of sequences for one program, [N]; higher is better."""
 
 
@@ -37,13 +37,13 @@ class SearchStrategy(ABC):
         self._moves = Moves(self._rng, polly, screen=screen)
         self._screen = screen
         self._polly = polly
-        self.costs: dict[Sequence, float] = {BASE: 1.0}
+        self.costs: dict[PassSequence, float] = {BASE: 1.0}
 
     @abstractmethod
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """So many sequences that were not suggested before, or fewer if there are no more."""
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns what sequences cost."""
         self.costs.update(costs)
 
@@ -52,13 +52,13 @@ class SearchStrategy(ABC):
         """The steps that change the program's code, as they print; empty if nobody looked."""
         return tuple(sorted(map(str, self._screen.steps))) if self._screen is not None else ()
 
-    def order(self, sequences: Many[Sequence]) -> list[Sequence]:
+    def order(self, sequences: Many[PassSequence]) -> list[PassSequence]:
         """Somebody's ideas in the order in which they should be tried; by chance, where nothing is known of them."""
         return [sequences[i] for i in self._rng.permutation(len(sequences))]
 
-    def _fresh(self, num: int, draw: Callable[[], Sequence]) -> list[Sequence]:
+    def _fresh(self, num: int, draw: Callable[[], PassSequence]) -> list[PassSequence]:
         """So many distinct ones that are not known yet, as far as some tries give them."""
-        found: dict[Sequence, None] = {}
+        found: dict[PassSequence, None] = {}
         for _ in range(40 * num):
             if len(found) == num:
                 break
@@ -67,7 +67,7 @@ class SearchStrategy(ABC):
                 found[sequence] = None
         return list(found)
 
-    def _best(self, num: int) -> list[Sequence]:
+    def _best(self, num: int) -> list[PassSequence]:
         finite = [(cost, i, sequence) for i, (sequence, cost) in enumerate(self.costs.items()) if math.isfinite(cost)]
         return [sequence for _, _, sequence in sorted(finite)[:num]]
 
@@ -77,7 +77,7 @@ class RandomSearch(SearchStrategy):
 
     name = "random"
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Random sequences."""
         return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 7))))
 
@@ -91,9 +91,9 @@ class GreedySearch(SearchStrategy):
         super().__init__(seed, polly, screen)
         self._left: list[Flag | Pass | Change] = []
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """The best so far and one step more."""
-        found: dict[Sequence, None] = {}
+        found: dict[PassSequence, None] = {}
         best = self._best(1)[0]
         for _ in range(2 * len(FLAGS) + 2 * len(PASSES)):
             if len(found) == num:
@@ -112,13 +112,13 @@ class GreedySearch(SearchStrategy):
             self._left = [steps[i] for i in self._rng.permutation(len(steps))]
         return self._left.pop()
 
-    def _with(self, sequence: Sequence, step: Flag | Pass | Change) -> Sequence:
+    def _with(self, sequence: PassSequence, step: Flag | Pass | Change) -> PassSequence:
         if isinstance(step, Change):
             return apply(sequence, step)
         if isinstance(step, Pass):
-            return Sequence((*sequence.passes, step) if self._rng.random() < 0.5 else (step, *sequence.passes), sequence.flags)
+            return PassSequence((*sequence.passes, step) if self._rng.random() < 0.5 else (step, *sequence.passes), sequence.flags)
         more = (Flag("polly", True),) if step.kind.polly else ()
-        return Sequence(sequence.passes, (*sequence.flags, *more, step))
+        return PassSequence(sequence.passes, (*sequence.flags, *more, step))
 
 
 class GeneticSearch(SearchStrategy):
@@ -133,16 +133,16 @@ class GeneticSearch(SearchStrategy):
     def __init__(self, seed: int = 0, polly: bool = True, population: int = 12, screen: Screen | None = None) -> None:
         super().__init__(seed, polly, screen)
         self._population = population
-        self._origin: dict[Sequence, tuple[Sequence, str]] = {}  # child -> (parent, intent)
+        self._origin: dict[PassSequence, tuple[PassSequence, str]] = {}  # child -> (parent, intent)
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Children of the best; random ones while there are few."""
         parents = self._best(self._population)
         if len(parents) < min(4, self._population):
             return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 5))))
         return self._fresh(num, lambda: self._child(parents))
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns costs, and which intents made things better."""
         costs = list(costs)
         super().observe(costs)
@@ -153,7 +153,7 @@ class GeneticSearch(SearchStrategy):
                 # a floor keeps each intent alive; 5 % of gain doubles a weight
                 self._moves.weights[intent] = max(0.3, 0.8 * self._moves.weights[intent] + 0.2 * (1.0 + 20.0 * gain) * (0.8 if gain == 0 else 1.0))
 
-    def _child(self, parents: Many[Sequence]) -> Sequence:
+    def _child(self, parents: Many[PassSequence]) -> PassSequence:
         child = parent = self._tournament(parents)
         intent = ""
         if self._rng.random() < 0.4:
@@ -165,7 +165,7 @@ class GeneticSearch(SearchStrategy):
             self._origin[child] = (parent, intent)
         return child
 
-    def _tournament(self, parents: Many[Sequence]) -> Sequence:
+    def _tournament(self, parents: Many[PassSequence]) -> PassSequence:
         return parents[int(min(self._rng.integers(len(parents), size=2)))]
 
 
@@ -186,11 +186,11 @@ class RankedSearch(GeneticSearch):
         super().__init__(seed, polly, population, screen)
         self._rank, self._children, self._explores = rank, children, explores
 
-    def order(self, sequences: Many[Sequence]) -> list[Sequence]:
+    def order(self, sequences: Many[PassSequence]) -> list[PassSequence]:
         """The ideas that the model likes best come first."""
         return [sequences[i] for i in np.argsort(-self._rank(sequences), kind="stable")] if sequences else []
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """The children that the model likes best, no two of them alike in all but one step."""
         parents = self._best(self._population)
         children = self._fresh(self._children * num // 2, lambda: self._child(parents))
@@ -199,7 +199,7 @@ class RankedSearch(GeneticSearch):
         pool = self._distinct((*children, *strangers, *singles))
         if not pool:
             return []
-        picked: list[Sequence] = []
+        picked: list[PassSequence] = []
         order = [pool[i] for i in np.argsort(-self._rank(pool), kind="stable")]
         for sequence in order:
             if len(picked) == num:
@@ -210,7 +210,7 @@ class RankedSearch(GeneticSearch):
                 picked.append(sequence)
         return picked + [sequence for sequence in order if sequence not in picked][: num - len(picked)]
 
-    def _distinct(self, sequences: Many[Sequence]) -> list[Sequence]:
+    def _distinct(self, sequences: Many[PassSequence]) -> list[PassSequence]:
         """Sequences that are not known yet; without idle steps, where it is known which are, so that nothing is suggested for their sake."""
         if self._screen is None:
             return list(dict.fromkeys(sequences))
@@ -227,7 +227,7 @@ class BayesianSearch(SearchStrategy):
     name = "bayesian"
     _CANDIDATES, _WARM_UP = 400, 8
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Where the process expects the largest gain."""
         known = [(s, c) for s, c in self.costs.items() if math.isfinite(c)]
         if len(known) < self._WARM_UP:
@@ -244,7 +244,7 @@ class BayesianSearch(SearchStrategy):
         process = GaussianProcessRegressor(ConstantKernel(0.1) * RBF(2.0, (0.5, 20.0)) + WhiteKernel(1e-3), normalize_y=True, random_state=0)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # bounds of the kernel's sizes are where it ends, with so few points
             process.fit(_bags([s for s, _ in known], position), np.log([c for _, c in known]))
-        picked: list[Sequence] = []
+        picked: list[PassSequence] = []
         mean, spread = process.predict(_bags(pool, position), return_std=True)
         best = math.log(min(c for _, c in known))
         gain = (best - mean) * norm.cdf((best - mean) / np.maximum(spread, 1e-9)) + spread * norm.pdf((best - mean) / np.maximum(spread, 1e-9))
@@ -253,7 +253,7 @@ class BayesianSearch(SearchStrategy):
         return picked
 
 
-def _bags(sequences: Many[Sequence], position: dict[str, int]) -> np.ndarray:
+def _bags(sequences: Many[PassSequence], position: dict[str, int]) -> np.ndarray:
     """Which steps each sequence has; [N, steps]."""
     bags = np.zeros((len(sequences), len(position)))
     for row, sequence in zip(bags, sequences):
@@ -262,7 +262,7 @@ def _bags(sequences: Many[Sequence], position: dict[str, int]) -> np.ndarray:
     return bags
 
 
-def _distance(one: Sequence, other: Sequence) -> int:
+def _distance(one: PassSequence, other: PassSequence) -> int:
     """Steps that only one of two has."""
     return len({*one.passes, *one.flags} ^ {*other.passes, *other.flags})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foretune.passes.llvm.actions import Flag, Pass
-from foretune.passes.llvm.actions import Sequence as Steps
+from foretune.passes.llvm.actions import PassSequence as Steps
 from foretune.passes.llvm.observe import FEATURES
 
 Counts = Mapping[str, float]

@@ -14,7 +14,7 @@ from typing import Any
 
 from foretune.passes.language.asking import Questions, StrategistReport, read_rows
 from foretune.passes.language.llm_client import LlmClient
-from foretune.passes.llvm.actions import INTENTS, PASSES, Pass, Sequence, parse_sequence
+from foretune.passes.llvm.actions import INTENTS, PASSES, Pass, PassSequence, parse_sequence
 from foretune.passes.llvm.measure import PreparedProgram
 from foretune.passes.llvm.tuning.question import MAX_PROPOSALS, make_question, skills_for
 from foretune.passes.llvm.tuning.screening import Screen
@@ -55,7 +55,7 @@ class Proposal:
         num_parts: passes and flags that it named; one if it could not be read.
     """
 
-    sequence: Sequence | None
+    sequence: PassSequence | None
     intent: str = ""
     refused: tuple[str, ...] = ()
     num_parts: int = 1
@@ -86,14 +86,14 @@ class Strategist(SearchStrategy):
         self._features, self._search, self.client = prepared.features, search, client
         self._known_steps = screen.steps if screen is not None else None
         self._untried = search.order([skill.steps for skill in skills_for(prepared.features, polly, self._known_steps)])[:num_skills]
-        self._proposed: list[Sequence] = []
-        self._origin: dict[Sequence, str] = {}
+        self._proposed: list[PassSequence] = []
+        self._origin: dict[PassSequence, str] = {}
         self.report = StrategistReport()
         self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Half of them from skills and the model, as far as there are any."""
-        found: dict[Sequence, str] = {}
+        found: dict[PassSequence, str] = {}
         self._ask_if_due()
         while len(found) < (num + 1) // 2 and (self._proposed or self._untried):
             origin = "model" if self._proposed else "skills"
@@ -105,7 +105,7 @@ class Strategist(SearchStrategy):
         self._origin.update(found)
         return list(found)
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns costs, and notes who had the idea."""
         costs = list(costs)
         super().observe(costs)
@@ -143,7 +143,7 @@ def _read_proposal(row: Any) -> Proposal:
     after, refused_after = parse_sequence(parts["after"], parts["flags"])
     passes = (*_once(before.passes), Pass(f"default<{level}>"), *_once(after.passes))
     intent = row.get("intent")
-    sequence = Sequence(passes, after.flags)
+    sequence = PassSequence(passes, after.flags)
     return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after), sum(map(len, parts.values())))
 
 

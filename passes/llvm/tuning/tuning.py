@@ -15,7 +15,7 @@ import numpy as np
 
 from foretune.datasets.records.store import RecordStore
 from foretune.errors import IllegalActionError, OptionError
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.measure import Build, PassMeasurer, PreparedProgram, Timing
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.program import Program
@@ -71,7 +71,7 @@ class Trial:
         error: why it failed.
     """
 
-    sequence: Sequence
+    sequence: PassSequence
     status: Status
     cost: float
     error: str = ""
@@ -97,7 +97,7 @@ class PassTuneResult(TrialLog):
     program: str
     hash: str
     objective: str
-    best: Sequence = BASELINE
+    best: PassSequence = BASELINE
     gain: float = 1.0
     interval: tuple[float, ...] = ()
     baseline_secs: float = 0.0
@@ -140,7 +140,7 @@ def tune(
     return _Run(program, measurer, config, report).run(make_strategy)
 
 
-def confirm(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
+def confirm(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
     """Measures a sequence beside `-O3`: `status`, `gain` with `interval`, `baseline_secs` and `best_secs`, as in `PassTuneResult`."""
     build = measurer.build(prepared.program, sequence)
     [timing] = measurer.time(prepared, [build], repeats)
@@ -164,7 +164,7 @@ class _Run:
         self._prepared = measurer.prepare(program)
         self._result = PassTuneResult(program.name, program.hash, config.objective)
         self._baseline = self._look(measurer.build(program, BASELINE, observe=config.objective == "instructions"))
-        self._built: dict[Sequence, Build] = {}
+        self._built: dict[PassSequence, Build] = {}
         self._known = {self._prepared.baseline.object_hash: 1.0}  # machine code -> cost
         self._unwritten: list[Trajectory] = []
 
@@ -190,7 +190,7 @@ class _Run:
     def _num_final(self) -> int:
         return min(self._config.finals, self._config.budget // 4) if self._config.objective == "time" else 0
 
-    def _cost_of(self, sequence: Sequence) -> float:
+    def _cost_of(self, sequence: PassSequence) -> float:
         """Measures a sequence, unless it gives machine code that was measured before."""
         build = self._measurer.build(self._prepared.program, sequence, observe=True, known=self._known)
         if build.status is Status.OK and build.object_hash in self._known:
@@ -205,7 +205,7 @@ class _Run:
         self._forget_the_slow()
         return cost
 
-    def _note(self, sequence: Sequence, record: MeasureRecord, cost: float) -> None:
+    def _note(self, sequence: PassSequence, record: MeasureRecord, cost: float) -> None:
         self._result.trials.append(Trial(sequence, record.status, cost, record.error))
         self._report(self._result)
 
@@ -266,17 +266,17 @@ class _Run:
             append_records(self._config.store, self._prepared.task, self._unwritten, SOURCE, (self._prepared.features,))
         self._unwritten = []
 
-    def _load(self) -> list[tuple[Sequence, float]]:
+    def _load(self) -> list[tuple[PassSequence, float]]:
         """What earlier runs measured of this program, as far as the budget goes."""
         if self._config.store is None or not self._config.store.is_dir() or self._config.objective != "time":
             return []
-        found: dict[Sequence, float] = {}
+        found: dict[PassSequence, float] = {}
         with RecordStore(self._config.store) as store:
             for trajectory in store.trajectories([self._prepared.task.workload.hash]):
                 record = trajectory.record
                 baseline = json.loads(dict(record.environment).get(BASELINE_SECS, "[]"))
                 try:
-                    sequence = Sequence.from_trace(record.trace)
+                    sequence = PassSequence.from_trace(record.trace)
                 except IllegalActionError as error:
                     _log.warning("a stored sequence is left out: %s", error)
                     continue

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import UnsupportedError
-from foretune.passes.llvm.worker import in_child
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.signature import Signature
+from foretune.workers.child import in_child
 
 _SHOWN_CHARS = 600
 _LINK_TIMEOUT_SECS = 30

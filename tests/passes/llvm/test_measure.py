@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from foretune.errors import DataError, OptionError, UnsupportedError
-from foretune.passes.llvm.actions import Flag, Pass, Sequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.measure import BASELINE, PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.program import BuildOptions, load_programs
@@ -30,10 +30,10 @@ def program(toolchain, tmp_path):
 def test_candidates_are_timed_beside_the_baseline(program, measurer):
     prepared = measurer.prepare(program)
     assert prepared.expected[0] == 3
-    build = measurer.build(program, Sequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True)
+    build = measurer.build(program, PassSequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True)
     [timing] = measurer.time(prepared, [build])
     assert timing.record.status is Status.OK and len(timing.record.run_secs) <= 2 and timing.speedup > 0
-    assert Sequence.from_trace(timing.record.trace) == build.sequence
+    assert PassSequence.from_trace(timing.record.trace) == build.sequence
     counts = dict(zip(FEATURES, build.before))
     assert counts["functions"] == 2 and counts["loops"] == 3 and counts["loop_depth"] == 1
     assert build.text_bytes > 50 and dict(zip(FEATURES, build.after))["alloca"] < counts["alloca"]
@@ -41,13 +41,13 @@ def test_candidates_are_timed_beside_the_baseline(program, measurer):
 
 def test_equal_sequences_give_equal_machine_code(program, measurer):
     one, other = (measurer.build(program, BASELINE) for _ in range(2))
-    assert one.object_hash == other.object_hash != measurer.build(program, Sequence()).object_hash
+    assert one.object_hash == other.object_hash != measurer.build(program, PassSequence()).object_hash
 
 
 def test_polly_runs_where_it_is(program, measurer):
     if not measurer.has_polly:
         pytest.skip("this opt has no Polly")
-    build = measurer.build(program, Sequence((Pass("default<O3>"),), (Flag("polly", True),)))
+    build = measurer.build(program, PassSequence((Pass("default<O3>"),), (Flag("polly", True),)))
     assert build.status is Status.OK, build.error
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from foretune.errors import DataError
-from foretune.passes.llvm.actions import Flag, Pass, Sequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.teaching.evidence import EvidenceRecord, evidence_of, read_evidence, write_evidence
 from foretune.passes.llvm.tuning.explain import SequenceExplanation, StepWorth
 
-NEEDED = Sequence((Pass("default<O3>"), Pass("gvn")), (Flag("unroll-count", 4),))
+NEEDED = PassSequence((Pass("default<O3>"), Pass("gvn")), (Flag("unroll-count", 4),))
 STEPS = (StepWorth("gvn", 1.1, (1.0, 1.2), True), StepWorth("adce", 1.5, (1.4, 1.6), False), StepWorth("-unroll-count=4", 1.02, (1.0, 1.04), True))
 FOUND = tuple(float(i % 3) for i in range(len(FEATURES)))
 

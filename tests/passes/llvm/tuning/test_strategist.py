@@ -14,7 +14,7 @@ import pytest
 
 from foretune.errors import OptionError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.moves import BASE
 from foretune.passes.llvm.tuning.search import RandomSearch
@@ -194,4 +194,4 @@ def test_the_search_goes_on_without_the_server():
         strategy = Strategist(PROGRAM, RandomSearch(0), client(url))
         rounds(strategy, 30)
     assert len(requests) == 2 and len(strategy.costs) > 80 and "the server answered with status 500" in strategy.report.refused
-    assert all(math.isfinite(cost) for cost in strategy.costs.values()) and isinstance(next(iter(strategy.costs)), Sequence)
+    assert all(math.isfinite(cost) for cost in strategy.costs.values()) and isinstance(next(iter(strategy.costs)), PassSequence)

@@ -12,7 +12,7 @@ import pytest
 
 from foretune.datasets.records.store import RecordStore
 from foretune.errors import OptionError
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.program import load_programs
 from foretune.passes.llvm.suite import categories, held_out, training
 from foretune.passes.llvm.tuning.moves import BASE
@@ -83,7 +83,7 @@ def test_budget_and_going_on(program, measurer, tmp_path):
     assert {t.record.status for t in stored} == {t.status for t in first.trials} and all(len(t.initial) == 1 for t in stored)
     again = tune(program, measurer, lambda _: GeneticSearch(0), PassTuneConfig(12, store=store, final_repeats=3))
     assert again.num_reused == len(stored) and len(again.trials) <= 12
-    assert [t.sequence for t in again.trials[: len(stored)]] == [Sequence.from_trace(t.record.trace) for t in stored]
+    assert [t.sequence for t in again.trials[: len(stored)]] == [PassSequence.from_trace(t.record.trace) for t in stored]
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "time"])
