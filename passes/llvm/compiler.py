@@ -100,8 +100,8 @@ class Compiler:
         except Death as error:
             return {"status": "build_error", "error": str(error)}
 
-    def code_hashes(self, program: Program, sequences: Many[PassSequence]) -> list[str]:
-        """Hash of the machine code that each sequence gives, on all cores; empty where it fails or takes too long."""
+    def code_hashes(self, program: Program, sequences: Many[PassSequence], timeout_secs: float = _CODE_TIMEOUT_SECS) -> list[str]:
+        """Hash of the machine code that each sequence gives, on all cores; empty where it fails, or takes longer than the limit of one of them."""
         self._workers += [self._new_worker() for _ in range(num_usable_cores() - len(self._workers))]
         free = queue.SimpleQueue()
         for worker in self._workers:
@@ -111,7 +111,7 @@ class Compiler:
             worker = free.get()
             out = self._folder / f"code-{number}.o"
             try:
-                reply = self._run_in(worker, program, sequence, False, out, _CODE_TIMEOUT_SECS)
+                reply = self._run_in(worker, program, sequence, False, out, timeout_secs)
                 return code_hash(out.read_bytes()) if reply["status"] == "ok" else ""
             finally:
                 out.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class Build:
         object_hash: of its machine code; equal ones run equally long.
         text_bytes: size of its machine code.
         before, after: counts in the manner of `observe.FEATURES`; empty if not asked for.
+        secs: that compiling took.
     """
 
     sequence: PassSequence
@@ -90,6 +91,7 @@ class Build:
     text_bytes: int = 0
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
+    secs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ class PassMeasurer:
 
     def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> Build:
         """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
-        return self._build(program, sequence, observe, known)[0]
+        start = time.perf_counter()
+        return replace(self._build(program, sequence, observe, known)[0], secs=time.perf_counter() - start)
 
     def _build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)

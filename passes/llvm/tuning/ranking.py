@@ -25,13 +25,15 @@ class LatentSearch(RankedSearch):
     Args:
         model: trained on other programs; it is adapted to this one.
         prepared: the program.
-        seed, polly, screen: as in `SearchStrategy`.
+        seed, polly, screen, experimental: as in `SearchStrategy`.
     """
 
     name = "latent"
 
-    def __init__(self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
-        super().__init__(self._scores, seed, polly, screen=screen)
+    def __init__(
+        self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__(self._scores, seed, polly, screen=screen, experimental=experimental)
         self._model, self._task = model, prepared.task
         self._model.update([MeasureRecord(self._candidate(BASE), Status.OK, (1.0,))])
 

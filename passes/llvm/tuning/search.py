@@ -14,8 +14,10 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassSequence
+from foretune.passes.llvm.tables import usable_flags, usable_passes
+from foretune.passes.llvm.tuning.changes import LEVELS, Change
 from foretune.passes.llvm.tuning.moves import BASE, Moves, apply
-from foretune.passes.llvm.tuning.screening import LEVELS, Change, Screen
+from foretune.passes.llvm.tuning.screening import Screen, Screening
 
 Ranker = Callable[[Many[PassSequence]], np.ndarray]
 """Scores of sequences for one program, [N]; higher is better."""
@@ -28,20 +30,58 @@ class SearchStrategy(ABC):
         seed: of all that is drawn.
         polly: whether Polly may be used.
         screen: which steps change the program's code, where that is known.
+        experimental: whether steps that are held back may be taken; see `tables`.
+
+    Attributes:
+        costs: of what was measured.
+        openings: what is suggested before anything else, in order.
+        screening: that goes on while the search does; None does without.
+        ideas: somebody's, which a search that ranks compares with its own candidates.
+        rank: the model, where the search has one.
     """
 
     name = "abstract"
+    rank: Ranker | None = None
 
-    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
+    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False) -> None:
         self._rng = np.random.default_rng(seed)
-        self._moves = Moves(self._rng, polly, screen=screen)
-        self._screen = screen
-        self._polly = polly
+        self._moves = Moves(self._rng, polly, screen=screen, experimental=experimental)
+        self._polly, self._experimental = polly, experimental
         self.costs: dict[PassSequence, float] = {BASE: 1.0}
+        self.openings: list[PassSequence] = []
+        self.ideas: list[PassSequence] = []
+        self.screening: Screening | None = None
 
-    @abstractmethod
     def suggest(self, num: int) -> list[PassSequence]:
         """So many sequences that were not suggested before, or fewer if there are no more."""
+        opening: list[PassSequence] = []
+        while self.openings and len(opening) < num:
+            sequence = self.openings.pop(0)
+            if sequence not in self.costs:
+                opening.append(sequence)
+        more = self._suggest(num - len(opening)) if len(opening) < num else []
+        return [*opening, *(sequence for sequence in more if sequence not in opening)]
+
+    @abstractmethod
+    def _suggest(self, num: int) -> list[PassSequence]:
+        """The same, without the openings."""
+
+    def follow(self, screening: Screening) -> None:
+        """Keeps to what a screening finds, now and later."""
+        self.screening, self._moves.screen = screening, screening.screen
+
+    def look_further(self, tuned_secs: float) -> None:
+        """Lets the screening go on.
+
+        Args:
+            tuned_secs: that the run took so far.
+        """
+        if self.screening is not None and self.screening.advance(tuned_secs):
+            self.follow(self.screening)
+
+    @property
+    def _screen(self) -> Screen | None:
+        return self._moves.screen
 
     def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns what sequences cost."""
@@ -77,7 +117,7 @@ class RandomSearch(SearchStrategy):
 
     name = "random"
 
-    def suggest(self, num: int) -> list[PassSequence]:
+    def _suggest(self, num: int) -> list[PassSequence]:
         """Random sequences."""
         return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 7))))
 
@@ -87,11 +127,11 @@ class GreedySearch(SearchStrategy):
 
     name = "greedy"
 
-    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
-        super().__init__(seed, polly, screen)
+    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False) -> None:
+        super().__init__(seed, polly, screen, experimental)
         self._left: list[Flag | Pass | Change] = []
 
-    def suggest(self, num: int) -> list[PassSequence]:
+    def _suggest(self, num: int) -> list[PassSequence]:
         """The best so far and one step more."""
         found: dict[PassSequence, None] = {}
         best = self._best(1)[0]
@@ -107,8 +147,8 @@ class GreedySearch(SearchStrategy):
         if not self._left and self._screen is not None and self._screen.classes:
             self._left = [self._screen.classes[i][0] for i in self._rng.permutation(len(self._screen.classes))]
         elif not self._left:
-            flags = [Flag(name, value) for name, kind in FLAGS.items() for value in kind.values if self._polly or not kind.polly]
-            steps = [*flags, *(Pass(name) for name in PASSES if name not in LEVELS)]
+            flags = [Flag(name, value) for name, kind in usable_flags(self._polly, self._experimental).items() for value in kind.values]
+            steps = [*flags, *(Pass(name) for name in usable_passes(self._experimental) if name not in LEVELS)]
             self._left = [steps[i] for i in self._rng.permutation(len(steps))]
         return self._left.pop()
 
@@ -130,12 +170,12 @@ class GeneticSearch(SearchStrategy):
 
     name = "genetic"
 
-    def __init__(self, seed: int = 0, polly: bool = True, population: int = 12, screen: Screen | None = None) -> None:
-        super().__init__(seed, polly, screen)
+    def __init__(self, seed: int = 0, polly: bool = True, population: int = 12, screen: Screen | None = None, experimental: bool = False) -> None:
+        super().__init__(seed, polly, screen, experimental)
         self._population = population
         self._origin: dict[PassSequence, tuple[PassSequence, str]] = {}  # child -> (parent, intent)
 
-    def suggest(self, num: int) -> list[PassSequence]:
+    def _suggest(self, num: int) -> list[PassSequence]:
         """Children of the best; random ones while there are few."""
         parents = self._best(self._population)
         if len(parents) < min(4, self._population):
@@ -181,26 +221,29 @@ class RankedSearch(GeneticSearch):
     name = "ranked"
 
     def __init__(
-        self, rank: Ranker, seed: int = 0, polly: bool = True, population: int = 12, children: int = 64, explores: float = 0.25, screen: Screen | None = None
+        self, rank: Ranker, seed: int = 0, polly: bool = True, population: int = 12, children: int = 64, explores: float = 0.25, screen: Screen | None = None,
+        experimental: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(seed, polly, population, screen)
-        self._rank, self._children, self._explores = rank, children, explores
+        super().__init__(seed, polly, population, screen, experimental)
+        self.rank = rank
+        self._children, self._explores = children, explores
 
     def order(self, sequences: Many[PassSequence]) -> list[PassSequence]:
         """The ideas that the model likes best come first."""
-        return [sequences[i] for i in np.argsort(-self._rank(sequences), kind="stable")] if sequences else []
+        return [sequences[i] for i in np.argsort(-self.rank(sequences), kind="stable")] if sequences else []
 
-    def suggest(self, num: int) -> list[PassSequence]:
+    def _suggest(self, num: int) -> list[PassSequence]:
         """The children that the model likes best, no two of them alike in all but one step."""
         parents = self._best(self._population)
         children = self._fresh(self._children * num // 2, lambda: self._child(parents))
         strangers = self._fresh(self._children * num // 2, lambda: self._moves.random(int(self._rng.integers(1, 5))))
         singles = [sequence for sequence in self._moves.singles() if sequence not in self.costs]
-        pool = self._distinct((*children, *strangers, *singles))
+        ideas = [sequence for sequence in self.ideas if sequence not in self.costs]
+        pool = self._distinct((*children, *strangers, *singles, *ideas))
         if not pool:
             return []
         picked: list[PassSequence] = []
-        order = [pool[i] for i in np.argsort(-self._rank(pool), kind="stable")]
+        order = [pool[i] for i in np.argsort(-self.rank(pool), kind="stable")]
         for sequence in order:
             if len(picked) == num:
                 break
@@ -227,7 +270,7 @@ class BayesianSearch(SearchStrategy):
     name = "bayesian"
     _CANDIDATES, _WARM_UP = 400, 8
 
-    def suggest(self, num: int) -> list[PassSequence]:
+    def _suggest(self, num: int) -> list[PassSequence]:
         """Where the process expects the largest gain."""
         known = [(s, c) for s, c in self.costs.items() if math.isfinite(c)]
         if len(known) < self._WARM_UP:

@@ -174,6 +174,7 @@ class _Run:
         num_final = self._num_final
         idle = 0
         while (left := self._config.budget - num_final - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
+            strategy.look_further(time.perf_counter() - self._start)
             suggested = strategy.suggest(min(self._config.batch, left))
             before = len(self._result.trials)
             try:
