@@ -1,13 +1,12 @@
 """Builds candidates and times them beside `-O3`.
 
 What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each candidate's
-output and exit code are compared, byte for byte, with those of the program that no pass has run over.
+output, exit code and written files are compared, byte for byte, with those of the program that no pass has run over.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import platform
@@ -25,11 +24,11 @@ from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
+from foretune.passes.llvm.outcome import Input, describe_difference, make_folder, read_outcome
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
-from foretune.support.files import sha256_of
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -37,7 +36,6 @@ from foretune.workers.process import Death, Silence, WorkerProcess
 UNOPTIMISED = PassSequence()
 _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
-_NOTHING = hashlib.sha256(b"").hexdigest()
 _log = logging.getLogger(__name__)
 _HOPELESS = 1.3  # candidates so much slower than the baseline are run once
 _SHOWN_CHARS = 400
@@ -119,9 +117,11 @@ class PreparedProgram:
     Attributes:
         program: it.
         task: its module and this machine, as nouns.
-        expected: (exit code, SHA-256 of the output) of the unoptimised program.
+        expected: (exit code, SHA-256 of what it printed and wrote) of the unoptimised program.
         baseline: built.
         features: of the unoptimised module, in the order of `observe.FEATURES`.
+        checks: what is expected on each of the program's further inputs.
+        runs: whether it is run at all; what has no `main` is only looked at.
     """
 
     program: Program
@@ -129,6 +129,8 @@ class PreparedProgram:
     expected: tuple[int, str]
     baseline: Build
     features: tuple[float, ...]
+    checks: tuple[tuple[int, str], ...] = ()
+    runs: bool = True
 
 
 class PassMeasurer:
@@ -165,41 +167,75 @@ class PassMeasurer:
         """Whether Polly can be used: it lives in the `opt` of some distributions."""
         return self._toolchain.has_polly
 
-    def prepare(self, program: Program) -> PreparedProgram:
+    def prepare(self, program: Program, run: bool = True) -> PreparedProgram:
         """Builds and runs a program without passes and with `-O3`.
 
+        Args:
+            program: which.
+            run: whether it is linked and run; what is not can only be looked at.
+
         Raises:
-            DataError: it cannot be built, or ends by a crash or a time-out; or its output differs between two runs, or under `-O3`.
+            DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what it prints or
+                writes differs between two runs, or under `-O3`.
         """
-        plain = self._build(program, UNOPTIMISED, observe=True)
-        baseline = self.build(program, BASELINE)
-        for build in (plain[0], baseline):
+        plain, reply = self._build(program, UNOPTIMISED, observe=True, link=run)
+        baseline = self.build(program, BASELINE, link=run)
+        for build in (plain, baseline):
             if build.status is not Status.OK:
                 raise DataError(f"{program.name} cannot be built: {build.error}")
-        outputs = [self._run(program, build.executable) for build in (plain[0], plain[0], baseline)]
-        for reply in outputs:
+        task = Task(Workload(program.hash, "", ProgramGraph.from_json(reply["before"]["graph"]), program.name, "llvm"), self.target())
+        if not run:
+            return PreparedProgram(program, task, (0, ""), baseline, plain.before, runs=False)
+        options = program.options
+        expected = self._expect(program, plain, baseline, Input(options.arguments, options.stdin))
+        checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
+        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks))
+
+    def _expect(self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False) -> tuple[int, str]:
+        """What the unoptimised program does with an input; see `prepare`."""
+        replies = [self._run(program, build.executable, given) for build in (plain, plain, baseline)]
+        on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
+        for reply in replies:
             if reply["status"] != "ok":
-                raise DataError(f"{program.name} does not run: {reply['error']}")
-        expected, again, optimised = [(reply["exit"], reply["output"]) for reply in outputs]
+                raise DataError(f"{program.name} does not run{on}: {reply['error']}")
+        expected, again, optimised = [(reply["exit"], reply["output"]) for reply in replies]
+        first, second, third = [reply["outcome"] for reply in replies]
+        if not is_check and expected[0] != program.options.run.expect_exit:
+            raise DataError(
+                f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected; it prints {first.last_line!r}. Bring what it "
+                f"reads with --arg, --stdin, --file or --cwd; if all is well, say --expect-exit {expected[0]}"
+            )
         if again != expected:
-            raise DataError(f"{program.name} prints another output each time, so that candidates cannot be checked")
-        if expected[1] == _NOTHING:
-            _log.warning("%s prints nothing, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
+            raise DataError(f"{program.name} prints another output each time{on}, so that candidates cannot be checked: {describe_difference(first, second)}")
+        if first.is_silent and not is_check:
+            _log.warning("%s prints nothing and writes no file, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
         if optimised != expected:
-            raise DataError(f"{program.name} prints something else under -O3 than without passes: it is not well defined, or needs `-ffp-contract=off`")
-        task = Task(Workload(program.hash, "", ProgramGraph.from_json(plain[1]["before"]["graph"]), program.name, "llvm"), self.target())
-        return PreparedProgram(program, task, expected, baseline, plain[0].before)
+            what = f"exit code {optimised[0]} for {expected[0]}" if optimised[0] != expected[0] else describe_difference(first, third)
+            raise DataError(
+                f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or needs `-ffp-contract=off`, or tells times: {what}"
+            )
+        return expected
+
+    def check(self, prepared: PreparedProgram, build: Build) -> str:
+        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where it does nowhere."""
+        for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
+            reply = self._run(prepared.program, build.executable, given)
+            if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
+                return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (f": {reply['error']}" if reply.get("error") else "")
+        return ""
 
     def target(self) -> Target:
         """This machine."""
         return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
 
-    def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> Build:
+    def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True) -> Build:
         """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
         start = time.perf_counter()
-        return replace(self._build(program, sequence, observe, known)[0], secs=time.perf_counter() - start)
+        return replace(self._build(program, sequence, observe, known, link)[0], secs=time.perf_counter() - start)
 
-    def _build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
+    def _build(
+        self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True
+    ) -> tuple[Build, dict[str, Any]]:  # fmt: skip
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
@@ -207,7 +243,7 @@ class PassMeasurer:
         looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
         machine_code = out.read_bytes()
         looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
-        if looks[0] in known:
+        if looks[0] in known or not link:
             out.unlink()
             return Build(sequence, Status.OK, "", None, *looks), reply
         executable, error = self._link(program, out)
@@ -221,7 +257,7 @@ class PassMeasurer:
             raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
         executable = made.with_suffix("")
         libraries = [f"-l{name}" for name in program.options.libraries]
-        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *libraries]
+        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *program.options.ldflags, *libraries]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
         except subprocess.TimeoutExpired:
@@ -230,21 +266,21 @@ class PassMeasurer:
             made.unlink()
         return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
 
-    def _run(self, program: Program, executable: Path) -> dict[str, Any]:
-        stdout = self._folder / "stdout"
-        folder = self._folder / "run"  # what one run leaves there, the next one must not see
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    def _run(self, program: Program, executable: Path, given: Input | None = None) -> dict[str, Any]:
+        given = given or Input(program.options.arguments, program.options.stdin)
+        stdout, folder = self._folder / "stdout", self._folder / "run"
+        make_folder(folder, program.options.run)
         request = {
-            "op": "run", "command": [str(executable), *program.options.arguments], "folder": str(folder), "stdout": str(stdout),
-            "stdin": str(program.options.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,
+            "op": "run", "command": [str(executable), *given.arguments], "folder": str(folder), "stdout": str(stdout),
+            "stdin": str(given.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,
         }  # fmt: skip
         try:
             reply = self._runner.request(request, self.settings.run_timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
             return {"status": "run_error", "error": str(error)}
         if reply["status"] == "ok":
-            reply["output"] = sha256_of(stdout)
+            reply["outcome"] = read_outcome(stdout, folder, program.options.run)
+            reply["output"] = reply["outcome"].digest
         return reply
 
     def cpu_secs(self, program: Program, build: Build) -> float:
@@ -272,7 +308,7 @@ class PassMeasurer:
             if reply["status"] != "ok":
                 return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
             if (reply["exit"], reply["output"]) != prepared.expected:
-                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output differs from the unoptimised program's"))
+                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output, or a file that it wrote, differs from the unoptimised program's"))
             own.append(max(reply["cpu_secs"], 1e-6))
             other = self._run(prepared.program, prepared.baseline.executable)
             if other["status"] != "ok":
@@ -281,6 +317,10 @@ class PassMeasurer:
             if min(own) > _HOPELESS * min(baseline):
                 break
         return Timing(self._record(prepared, build, Status.OK, tuple(own), ""), tuple(baseline))
+
+    def failed(self, prepared: PreparedProgram, build: Build, error: str) -> MeasureRecord:
+        """The record of a candidate that does something else on one of the program's further inputs."""
+        return self._record(prepared, build, Status.WRONG_OUTPUT, (), error)
 
     def _record(self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str) -> MeasureRecord:
         settings = MeasureSettings(self.settings.repeats, 1e-3, self.settings.build_timeout_secs, self.settings.run_timeout_secs, self.settings.memory_bytes)

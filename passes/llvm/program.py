@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foretune.errors import DataError, OptionError
+from foretune.passes.llvm.outcome import RunOptions
 from foretune.passes.llvm.toolchain import find_toolchain
 
 C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES = (".c",), (".cpp", ".cc", ".cxx"), (".ll", ".bc")
@@ -30,6 +31,8 @@ class BuildOptions:
         arguments: of the program's command line.
         stdin: a file for its standard input.
         contract: whether products and sums may become one operation; it changes the last bits, so that outputs cannot be compared exactly.
+        cflags, ldflags: further words for the compiler, and for the linker.
+        run: where it runs and what is compared.
     """
 
     defines: tuple[str, ...] = ()
@@ -38,6 +41,9 @@ class BuildOptions:
     arguments: tuple[str, ...] = ()
     stdin: Path | None = None
     contract: bool = False
+    cflags: tuple[str, ...] = ()
+    ldflags: tuple[str, ...] = ()
+    run: RunOptions = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Program:
         for path in (*self.objects, *([self.options.stdin] if self.options.stdin else [])):
             digest.update(Path(path).read_bytes())
         digest.update(repr((self.options.libraries, self.options.arguments)).encode())
+        if self.options.ldflags:
+            digest.update(repr(self.options.ldflags).encode())
+        self.options.run.update_hash(digest)
         object.__setattr__(self, "hash", digest.hexdigest()[:16])
 
 
@@ -135,6 +144,7 @@ def _compile(path: Path, out: Path, options: BuildOptions, to_module: bool) -> P
     command = [str(compiler), "-O3", "-march=native", f"-ffp-contract={'fast' if options.contract else 'off'}", "-w", "-g0", "-c", str(path.resolve()), "-o", str(out)]
     command += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
     command += [f"-D{define}" for define in options.defines] + [f"-I{path.parent}"] + [f"-I{include}" for include in options.includes]
+    command += options.cflags
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_COMPILE_TIMEOUT_SECS)

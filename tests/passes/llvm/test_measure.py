@@ -10,6 +10,7 @@ from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.measure import BASELINE, PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.observe import FEATURES
+from foretune.passes.llvm.outcome import RunOptions
 from foretune.passes.llvm.program import BuildOptions, load_programs
 from foretune.passes.llvm.toolchain import Toolchain
 from foretune.record import Status
@@ -24,7 +25,7 @@ def load(folder, text, name="program.c", options=BuildOptions()):
 
 @pytest.fixture
 def program(toolchain, tmp_path):
-    return load(tmp_path, sources.SUM)
+    return load(tmp_path, sources.ENDS_WITH_3, options=BuildOptions(run=RunOptions(expect_exit=3)))
 
 
 def test_candidates_are_timed_beside_the_baseline(program, measurer):
@@ -94,7 +95,7 @@ def test_modules_that_are_damaged(toolchain, tmp_path, measurer):
 
 def test_text_and_bitcode(toolchain, tmp_path, measurer):
     text = "define i32 @main(i32 %argc, ptr %argv) {\n  ret i32 7\n}\n"
-    prepared = measurer.prepare(load(tmp_path, text, "seven.ll"))
+    prepared = measurer.prepare(load(tmp_path, text, "seven.ll", BuildOptions(run=RunOptions(expect_exit=7))))
     assert prepared.expected[0] == 7
     bitcode = load(tmp_path, sources.SUM).module
     assert load_programs(bitcode, tmp_path)[0].module == bitcode
