@@ -264,7 +264,7 @@ class PassMeasurer:
             return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
         finally:
             made.unlink()
-        return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
+        return (executable, "") if done.returncode == 0 else (None, _why(done.stderr))
 
     def _run(self, program: Program, executable: Path, given: Input | None = None) -> dict[str, Any]:
         given = given or Input(program.options.arguments, program.options.stdin)
@@ -333,3 +333,11 @@ class PassMeasurer:
         if build.executable is not None:
             with contextlib.suppress(FileNotFoundError):
                 build.executable.unlink()
+
+
+def _why(said: str) -> str:
+    """What a linker's messages come to."""
+    lines = said.strip().splitlines() or ["the linker failed"]
+    first = next((line for line in lines if "undefined" in line or "multiple definition" in line or "cannot find" in line), lines[-1])
+    hint = "; a file without a main is tuned by --call, or looked at with --objective instructions, size or cycles" if "`main'" in first else ""
+    return first[:_SHOWN_CHARS] + hint

@@ -11,7 +11,7 @@ from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.measure import BASELINE, PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.outcome import RunOptions
-from foretune.passes.llvm.program import BuildOptions, load_programs
+from foretune.passes.llvm.program import BuildOptions, Selection, load_programs
 from foretune.passes.llvm.toolchain import Toolchain
 from foretune.record import Status
 from tests.passes import sources
@@ -108,8 +108,12 @@ def test_a_folder_of_programs_with_a_utility(toolchain, tmp_path, measurer):
     (tmp_path / "suite" / "two.cpp").write_text(sources.CPP)
     (tmp_path / "suite" / "utilities" / "utility.c").write_text(sources.UTILITY)
     (tmp_path / "suite" / "utilities" / "utility.h").write_text(sources.UTILITY_HEADER)
-    one, two = load_programs(tmp_path / "suite", tmp_path / "built", BuildOptions(libraries=("m", "stdc++")))
+    options = BuildOptions(libraries=("m", "stdc++"))
+    one, two = load_programs(tmp_path / "suite", tmp_path / "separate", options, Selection(keep_separate=True))
     assert (one.name, two.name) == ("one", "two") and len(one.objects) == 1
+    assert measurer.prepare(one).expected[0] == 0
+    one, two = load_programs(tmp_path / "suite", tmp_path / "built", options)
+    assert (one.name, two.name) == ("one", "two") and not one.objects and set(measurer.compiler.signatures(one.module)) == {"main", "twice"}
     assert measurer.prepare(one).expected[0] == 0 and measurer.prepare(two).expected[0] == 0
 
 
