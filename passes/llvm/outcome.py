@@ -41,21 +41,21 @@ class RunOptions:
     """How a program is run, and what of a run is compared.
 
     Attributes:
-        expect_exit: its exit code when all is well.
+        expect_exit: its exit code when all is well; None for any.
         ignore: regular expressions; lines of texts that one of them is found in are not compared.
         files: (name in the folder that it runs in, the file) of what it reads there.
         cwd: a folder, whose files it finds where it runs; they are copied for each run.
         checks: further inputs, on which finalists must do what the unoptimised program does.
     """
 
-    expect_exit: int = 0
+    expect_exit: int | None = 0
     ignore: tuple[str, ...] = ()
     files: tuple[tuple[str, Path], ...] = ()
     cwd: Path | None = None
     checks: tuple[Input, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.expect_exit <= 255:
+        if self.expect_exit is not None and not 0 <= self.expect_exit <= 255:
             raise OptionError(f"`0 <= expect_exit <= 255` must hold, but got {self.expect_exit}")
         for pattern in self.ignore:
             try:

@@ -19,10 +19,13 @@ from foretune.passes.llvm.sources import (
     CPP_SUFFIXES,
     IR_SUFFIXES,
     SOURCE_SUFFIXES,
+    Command,
     Compiled,
     Unit,
     compile_all,
+    compile_command,
     compile_unit,
+    link_command,
     link_modules,
     needed_by,
 )
@@ -68,6 +71,7 @@ class Program:
         objects: files that it is linked with as they are.
         options: how it is linked and run.
         hash: of the module and all that changes what it does; 16 hexadecimal digits.
+        commands: that made the module and the objects.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Program:
     objects: tuple[Path, ...] = ()
     options: BuildOptions = BuildOptions()
     hash: str = field(default="")
+    commands: tuple[Command, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(self.module.read_bytes())
@@ -187,7 +192,10 @@ def load_module(path: Path, folder: Path, options: BuildOptions = BuildOptions()
 def _load(path: Path, folder: Path, options: BuildOptions) -> Program:
     if path.suffix in CPP_SUFFIXES:
         options = _with_cpp(options)
-    return Program(path.stem, load_module(path, folder, options), (), options)
+    module = load_module(path, folder, options)
+    unit = Unit(path, (f"-I{path.parent.resolve()}",))
+    commands = () if path.suffix in IR_SUFFIXES else (compile_command(unit, module, _flags(options), True, options.contract),)
+    return Program(path.stem, module, (), options, commands=commands)
 
 
 def _load_command(command: BuildCommand, folder: Path, options: BuildOptions, selection: Selection, failed: dict[str, str] | None) -> list[Program]:
@@ -247,9 +255,17 @@ def _program_of(
     if any(part.unit.is_cpp for part in (one, *needed)):
         options = _with_cpp(options)
     as_objects = [part for part in needed if selection.keep_separate or part.unit.path.suffix in ASSEMBLY_SUFFIXES]
+    as_objects.sort(key=lambda part: part.unit.path)
     modules = [one.module, *(part.module for part in needed if part not in as_objects)]
     made = [_object_of(part, folder / f"{names[part.unit.path]}.o", options) for part in as_objects]
-    return Program(name, link_modules(modules, folder / f"{name}-linked.bc"), (*made, *objects), options)
+    commands = [
+        compile_command(part.unit, out, _flags(options), out.suffix == ".bc", options.contract)
+        for part, out in [*((part, part.module) for part in (one, *needed) if part not in as_objects), *zip(as_objects, made)]
+        if part.unit.path.suffix not in IR_SUFFIXES
+    ]
+    linked = folder / f"{name}-linked.bc"
+    commands += [link_command(modules, linked)] if len(modules) > 1 else []
+    return Program(name, link_modules(modules, linked), (*made, *objects), options, commands=tuple(commands))
 
 
 def _object_of(part: Compiled, out: Path, options: BuildOptions) -> Path:

@@ -58,28 +58,49 @@ class Compiled:
     needed: frozenset[str] = field(default=frozenset(), repr=False)
 
 
+@dataclass(frozen=True)
+class Command:
+    """One call of a tool that made a part of a program.
+
+    Attributes:
+        words: the tool's path and its arguments.
+        directory: that it is called in; None for this process's.
+    """
+
+    words: tuple[str, ...]
+    directory: Path | None = None
+
+
+def compile_command(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, contract: bool = False) -> Command:
+    """How a source is compiled; to a module without running any pass, so that it is what passes begin with.
+
+    Raises:
+        UnsupportedError: there is no compiler.
+    """
+    compiler = find_toolchain().tool("clang++" if unit.is_cpp else "clang")
+    words = [str(compiler), "-O3", "-march=native", f"-ffp-contract={'fast' if contract else 'off'}", "-w", "-g0", "-c", str(unit.path.resolve()), "-o", str(out.resolve())]
+    words += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
+    return Command((*words, *unit.flags, *flags), unit.directory)
+
+
 def compile_unit(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, contract: bool = False) -> Path:
-    """Compiles a source; to a module without running any pass, so that it is what passes begin with.
+    """Compiles a source; see `compile_command`.
 
     Raises:
         DataError: it cannot be compiled; the compiler's words are in the error.
         UnsupportedError: there is no compiler.
     """
-    path = unit.path
-    compiler = find_toolchain().tool("clang++" if unit.is_cpp else "clang")
-    command = [str(compiler), "-O3", "-march=native", f"-ffp-contract={'fast' if contract else 'off'}", "-w", "-g0", "-c", str(path.resolve()), "-o", str(out.resolve())]
-    command += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
-    command += [*unit.flags, *flags]
+    command = compile_command(unit, out, flags, to_module, contract)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=COMPILE_TIMEOUT_SECS, cwd=unit.directory
+            command.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=COMPILE_TIMEOUT_SECS, cwd=command.directory
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise DataError(f"{path} took the compiler more than {COMPILE_TIMEOUT_SECS} s") from None
+        raise DataError(f"{unit.path} took the compiler more than {COMPILE_TIMEOUT_SECS} s") from None
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
-        raise DataError(f"{path} cannot be compiled: {first[:400]}")
+        raise DataError(f"{unit.path} cannot be compiled: {first[:400]}")
     return out
 
 
@@ -154,6 +175,15 @@ def _distance(one: Path, other: Path) -> int:
     return len(here) + len(there) - 2 * shared
 
 
+def link_command(modules: Sequence[Path], out: Path) -> Command:
+    """How several modules become one.
+
+    Raises:
+        UnsupportedError: llvm-link is not installed.
+    """
+    return Command((str(find_toolchain().tool("llvm-link")), *map(str, modules), "-o", str(out.resolve())))
+
+
 def link_modules(modules: Sequence[Path], out: Path) -> Path:
     """Several modules as one.
 
@@ -163,8 +193,8 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     """
     if len(modules) == 1:
         return modules[0]
-    command = [str(find_toolchain().tool("llvm-link")), *map(str, modules), "-o", str(out)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_SECS)
+    command = link_command(modules, out)
+    done = subprocess.run(command.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_SECS)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
         raise DataError(f"{', '.join(path.name for path in modules)} cannot be linked into one module: {first[:400]}")
