@@ -32,7 +32,7 @@ from foretune.cli.passes_programs import (
     program_arguments,
     stored_results,
 )
-from foretune.errors import DataError, OptionError
+from foretune.errors import DataError, ForetuneError, OptionError
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
 from foretune.support.files import sha256_of, write_text_atomically
 from foretune.support.progress import progress_bar
@@ -144,10 +144,15 @@ def _progress(result: Any) -> str:
 
 
 def _emit(kinds: tuple[str, ...], program: Any, sequence: Any, measurer: Any, folder: Path) -> dict[str, Any]:
-    """What was given out: kind -> its file, its text and what to know of it."""
-    from foretune.passes.llvm import emit
+    """What was given out: kind -> its file, its text and what to know of it; what cannot be is told, and loses no result."""
+    from foretune.passes.llvm.emit import Emitted, emit
 
-    found = [emit.emit(kind, program, sequence, measurer, folder) for kind in kinds]
+    found = []
+    for kind in kinds:
+        try:
+            found.append(emit(kind, program, sequence, measurer, folder))
+        except ForetuneError as error:
+            found.append(Emitted(kind, None, str(error)))
     return {one.kind: {"path": str(one.path) if one.path else None, "note": one.note, "text": one.text} for one in found}
 
 

@@ -132,7 +132,7 @@ def _tune_commands(program: Program, sequence: PassSequence, toolchain: Toolchai
     features = [str(flag.value) for flag in sequence.flags if flag.name == "mattr"]
     features = [f"-mattr={','.join(features)}"] if features else []
     in_library = [flag for flag in flags if not flag.kind.polly]
-    opt = [str(toolchain.tool("opt")), f"-passes={sequence.pipeline}", *PassSequence((), tuple(flags)).flag_texts, *features, str(program.module), "-o", str(module)]
+    opt = [str(toolchain.tool("opt")), "-relocation-model=pic", f"-passes={sequence.pipeline}", *PassSequence((), tuple(flags)).flag_texts, *features, str(program.module), "-o", str(module)]
     llc = [str(toolchain.tool("llc")), "-O3", "-filetype=obj", "-relocation-model=pic", *PassSequence((), tuple(in_library)).flag_texts, str(module), "-o", str(made)]
     return [Command(tuple(opt)), Command(tuple(llc))]
 

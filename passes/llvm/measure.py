@@ -37,6 +37,7 @@ UNOPTIMISED = PassSequence()
 _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
 _log = logging.getLogger(__name__)
+_UNOPTIMISED_SLOWER = 10.0  # times the limit of a run, for the program without passes
 _HOPELESS = 1.3  # candidates so much slower than the baseline are run once
 _SHOWN_CHARS = 400
 
@@ -193,13 +194,15 @@ class PassMeasurer:
 
     def _expect(self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False) -> tuple[int, str]:
         """What the unoptimised program does with an input; see `prepare`."""
-        replies = [self._run(program, build.executable, given) for build in (plain, plain, baseline)]
+        slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
-        for reply in replies:
-            if reply["status"] != "ok":
-                raise DataError(f"{program.name} does not run{on}: {reply['error']}")
-        expected, again, optimised = [(reply["exit"], reply["output"]) for reply in replies]
-        first, second, third = [reply["outcome"] for reply in replies]
+        replies = []
+        for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
+            replies.append(self._run(program, build.executable, given, limit))
+            if replies[-1]["status"] != "ok":
+                raise DataError(f"{program.name} does not run{on}: {replies[-1]['error']}")
+        optimised, expected, again = [(reply["exit"], reply["output"]) for reply in replies]
+        third, first, second = [reply["outcome"] for reply in replies]
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
                 f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected; it prints {first.last_line!r}. Bring what it "
@@ -266,16 +269,17 @@ class PassMeasurer:
             made.unlink()
         return (executable, "") if done.returncode == 0 else (None, _why(done.stderr))
 
-    def _run(self, program: Program, executable: Path, given: Input | None = None) -> dict[str, Any]:
+    def _run(self, program: Program, executable: Path, given: Input | None = None, timeout_secs: float = 0.0) -> dict[str, Any]:
+        timeout_secs = timeout_secs or self.settings.run_timeout_secs
         given = given or Input(program.options.arguments, program.options.stdin)
         stdout, folder = self._folder / "stdout", self._folder / "run"
         make_folder(folder, program.options.run)
         request = {
             "op": "run", "command": [str(executable), *given.arguments], "folder": str(folder), "stdout": str(stdout),
-            "stdin": str(given.stdin or os.devnull), "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes,
+            "stdin": str(given.stdin or os.devnull), "timeout_secs": timeout_secs, "memory_bytes": self.settings.memory_bytes,
         }  # fmt: skip
         try:
-            reply = self._runner.request(request, self.settings.run_timeout_secs + _GRACE_SECS)
+            reply = self._runner.request(request, timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
             return {"status": "run_error", "error": str(error)}
         if reply["status"] == "ok":

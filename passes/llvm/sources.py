@@ -20,6 +20,8 @@ C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (".c",), (".cpp", ".c
 SOURCE_SUFFIXES = (*C_SUFFIXES, *CPP_SUFFIXES, *IR_SUFFIXES)
 COMPILE_TIMEOUT_SECS = 120
 _TOOL_TIMEOUT_SECS = 60
+_OLD_C = tuple(f"-Wno-{name}" for name in ("implicit-int", "implicit-function-declaration", "int-conversion", "incompatible-pointer-types", "return-mismatch"))
+"""What C from before 1999 does and clang 22 refuses unless it is told to go on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def compile_command(unit: Unit, out: Path, flags: Sequence[str], to_module: bool
     compiler = find_toolchain().tool("clang++" if unit.is_cpp else "clang")
     words = [str(compiler), "-O3", "-march=native", f"-ffp-contract={'fast' if contract else 'off'}", "-w", "-g0", "-c", str(unit.path.resolve()), "-o", str(out.resolve())]
     words += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
+    words += _OLD_C if unit.path.suffix in C_SUFFIXES else ()
     return Command((*words, *unit.flags, *flags), unit.directory)
 
 

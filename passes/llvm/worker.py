@@ -152,7 +152,7 @@ def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
     path = Path(f"{request['out']}.bc")
     try:
         llvm.write_bitcode(module, path)
-        command = [request["opt"], f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]
+        command = [request["opt"], "-relocation-model=pic", f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace")
         if done.returncode:
             raise LlvmError(last_line(done.stderr) or f"opt ended with {done.returncode}")
