@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_THOUGHTS = re.compile(r"<(think|thinking|reasoning|thought)>.*?</\1>", re.S | re.I)
 _END_OF_THOUGHT = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.I)
 _FENCE = re.compile(r"```[A-Za-z0-9_+-]*\s*\n?(.*?)(?:```|\Z)", re.S)
 _LIST = re.compile(r'"proposals"\s*:\s*\[')
@@ -18,8 +17,9 @@ _DECODER = json.JSONDecoder()
 def read_rows(text: str, most: int) -> tuple[list[Any], list[str]]:
     """(`proposals` in a model's answer, at most so many; reasons for what was refused); what is no answer is refused, never raised."""
     refused: list[str] = []
-    answer = _find(_without_thoughts(text))
-    if answer is None and (rows := _whole_rows(text)):
+    text = _without_thoughts(text)
+    answer = _find(text)
+    if not _has_rows(answer) and (rows := _whole_rows(text)):
         answer, refused = {"proposals": rows}, [f"the answer breaks off after {len(rows)} proposals"]
     if answer is None:
         return [], ["the answer is no JSON"]
@@ -31,9 +31,13 @@ def read_rows(text: str, most: int) -> tuple[list[Any], list[str]]:
     return rows[:most], refused + ([f"more than {most} proposals"] if len(rows) > most else [])
 
 
+def _has_rows(answer: Any) -> bool:
+    return "proposals" in answer if isinstance(answer, dict) else isinstance(answer, list) and len(answer) > 0
+
+
 def _without_thoughts(text: str) -> str:
-    text = _THOUGHTS.sub("", text)
-    ends = [match.end() for match in _END_OF_THOUGHT.finditer(text)]  # of a block whose beginning the server kept to itself
+    """What follows the last thinking block; its beginning some servers keep to themselves."""
+    ends = [match.end() for match in _END_OF_THOUGHT.finditer(text)]
     return text[ends[-1] :] if ends else text
 
 
@@ -63,9 +67,9 @@ def _places(text: str) -> Iterator[str]:
 
 def _whole_rows(text: str) -> list[Any]:
     """The proposals that are whole in an answer that breaks off."""
-    found = _LIST.search(_without_thoughts(text))
+    found = _LIST.search(text)
     rows: list[Any] = []
-    rest = _without_thoughts(text)[found.end() :] if found else ""
+    rest = text[found.end() :] if found else ""
     while rest := rest.lstrip(" \t\r\n,"):
         try:
             row, end = _DECODER.raw_decode(rest)

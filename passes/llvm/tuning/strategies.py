@@ -17,10 +17,10 @@ from foretune.passes.llvm.tuning.changes import Change
 from foretune.passes.llvm.tuning.screening import Screening
 from foretune.passes.llvm.tuning.search import STRATEGIES, SearchStrategy
 from foretune.passes.llvm.tuning.strategist import Strategist
+from foretune.passes.llvm.tuning.tuning import SCREENS
 
 _WORTH_SCREENING = 20  # measurements
 _OPENING_SHARE, _LEAST_OPENINGS = 4, 2  # of so many measurements one is a macro at the beginning
-_SCREENS = "screens"  # folder beside the records
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class StrategyConfig:
 
     def _screening(self, prepared: PreparedProgram, measurer: PassMeasurer, search: SearchStrategy, store: Path | None) -> Screening:
         compiler = measurer.compiler
-        kept = store / _SCREENS / f"{prepared.program.hash}-{compiler.version}-{compiler.cpu}.json" if store is not None else None
+        kept = store / SCREENS / f"{prepared.program.hash}-{compiler.version}-{compiler.cpu}.json" if store is not None else None
         baseline_secs = prepared.baseline.secs or None
         found = Screening(prepared.program, measurer, self.experimental, baseline_secs, lambda changes: _by_prior(changes, search), kept)
         found.advance(0.0)

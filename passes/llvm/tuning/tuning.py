@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 OBJECTIVES = ("time", "instructions", "size", "cycles")
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
 SOURCE = "passes"  # of records
+SCREENS = "screens"  # folder beside the records
 BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
 
 
@@ -318,7 +319,8 @@ class _Run:
 
     def _load(self) -> list[tuple[PassSequence, float]]:
         """What earlier runs measured of this program, as far as the budget goes."""
-        if self._config.store is None or not self._config.store.is_dir() or self._config.objective != "time":
+        store = self._config.store
+        if store is None or self._config.objective != "time" or not store.is_dir() or {path.name for path in store.iterdir()} <= {SCREENS}:
             return []
         found: dict[PassSequence, float] = {}
         with RecordStore(self._config.store) as store:

@@ -27,7 +27,7 @@ def project(tmp_path):
 
 
 def test_what_a_command_says(project):
-    command = read_command("cc -O2 -g -Wall -std=c11 -Iinclude -D TIMES=3 -MF x.d -o lib/tool main.c twice.c -lm -Wl,--as-needed -pthread".split(), project)
+    command = read_command(["cc", "-O2", "-g", "-Wall", "-std=c11", "-Iinclude", "-D", "TIMES=3", "-MF", "x.d", "-o", "lib/tool", "main.c", "twice.c", "-lm", "-Wl,--as-needed", "-pthread"], project)
     assert [unit.path.name for unit in command.units] == ["main.c", "twice.c"] and command.name == "tool"
     assert command.units[0].flags == ("-std=c11", f"-I{project / 'include'}", "-D", "TIMES=3", "-pthread") and command.units[0].directory == project
     assert command.ldflags == ["-lm", "-Wl,--as-needed", "-pthread"]
@@ -54,7 +54,7 @@ def test_commands_that_are_refused(project, words, reason):
 
 
 def test_a_command_becomes_one_module(toolchain, project, measurer):
-    words = "cc -O2 -Iinclude -DTIMES=21 main.c twice.c helper.c -o tool".split()
+    words = ["cc", "-O2", "-Iinclude", "-DTIMES=21", "main.c", "twice.c", "helper.c", "-o", "tool"]
     [program] = load(words, project.parent / "built", directory=project)
     assert program.name == "tool" and not program.objects and set(measurer.compiler.signatures(program.module)) == {"main", "twice", "helper"}
     assert measurer.prepare(program).expected[0] == 0

@@ -68,7 +68,7 @@ def test_flags_are_given_out_where_they_suffice(measurer, program, tmp_path):
 def test_a_program_of_several_sources(measurer, toolchain, tmp_path):
     for name, text in (("main.c", MAIN), ("twice.c", TWICE), ("helper.c", HELPER), ("twice.h", HEADER)):
         (tmp_path / name).write_text(text)
-    [program] = load("cc -DTIMES=3 main.c twice.c helper.c -o tool".split(), tmp_path / "built", BuildOptions(), directory=tmp_path)
+    [program] = load(["cc", "-DTIMES=3", "main.c", "twice.c", "helper.c", "-o", "tool"], tmp_path / "built", BuildOptions(), directory=tmp_path)
     written = emit("script", program, SEQUENCES[1], measurer, tmp_path)
     subprocess.run(["sh", written.path, tmp_path / "made"], check=True, cwd=tmp_path / "built")
     assert (tmp_path / "made.o").read_bytes() == measured(measurer, program, SEQUENCES[1])
