@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 
 _MOST_WAITING = 64
 _MOST_TOLD = 200
+_SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the search has itself
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Proposals(Generic[Item]):
     def __init__(self) -> None:
         self.waiting: list[Item] = []
         self._told: dict[Item, _Told] = {}
+        self._num_sure = 0
 
     def add(self, items: Iterable[Item]) -> int:
         """Takes new ones; how many that were."""
@@ -42,6 +44,10 @@ class Proposals(Generic[Item]):
         self._told |= {item: _Told() for item in fresh}
         self.waiting = [*self.waiting, *fresh]
         return len(fresh)
+
+    def answered(self) -> None:
+        """Tells that an answer, or several to one question, is read whole: some of what waits now is sure to be measured."""
+        self._num_sure = -(-len(self.waiting) // _SURE_SHARE)
 
     def rank(self, scores: Callable[[Many[Item]], np.ndarray]) -> None:
         """Puts those that wait in order.
@@ -59,6 +65,12 @@ class Proposals(Generic[Item]):
     def take(self, num: int) -> list[Item]:
         """The first so many, which wait no longer."""
         taken, self.waiting = self.waiting[:num], self.waiting[num:]
+        return taken
+
+    def take_sure(self, num: int) -> list[Item]:
+        """The best so many of those that are sure to be measured; the others must compete with the search's own candidates."""
+        taken = self.take(min(num, self._num_sure))
+        self._num_sure -= len(taken)
         return taken
 
     def drop(self, items: Iterable[Item]) -> None:

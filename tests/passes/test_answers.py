@@ -54,3 +54,10 @@ def test_proposals_wait_in_the_order_of_their_ranks():
     told = {row["proposal"]: row for row in proposals.to_json()}
     assert (told["c"]["rank"], told["c"]["among"], told["c"]["gain"]) == (1, 5, 2.0) and told["x"]["gain"] == 0.0 and told["b"]["gain"] is None
     assert proposals.waiting == ["b", "d"] and proposals.add("a") == 0
+
+
+def test_an_eighth_is_sure_to_be_measured():
+    proposals = Proposals()
+    proposals.add(range(20))
+    proposals.answered()
+    assert [proposals.take_sure(1) for _ in range(5)] == [[0], [1], [2], [], []] and len(proposals.waiting) == 17

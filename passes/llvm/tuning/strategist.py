@@ -27,7 +27,7 @@ from foretune.passes.llvm.tuning.spellings import spell_flags, spell_passes
 MAX_PASSES, MAX_FLAGS, MAX_TEXT = 6, 8, 200  # of one proposal: before or after the level each; flags; characters of a text
 _MAX_STEPS = 24
 _NUM_SAMPLES = 2  # answers to one question, which follow different intents
-_SURE_SHARE = 4  # of so many suggestions one is the best-ranked proposal, whatever the search has itself
+_SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _TOLD_REFUSALS = 6
 
 SCHEMA: dict[str, Any] = {
@@ -107,8 +107,9 @@ class Strategist(SearchStrategy):
         self._proposals.drop(self.costs)
         if self._search.rank is not None:
             self._proposals.rank(self._search.rank)
-        share = max(1, num // _SURE_SHARE) if self._search.rank is not None else (num + 1) // 2
-        found = dict.fromkeys(self._proposals.take(share), "model")
+            found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
+        else:
+            found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
         while len(found) < (num + 1) // 2 and self._untried:
             sequence = self._untried.pop(0)
             if sequence not in self.costs:
@@ -147,6 +148,7 @@ class Strategist(SearchStrategy):
                 sequence = proposal.sequence
                 if sequence is not None and sequence not in self.costs and (self._polly or not sequence.uses_polly):
                     self.report.accepted += self._proposals.add([self._screen.active(sequence) if self._screen is not None else sequence])
+        self._proposals.answered()
 
     def _question(self, sample: int) -> list[Message]:
         intents, refused = intents_of(sample, self._num_samples), list(dict.fromkeys(self.report.refused))[-_TOLD_REFUSALS:]

@@ -24,7 +24,7 @@ from foretune.passes.mlir.tuning.search import MlirSearch
 
 _MAX_PROPOSALS, _MAX_ANSWERS, _MAX_TEXT = 32, 40, 200
 _ASKED_FOR = 8  # of one answer, which has only so many tokens
-_SURE_SHARE = 4  # of so many suggestions one is the best-ranked proposal, whatever the search has itself
+_SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _SHOWN_OPERATIONS = 40
 
 SCHEMA: dict[str, Any] = {
@@ -98,8 +98,9 @@ class MlirStrategist(MlirSearch):
         self._proposals.drop(self.costs)
         if self._search.rank is not None:
             self._proposals.rank(self._search.rank)
-        share = max(1, num // _SURE_SHARE) if self._search.rank is not None else (num + 1) // 2
-        found = dict.fromkeys(self._proposals.take(share), "model")
+            found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
+        else:
+            found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
         self._search.ideas = self._proposals.waiting
         for schedule in self._search.suggest(num - len(found)) if len(found) < num else []:
             found.setdefault(schedule, "model" if schedule in self._proposals.waiting else "search")
@@ -125,6 +126,7 @@ class MlirStrategist(MlirSearch):
                 schedule = self._from(dict(proposal.answers)) if proposal.answers else None
                 if schedule is not None and schedule not in self.costs:
                     self.report.accepted += self._proposals.add([schedule])
+        self._proposals.answered()
 
     def _question(self) -> list[Message]:
         known = {**self._search.answers, **self.answers}

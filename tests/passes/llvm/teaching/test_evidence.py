@@ -29,6 +29,16 @@ def test_noise_teaches_nothing():
     assert evidence_of(SequenceExplanation("md5", 1.5, STEPS[1:2], NEEDED, ()), FOUND) is None
 
 
+def test_records_with_steps_that_have_left_the_grammar_are_skipped_by_name(tmp_path, caplog):
+    path = tmp_path / "evidence.jsonl"
+    good = EvidenceRecord("md5", FOUND, 1.5, (("gvn", 1.1),), NEEDED, ("gvn",))
+    write_evidence([good, good, good], path)
+    one, two, three = path.read_text().splitlines()
+    path.write_text("\n".join([one.replace('"steps": ["gvn"', '"steps": ["gvn", "newgvn"'), two.replace('"gvn"]', '"attributor"]', 1), three]) + "\n")
+    assert list(read_evidence(path)) == [good, good]
+    assert "line 2 is left out: pass attributor has left the grammar" in caplog.text
+
+
 def test_damaged_files(tmp_path):
     path = tmp_path / "evidence.jsonl"
     good = EvidenceRecord("md5", FOUND, 1.5, (("gvn", 1.1),), NEEDED)
