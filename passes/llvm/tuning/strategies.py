@@ -28,7 +28,7 @@ class StrategyConfig:
     """How sequences are suggested.
 
     Attributes:
-        search: `latent`, or a key of `search.STRATEGIES`.
+        search: `latent`, or a key of `search.STRATEGIES`; the latent model ranks the proposals of a language model in any case.
         skills: whether the built-in skills suggest.
         llm: the language model that suggests; None does without.
         seed: of all that is drawn.
@@ -61,9 +61,7 @@ class StrategyConfig:
         """
         polly = measurer.has_polly
         if self.search == "latent":
-            from foretune.passes.llvm.tuning.ranking import LatentSearch
-
-            search: SearchStrategy = LatentSearch(self._model, prepared, self.seed, polly, experimental=self.experimental)
+            search: SearchStrategy = self._latent(prepared, polly)
         else:
             search = STRATEGIES[self.search](self.seed, polly, experimental=self.experimental)
         macros = applicable_macros(prepared.features, polly, self.experimental)
@@ -71,10 +69,18 @@ class StrategyConfig:
         strategy = search
         if self.skills or self.llm is not None:
             client = LlmClient(self.llm) if self.llm is not None else None
-            strategy = Strategist(prepared, search, client, self.seed, polly, 8 if self.skills else 0, experimental=self.experimental)
+            judge = self._latent(prepared, polly) if self.llm is not None and search.rank is None else None
+            strategy = Strategist(
+                prepared, search, client, self.seed, polly, 8 if self.skills else 0, experimental=self.experimental, judge=judge
+            )  # fmt: skip
         if self.screening and budget >= _WORTH_SCREENING:
             strategy.follow(self._screening(prepared, measurer, search, store))
         return strategy
+
+    def _latent(self, prepared: PreparedProgram, polly: bool) -> SearchStrategy:
+        from foretune.passes.llvm.tuning.ranking import LatentSearch
+
+        return LatentSearch(self._model, prepared, self.seed, polly, experimental=self.experimental)
 
     def _screening(self, prepared: PreparedProgram, measurer: PassMeasurer, search: SearchStrategy, store: Path | None) -> Screening:
         compiler = measurer.compiler

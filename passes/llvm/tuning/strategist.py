@@ -80,6 +80,7 @@ class Strategist(SearchStrategy):
         screen: which steps change the program's code; the model is shown those alone.
         experimental: as in `SearchStrategy`.
         num_samples: answers that are asked for each time.
+        judge: a search whose model ranks the proposals, where the other one has none.
 
     Attributes:
         report: what came of it.
@@ -89,10 +90,11 @@ class Strategist(SearchStrategy):
 
     def __init__(
         self, prepared: PreparedProgram, search: SearchStrategy, client: LlmClient | None = None, seed: int = 0, polly: bool = True, num_skills: int = 8,
-        screen: Screen | None = None, experimental: bool = False, num_samples: int = _NUM_SAMPLES,
+        screen: Screen | None = None, experimental: bool = False, num_samples: int = _NUM_SAMPLES, judge: SearchStrategy | None = None,
     ) -> None:  # fmt: skip
         super().__init__(seed, polly, screen, experimental)
         self._features, self._search, self.client = prepared.features, search, client
+        self._judge = judge or search
         skills = skills_for(prepared.features, polly, self._shown_steps, experimental)
         self._untried = search.order([skill.steps for skill in skills])[:num_skills]
         self._origin: dict[PassSequence, str] = {}
@@ -105,8 +107,8 @@ class Strategist(SearchStrategy):
         """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks them."""
         self._ask_if_due()
         self._proposals.drop(self.costs)
-        if self._search.rank is not None:
-            self._proposals.rank(self._search.rank)
+        if self._judge.rank is not None:
+            self._proposals.rank(self._judge.rank)
             found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
         else:
             found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
@@ -126,6 +128,8 @@ class Strategist(SearchStrategy):
         costs = list(costs)
         super().observe(costs)
         self._search.observe(costs)
+        if self._judge is not self._search:
+            self._judge.observe(costs)
         for sequence, cost in costs:
             self.report.note(self._origin.pop(sequence, "search"), cost)
             self._proposals.note(sequence, cost)

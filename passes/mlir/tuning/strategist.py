@@ -76,6 +76,7 @@ class MlirStrategist(MlirSearch):
         search: what suggests otherwise; it learns of everything.
         client: of the language model.
         seed: as in `MlirSearch`.
+        judge: a search whose model ranks the proposals, where the other one has none.
 
     Attributes:
         report: what came of it.
@@ -83,10 +84,13 @@ class MlirStrategist(MlirSearch):
 
     name = "strategist"
 
-    def __init__(self, template: Template, operations: Many[dict[str, Any]], search: MlirSearch, client: LlmClient, seed: int = 0) -> None:
+    def __init__(
+        self, template: Template, operations: Many[dict[str, Any]], search: MlirSearch, client: LlmClient, seed: int = 0, judge: MlirSearch | None = None
+    ) -> None:  # fmt: skip
         super().__init__(template, seed)
         self._operations = [{k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]]
         self._search, self.client = search, client
+        self._judge = judge or search
         self._origin: dict[Schedule, str] = {}
         self.report = StrategistReport()
         self._proposals = self.report.proposals
@@ -96,8 +100,8 @@ class MlirStrategist(MlirSearch):
         """Some from the model, as far as there are any: the best-ranked ones; half, where nothing ranks them."""
         self._ask_if_due()
         self._proposals.drop(self.costs)
-        if self._search.rank is not None:
-            self._proposals.rank(self._search.rank)
+        if self._judge.rank is not None:
+            self._proposals.rank(self._judge.rank)
             found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
         else:
             found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
@@ -113,6 +117,8 @@ class MlirStrategist(MlirSearch):
         costs = list(costs)
         super().observe(costs)
         self._search.observe(costs)
+        if self._judge is not self._search:
+            self._judge.observe(costs)
         for schedule, cost in costs:
             self.report.note(self._origin.pop(schedule, "search"), cost)
             self._proposals.note(schedule, cost)

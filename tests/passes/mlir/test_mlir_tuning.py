@@ -213,3 +213,15 @@ def test_thirty_proposals_are_ranked_and_the_good_ones_measured():
     assert len(best) == 3 and all(row["rank"] <= 3 and row["gain"] > 3 for row in best)
     assert sum(row["gain"] is not None for row in rows if row not in best) <= 3 and all(row["rank"] for row in rows)
     assert told["measured"]["search"] >= 6
+
+
+def test_the_latent_model_ranks_proposals_of_any_search(session, measurer):
+    prepared = measurer.prepare(MlirProgram.of(session, "matmul", sources.matmul(32, 32, 32)))
+    template = Template(lambda schedule: session.describe(prepared.program.text, schedule))
+    with server(answers(completion(json.dumps({"proposals": [{"reason": "", "answers": []}] * 3})))) as (url, _):
+        strategist = MlirStrategyConfig("random", llm=LlmConfig(url, timeout_secs=5.0)).make(session, prepared, template)
+        first = [strategist._search._random() for _ in range(5)]
+        strategist.report.proposals.add(schedule for schedule in first if schedule is not None)
+        strategist.suggest(2)
+    rows = strategist.report.to_json()["proposals"]
+    assert rows and all(row["rank"] for row in rows) and len({row["rank"] for row in rows}) == len(rows)
