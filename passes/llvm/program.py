@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foretune.errors import DataError, OptionError
 from foretune.passes.llvm.build_command import COMMANDS_FILE, BuildCommand, is_build_command, read_command, read_commands_file
+from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.outcome import RunOptions
 from foretune.passes.llvm.sources import (
     ASSEMBLY_SUFFIXES,
@@ -184,7 +185,7 @@ def load_module(path: Path, folder: Path, options: BuildOptions = BuildOptions()
     if path.stat().st_size > _MAX_SOURCE_BYTES:
         raise DataError(f"{path} is larger than the {_MAX_SOURCE_BYTES} bytes that are read")
     if path.suffix in IR_SUFFIXES:
-        return path.resolve()
+        return readable(path, folder)
     unit = Unit(path, (f"-I{path.parent.resolve()}",))
     return compile_unit(unit, folder / f"{name or path.stem}.bc", _flags(options), True, options.contract).resolve()
 

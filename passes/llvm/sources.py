@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foretune.errors import DataError, ForetuneError
+from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.target import num_usable_cores
 
@@ -123,7 +124,7 @@ def compile_all(units: Sequence[tuple[Unit, Path]], flags: Sequence[str], contra
         unit, out = row
         try:
             if unit.path.suffix in IR_SUFFIXES:
-                module = unit.path.resolve()
+                module = readable(unit.path, out.parent)
             else:
                 is_assembly = unit.path.suffix in ASSEMBLY_SUFFIXES
                 module = compile_unit(unit, out.with_suffix(".o") if is_assembly else out, flags, not is_assembly, contract)
@@ -144,15 +145,21 @@ def symbols(module: Path) -> tuple[frozenset[str], frozenset[str]]:
         DataError: it cannot be read.
         UnsupportedError: llvm-nm is not installed.
     """
-    command = [str(find_toolchain().tool("llvm-nm")), "-P", "-g", str(module)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_SECS)
-    if done.returncode:
-        raise DataError(f"{module} cannot be read: {(done.stderr.strip().splitlines() or ['llvm-nm failed'])[-1][:400]}")
+    content = _run([str(find_toolchain().tool("opt")), str(module), "-o", "-"], b"", module) if module.suffix == ".ll" else module.read_bytes()
+    said = _run([str(find_toolchain().tool("llvm-nm")), "-P", "-g", "-"], content, module)
     defined, needed = set(), set()
-    for line in done.stdout.splitlines():
+    for line in said.decode(errors="replace").splitlines():
         name, _, rest = line.partition(" ")
         (needed if rest[:1] in ("U", "w", "v") else defined).add(name)
     return frozenset(defined), frozenset(needed)
+
+
+def _run(command: list[str], given: bytes, module: Path) -> bytes:
+    done = subprocess.run(command, input=given, capture_output=True, timeout=_TOOL_TIMEOUT_SECS)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"{Path(command[0]).name} failed"]
+        raise DataError(f"{module} cannot be read: {next((line for line in lines if 'error' in line), lines[-1])[:400]}")
+    return done.stdout
 
 
 def needed_by(program: Compiled, others: Iterable[Compiled]) -> list[Compiled]:
