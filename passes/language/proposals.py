@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -19,11 +19,12 @@ _SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the s
 
 @dataclass
 class _Told:
-    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it failed."""
+    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it failed; whether its code was known."""
 
     rank: int | None = None
     among: int = 0
     gain: float | None = None
+    known_code: bool = False
 
 
 class Proposals(Generic[Item]):
@@ -78,12 +79,13 @@ class Proposals(Generic[Item]):
         gone = set(items)
         self.waiting = [item for item in self.waiting if item not in gone]
 
-    def note(self, item: Item, cost: float) -> None:
-        """Notes what a measurement said; `cost` is infinite if it failed."""
+    def note(self, item: Item, cost: float, known_code: bool = False) -> None:
+        """Notes what a measurement said, or an earlier one of the same machine code; `cost` is infinite if it failed."""
         if item in self._told:
             self._told[item].gain = 1 / cost if math.isfinite(cost) else 0.0
+            self._told[item].known_code = known_code
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Each proposal with its predicted rank and, where it was measured, its gain; 0 if that failed."""
-        rows = [{"proposal": str(item), "rank": told.rank, "among": told.among, "gain": told.gain} for item, told in self._told.items()]
+        """Each proposal with its predicted rank and, where it was measured, its gain; 0 if that failed. `known_code`: its machine code was measured before."""
+        rows = [{"proposal": str(item), **asdict(told)} for item, told in self._told.items()]
         return rows[:_MOST_TOLD]

@@ -36,6 +36,7 @@ class SearchStrategy(ABC):
         costs: of what was measured.
         openings: what is suggested before anything else, in order.
         screening: that goes on while the search does; None does without.
+        repeats: sequences whose machine code was measured before, so that they were not measured themselves.
         ideas: somebody's, which a search that ranks compares with its own candidates.
         rank: the model, where the search has one.
     """
@@ -50,6 +51,7 @@ class SearchStrategy(ABC):
         self.costs: dict[PassSequence, float] = {BASE: 1.0}
         self.openings: list[PassSequence] = []
         self.ideas: list[PassSequence] = []
+        self.repeats: set[PassSequence] = set()
         self.screening: Screening | None = None
 
     def suggest(self, num: int) -> list[PassSequence]:

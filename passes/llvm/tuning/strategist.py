@@ -131,8 +131,10 @@ class Strategist(SearchStrategy):
         if self._judge is not self._search:
             self._judge.observe(costs)
         for sequence, cost in costs:
-            self.report.note(self._origin.pop(sequence, "search"), cost)
-            self._proposals.note(sequence, cost)
+            origin, is_repeat = self._origin.pop(sequence, "search"), sequence in self.repeats
+            if not is_repeat:
+                self.report.note(origin, cost)
+            self._proposals.note(sequence, cost, is_repeat)
 
     def follow(self, screening: Screening) -> None:
         """The search follows it, too."""

@@ -165,9 +165,7 @@ class _Run:
         self._measurer, self._config, self._report = measurer, config, report
         self._prepared = self._prepare(program)
         self._result = PassTuneResult(program.name, program.hash, config.objective)
-        self._baseline = self._look(measurer.build(program, BASELINE, observe=config.objective == "instructions", link=False))
-        if config.objective != "time" and not 0 < self._baseline < math.inf:
-            raise DataError(f"{program.name} has no {config.objective} under -O3 that could be made smaller")
+        self._baseline = self._count_baseline() if config.objective != "time" else 0.0
         self._built: dict[PassSequence, Build] = {}
         self._known = {self._prepared.baseline.object_hash: 1.0}  # machine code -> cost
         self._unwritten: list[Trajectory] = []
@@ -183,6 +181,14 @@ class _Run:
             _log.warning("%s is not run, so that candidates are not checked by their output: %s", program.name, error)
             return prepared
 
+    def _count_baseline(self) -> float:
+        """The number of `-O3` that is to be made smaller."""
+        objective, program = self._config.objective, self._prepared.program
+        number = self._look(self._measurer.build(program, BASELINE, observe=objective == "instructions", link=False))
+        if not 0 < number < math.inf:
+            raise DataError(f"{program.name} has no {objective} under -O3 that could be made smaller")
+        return number
+
     def run(self, make_strategy: Callable[[PreparedProgram], SearchStrategy]) -> PassTuneResult:
         strategy = self._result.strategy = make_strategy(self._prepared)
         strategy.observe(self._load())
@@ -192,8 +198,13 @@ class _Run:
             strategy.look_further(time.perf_counter() - self._start)
             suggested = strategy.suggest(min(self._config.batch, left))
             before = len(self._result.trials)
+            costs = []
             try:
-                costs = [(sequence, self._cost_of(sequence)) for sequence in suggested]
+                for sequence in suggested:
+                    num_measured = len(self._result.trials)
+                    costs.append((sequence, self._cost_of(sequence)))
+                    if len(self._result.trials) == num_measured:
+                        strategy.repeats.add(sequence)
             finally:
                 self._write()
             strategy.observe(costs)

@@ -239,6 +239,16 @@ def test_thirty_proposals_are_ranked_and_the_good_ones_measured():
     assert report["measured"]["model"] == sum(row["gain"] is not None for row in told) and report["measured"]["search"] >= 6
 
 
+def test_known_machine_code_is_no_measurement():
+    with server(answers(completion(json.dumps({"proposals": [proposal(flags=["-tail-dup-size=8"]), proposal(flags=["-tail-dup-size=1"])]})))) as (url, _):
+        strategy = Strategist(PROGRAM, RandomSearch(0), client(url), num_skills=0)
+        suggested = strategy.suggest(2)
+        strategy.repeats.add(suggested[0])
+        strategy.observe([(s, 0.9) for s in suggested])
+    told = strategy.report.to_json()
+    assert sum(told["measured"].values()) == 1 and [row["known_code"] for row in told["proposals"]] == [True, False]
+
+
 def test_proposals_of_a_search_without_a_model_take_half_at_most():
     with server(answers(completion(json.dumps({"proposals": thirty_proposals()})))) as (url, _):
         strategy = Strategist(PROGRAM, RandomSearch(0), client(url), num_skills=0)
