@@ -12,8 +12,18 @@ import typer
 
 from foretune.errors import OptionError
 
-Llm = Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")]
-LlmKeyEnv = Annotated[str, typer.Option(help="Environment variable with the endpoint's key; none is sent without it, and only to https or to this machine.")]
+Llm = Annotated[
+    str,
+    typer.Option(
+        help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none."
+    ),
+]
+LlmKeyEnv = Annotated[
+    str,
+    typer.Option(
+        help="Environment variable with the endpoint's key; none is sent without it, and only to https or to this machine."
+    ),
+]
 
 
 def api_key(name: str) -> str:

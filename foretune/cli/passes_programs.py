@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,23 +21,58 @@ _OLD_BUILD = {"keep_separate": True, "expect_exit": None}  # of results before t
 
 Sources = Annotated[
     list[str],
-    typer.Argument(help="A .c, .cpp, .ll or .bc program; several sources of one; a folder; compile_commands.json; or, behind --, a build command such as cc a.c b.c -lm."),
+    typer.Argument(
+        help="A .c, .cpp, .ll or .bc program; several sources of one; a folder; compile_commands.json; or, behind --, a build command such as cc a.c b.c -lm."
+    ),
 ]
-Define = Annotated[list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")]
+Define = Annotated[
+    list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")
+]
 Include = Annotated[list[Path], typer.Option("--include", "-I", help="Folder of headers; may be repeated.")]
 Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the program's command line; may be repeated.")]
-Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")]
+Library = Annotated[
+    list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")
+]
 Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
-Cflag = Annotated[list[str], typer.Option("--cflag", help="Word for the compiler, such as --cflag=-std=gnu89; may be repeated.")]
+Cflag = Annotated[
+    list[str], typer.Option("--cflag", help="Word for the compiler, such as --cflag=-std=gnu89; may be repeated.")
+]
 Ldflag = Annotated[list[str], typer.Option("--ldflag", help="Word for the linker; may be repeated.")]
 Main = Annotated[Path | None, typer.Option("--main", help="The source whose main is meant, of several.")]
-KeepSeparate = Annotated[bool, typer.Option("--keep-separate", help="Tune the source with main alone; the others are compiled as they are.")]
-Ignore = Annotated[list[str], typer.Option("--ignore", help="Regular expression: lines of the output that it is found in are not compared (times, addresses); may be repeated.")]
+KeepSeparate = Annotated[
+    bool, typer.Option("--keep-separate", help="Tune the source with main alone; the others are compiled as they are.")
+]
+Ignore = Annotated[
+    list[str],
+    typer.Option(
+        "--ignore",
+        help="Regular expression: lines of the output that it is found in are not compared (times, addresses); may be repeated.",
+    ),
+]
 ExpectExit = Annotated[int, typer.Option(help="Exit code of the program when all is well.")]
-CheckArg = Annotated[list[str], typer.Option("--check-arg", help="Command line of one more run that winners must do right, such as '1 --big'; may be repeated.")]
-CheckStdin = Annotated[list[Path], typer.Option("--check-stdin", help="Standard input of one more run that winners must do right, with the --check-arg of the same place; may be repeated.")]
-File = Annotated[list[str], typer.Option("--file", help="File that the program reads in the folder that it runs in: FILE or NAME=FILE; may be repeated.")]
-Cwd = Annotated[Path | None, typer.Option(help="Folder whose files the program finds where it runs; they are copied for each run.")]
+CheckArg = Annotated[
+    list[str],
+    typer.Option(
+        "--check-arg",
+        help="Command line of one more run that winners must do right, such as '1 --big'; may be repeated.",
+    ),
+]
+CheckStdin = Annotated[
+    list[Path],
+    typer.Option(
+        "--check-stdin",
+        help="Standard input of one more run that winners must do right, with the --check-arg of the same place; may be repeated.",
+    ),
+]
+File = Annotated[
+    list[str],
+    typer.Option(
+        "--file", help="File that the program reads in the folder that it runs in: FILE or NAME=FILE; may be repeated."
+    ),
+]
+Cwd = Annotated[
+    Path | None, typer.Option(help="Folder whose files the program finds where it runs; they are copied for each run.")
+]
 
 
 @dataclass
@@ -86,8 +121,16 @@ class ProgramArguments:
         run = RunOptions(self.expect_exit, tuple(self.ignore), files, Path(self.cwd) if self.cwd else None, checks)
         stdin = Path(self.stdin) if self.stdin else None
         return BuildOptions(
-            tuple(self.define), tuple(map(Path, self.include)), ("m", *self.lib), tuple(self.arg), stdin, False, tuple(self.cflag), tuple(self.ldflag), run
-        )  # fmt: skip
+            tuple(self.define),
+            tuple(map(Path, self.include)),
+            ("m", *self.lib),
+            tuple(self.arg),
+            stdin,
+            False,
+            tuple(self.cflag),
+            tuple(self.ldflag),
+            run,
+        )
 
     @contextmanager
     def programs(self, failed: dict[str, str] | None = None) -> Iterator[list]:
@@ -112,33 +155,57 @@ class ProgramArguments:
         if len(self.sources) != 1:
             raise OptionError(f"--call goes with one source, but got {self.sources}")
         with PassMeasurer() as measurer:
-            program = load_function(Path(self.directory, self.sources[0]), folder, options, call, measurer, self.num_calls)
+            program = load_function(
+                Path(self.directory, self.sources[0]), folder, options, call, measurer, self.num_calls
+            )
         self.num_calls = int(program.options.arguments[0])
         return program
 
 
 def program_arguments(
-    sources: list[str] | None, define: list[str] = [], include: list[Path] = [], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = [],  # noqa: B006
-    call: str = "", check_arg: list[str] = [], check_stdin: list[Path] = [], file: list[str] = [], cwd: Path | None = None, main: Path | None = None, **more: Any,  # noqa: B006
-) -> ProgramArguments:  # fmt: skip
+    sources: Sequence[str] | None,
+    define: Sequence[str] = (),
+    include: Sequence[Path] = (),
+    arg: Sequence[str] = (),
+    stdin: Path | None = None,
+    lib: Sequence[str] = (),
+    call: str = "",
+    check_arg: Sequence[str] = (),
+    check_stdin: Sequence[Path] = (),
+    file: Sequence[str] = (),
+    cwd: Path | None = None,
+    main: Path | None = None,
+    **more: Any,
+) -> ProgramArguments:
     """What the options say; files are named in full, because programs run in a folder of their own.
 
     Raises:
         OptionError: a file is missing.
     """
     return ProgramArguments(
-        list(sources or []), define=list(define), include=[str(path.resolve()) for path in include], arg=[_in_full(word) for word in arg],
-        stdin=_existing(stdin, "the standard input"), lib=list(lib), call=call, main=_existing(main, "the main function"), checks=_checks(check_arg, check_stdin, arg, stdin),
-        file=[_named_file(text) for text in file], cwd=str(cwd.resolve()) if cwd is not None else None, **{name: list(v) if isinstance(v, list) else v for name, v in more.items()},
-    )  # fmt: skip
+        list(sources or []),
+        define=list(define),
+        include=[str(path.resolve()) for path in include],
+        arg=[_in_full(word) for word in arg],
+        stdin=_existing(stdin, "the standard input"),
+        lib=list(lib),
+        call=call,
+        main=_existing(main, "the main function"),
+        checks=_checks(check_arg, check_stdin, arg, stdin),
+        file=[_named_file(text) for text in file],
+        cwd=str(cwd.resolve()) if cwd is not None else None,
+        **{name: list(v) if isinstance(v, list) else v for name, v in more.items()},
+    )
 
 
-def _checks(check_arg: list[str], check_stdin: list[Path], arg: list[str], stdin: Path | None) -> list[list[Any]]:
+def _checks(
+    check_arg: Sequence[str], check_stdin: Sequence[Path], arg: Sequence[str], stdin: Path | None
+) -> list[list[Any]]:
     """Inputs of the check runs: what is not said of one is as in the run that is timed."""
     found = []
     for i in range(max(len(check_arg), len(check_stdin))):
         try:
-            words = shlex.split(check_arg[i]) if i < len(check_arg) else arg
+            words = shlex.split(check_arg[i]) if i < len(check_arg) else list(arg)
         except ValueError as error:
             raise OptionError(f"--check-arg must be words as in a shell, but got {check_arg[i]!r}: {error}") from None
         given = check_stdin[i] if i < len(check_stdin) else stdin
@@ -192,7 +259,9 @@ def stored_results(path: Path) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]
         if refused:
             raise DataError(f"{path}: {refused[0]}")
         try:
-            arguments = ProgramArguments(**_OLD_BUILD | {"sources": [source]} | row["build"] if "sources" not in row["build"] else row["build"])
+            arguments = ProgramArguments(
+                **_OLD_BUILD | {"sources": [source]} | row["build"] if "sources" not in row["build"] else row["build"]
+            )
             build_timeout, run_timeout = row["timeouts"]
             settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout))
         except (KeyError, TypeError, ValueError) as error:

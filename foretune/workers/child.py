@@ -58,11 +58,16 @@ def in_child(
         return json.loads(parts[read])
     said = last_line(parts[errors].decode(errors="replace"))
     if os.WIFSIGNALED(code):
-        return {"status": f"{failed}_error", "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else "")}
+        return {
+            "status": f"{failed}_error",
+            "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else ""),
+        }
     return {"status": f"{failed}_error", "error": said or f"{tool} ended with {os.WEXITSTATUS(code)}"}
 
 
-def _be_child(function: Callable[[], dict[str, Any]], write: int, errors: int, timeout_secs: float, memory_bytes: int) -> None:
+def _be_child(
+    function: Callable[[], dict[str, Any]], write: int, errors: int, timeout_secs: float, memory_bytes: int
+) -> None:
     code = 1
     try:
         os.setpgid(0, 0)  # so that what it starts ends with it

@@ -1,8 +1,8 @@
 """Build commands, read and never run: which sources they name, and with which of their words each is compiled and linked.
 
-`cc -O2 -Iinclude a.c b.c -lm -o program`, or `compile_commands.json`. Foretune calls its own clang with the words that say what a
-program means (definitions, folders of headers, the language) and leaves out those that say how it is optimised, where it goes and what
-is warned about.
+`cc -O2 -Iinclude a.c b.c -lm -o program`, or `compile_commands.json`. Foretune calls its own clang with the words
+that say what a program means (definitions, folders of headers, the language) and leaves out those that say how it is
+optimised, where it goes and what is warned about.
 """
 
 from __future__ import annotations
@@ -20,9 +20,25 @@ from foretune.passes.llvm.sources import ASSEMBLY_SUFFIXES, SOURCE_SUFFIXES, Uni
 COMMANDS_FILE = "compile_commands.json"
 _COMPILER = re.compile(r"(?:[\w.+-]*-)?(?:cc|c\+\+|gcc|g\+\+|clang|clang\+\+|c89|c99|icx|icpx)(?:-[\d.]+)?")
 _OBJECT_SUFFIXES = (".o", ".a", ".so", ".lo")
-_DROPPED = re.compile(r"-(?:c|S|E|v|w|pipe|O.*|g.*|W(?!l,).*|pedantic.*|save-temps.*|M[DMPGV]*|flto.*|fuse-ld=.*|fdiagnostics.*|fcolor-diagnostics|print-.*)")
+_DROPPED = re.compile(
+    r"-(?:c|S|E|v|w|pipe|O.*|g.*|W(?!l,).*|pedantic.*|save-temps.*|M[DMPGV]*|flto.*|fuse-ld=.*|fdiagnostics.*|fcolor-diagnostics|print-.*)"
+)
 _DROPPED_WITH_VALUE = ("-o", "-MF", "-MT", "-MQ", "-MJ")
-_COMPILE_WITH_VALUE = ("-I", "-D", "-U", "-isystem", "-include", "-iquote", "-idirafter", "-x", "-imacros", "-isysroot", "--sysroot", "-Xpreprocessor", "-std")
+_COMPILE_WITH_VALUE = (
+    "-I",
+    "-D",
+    "-U",
+    "-isystem",
+    "-include",
+    "-iquote",
+    "-idirafter",
+    "-x",
+    "-imacros",
+    "-isysroot",
+    "--sysroot",
+    "-Xpreprocessor",
+    "-std",
+)
 _LINK_WITH_VALUE = ("-l", "-L", "-T", "-Xlinker", "-u", "-z", "-rpath")
 _LINK = re.compile(r"-(?:l.+|L.+|Wl,.*|T.+|rdynamic|static.*|shared.*|nostdlib.*|nostartfiles|no-pie|pie|s)")
 _PATHS = ("-I", "-isystem", "-include", "-iquote", "-idirafter", "-imacros", "-L")
@@ -47,7 +63,11 @@ class BuildCommand:
 
 def is_build_command(words: list[str]) -> bool:
     """Whether words begin with the name of a compiler."""
-    return len(words) > 1 and bool(_COMPILER.fullmatch(Path(words[0]).name)) and Path(words[0]).suffix not in SOURCE_SUFFIXES
+    return (
+        len(words) > 1
+        and bool(_COMPILER.fullmatch(Path(words[0]).name))
+        and Path(words[0]).suffix not in SOURCE_SUFFIXES
+    )
 
 
 def read_command(words: list[str], directory: Path) -> BuildCommand:
@@ -65,7 +85,9 @@ def read_command(words: list[str], directory: Path) -> BuildCommand:
     while rest:
         word = rest.pop(0)
         if word.startswith("@") or word in ("-mllvm", "-Xclang") or word.startswith("-mllvm="):
-            raise OptionError(f"a build command may not have {word!r}: LLVM's own flags are what is searched, and files of further words are not read")
+            raise OptionError(
+                f"a build command may not have {word!r}: LLVM's own flags are what is searched, and files of further words are not read"
+            )
         if word in _DROPPED_WITH_VALUE:
             value = _value(word, rest)
             found.name = Path(value).stem if word == "-o" else found.name
@@ -87,7 +109,9 @@ def read_command(words: list[str], directory: Path) -> BuildCommand:
         elif Path(word).suffix in (*SOURCE_SUFFIXES, *ASSEMBLY_SUFFIXES):
             sources.append(_existing(directory / word))
         else:
-            raise OptionError(f"a build command names sources ({', '.join(SOURCE_SUFFIXES)}), objects and options, but got {word!r}")
+            raise OptionError(
+                f"a build command names sources ({', '.join(SOURCE_SUFFIXES)}), objects and options, but got {word!r}"
+            )
     found.units = [Unit(path, tuple(flags), directory) for path in dict.fromkeys(sources)]
     return found
 

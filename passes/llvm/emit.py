@@ -1,7 +1,7 @@
 """A tuned program as something that one can use: an object, a module, a script of exact commands, or a line of flags for clang.
 
-The script and the line are tried before they are given out: the script must make the same object byte for byte, the line the same
-machine code.
+The script and the line are tried before they are given out: the script must make the same object byte for byte, the
+line the same machine code.
 """
 
 from __future__ import annotations
@@ -103,7 +103,12 @@ def _made(program: Program, sequence: PassSequence, measurer: PassMeasurer, suff
 
 
 def _as_text(bitcode: bytes) -> bytes:
-    done = subprocess.run([str(find_toolchain().tool("opt")), "-S", "-", "-o", "-"], input=bitcode, capture_output=True, timeout=_TIMEOUT_SECS)
+    done = subprocess.run(
+        [str(find_toolchain().tool("opt")), "-S", "-", "-o", "-"],
+        input=bitcode,
+        capture_output=True,
+        timeout=_TIMEOUT_SECS,
+    )
     if done.returncode:
         raise DataError(f"the module cannot be written as text: {done.stderr.decode(errors='replace')[-400:]}")
     return done.stdout
@@ -119,21 +124,51 @@ def script(program: Program, sequence: PassSequence, toolchain: Toolchain) -> st
     lines = [_line(command, made) for command in commands]
     link = [*map(str, program.objects), *program.options.ldflags, *(f"-l{name}" for name in program.options.libraries)]
     words = [_word(word, made) for word in link]
-    return "\n".join([
-        "#!/bin/sh", f"# Rebuilds {shlex.quote(program.name)} as it was tuned: opt {sequence}".replace("\n", " "), "# usage: sh SCRIPT [FILE]; the object becomes FILE.o",
-        "set -eu", f"out=${{1:-{shlex.quote(program.name)}}}", "work=$(mktemp -d)", "trap 'rm -rf \"$work\"' EXIT", *lines, 'cp "$work"/tuned.o "$out".o',
-        " ".join(["cc", '"$out".o', '-o "$out"', *words]), "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            f"# Rebuilds {shlex.quote(program.name)} as it was tuned: opt {sequence}".replace("\n", " "),
+            "# usage: sh SCRIPT [FILE]; the object becomes FILE.o",
+            "set -eu",
+            f"out=${{1:-{shlex.quote(program.name)}}}",
+            "work=$(mktemp -d)",
+            "trap 'rm -rf \"$work\"' EXIT",
+            *lines,
+            'cp "$work"/tuned.o "$out".o',
+            " ".join(["cc", '"$out".o', '-o "$out"', *words]),
+            "",
+        ]
+    )
 
 
-def _tune_commands(program: Program, sequence: PassSequence, toolchain: Toolchain, module: Path, made: Path) -> list[Command]:
+def _tune_commands(
+    program: Program, sequence: PassSequence, toolchain: Toolchain, module: Path, made: Path
+) -> list[Command]:
     """The passes, and the code generator."""
     flags = [flag for flag in sequence.flags if flag.name not in (*_OF_TOOLS, "mattr")]
     features = [str(flag.value) for flag in sequence.flags if flag.name == "mattr"]
     features = [f"-mattr={','.join(features)}"] if features else []
     in_library = [flag for flag in flags if not flag.kind.polly]
-    opt = [str(toolchain.tool("opt")), "-relocation-model=pic", f"-passes={sequence.pipeline}", *PassSequence((), tuple(flags)).flag_texts, *features, str(program.module), "-o", str(module)]
-    llc = [str(toolchain.tool("llc")), "-O3", "-filetype=obj", "-relocation-model=pic", *PassSequence((), tuple(in_library)).flag_texts, str(module), "-o", str(made)]
+    opt = [
+        str(toolchain.tool("opt")),
+        "-relocation-model=pic",
+        f"-passes={sequence.pipeline}",
+        *PassSequence((), tuple(flags)).flag_texts,
+        *features,
+        str(program.module),
+        "-o",
+        str(module),
+    ]
+    llc = [
+        str(toolchain.tool("llc")),
+        "-O3",
+        "-filetype=obj",
+        "-relocation-model=pic",
+        *PassSequence((), tuple(in_library)).flag_texts,
+        str(module),
+        "-o",
+        str(made),
+    ]
     return [Command(tuple(opt)), Command(tuple(llc))]
 
 
@@ -157,9 +192,19 @@ def _check_script(program: Program, sequence: PassSequence, measurer: PassMeasur
 
 
 def _run(command: Command) -> None:
-    done = subprocess.run(command.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECS, cwd=command.directory)
+    done = subprocess.run(
+        command.words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_TIMEOUT_SECS,
+        cwd=command.directory,
+    )
     if done.returncode:
-        raise DataError(f"{Path(command.words[0]).name} failed: {(done.stderr.strip().splitlines() or ['without a word'])[0][:400]}")
+        raise DataError(
+            f"{Path(command.words[0]).name} failed: {(done.stderr.strip().splitlines() or ['without a word'])[0][:400]}"
+        )
 
 
 # -- the line of flags -------------------------------------------------------------------------------
@@ -209,7 +254,10 @@ def _clang_flag(flag: Flag) -> list[str]:
 
 def loaded_sections(machine_code: bytes) -> dict[str, bytes]:
     """Sections of an ELF object of 64 bits that are loaded: code and constants, without what only tells of the compiler."""
-    start, size, number = struct.unpack_from("<Q", machine_code, 0x28)[0], *struct.unpack_from("<HH", machine_code, 0x3A)
+    start, size, number = (
+        struct.unpack_from("<Q", machine_code, 0x28)[0],
+        *struct.unpack_from("<HH", machine_code, 0x3A),
+    )
     rows = [struct.unpack_from("<IIQQQQ", machine_code, start + i * size) for i in range(number)]
     names = rows[struct.unpack_from("<H", machine_code, 0x3E)[0]][4]
     return {

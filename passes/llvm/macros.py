@@ -1,7 +1,8 @@
 """Macros: whole pipelines in sequence, with the flags that they need, as one action each.
 
-A macro stands in the place of the level (`-O3` and its kin) of a sequence. What they do, no single pass or flag does: a second `-O3` sees
-loops that the first one has put in order, and unroll-and-jam wants loops in order and runs before them.
+A macro stands in the place of the level (`-O3` and its kin) of a sequence. What they do, no single pass or flag does:
+a second `-O3` sees loops that the first one has put in order, and unroll-and-jam wants loops in order and runs before
+them.
 """
 
 from __future__ import annotations
@@ -62,30 +63,98 @@ def _polly(*flags: Flag) -> PassSequence:
 
 
 _TABLE = (
-    Macro("jam-8", ("tile", "unroll"), "eight outer iterations share what the inner loop loads, before a second -O3", PassSequence(_O3_O3, _jam(8)), _nests),
-    Macro("polly-O3", ("tile", "vectorize"), "Polly tiles loop nests for the caches, a second -O3 cleans up", _polly(), _nests),
     Macro(
-        "O1-versioning-jam-8", ("tile", "unroll", "memory"), "loops are versioned for aliases and jammed before anything is vectorized",
-        PassSequence(_passes("default<O1>", "loop-versioning", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)), _nests,
+        "jam-8",
+        ("tile", "unroll"),
+        "eight outer iterations share what the inner loop loads, before a second -O3",
+        PassSequence(_O3_O3, _jam(8)),
+        _nests,
+    ),
+    Macro(
+        "polly-O3",
+        ("tile", "vectorize"),
+        "Polly tiles loop nests for the caches, a second -O3 cleans up",
+        _polly(),
+        _nests,
+    ),
+    Macro(
+        "O1-versioning-jam-8",
+        ("tile", "unroll", "memory"),
+        "loops are versioned for aliases and jammed before anything is vectorized",
+        PassSequence(
+            _passes("default<O1>", "loop-versioning", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)
+        ),
+        _nests,
     ),
     Macro("jam-4", ("tile", "unroll"), "as jam-8, with four outer iterations", PassSequence(_O3_O3, _jam(4)), _nests),
-    Macro("O3-O3", ("simplify", "vectorize"), "a second -O3 works on what the first one has put in order", PassSequence(_O3_O3)),
     Macro(
-        "O1-jam-8", ("tile", "unroll"), "loops are jammed before anything is vectorized",
-        PassSequence(_passes("default<O1>", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)), _nests,
+        "O3-O3",
+        ("simplify", "vectorize"),
+        "a second -O3 works on what the first one has put in order",
+        PassSequence(_O3_O3),
     ),
-    Macro("interleave-1", ("vectorize",), "one vector in flight: shorter loops, fewer registers", PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 1),)), _loops),
-    Macro("interleave-4", ("vectorize",), "four vectors in flight hide latency", PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 4),)), _loops),
-    Macro("jam-16", ("tile", "unroll"), "as jam-8, with sixteen outer iterations", PassSequence(_O3_O3, _jam(16)), _nests),
-    Macro("polly-16-O3", ("tile", "vectorize"), "as polly-O3, with small tiles", _polly(Flag("polly-default-tile-size", 16)), _nests),
-    Macro("polly-64-O3", ("tile", "vectorize"), "as polly-O3, with large tiles", _polly(Flag("polly-default-tile-size", 64)), _nests),
-    Macro("interleave-2", ("vectorize",), "two vectors in flight", PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 2),)), _loops),
-    Macro("interleave-8", ("vectorize",), "eight vectors in flight, for long latencies", PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 8),)), _loops),
     Macro(
-        "O1-interchange-jam-8", ("tile", "unroll"), "loops change places so that memory is walked in order, then are jammed",
-        PassSequence(_passes("default<O1>", "loop-interchange", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)), _nests,
+        "O1-jam-8",
+        ("tile", "unroll"),
+        "loops are jammed before anything is vectorized",
+        PassSequence(_passes("default<O1>", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)),
+        _nests,
     ),
-)  # fmt: skip
+    Macro(
+        "interleave-1",
+        ("vectorize",),
+        "one vector in flight: shorter loops, fewer registers",
+        PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 1),)),
+        _loops,
+    ),
+    Macro(
+        "interleave-4",
+        ("vectorize",),
+        "four vectors in flight hide latency",
+        PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 4),)),
+        _loops,
+    ),
+    Macro(
+        "jam-16", ("tile", "unroll"), "as jam-8, with sixteen outer iterations", PassSequence(_O3_O3, _jam(16)), _nests
+    ),
+    Macro(
+        "polly-16-O3",
+        ("tile", "vectorize"),
+        "as polly-O3, with small tiles",
+        _polly(Flag("polly-default-tile-size", 16)),
+        _nests,
+    ),
+    Macro(
+        "polly-64-O3",
+        ("tile", "vectorize"),
+        "as polly-O3, with large tiles",
+        _polly(Flag("polly-default-tile-size", 64)),
+        _nests,
+    ),
+    Macro(
+        "interleave-2",
+        ("vectorize",),
+        "two vectors in flight",
+        PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 2),)),
+        _loops,
+    ),
+    Macro(
+        "interleave-8",
+        ("vectorize",),
+        "eight vectors in flight, for long latencies",
+        PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 8),)),
+        _loops,
+    ),
+    Macro(
+        "O1-interchange-jam-8",
+        ("tile", "unroll"),
+        "loops change places so that memory is walked in order, then are jammed",
+        PassSequence(
+            _passes("default<O1>", "loop-interchange", "loop-unroll-and-jam", "default<O3>"), _jam(8, enable=False)
+        ),
+        _nests,
+    ),
+)
 
 MACROS: dict[str, Macro] = {macro.name: macro for macro in _TABLE}
 """By name, the most promising first."""

@@ -1,7 +1,8 @@
 """What a run of a program leaves: its exit code, what it printed, and the files that it wrote. Two runs are alike if all of it is.
 
-A program runs in a folder of its own, with the files that it was given. Lines that differ from run to run, such as times and addresses,
-can be left out by patterns; where they are not, the message names them and a pattern that would do.
+A program runs in a folder of its own, with the files that it was given. Lines that differ from run to run, such as
+times and addresses, can be left out by patterns; where they are not, the message names them and a pattern that would
+do.
 """
 
 from __future__ import annotations
@@ -61,10 +62,14 @@ class RunOptions:
             try:
                 re.compile(pattern.encode())
             except re.error as error:
-                raise OptionError(f"a pattern of lines to ignore must be a regular expression, but got {pattern!r}: {error}") from None
+                raise OptionError(
+                    f"a pattern of lines to ignore must be a regular expression, but got {pattern!r}: {error}"
+                ) from None
         for name, path in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
-                raise OptionError(f"a file that a program reads is FILE or NAME=FILE, with a name inside its folder, but got {name}={path}")
+                raise OptionError(
+                    f"a file that a program reads is FILE or NAME=FILE, with a name inside its folder, but got {name}={path}"
+                )
         if self.cwd is not None and not self.cwd.is_dir():
             raise OptionError(f"there is no folder {self.cwd} to run in")
 
@@ -81,7 +86,9 @@ class RunOptions:
             found[path.relative_to(self.cwd).as_posix()] = path
             size += path.stat().st_size
             if len(found) > _MAX_GIVEN_FILES or size > _MAX_GIVEN_BYTES:
-                raise DataError(f"{self.cwd} is copied for each run, and has more than {_MAX_GIVEN_FILES} files or {_MAX_GIVEN_BYTES} bytes; bring what is read with --file")
+                raise DataError(
+                    f"{self.cwd} is copied for each run, and has more than {_MAX_GIVEN_FILES} files or {_MAX_GIVEN_BYTES} bytes; bring what is read with --file"
+                )
         return {**found, **dict(self.files)}
 
     def update_hash(self, digest: hashlib._Hash) -> None:
@@ -162,7 +169,9 @@ def _compared(path: Path, ignore: tuple[str, ...]) -> bytes:
     patterns = [re.compile(pattern.encode()) for pattern in ignore]
     if not patterns:
         return content
-    return b"".join(line for line in content.splitlines(keepends=True) if not any(pattern.search(line) for pattern in patterns))
+    return b"".join(
+        line for line in content.splitlines(keepends=True) if not any(pattern.search(line) for pattern in patterns)
+    )
 
 
 def describe_difference(one: Outcome, other: Outcome) -> str:
@@ -176,8 +185,12 @@ def describe_difference(one: Outcome, other: Outcome) -> str:
 
 
 def _describe_lines(name: str, one: bytes, other: bytes) -> str:
-    pairs = list(_different_lines(one.decode(errors="replace").splitlines(), other.decode(errors="replace").splitlines()))
-    shown = "; ".join(f"{before[:_TOLD_CHARS]!r}, then {after[:_TOLD_CHARS]!r}" for before, after in pairs[:_TOLD_LINES])
+    pairs = list(
+        _different_lines(one.decode(errors="replace").splitlines(), other.decode(errors="replace").splitlines())
+    )
+    shown = "; ".join(
+        f"{before[:_TOLD_CHARS]!r}, then {after[:_TOLD_CHARS]!r}" for before, after in pairs[:_TOLD_LINES]
+    )
     more = f" and {len(pairs) - _TOLD_LINES} more" if len(pairs) > _TOLD_LINES else ""
     patterns = list(dict.fromkeys(_pattern(before, after) for before, after in pairs))
     hint = " ".join(f"--ignore '{pattern}'" for pattern in patterns[:_TOLD_LINES])
@@ -186,7 +199,9 @@ def _describe_lines(name: str, one: bytes, other: bytes) -> str:
 
 
 def _different_lines(one: list[str], other: list[str]) -> Iterator[tuple[str, str]]:
-    for kind, start, end, other_start, other_end in difflib.SequenceMatcher(None, one[:4000], other[:4000], autojunk=False).get_opcodes():
+    for kind, start, end, other_start, other_end in difflib.SequenceMatcher(
+        None, one[:4000], other[:4000], autojunk=False
+    ).get_opcodes():
         if kind != "equal":
             before, after = one[start:end], other[other_start:other_end]
             for i in range(max(len(before), len(after))):

@@ -1,7 +1,8 @@
 """Sources and what each becomes: a module that no pass has run over, or an object file; and which other sources a program needs.
 
-A program is linked as a linker would: the source with `main`, then those that define what is still missing, the nearest first. What
-several programs of a folder share, and what belongs to one of them alone, is found out in that way and not told.
+A program is linked as a linker would: the source with `main`, then those that define what is still missing, the
+nearest first. What several programs of a folder share, and what belongs to one of them alone, is found out in that
+way and not told.
 """
 
 from __future__ import annotations
@@ -17,11 +18,25 @@ from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.target import num_usable_cores
 
-C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (".c",), (".cpp", ".cc", ".cxx", ".C", ".c++"), (".ll", ".bc"), (".s", ".S")
+C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (
+    (".c",),
+    (".cpp", ".cc", ".cxx", ".C", ".c++"),
+    (".ll", ".bc"),
+    (".s", ".S"),
+)
 SOURCE_SUFFIXES = (*C_SUFFIXES, *CPP_SUFFIXES, *IR_SUFFIXES)
 COMPILE_TIMEOUT_SECS = 120
 _TOOL_TIMEOUT_SECS = 60
-_OLD_C = tuple(f"-Wno-{name}" for name in ("implicit-int", "implicit-function-declaration", "int-conversion", "incompatible-pointer-types", "return-mismatch"))
+_OLD_C = tuple(
+    f"-Wno-{name}"
+    for name in (
+        "implicit-int",
+        "implicit-function-declaration",
+        "int-conversion",
+        "incompatible-pointer-types",
+        "return-mismatch",
+    )
+)
 """What C from before 1999 does and clang 22 refuses unless it is told to go on."""
 
 
@@ -81,7 +96,18 @@ def compile_command(unit: Unit, out: Path, flags: Sequence[str], to_module: bool
         UnsupportedError: there is no compiler.
     """
     compiler = find_toolchain().tool("clang++" if unit.is_cpp else "clang")
-    words = [str(compiler), "-O3", "-march=native", f"-ffp-contract={'fast' if contract else 'off'}", "-w", "-g0", "-c", str(unit.path.resolve()), "-o", str(out.resolve())]
+    words = [
+        str(compiler),
+        "-O3",
+        "-march=native",
+        f"-ffp-contract={'fast' if contract else 'off'}",
+        "-w",
+        "-g0",
+        "-c",
+        str(unit.path.resolve()),
+        "-o",
+        str(out.resolve()),
+    ]
     words += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
     words += _OLD_C if unit.path.suffix in C_SUFFIXES else ()
     return Command((*words, *unit.flags, *flags), unit.directory)
@@ -98,8 +124,14 @@ def compile_unit(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, c
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = subprocess.run(
-            command.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=COMPILE_TIMEOUT_SECS, cwd=command.directory
-        )  # fmt: skip
+            command.words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_TIMEOUT_SECS,
+            cwd=command.directory,
+        )
     except subprocess.TimeoutExpired:
         raise DataError(f"{unit.path} took the compiler more than {COMPILE_TIMEOUT_SECS} s") from None
     if done.returncode:
@@ -108,7 +140,9 @@ def compile_unit(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, c
     return out
 
 
-def compile_all(units: Sequence[tuple[Unit, Path]], flags: Sequence[str], contract: bool = False) -> tuple[list[Compiled], dict[Path, ForetuneError]]:
+def compile_all(
+    units: Sequence[tuple[Unit, Path]], flags: Sequence[str], contract: bool = False
+) -> tuple[list[Compiled], dict[Path, ForetuneError]]:
     """Compiles sources to modules, side by side.
 
     Args:
@@ -127,7 +161,9 @@ def compile_all(units: Sequence[tuple[Unit, Path]], flags: Sequence[str], contra
                 module = readable(unit.path, out.parent)
             else:
                 is_assembly = unit.path.suffix in ASSEMBLY_SUFFIXES
-                module = compile_unit(unit, out.with_suffix(".o") if is_assembly else out, flags, not is_assembly, contract)
+                module = compile_unit(
+                    unit, out.with_suffix(".o") if is_assembly else out, flags, not is_assembly, contract
+                )
             return Compiled(unit, module, *symbols(module))
         except ForetuneError as error:
             return error
@@ -145,7 +181,11 @@ def symbols(module: Path) -> tuple[frozenset[str], frozenset[str]]:
         DataError: it cannot be read.
         UnsupportedError: llvm-nm is not installed.
     """
-    content = _run([str(find_toolchain().tool("opt")), str(module), "-o", "-"], b"", module) if module.suffix == ".ll" else module.read_bytes()
+    content = (
+        _run([str(find_toolchain().tool("opt")), str(module), "-o", "-"], b"", module)
+        if module.suffix == ".ll"
+        else module.read_bytes()
+    )
     said = _run([str(find_toolchain().tool("llvm-nm")), "-P", "-g", "-"], content, module)
     defined, needed = set(), set()
     for line in said.decode(errors="replace").splitlines():
@@ -158,13 +198,18 @@ def _run(command: list[str], given: bytes, module: Path) -> bytes:
     done = subprocess.run(command, input=given, capture_output=True, timeout=_TOOL_TIMEOUT_SECS)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"{Path(command[0]).name} failed"]
-        raise DataError(f"{module} cannot be read: {next((line for line in lines if 'error' in line), lines[-1])[:400]}")
+        raise DataError(
+            f"{module} cannot be read: {next((line for line in lines if 'error' in line), lines[-1])[:400]}"
+        )
     return done.stdout
 
 
 def needed_by(program: Compiled, others: Iterable[Compiled]) -> list[Compiled]:
     """The sources that a program needs, in the order in which they were found; the nearest one where several define a symbol."""
-    near = sorted((other for other in others if other is not program), key=lambda other: (_distance(program.unit.path, other.unit.path), str(other.unit.path)))
+    near = sorted(
+        (other for other in others if other is not program),
+        key=lambda other: (_distance(program.unit.path, other.unit.path), str(other.unit.path)),
+    )
     chosen: list[Compiled] = []
     defined, missing = set(program.defined), set(program.needed - program.defined)
     while missing:
@@ -204,7 +249,14 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     if len(modules) == 1:
         return modules[0]
     command = link_command(modules, out)
-    done = subprocess.run(command.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_SECS)
+    done = subprocess.run(
+        command.words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_TOOL_TIMEOUT_SECS,
+    )
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
         raise DataError(f"{', '.join(path.name for path in modules)} cannot be linked into one module: {first[:400]}")

@@ -32,7 +32,20 @@ def test_what_is_whole_of_a_broken_answer_is_read():
     assert read_rows("```json\n" + ANSWER[:-2], 10)[0] == ROWS
 
 
-@pytest.mark.parametrize("text", ["", "no", "{" * 100_000, "[" * 100_000, '{"a":' * 100_000, "```" * 50_000, "<think>" * 20_000, "{}" * 100_000, '{"proposals": ['])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no",
+        "{" * 100_000,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "```" * 50_000,
+        "<think>" * 20_000,
+        "{}" * 100_000,
+        '{"proposals": [',
+    ],
+)
 def test_what_is_no_answer_is_refused_soon(text):
     start = time.monotonic()
     rows, refused = read_rows(text, 10)
@@ -52,7 +65,11 @@ def test_proposals_wait_in_the_order_of_their_ranks():
     proposals.note("x", math.inf)
     proposals.drop(["a"])
     told = {row["proposal"]: row for row in proposals.to_json()}
-    assert (told["c"]["rank"], told["c"]["among"], told["c"]["gain"]) == (1, 5, 2.0) and told["x"]["gain"] == 0.0 and told["b"]["gain"] is None
+    assert (
+        (told["c"]["rank"], told["c"]["among"], told["c"]["gain"]) == (1, 5, 2.0)
+        and told["x"]["gain"] == 0.0
+        and told["b"]["gain"] is None
+    )
     assert proposals.waiting == ["b", "d"] and proposals.add("a") == 0
 
 

@@ -48,7 +48,10 @@ def changes(polly: bool, experimental: bool = False) -> list[Change]:
         found += [change for change in polly_settings() if _UNPROFITABLE in change.sequence.flags]
     for name, kind in usable_passes(experimental).items():
         if name not in LEVELS:
-            found += [Change(PassSequence(passes), kind.intents) for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))]
+            found += [
+                Change(PassSequence(passes), kind.intents)
+                for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))
+            ]
     by_sequence: dict[PassSequence, tuple[str, ...]] = {}
     for change in found:
         by_sequence[change.sequence] = tuple(dict.fromkeys((*by_sequence.get(change.sequence, ()), *change.intents)))
@@ -57,11 +60,18 @@ def changes(polly: bool, experimental: bool = False) -> list[Change]:
 
 def polly_settings() -> list[Change]:
     """Polly's settings, which do nothing where Polly finds nothing to do."""
-    return [_flag_change(name, value) for name, kind in FLAGS.items() if kind.polly and name != "polly" for value in kind.values]
+    return [
+        _flag_change(name, value)
+        for name, kind in FLAGS.items()
+        if kind.polly and name != "polly"
+        for value in kind.values
+    ]
 
 
 def _flag_changes(experimental: bool) -> list[Change]:
-    return [_flag_change(name, value) for name, kind in usable_flags(False, experimental).items() for value in kind.values]
+    return [
+        _flag_change(name, value) for name, kind in usable_flags(False, experimental).items() for value in kind.values
+    ]
 
 
 def _flag_change(name: str, value: bool | int | str) -> Change:

@@ -1,8 +1,9 @@
 """Screening: which steps change a program's machine code at all, found out by compiling, without a single run.
 
-Of the passes and flags that LLVM has, most do nothing to a given program beside `-O3`, and several do the same. A search that knows
-spends its measurements on what differs. Compiling is not measuring: it takes a fraction of the time, and no quiet machine. Of a large
-program it still takes long: `Screening` compiles a little at the beginning and a little more between measurements.
+Of the passes and flags that LLVM has, most do nothing to a given program beside `-O3`, and several do the same. A
+search that knows spends its measurements on what differs. Compiling is not measuring: it takes a fraction of the
+time, and no quiet machine. Of a large program it still takes long: `Screening` compiles a little at the beginning and
+a little more between measurements.
 """
 
 from __future__ import annotations
@@ -108,9 +109,15 @@ class Screening:
     """
 
     def __init__(
-        self, program: Program, measurer: PassMeasurer, experimental: bool = False, baseline_secs: float | None = None,
-        order: Callable[[list[Change]], list[Change]] = list, kept: Path | None = None, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+        self,
+        program: Program,
+        measurer: PassMeasurer,
+        experimental: bool = False,
+        baseline_secs: float | None = None,
+        order: Callable[[list[Change]], list[Change]] = list,
+        kept: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._program, self._compiler, self._polly = program, measurer.compiler, measurer.has_polly
         self._most_secs = measurer.settings.build_timeout_secs
         self._left = order(changes(self._polly, experimental))
@@ -158,7 +165,11 @@ class Screening:
     def _try(self, tried: list[Change]) -> None:
         start = self._clock()
         sequences = [change.sequence for change in tried]
-        limit = min(self._most_secs, max(_LEAST_SECS, _SLOWER * self._baseline_secs)) if self._baseline_secs else self._most_secs
+        limit = (
+            min(self._most_secs, max(_LEAST_SECS, _SLOWER * self._baseline_secs))
+            if self._baseline_secs
+            else self._most_secs
+        )
         if not self._baseline:
             sequences.insert(0, BASELINE)
         codes = self._compiler.code_hashes(self._program, sequences, limit)
@@ -173,7 +184,9 @@ class Screening:
 
     def _add_settings(self, tried: Many[Change]) -> None:
         """Where Polly does something, its settings may, too."""
-        if self._settings and any(change.sequence.uses_polly and self._codes[change] not in ("", self._baseline) for change in tried):
+        if self._settings and any(
+            change.sequence.uses_polly and self._codes[change] not in ("", self._baseline) for change in tried
+        ):
             self._left += [change for change in self._settings if change not in self._codes]
             self._settings = []
 

@@ -1,7 +1,8 @@
 """Harmless spellings of steps: what people and language models write for what the grammar has.
 
-`-mllvm -unroll-count=4`, `--unroll-count 4`, `loop(licm)`, `-licm`, `O3`: each becomes the text that the closed grammar of `actions.py`
-reads, and is read there, or refused. Nothing is guessed: a name or a value that LLVM does not have stays as it is.
+`-mllvm -unroll-count=4`, `--unroll-count 4`, `loop(licm)`, `-licm`, `O3`: each becomes the text that the closed
+grammar of `actions.py` reads, and is read there, or refused. Nothing is guessed: a name or a value that LLVM does not
+have stays as it is.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ _MANAGER = re.compile(r"(?:module|cgscc|function|loop|loop-mssa)(?:<[^<>()]*>)?\
 _PIPELINE = re.compile(r"--?passes=(.*)", re.S)
 _LEVEL = re.compile(r"-?(O[123sz])")
 _LEGACY = {  # names of the pass manager that LLVM had before
-    "early-cse-memssa": "early-cse<memssa>", "functionattrs": "function-attrs", "loop-unswitch": "simple-loop-unswitch", "simplify-cfg": "simplifycfg",
+    "early-cse-memssa": "early-cse<memssa>",
+    "functionattrs": "function-attrs",
+    "loop-unswitch": "simple-loop-unswitch",
+    "simplify-cfg": "simplifycfg",
     "tail-call-elim": "tailcallelim",
-}  # fmt: skip
+}
 _BEFORE_FLAGS = ("-mllvm", "-Xclang", "-Xopt")
 
 
@@ -45,7 +49,11 @@ def _unnested(text: str, depth: int) -> list[str]:
         text = whole[1].strip("'\" ")
     parts = _split(text)
     if len(parts) > 1:
-        return [inner for part in parts[:_MAX_WORDS] for inner in _unnested(part, depth + 1)] if depth < _MAX_DEPTH else [text]
+        return (
+            [inner for part in parts[:_MAX_WORDS] for inner in _unnested(part, depth + 1)]
+            if depth < _MAX_DEPTH
+            else [text]
+        )
     if depth < _MAX_DEPTH and (managed := _MANAGER.fullmatch(text)) and managed[1].strip():
         return _unnested(managed[1], depth + 1)
     return [text]
@@ -89,7 +97,9 @@ def spell_flags(texts: list[object]) -> list[object]:
             name, equals, value = word.lstrip("-").partition("=")
             if word.startswith("-") and not equals and words and _is_value(name, words[0]):
                 value, equals = str(words.pop(0)), "="
-            found.append(f"-{name}{equals}{_value_text(name, value)}" if word.startswith("-") or name in FLAGS else word)
+            found.append(
+                f"-{name}{equals}{_value_text(name, value)}" if word.startswith("-") or name in FLAGS else word
+            )
     return found
 
 

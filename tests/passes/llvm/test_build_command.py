@@ -27,9 +27,33 @@ def project(tmp_path):
 
 
 def test_what_a_command_says(project):
-    command = read_command(["cc", "-O2", "-g", "-Wall", "-std=c11", "-Iinclude", "-D", "TIMES=3", "-MF", "x.d", "-o", "lib/tool", "main.c", "twice.c", "-lm", "-Wl,--as-needed", "-pthread"], project)
+    command = read_command(
+        [
+            "cc",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-std=c11",
+            "-Iinclude",
+            "-D",
+            "TIMES=3",
+            "-MF",
+            "x.d",
+            "-o",
+            "lib/tool",
+            "main.c",
+            "twice.c",
+            "-lm",
+            "-Wl,--as-needed",
+            "-pthread",
+        ],
+        project,
+    )
     assert [unit.path.name for unit in command.units] == ["main.c", "twice.c"] and command.name == "tool"
-    assert command.units[0].flags == ("-std=c11", f"-I{project / 'include'}", "-D", "TIMES=3", "-pthread") and command.units[0].directory == project
+    assert (
+        command.units[0].flags == ("-std=c11", f"-I{project / 'include'}", "-D", "TIMES=3", "-pthread")
+        and command.units[0].directory == project
+    )
     assert command.ldflags == ["-lm", "-Wl,--as-needed", "-pthread"]
 
 
@@ -56,7 +80,11 @@ def test_commands_that_are_refused(project, words, reason):
 def test_a_command_becomes_one_module(toolchain, project, measurer):
     words = ["cc", "-O2", "-Iinclude", "-DTIMES=21", "main.c", "twice.c", "helper.c", "-o", "tool"]
     [program] = load(words, project.parent / "built", directory=project)
-    assert program.name == "tool" and not program.objects and set(measurer.compiler.signatures(program.module)) == {"main", "twice", "helper"}
+    assert (
+        program.name == "tool"
+        and not program.objects
+        and set(measurer.compiler.signatures(program.module)) == {"main", "twice", "helper"}
+    )
     assert measurer.prepare(program).expected[0] == 0
     [separate] = load(words, project.parent / "separate", selection=Selection(keep_separate=True), directory=project)
     assert len(separate.objects) == 2 and measurer.prepare(separate).expected == measurer.prepare(program).expected
@@ -64,10 +92,14 @@ def test_a_command_becomes_one_module(toolchain, project, measurer):
 
 def test_several_files_and_folders_get_what_they_need(toolchain, project, measurer):
     options = BuildOptions(defines=("TIMES=4",), includes=(project / "include",))
-    [program] = load([str(project / name) for name in ("main.c", "twice.c", "helper.c")], project.parent / "built", options)
+    [program] = load(
+        [str(project / name) for name in ("main.c", "twice.c", "helper.c")], project.parent / "built", options
+    )
     assert program.name == "main" and measurer.prepare(program).expected[0] == 0
     (project / "other").mkdir()
-    (project / "other" / "helper.c").write_text(HELPER.replace("return x", "return 10 * x"))  # nearer to another program
+    (project / "other" / "helper.c").write_text(
+        HELPER.replace("return x", "return 10 * x")
+    )  # nearer to another program
     (project / "other" / "second.c").write_text(MAIN.replace("int main", "int unused; int main"))
     first, second = load([str(project)], project.parent / "built", options)
     assert (first.name, second.name) == ("main", "second")
@@ -86,19 +118,30 @@ def test_one_bad_source_of_a_folder_is_told_and_loses_no_other(toolchain, projec
 
 
 def test_compilation_databases(toolchain, project, measurer):
-    entries = [{"directory": str(project), "command": f"cc -Iinclude -DTIMES=5 -c {name} -o {name}.o", "file": name} for name in ("main.c", "twice.c")]
+    entries = [
+        {"directory": str(project), "command": f"cc -Iinclude -DTIMES=5 -c {name} -o {name}.o", "file": name}
+        for name in ("main.c", "twice.c")
+    ]
     entries.append({"directory": str(project), "arguments": ["cc", "-c", "helper.c"], "file": "helper.c"})
     (project / "compile_commands.json").write_text(json.dumps(entries))
     [program] = load([str(project / "compile_commands.json")], project.parent / "built")
     assert program.name == "main" and measurer.prepare(program).expected[0] == 0
-    for text in ("{", "[1]", '[{"directory": "."}]', '[{"directory": ".", "arguments": "cc a.c"}]', '[{"directory": ".", "arguments": [1]}]'):
+    for text in (
+        "{",
+        "[1]",
+        '[{"directory": "."}]',
+        '[{"directory": ".", "arguments": "cc a.c"}]',
+        '[{"directory": ".", "arguments": [1]}]',
+    ):
         (project / "compile_commands.json").write_text(text)
         with pytest.raises(DataError, match="is no compilation database"):
             read_commands_file(project / "compile_commands.json")
 
 
 def test_words_for_the_compiler_and_the_linker(toolchain, tmp_path, measurer):
-    (tmp_path / "old.c").write_text("main() { return printf(\"%d\\n\", old(2)) < 0; }\nold(x) int x; { return x + ADDED; }\n")  # C from before 1999
+    (tmp_path / "old.c").write_text(
+        'main() { return printf("%d\\n", old(2)) < 0; }\nold(x) int x; { return x + ADDED; }\n'
+    )  # C from before 1999
     options = BuildOptions(cflags=("-std=gnu89", "-DADDED=1"), ldflags=("-Wl,--gc-sections",))
     [program] = load([str(tmp_path / "old.c")], tmp_path / "built", options)
     assert measurer.prepare(program).expected[0] == 0

@@ -49,7 +49,9 @@ def test_polly_is_rebuilt_too(measurer, program, tmp_path):
 
 def test_objects_and_modules(measurer, program, tmp_path):
     sequence = SEQUENCES[2]
-    assert emit("object", program, sequence, measurer, tmp_path).path.read_bytes() == measured(measurer, program, sequence)
+    assert emit("object", program, sequence, measurer, tmp_path).path.read_bytes() == measured(
+        measurer, program, sequence
+    )
     text = emit("ll", program, sequence, measurer, tmp_path / "deeper").path.read_text()
     assert "define" in text and "@main" in text
 
@@ -59,7 +61,9 @@ def test_flags_are_given_out_where_they_suffice(measurer, program, tmp_path):
     assert line.path and "-mllvm -unroll-threshold=600" in line.text and "-O3" in line.text and not line.note
     words = shlex.split(line.text)
     subprocess.run([*words[: words.index("-o")], "-c", "-o", tmp_path / "clang.o"], check=True)
-    assert loaded_sections((tmp_path / "clang.o").read_bytes()) == loaded_sections(measured(measurer, program, SEQUENCES[3]))
+    assert loaded_sections((tmp_path / "clang.o").read_bytes()) == loaded_sections(
+        measured(measurer, program, SEQUENCES[3])
+    )
     for sequence in SEQUENCES[1:3]:
         refused = emit("flags", program, sequence, measurer, tmp_path)
         assert refused.path is None and "use --emit script" in refused.note
@@ -68,7 +72,12 @@ def test_flags_are_given_out_where_they_suffice(measurer, program, tmp_path):
 def test_a_program_of_several_sources(measurer, toolchain, tmp_path):
     for name, text in (("main.c", MAIN), ("twice.c", TWICE), ("helper.c", HELPER), ("twice.h", HEADER)):
         (tmp_path / name).write_text(text)
-    [program] = load(["cc", "-DTIMES=3", "main.c", "twice.c", "helper.c", "-o", "tool"], tmp_path / "built", BuildOptions(), directory=tmp_path)
+    [program] = load(
+        ["cc", "-DTIMES=3", "main.c", "twice.c", "helper.c", "-o", "tool"],
+        tmp_path / "built",
+        BuildOptions(),
+        directory=tmp_path,
+    )
     written = emit("script", program, SEQUENCES[1], measurer, tmp_path)
     subprocess.run(["sh", written.path, tmp_path / "made"], check=True, cwd=tmp_path / "built")
     assert (tmp_path / "made.o").read_bytes() == measured(measurer, program, SEQUENCES[1])

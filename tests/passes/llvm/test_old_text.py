@@ -21,11 +21,17 @@ define i8** @entry() {
 
 def test_types_and_hints_of_older_text():
     new = upgrade(OLD)
-    assert "noalias sret(%struct.pair)," in new and "byval(%struct.pair) align 4" in new and 'nonnull sret(%"class.std::name") align 8' in new
+    assert (
+        "noalias sret(%struct.pair)," in new
+        and "byval(%struct.pair) align 4" in new
+        and 'nonnull sret(%"class.std::name") align 8' in new
+    )
     assert "inrange" not in new and upgrade(new) == new
 
 
-@pytest.mark.parametrize("text", ["define void @f(ptr sret(i32) %x) {\n ret void\n}\n", '@s = constant [9 x i8] c"inrange i"\n', ""])
+@pytest.mark.parametrize(
+    "text", ["define void @f(ptr sret(i32) %x) {\n ret void\n}\n", '@s = constant [9 x i8] c"inrange i"\n', ""]
+)
 def test_newer_text_stays_the_file_that_it_is(tmp_path, text):
     (tmp_path / "new.ll").write_text(text)
     assert readable(tmp_path / "new.ll", tmp_path / "built") == tmp_path / "new.ll"

@@ -48,12 +48,16 @@ def test_files_that_a_program_writes_are_compared(measurer, tmp_path, caplog):
     build = measurer.build(prepared.program, BASELINE)
     assert measurer.time(prepared, [build], 1)[0].record.status is Status.OK
     other = load(tmp_path / "built", WRITES.replace("31", "33"))
-    [wrong] = measurer.time(prepared, [measurer.build(other, BASELINE)], 1)  # another program in its place, as a miscompiled one would be
+    [wrong] = measurer.time(
+        prepared, [measurer.build(other, BASELINE)], 1
+    )  # another program in its place, as a miscompiled one would be
     assert wrong.record.status is Status.WRONG_OUTPUT and "a file that it wrote" in wrong.record.error
 
 
 def test_lines_that_change_are_named_and_can_be_ignored(measurer, tmp_path):
-    with pytest.raises(DataError, match=r"lines that differ: 'took .* secs', then 'took .*leave them out with --ignore '\^took") as told:
+    with pytest.raises(
+        DataError, match=r"lines that differ: 'took .* secs', then 'took .*leave them out with --ignore '\^took"
+    ) as told:
         measurer.prepare(load(tmp_path, TELLS_TIME))
     pattern = str(told.value).rpartition("--ignore '")[2].rstrip("'")
     assert measurer.prepare(load(tmp_path, TELLS_TIME, RunOptions(ignore=(pattern,)))).expected[0] == 0
@@ -63,10 +67,15 @@ def test_lines_that_change_are_named_and_can_be_ignored(measurer, tmp_path):
 
 def test_an_error_path_is_not_tuned(measurer, tmp_path):
     (tmp_path / "numbers.txt").write_text("21")
-    with pytest.raises(DataError, match=r"ends with exit code 4, but 0 is expected; it prints 'no numbers'. Bring .* --file or --cwd.* say --expect-exit 4"):
+    with pytest.raises(
+        DataError,
+        match=r"ends with exit code 4, but 0 is expected; it prints 'no numbers'. Bring .* --file or --cwd.* say --expect-exit 4",
+    ):
         measurer.prepare(load(tmp_path, READS_FIXED_NAME))
     assert measurer.prepare(load(tmp_path, READS_FIXED_NAME, RunOptions(expect_exit=4))).expected[0] == 4
-    found = measurer.prepare(load(tmp_path, READS_FIXED_NAME, RunOptions(files=(("data/numbers.txt", tmp_path / "numbers.txt"),))))
+    found = measurer.prepare(
+        load(tmp_path, READS_FIXED_NAME, RunOptions(files=(("data/numbers.txt", tmp_path / "numbers.txt"),)))
+    )
     (tmp_path / "there" / "data").mkdir(parents=True)
     (tmp_path / "there" / "data" / "numbers.txt").write_text("21")
     same = measurer.prepare(load(tmp_path, READS_FIXED_NAME, RunOptions(cwd=tmp_path / "there")))
@@ -93,7 +102,9 @@ def test_what_is_wrong_on_another_input_does_not_win(measurer, tmp_path, objecti
     monkeypatch.setattr(measurer, "check", lambda prepared, build: "on the check input '1' it differs")
     result = tune(program, measurer, lambda _: RandomSearch(1), PassTuneConfig(10, objective, final_repeats=3))
     assert result.best == BASELINE and result.gain == 1
-    assert all(trial.status is Status.WRONG_OUTPUT for trial in result.trials if "check input" in trial.error) and not any(trial.cost < 1 for trial in result.trials)
+    assert all(
+        trial.status is Status.WRONG_OUTPUT for trial in result.trials if "check input" in trial.error
+    ) and not any(trial.cost < 1 for trial in result.trials)
 
 
 def test_options_that_are_refused(tmp_path):

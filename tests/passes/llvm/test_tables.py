@@ -44,19 +44,27 @@ def test_attributor_and_its_kin_are_among_them():
 
 
 def test_what_llvm_keeps_off_is_taken_only_where_it_is_asked_for():
-    held = {name for name, kind in PASSES.items() if kind.opt_in} | {name for name, kind in FLAGS.items() if kind.opt_in}
+    held = {name for name, kind in PASSES.items() if kind.opt_in} | {
+        name for name, kind in FLAGS.items() if kind.opt_in
+    }
     assert {"loop-interchange", "gvn-hoist", "enable-gvn-hoist"} <= held
     assert not held & {*usable_passes(), *usable_flags()} and held <= {*usable_passes(True), *usable_flags(True, True)}
     drawn = [Moves(np.random.default_rng(seed)).random(12) for seed in range(60)]
     assert not any(sequence.held_back for sequence in drawn)
     assert any(Moves(np.random.default_rng(seed), experimental=True).random(12).held_back for seed in range(60))
-    assert not any(change.sequence.held_back for change in changes(True)) and any(change.sequence.held_back for change in changes(True, True))
-    assert not any(skill.steps.held_back for skill in applicable(NESTS)) and any(skill.steps.held_back for skill in applicable(NESTS, experimental=True))
+    assert not any(change.sequence.held_back for change in changes(True)) and any(
+        change.sequence.held_back for change in changes(True, True)
+    )
+    assert not any(skill.steps.held_back for skill in applicable(NESTS)) and any(
+        skill.steps.held_back for skill in applicable(NESTS, experimental=True)
+    )
 
 
 def test_the_list_has_each_step_with_its_tier_and_reason():
     rows = {(row["step"], row["kind"]): row for row in list_steps()}
-    assert rows["attributor", "pass"]["tier"] == "left the grammar" and "#181103" in rows["attributor", "pass"]["reason"]
+    assert (
+        rows["attributor", "pass"]["tier"] == "left the grammar" and "#181103" in rows["attributor", "pass"]["reason"]
+    )
     assert rows["loop-interchange", "pass"]["tier"] == "opt-in" and rows["loop-interchange", "pass"]["reason"]
     assert rows["gvn", "pass"]["tier"] == "used" and rows["-unroll-and-jam-count", "flag"]["settings"] == "2 4 8 16"
     assert "default<O3>,default<O3>" in rows["jam-8", "macro"]["settings"]
@@ -68,10 +76,21 @@ def test_macros_are_steps_of_the_grammar():
         passes, flags = map(str, macro.sequence.passes), map(str, macro.sequence.flags)
         assert parse_sequence(passes, flags) == (macro.sequence, []) and macro.why and macro.intents
     jam = MACROS["jam-8"].sequence
-    assert [step.name for step in jam.passes] == ["default<O3>"] * 2 and {Flag("unroll-and-jam-count", 8), Flag("unroll-and-jam-threshold", 2000)} <= set(jam.flags)
+    assert [step.name for step in jam.passes] == ["default<O3>"] * 2 and {
+        Flag("unroll-and-jam-count", 8),
+        Flag("unroll-and-jam-threshold", 2000),
+    } <= set(jam.flags)
     assert Flag("unroll-and-jam-count", 16) in MACROS["jam-16"].sequence.flags
-    assert [step.name for step in MACROS["O1-versioning-jam-8"].sequence.passes] == ["default<O1>", "loop-versioning", "loop-unroll-and-jam", "default<O3>"]
-    assert sum(macro.sequence.uses_polly for macro in MACROS.values()) == 3 and sum(name.startswith("interleave") for name in MACROS) == 4
+    assert [step.name for step in MACROS["O1-versioning-jam-8"].sequence.passes] == [
+        "default<O1>",
+        "loop-versioning",
+        "loop-unroll-and-jam",
+        "default<O3>",
+    ]
+    assert (
+        sum(macro.sequence.uses_polly for macro in MACROS.values()) == 3
+        and sum(name.startswith("interleave") for name in MACROS) == 4
+    )
 
 
 def test_macros_apply_to_what_has_loops():
@@ -83,11 +102,29 @@ def test_macros_apply_to_what_has_loops():
 
 def test_llvm_runs_the_macros(toolchain, tmp_path):
     (tmp_path / "nest.c").write_text(NEST)
-    clang = [toolchain.tool("clang"), "-O3", "-Xclang", "-disable-llvm-passes", "-emit-llvm", "-S", "-o", tmp_path / "nest.ll", tmp_path / "nest.c"]
+    clang = [
+        toolchain.tool("clang"),
+        "-O3",
+        "-Xclang",
+        "-disable-llvm-passes",
+        "-emit-llvm",
+        "-S",
+        "-o",
+        tmp_path / "nest.ll",
+        tmp_path / "nest.c",
+    ]
     subprocess.run(clang, check=True)
     made = set()
     for macro in usable_macros(toolchain.has_polly, True):
-        command = [toolchain.tool("opt"), f"-passes={macro.sequence.pipeline}", *macro.sequence.flag_texts, "-S", tmp_path / "nest.ll", "-o", "-"]
+        command = [
+            toolchain.tool("opt"),
+            f"-passes={macro.sequence.pipeline}",
+            *macro.sequence.flag_texts,
+            "-S",
+            tmp_path / "nest.ll",
+            "-o",
+            "-",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         made.add(done.stdout)
@@ -98,7 +135,13 @@ def test_macros_stand_in_place_of_the_level():
     before = PassSequence((Pass("gvn"), *BASE.passes, Pass("sink")), (Flag("unroll-count", 2),))
     macro = next(change for change in changes(True) if change.sequence == MACROS["O1-jam-8"].sequence)
     changed = apply(before, macro)
-    assert [step.name for step in changed.passes] == ["gvn", "default<O1>", "loop-unroll-and-jam", "default<O3>", "sink"]
+    assert [step.name for step in changed.passes] == [
+        "gvn",
+        "default<O1>",
+        "loop-unroll-and-jam",
+        "default<O3>",
+        "sink",
+    ]
     assert Flag("unroll-count", 2) in changed.flags and Flag("unroll-and-jam-count", 8) in changed.flags
 
 
@@ -108,7 +151,9 @@ def test_two_levels_in_sequence_are_a_move():
     for _ in range(3000):
         sequence, _ = moves.mutate(sequence)
         seen.add(tuple(step.name for step in sequence.passes if step.name in LEVELS))
-    assert {("default<O3>",), ("default<O3>", "default<O3>"), ("default<O1>", "default<O3>")} <= seen and max(map(len, seen)) <= MAX_LEVELS
+    assert {("default<O3>",), ("default<O3>", "default<O3>"), ("default<O1>", "default<O3>")} <= seen and max(
+        map(len, seen)
+    ) <= MAX_LEVELS
 
 
 @pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)

@@ -38,7 +38,10 @@ class FakeCompiler:
         self.limits.append(timeout_secs)
         self.compiled += sequences
         self.clock.now += self.secs * -(-len(sequences) // num_usable_cores())
-        return ["" if self.fails else "o3" if s == BASELINE or self.idle(s) else hashlib.sha256(str(s).encode()).hexdigest() for s in sequences]
+        return [
+            "" if self.fails else "o3" if s == BASELINE or self.idle(s) else hashlib.sha256(str(s).encode()).hexdigest()
+            for s in sequences
+        ]
 
 
 def screening(secs, polly=False, **options):
@@ -53,7 +56,9 @@ def screening(secs, polly=False, **options):
 def test_it_takes_a_tenth_of_the_time_of_tuning(secs):
     found, compiler = screening(secs)
     found.advance(0.0)
-    assert compiler.clock.now <= 6.0 + secs and (secs > 6.0) <= (not compiler.compiled)  # a large program is measured first
+    assert compiler.clock.now <= 6.0 + secs and (secs > 6.0) <= (
+        not compiler.compiled
+    )  # a large program is measured first
     for tuned_secs in (100.0, 300.0, 1000.0):
         found.advance(tuned_secs)
         assert found.secs <= max(6.0, 0.1 * tuned_secs) + secs
@@ -106,7 +111,11 @@ def test_it_goes_on_from_what_is_kept(tmp_path):
     assert fresh.screen.num_tried == 0
 
 
-@pytest.mark.parametrize("make", [*STRATEGIES.values(), lambda seed, screen: RankedSearch(lambda pool: np.zeros(len(pool)), seed, screen=screen)], ids=[*STRATEGIES, "ranked"])
+@pytest.mark.parametrize(
+    "make",
+    [*STRATEGIES.values(), lambda seed, screen: RankedSearch(lambda pool: np.zeros(len(pool)), seed, screen=screen)],
+    ids=[*STRATEGIES, "ranked"],
+)
 @pytest.mark.parametrize("screen", [Screen((), 400), Screen((), 0)], ids=["all failed", "none tried"])
 def test_without_a_screen_the_search_is_the_whole_grammar(make, screen):
     strategy, suggested = make(0, screen=screen), []
@@ -139,6 +148,15 @@ def test_a_run_tells_how_far_it_came(toolchain, measurer, tmp_path):
     (tmp_path / "sum.c").write_text(sources.SUM)
     [program] = load_programs(tmp_path / "sum.c", tmp_path / "built")
     strategy, store = StrategyConfig("genetic", skills=False), tmp_path / "store"
-    result = tune(program, measurer, lambda prepared: strategy.make(prepared, measurer, 20, store), PassTuneConfig(3, final_repeats=3, store=store))
+    result = tune(
+        program,
+        measurer,
+        lambda prepared: strategy.make(prepared, measurer, 20, store),
+        PassTuneConfig(3, final_repeats=3, store=store),
+    )
     told = strategy.report(result.strategy)["screening"]
-    assert 0 < told["tried"] <= told["of"] and told["of"] > 300 and list((store / "screens").glob(f"{program.hash}-*.json"))
+    assert (
+        0 < told["tried"] <= told["of"]
+        and told["of"] > 300
+        and list((store / "screens").glob(f"{program.hash}-*.json"))
+    )

@@ -59,9 +59,16 @@ def test_what_is_not_harmless_is_refused(passes, flags):
 def test_what_is_held_back_is_taken_where_it_is_asked_for():
     text = json.dumps({"proposals": [proposal(after=["loop-interchange", "gvn"])]})
     [strict], [free] = read_proposals(text, experimental=False), read_proposals(text, experimental=True)
-    assert "loop-interchange is off by default" in strict.refused[0] and str(strict.sequence) == "-passes='default<O3>,function(gvn)'"
+    assert (
+        "loop-interchange is off by default" in strict.refused[0]
+        and str(strict.sequence) == "-passes='default<O3>,function(gvn)'"
+    )
     assert not free.refused and "loop-interchange" in str(free.sequence)
 
 
 def test_texts_that_are_no_texts_pass_through():
-    assert spell_flags([7, None]) == [7, None] and spell_passes([{"a": 1}]) == ([{"a": 1}], []) and spell_passes(["-unroll-count=2", "gvn"]) == (["gvn"], ["-unroll-count=2"])
+    assert (
+        spell_flags([7, None]) == [7, None]
+        and spell_passes([{"a": 1}]) == ([{"a": 1}], [])
+        and spell_passes(["-unroll-count=2", "gvn"]) == (["gvn"], ["-unroll-count=2"])
+    )
