@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from foretune.errors import OptionError, UnsupportedError
-from foretune.passes.llvm import running
 from foretune.passes.llvm.actions import BASELINE
 from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
+from foretune.passes.llvm.runs import running
 from foretune.support.scratch import ScratchFolder
 from tests.passes.llvm.test_measure import load
 
