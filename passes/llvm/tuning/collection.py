@@ -106,7 +106,7 @@ class _Explorer(SearchStrategy):
 
     name = "explorer"
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Moves from `-O3` or from a good sequence."""
         best = self._best(8)
 

@@ -55,19 +55,19 @@ class SearchStrategy(ABC):
         self.repeats: set[PassSequence] = set()
         self.screening: Screening | None = None
 
+    @abstractmethod
     def suggest(self, num: int) -> list[PassSequence]:
         """So many sequences that were not suggested before, or fewer if there are no more."""
+
+    def next_batch(self, num: int) -> list[PassSequence]:
+        """The openings that are left, then what it suggests."""
         opening: list[PassSequence] = []
         while self.openings and len(opening) < num:
             sequence = self.openings.pop(0)
             if sequence not in self.costs:
                 opening.append(sequence)
-        more = self._suggest(num - len(opening)) if len(opening) < num else []
+        more = self.suggest(num - len(opening)) if len(opening) < num else []
         return [*opening, *(sequence for sequence in more if sequence not in opening)]
-
-    @abstractmethod
-    def _suggest(self, num: int) -> list[PassSequence]:
-        """The same, without the openings."""
 
     def follow(self, screening: Screening) -> None:
         """Keeps to what a screening finds, now and later."""
@@ -120,7 +120,7 @@ class RandomSearch(SearchStrategy):
 
     name = "random"
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Random sequences."""
         return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 7))))
 
@@ -134,7 +134,7 @@ class GreedySearch(SearchStrategy):
         super().__init__(seed, polly, screen, experimental)
         self._left: list[Flag | Pass | Change] = []
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """The best so far and one step more."""
         found: dict[PassSequence, None] = {}
         best = self._best(1)[0]
@@ -178,7 +178,7 @@ class GeneticSearch(SearchStrategy):
         self._population = population
         self._origin: dict[PassSequence, tuple[PassSequence, str]] = {}  # child -> (parent, intent)
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Children of the best; random ones while there are few."""
         parents = self._best(self._population)
         if len(parents) < min(4, self._population):
@@ -235,7 +235,7 @@ class RankedSearch(GeneticSearch):
         """The ideas that the model likes best come first."""
         return [sequences[i] for i in np.argsort(-self.rank(sequences), kind="stable")] if sequences else []
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """The children that the model likes best, no two of them alike in all but one step."""
         parents = self._best(self._population)
         children = self._fresh(self._children * num // 2, lambda: self._child(parents))
@@ -273,7 +273,7 @@ class BayesianSearch(SearchStrategy):
     name = "bayesian"
     _CANDIDATES, _WARM_UP = 400, 8
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Where the process expects the largest gain."""
         known = [(s, c) for s, c in self.costs.items() if math.isfinite(c)]
         if len(known) < self._WARM_UP:

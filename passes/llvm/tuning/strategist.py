@@ -103,7 +103,7 @@ class Strategist(SearchStrategy):
         self._proposals = self.report.proposals
         self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
-    def _suggest(self, num: int) -> list[PassSequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks them."""
         self._ask_if_due()
         self._proposals.drop(self.costs)
@@ -117,7 +117,7 @@ class Strategist(SearchStrategy):
             if sequence not in self.costs:
                 found.setdefault(sequence, "skills")
         self._search.ideas = self._proposals.waiting
-        for sequence in self._search.suggest(num - len(found)) if len(found) < num else []:
+        for sequence in self._search.next_batch(num - len(found)) if len(found) < num else []:
             found.setdefault(sequence, "model" if sequence in self._proposals.waiting else "search")
         self._proposals.drop(found)
         self._origin.update(found)

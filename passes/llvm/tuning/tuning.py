@@ -196,7 +196,7 @@ class _Run:
         idle = 0
         while (left := self._config.budget - num_final - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
             strategy.look_further(time.perf_counter() - self._start)
-            suggested = strategy.suggest(min(self._config.batch, left))
+            suggested = strategy.next_batch(min(self._config.batch, left))
             before = len(self._result.trials)
             costs = []
             try:

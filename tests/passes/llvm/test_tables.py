@@ -160,7 +160,7 @@ def test_two_levels_in_sequence_are_a_move():
 def test_openings_come_first(make):
     strategy = make(0)
     strategy.openings = [macro.sequence for macro in usable_macros()][:3]
-    first = strategy.suggest(4)
+    first = strategy.next_batch(4)
     assert first[:3] == [macro.sequence for macro in usable_macros()][:3] and len(set(first)) == 4
     strategy.observe([(sequence, 1.0) for sequence in first])
-    assert not set(strategy.suggest(4)) & set(first)
+    assert not set(strategy.next_batch(4)) & set(first)
