@@ -23,6 +23,10 @@ class IllegalActionError(ForetuneError, ValueError):
     """An action or trace is malformed, or cannot be applied to the program."""
 
 
+class LeftGrammarError(IllegalActionError):
+    """An action of an old record is no longer one: it was taken out of the grammar, for a reason that the message has."""
+
+
 class DatabaseError(ForetuneError):
     """A database file cannot be opened, is corrupt, or has another schema version."""
 

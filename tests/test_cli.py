@@ -57,7 +57,7 @@ def test_import(tmp_path):
     assert foretune("import", str(log), "--out", str(tmp_path / "x"), "--format", "csv").returncode == 2
     nothing = tmp_path / "nothing.json"
     nothing.write_text("{\n")
-    assert "no line could be imported" in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
+    assert "no record was imported: each of the 1 lines is bad" in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
 
 
 def test_version():

@@ -208,6 +208,7 @@ def folder(tmp_path):
     for place in (tmp_path, tmp_path / "suite"):
         (place / "program.c").write_text(sources.SUM)
     (tmp_path / "kernels.c").write_text(SAXPY)
+    (tmp_path / "input.txt").write_text("1 2 3\n")
     (tmp_path / "mymodels.py").write_text(MODELS)
     return tmp_path
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from foretune.cli.passes import endpoint
+from foretune.cli.language import Llm, LlmKeyEnv, api_key, endpoint
 from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_percent, format_secs, print_json, print_table, printable
 from foretune.support.files import check_writable, write_text_atomically
@@ -56,8 +55,9 @@ def tune(
     size: Size = [],  # noqa: B006 - typer copies it
     value: Value = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
-    llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
+    llm: Llm = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
+    llm_key_env: LlmKeyEnv = "",
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model.")] = 8,
     store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
@@ -79,7 +79,7 @@ def tune(
 
     config = tuning.MlirTuneConfig(budget, store=store)
     with endpoint(llm) as url, MlirSession(SessionSettings(build_timeout, run_timeout)) as session:
-        asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=os.environ.get("OPENAI_API_KEY", "none")) if url else None
+        asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=api_key(llm_key_env)) if url else None
         strategy = MlirStrategyConfig(search, seed, asked)
         program = _program(session, source, entry, size, value)
         with progress_bar(printable(program.name), not as_json, transient=True) as show:

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from foretune.errors import DataError, OptionError
+from foretune.cli.language import Llm, LlmKeyEnv, api_key, endpoint
+from foretune.cli.passes_programs import (
+    Argument,
+    Cflag,
+    CheckArg,
+    CheckStdin,
+    Cwd,
+    Define,
+    ExpectExit,
+    File,
+    Ignore,
+    Include,
+    KeepSeparate,
+    Ldflag,
+    Library,
+    Main,
+    Sources,
+    Stdin,
+    program_arguments,
+    stored_results,
+)
+from foretune.errors import DataError, ForetuneError, OptionError
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
 from foretune.support.files import check_writable, sha256_of, write_text_atomically
 from foretune.support.progress import progress_bar
-from foretune.support.scratch import ScratchFolder
 
 app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
 
-Source = Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program, or a folder of them.")]
-Define = Annotated[list[str], typer.Option("--define", "-D", help="NAME or NAME=VALUE for the preprocessor; may be repeated.")]
-Include = Annotated[list[Path], typer.Option("--include", "-I", help="Folder of headers; may be repeated.")]
-Argument = Annotated[list[str], typer.Option("--arg", help="Argument of the program's command line; may be repeated.")]
-Library = Annotated[list[str], typer.Option("--lib", "-l", help="Library to link with beside the mathematical one; may be repeated.")]
+Emit = Annotated[list[str], typer.Option("--emit", help="Write the winner as object, ll, script (of exact commands) or flags (for clang); may be repeated.")]
+EmitFolder = Annotated[Path, typer.Option(help="Folder for what is written by --emit.")]
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="Run programs in bubblewrap, which must be installed; otherwise they run with your rights.")]
-Stdin = Annotated[Path | None, typer.Option(help="File for the program's standard input.")]
 LocalFile = Annotated[Path | None, typer.Option("--model", help="GGUF file of the local language model; by default that of `fetch-model`.")]
 
 _SHOWN_COUNTS = ("functions", "blocks", "instructions", "loops", "loop_load", "loop_store", "vector_values")
@@ -37,72 +51,157 @@ _SHOWN_COUNTS = ("functions", "blocks", "instructions", "loops", "loop_load", "l
 
 @app.command()
 def tune(
-    source: Source,
+    sources: Sources,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")] = "time",
     search: Annotated[str, typer.Option(help="latent (the genetic search, ranked by the latent model), genetic, random, greedy or bayesian.")] = "latent",
     skills: Annotated[bool, typer.Option(help="Whether built-in tuning skills suggest, too.")] = True,
-    llm: Annotated[str, typer.Option(help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none.")] = "none",
+    llm: Llm = "none",
     llm_model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "default",
+    llm_key_env: LlmKeyEnv = "",
     local_model: Annotated[Path | None, typer.Option(help="GGUF file for --llm local; by default that of `fetch-model`.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="What `finetune` made of that model: its adapter.gguf.")] = None,
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model for each program.")] = 8,
     llm_timeout: Annotated[float, typer.Option(help="Seconds of a call, at most.")] = 120.0,
-    screening: Annotated[bool, typer.Option(help="Whether to compile with each step first, to search among those that change the code.")] = True,
+    screening: Annotated[bool, typer.Option(help="Whether to compile with each step, too, to search among those that change the code.")] = True,
+    experimental: Annotated[bool, typer.Option("--experimental", help="Use steps that are off by default in LLVM, too; `foretune passes list` has the reasons.")] = False,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     define: Define = [],  # noqa: B006 - typer copies it
     include: Include = [],  # noqa: B006
-    arg: Argument = [],  # noqa: B006
+    cflag: Cflag = [],  # noqa: B006
+    ldflag: Ldflag = [],  # noqa: B006
     lib: Library = [],  # noqa: B006
+    main: Main = None,
+    keep_separate: KeepSeparate = False,
+    arg: Argument = [],  # noqa: B006
     stdin: Stdin = None,
+    file: File = [],  # noqa: B006
+    cwd: Cwd = None,
+    ignore: Ignore = [],  # noqa: B006
+    expect_exit: ExpectExit = 0,
+    check_arg: CheckArg = [],  # noqa: B006
+    check_stdin: CheckStdin = [],  # noqa: B006
     call: Annotated[str, typer.Option(help="One function of a file without a main, with its arguments, such as 'saxpy(f32[4096], f32[4096], 2.5, 4096)'.")] = "",
     build_timeout: BuildTimeout = 20.0,
     run_timeout: RunTimeout = 10.0,
     sandbox: Sandbox = False,
     store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the results in JSON, which `replay` and `explain` read.")] = None,
+    emit: Emit = [],  # noqa: B006
+    emit_folder: EmitFolder = Path(),
     as_json: Json = False,
 ) -> None:
     """Tune the pass sequence of a program, or of each program of a folder. The programs run here, with your rights."""
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.llvm import measure
+    from foretune.passes.llvm.emit import check_kinds
     from foretune.passes.llvm.tuning import tuning
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
 
-    for path, is_folder in ((out, False), (store, True)):
+    for path, is_folder in ((out, False), (store, True), (emit_folder if emit else None, True)):
         if path is not None:
             check_writable(path, is_folder)
-    config = tuning.PassTuneConfig(budget, objective, store=store)
+    config, kinds = tuning.PassTuneConfig(budget, objective, store=store), check_kinds(emit)
     settings = measure.PassMeasureSettings(build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox)
-    build = _build_json(define, include, arg, stdin, lib, call)
+    arguments = program_arguments(
+        sources, define, include, arg, stdin, lib, call, check_arg, check_stdin, file, cwd, main, cflag=cflag, ldflag=ldflag, keep_separate=keep_separate,
+        without_main=objective != "time", ignore=ignore, expect_exit=expect_exit,
+    )  # fmt: skip
     results, failed = [], {}
-    with endpoint(llm, local_model, adapter) as url, _programs(source, build, sandbox) as programs, measure.PassMeasurer(settings) as measurer:
-        key = os.environ.get("OPENAI_API_KEY", "none")
+    with endpoint(llm, local_model, adapter) as url, arguments.programs(failed, sandbox) as programs, measure.PassMeasurer(settings) as measurer:
         names = [llm_model, *(sha256_of(path)[:16] for path in (local_model, adapter) if path is not None)]  # recorded replies are the model's own
-        asked = LlmConfig(url, "+".join(names), llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=key) if url else None
-        strategy = StrategyConfig(search, skills, asked, seed, screening)
+        asked = LlmConfig(url, "+".join(names), llm_calls, timeout_secs=llm_timeout, cache=llm_cache, api_key=api_key(llm_key_env)) if url else None
+        strategy = StrategyConfig(search, skills, asked, seed, screening, experimental)
         for program in programs:
             with progress_bar(printable(program.name), not as_json, transient=True) as show:
                 show(0, budget, "compiling")
                 try:
                     result = tuning.tune(
-                        program, measurer, lambda prepared: strategy.make(prepared, measurer, budget), config,
-                        lambda r, show=show: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3f}x"),
+                        program, measurer, lambda prepared: strategy.make(prepared, measurer, budget, store), config,
+                        lambda r, show=show: show(len(r.trials), budget, _progress(r)),
                     )  # fmt: skip
                 except DataError as error:
-                    if len(programs) == 1:
+                    if len(programs) == 1 and not failed:
                         raise
                     failed[program.name] = str(error)
                     continue
-            results.append({**result.to_json(), **strategy.report(result.strategy), "source": str(source.resolve()), "build": build, "timeouts": [build_timeout, run_timeout]})
+            results.append({
+                **result.to_json(), **strategy.report(result.strategy), "source": str(Path(arguments.directory, arguments.sources[0])), "build": asdict(arguments),
+                "timeouts": [build_timeout, run_timeout], "emitted": _emit(kinds, program, result.best, measurer, emit_folder),
+            })  # fmt: skip
     document = {"results": results, "failed": failed}
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
     if as_json:
         print_json(document)
+    else:
+        _print_results(results, failed)
+    if not results:
+        raise DataError(f"nothing could be tuned: {'; '.join(f'{name}: {reason}' for name, reason in failed.items())[:2000]}")
+
+
+def _progress(result: Any) -> str:
+    """The best gain so far, and how far the screening came."""
+    screening = result.strategy.screening if result.strategy is not None else None
+    told = screening.to_json() if screening is not None else {}
+    return f"{result.best_so_far()[-1]:.3f}x" + (f", {told['tried']} of {told['of']} steps looked at" if told and told["tried"] < told["of"] else "")
+
+
+def _emit(kinds: tuple[str, ...], program: Any, sequence: Any, measurer: Any, folder: Path) -> dict[str, Any]:
+    """What was given out: kind -> its file, its text and what to know of it; what cannot be is told, and loses no result."""
+    from foretune.passes.llvm.emit import Emitted, emit
+
+    found = []
+    for kind in kinds:
+        try:
+            found.append(emit(kind, program, sequence, measurer, folder))
+        except ForetuneError as error:
+            found.append(Emitted(kind, None, str(error)))
+    return {one.kind: {"path": str(one.path) if one.path else None, "note": one.note, "text": one.text} for one in found}
+
+
+@app.command(name="list")
+def list_actions(
+    word: Annotated[str, typer.Argument(help="Only steps with this word in their name, what they are good for, or their reason.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the actions: passes, flags and macros, and what is held back, or has left the grammar, with the reasons."""
+    from foretune.passes.llvm.tuning.listing import list_steps
+
+    rows = [row for row in list_steps() if word.lower() in " ".join(map(str, row.values())).lower()]
+    if as_json:
+        print_json({"steps": rows})
         return
-    _print_results(results, failed)
+    shown = [(r["step"], r["kind"], r["tier"], ", ".join(r["intents"]), r["settings"], r["reason"]) for r in rows]
+    print_table(("step", "kind", "tier", "good for", "settings", "reason"), shown, left=("kind", "tier", "good for", "settings", "reason"))
+
+
+@app.command()
+def emit(
+    results: Annotated[Path, typer.Argument(help="What `foretune passes tune --out` wrote.")],
+    kind: Annotated[list[str], typer.Option("--emit", help="object, ll, script or flags; may be repeated.")],
+    emit_folder: EmitFolder = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write stored winners as objects, modules, scripts of exact commands, or lines of flags."""
+    from foretune.passes.llvm import measure
+    from foretune.passes.llvm.emit import check_kinds
+
+    kinds, rows = check_kinds(kind), []
+    for stored, program, sequence, settings in stored_results(results):
+        with measure.PassMeasurer(settings) as measurer:
+            rows.append({"program": stored["program"], "emitted": _emit(kinds, program, sequence, measurer, emit_folder)})
+    if as_json:
+        print_json({"results": rows})
+        return
+    for row in rows:
+        _print_emitted(row)
+
+
+def _print_emitted(row: dict[str, Any]) -> None:
+    for kind, told in row["emitted"].items():
+        print(printable(f"{row['program']}: {kind}: " + (told["text"] or told["path"] or told["note"])))
 
 
 @app.command()
@@ -117,7 +216,7 @@ def replay(
     from foretune.passes.llvm.tuning import tuning
 
     rows = []
-    for stored, program, sequence, settings in _stored(results, sandbox):
+    for stored, program, sequence, settings in stored_results(results, sandbox):
         with measure.PassMeasurer(settings) as measurer:
             again = tuning.confirm(measurer.prepare(program), sequence, measurer, repeats)
             rows.append({"program": stored["program"], "stored_gain": stored["gain"], **again})
@@ -146,7 +245,7 @@ def explain(
     from foretune.passes.llvm.tuning import explain as explaining
 
     documents, taught = [], []
-    for stored, program, sequence, settings in _stored(results, sandbox):
+    for stored, program, sequence, settings in stored_results(results, sandbox):
         with measure.PassMeasurer(settings) as measurer:
             prepared = measurer.prepare(program)
             explanation = explaining.explain(prepared, sequence, measurer, repeats)
@@ -170,7 +269,7 @@ def explain(
 
 @app.command()
 def observe(
-    source: Annotated[Path, typer.Argument(help="A .c, .cpp, .ll or .bc program.")],
+    sources: Sources,
     passes: Annotated[list[str], typer.Option("--pass", help="A pass as `opt -passes=` reads it; may be repeated, in order. By default default<O3>.")] = ["default<O3>"],  # noqa: B006
     flags: Annotated[list[str], typer.Option("--flag", help="A flag such as -unroll-count=4; may be repeated.")] = [],  # noqa: B006
     define: Define = [],  # noqa: B006
@@ -186,9 +285,9 @@ def observe(
     sequence, refused = parse_sequence(passes, flags)
     if refused:
         raise OptionError(refused[0])
-    with _programs(source, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
+    with program_arguments(sources, define, include, without_main=True).programs() as programs, measure.PassMeasurer() as measurer:
         if len(programs) != 1:
-            raise OptionError(f"one program can be looked at, but {source} has {len(programs)}")
+            raise OptionError(f"one program can be looked at, but {' '.join(sources)} has {len(programs)}")
         looks, error = measurer.compiler.observe_steps(programs[0], sequence)
     names = ["", *map(str, sequence.passes)][: len(looks)]
     if as_json:
@@ -224,7 +323,7 @@ def bench(
 
     strategies = {name.strip(): StrategyConfig(name.strip(), skills, None, seed) for name in searches.split(",")}
     gains: dict[str, dict[str, float]] = {}
-    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer:
+    with program_arguments([str(source or suite.FOLDER)], define, include).programs() as programs, measure.PassMeasurer() as measurer:
         chosen = [program for program in programs if source is not None or program.name in suite.held_out()]
         with progress_bar("comparing", not as_json, transient=True) as show:
             for number, program in enumerate(chosen):
@@ -260,7 +359,7 @@ def collect(
     if not (found := re.fullmatch(r"(\d{1,4})/(\d{1,4})", part)):
         raise OptionError(f"--part must be K/N, but got {part!r}")
     config = collection.CollectConfig(out, per_program, seed, int(found[1]), int(found[2]))
-    with _programs(source or suite.FOLDER, _build_json(define, include)) as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
+    with program_arguments([str(source or suite.FOLDER)], define, include).programs() as programs, measure.PassMeasurer() as measurer, progress_bar("collecting", True) as show:
         counts = collection.collect(programs, measurer, config, lambda name, done, total: show(done, total, name))
     if as_json:
         print_json({"out": str(out), "num_records": counts})
@@ -331,89 +430,6 @@ def finetune(
     print(f"loss {document['losses'][0]:.3f} to {document['losses'][-1]:.3f}; foretune passes tune PROGRAM --llm local --adapter {printable(document['adapter'])}")
 
 
-@contextmanager
-def endpoint(llm: str, model: Path | None = None, adapter: Path | None = None) -> Iterator[str]:
-    """The URL to ask, while the local server runs if it is that; empty for none."""
-    if llm != "local":
-        if model is not None or adapter is not None:
-            raise OptionError("--local-model and --adapter go with --llm local")
-        yield "" if llm == "none" else llm
-        return
-    from foretune.passes.language import local_model
-    from foretune.target import num_usable_cores
-
-    with local_model.LocalServer(model or local_model.model_path(), num_usable_cores(), adapter) as server:
-        yield server.url
-
-
-@contextmanager
-def _programs(source: Path, build: dict[str, Any], sandbox: bool = False) -> Iterator[list]:
-    from foretune.passes.llvm.program import BuildOptions, load_programs
-
-    options = BuildOptions(
-        tuple(build["define"]), tuple(Path(path) for path in build["include"]), ("m", *build["lib"]), tuple(build["arg"]),
-        Path(build["stdin"]) if build["stdin"] else None,
-    )  # fmt: skip
-    with ScratchFolder("foretune-programs-") as scratch:
-        if build["call"]:
-            yield [_function(source, scratch.path, options, build, sandbox)]
-        else:
-            yield load_programs(source, scratch.path, options)
-
-
-def _function(source: Path, folder: Path, options: Any, build: dict[str, Any], sandbox: bool) -> Any:
-    """The one function that is called; how often is kept in `build`, so that it is called as often when it is replayed."""
-    from foretune.passes.llvm.function import FunctionCall, load_function
-    from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
-
-    call = FunctionCall.parse(build["call"])
-    if options.arguments or options.stdin:
-        raise OptionError("--call goes without --arg and --stdin: a function has neither")
-    with PassMeasurer(PassMeasureSettings(sandbox=sandbox)) as measurer:
-        program = load_function(source, folder, options, call, measurer, build["num_calls"])
-    build["num_calls"] = int(program.options.arguments[0])
-    return program
-
-
-def _build_json(define: list[str], include: list[Path], arg: list[str] = [], stdin: Path | None = None, lib: list[str] = [], call: str = "") -> dict[str, Any]:  # noqa: B006
-    """How programs are built and run; files are named in full, because programs run in a folder of their own."""
-    if stdin is not None and not stdin.is_file():
-        raise OptionError(f"there is no file {stdin} for the standard input")
-    arguments = [str(Path(word).resolve()) if Path(word).is_file() else word for word in arg]
-    folders = [str(path.resolve()) for path in include]
-    return {"define": define, "include": folders, "arg": arguments, "stdin": str(stdin.resolve()) if stdin else None, "lib": lib, "call": call, "num_calls": None}
-
-
-def _stored(path: Path, sandbox: bool) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
-    """(result, program, winner, how it was measured) of each result in a file.
-
-    Raises:
-        DataError: the file is none of ours, or a program has changed since.
-    """
-    from foretune.passes.llvm.actions import parse_sequence, parse_step
-    from foretune.passes.llvm.measure import PassMeasureSettings
-
-    try:
-        rows = [{**row, "steps": tuple(str(parse_step(step)) for step in row.get("steps", ()))} for row in json.loads(path.read_text())["results"]]
-        fields = [(row, Path(row["source"]), row["program"], row["hash"], [*row["passes"]], [*row["flags"]]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
-    for row, source, name, known_hash, passes, flags in fields:
-        sequence, refused = parse_sequence(passes, flags)
-        if refused:
-            raise DataError(f"{path}: {refused[0]}")
-        try:
-            build, (build_timeout, run_timeout) = _build_json([], []) | row["build"], row["timeouts"]
-            settings = PassMeasureSettings(build_timeout_secs=float(build_timeout), run_timeout_secs=float(run_timeout), sandbox=sandbox)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is no file of `foretune passes tune --out`: {error}") from error
-        with _programs(source, build, sandbox) as programs:
-            program = next((p for p in programs if p.name == name), None)
-            if program is None or program.hash != known_hash:
-                raise DataError(f"{path}: the program {name} of {source} has changed since it was tuned; tune it again")
-            yield row, program, sequence, settings
-
-
 def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> None:
     rows = []
     for result in results:
@@ -425,6 +441,7 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         if told := result.get("strategist"):  # it counts sequences that give machine code measured before, too
             shares = ", ".join(f"{number} by {origin} (best {told['best_gain'].get(origin, 0.0):.3f}x)" for origin, number in told["measured"].items())
             print(f"{printable(result['program'])}: of the sequences whose time is known, {shares}" + (f"; {told['num_refused']} refusals" if told["num_refused"] else ""))
+        _print_emitted(result)
         what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():

@@ -1,8 +1,7 @@
-"""Asking a language model now and then during a search: when, what it is shown, and how its answer is taken apart."""
+"""Asking a language model now and then during a search: when, how often, what it is shown, and what came of it."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from foretune.passes.language.llm_client import LlmClient, Message
+from foretune.passes.language.proposals import Proposals
 
 _ASKS_EVERY = 12  # measurements
 _PATIENCE = 2  # questions without an answer, after which none is asked any more
@@ -28,6 +28,7 @@ class StrategistReport:
         best_gain: origin -> the best gain among them.
         accepted, refused: proposals of the model's that were taken, and reasons for parts that were not.
         replies: the model's texts, as they came.
+        proposals: those that were taken, with their predicted ranks and what was measured of them.
     """
 
     measured: Counter = field(default_factory=Counter)
@@ -35,6 +36,7 @@ class StrategistReport:
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
+    proposals: Proposals = field(default_factory=Proposals)
 
     def note(self, origin: str, cost: float) -> None:
         """Counts a measurement for who had the idea; `cost` is infinite if it failed."""
@@ -46,7 +48,7 @@ class StrategistReport:
         """The report as JSON data."""
         return {
             "measured": dict(self.measured), "best_gain": self.best_gain, "accepted": self.accepted, "refused": self.refused[:100], "num_refused": len(self.refused),
-            "replies": [reply[:20_000] for reply in self.replies],
+            "replies": [reply[:20_000] for reply in self.replies], "proposals": self.proposals.to_json(),
         }  # fmt: skip
 
 
@@ -67,29 +69,19 @@ class Questions:
         """Whether enough was measured since the last one, and the model still answers."""
         return self._silent < _PATIENCE and num_measured - self._asked_at >= _ASKS_EVERY
 
-    def ask(self, question: list[Message], num_measured: int) -> str | None:
-        """The model's answer; None if none came, which the report says."""
+    def ask(self, questions: Iterable[list[Message]], num_measured: int) -> list[str]:
+        """The model's answers, as far as they came; the report says why there was none, after which no more is asked this time."""
         self._asked_at = num_measured
-        reply = self._client.ask(question, self._schema)
-        if reply.error:
-            self._silent += 1
-            self._report.refused.append(reply.error)
-            return None
-        self._silent = 0
-        self._report.replies.append(reply.text)
-        return reply.text
-
-
-def read_rows(text: str, most: int) -> tuple[list[Any], list[str]]:
-    """(`proposals` in a model's answer, at most so many; reasons for what was refused); what is no answer is refused, never raised."""
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        return [], ["the answer is no JSON"]
-    rows = answer.get("proposals") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
-        return [], ["the answer has no list of proposals"]
-    return rows[:most], [f"more than {most} proposals"] if len(rows) > most else []
+        texts: list[str] = []
+        for question in questions:
+            reply = self._client.ask(question, self._schema)
+            if reply.error:
+                self._report.refused.append(reply.error)
+                break
+            texts.append(reply.text)
+        self._silent = 0 if texts else self._silent + 1
+        self._report.replies += texts
+        return texts
 
 
 def worth_showing(costs: Iterable[tuple[Item, float]]) -> Many[tuple[Item, float]]:

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from foretune.errors import OptionError
 from foretune.support.files import write_text_atomically
@@ -41,7 +43,7 @@ class LlmConfig:
         timeout_secs: of one call, whole.
         retries: of a call that failed.
         cache: folder of recorded replies; None keeps none.
-        api_key: sent to the endpoint, and kept nowhere.
+        api_key: sent to the endpoint, and kept nowhere; it goes to https or to this machine alone.
         seed: sent to the endpoint.
     """
 
@@ -59,11 +61,24 @@ class LlmConfig:
     def __post_init__(self) -> None:
         if self.url != "replay" and not self.url.startswith(("http://", "https://")):
             raise OptionError(f"the language model must be `replay`, `none`, `local` or a URL that begins with http:// or https://, but got {self.url!r}")
+        if self.api_key != "none" and self.url != "replay" and not _is_safe(self.url):
+            raise OptionError(f"a key is sent to https or to this machine alone, but the language model is at {self.url!r}: use https, or leave out --llm-key-env")
         if self.url == "replay" and self.cache is None:
             raise OptionError("replay needs a folder of recorded replies")
         for name in ("max_calls", "max_tokens", "reply_tokens", "timeout_secs"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"`{name} > 0` must hold, but got {name}={getattr(self, name)}")
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can read what is sent."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return True
+    try:
+        return parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,303 +1,36 @@
 """What can be done to an LLVM module: the closed grammar of passes, whole pipelines and flags.
 
 A `Pass` is one element of `opt -passes=`, a `Flag` one of LLVM's own command-line flags. Both are frozen values that print as LLVM
-reads them, and both can be parsed back. What is not in the tables of this file is no action, whoever proposes it.
+reads them, and both can be parsed back. What is not in the tables of `tables.py` is no action, whoever proposes it.
 
 No action changes what a program computes, to the last bit: a forced vector width lets LLVM reorder floating-point sums, unless
-`-hints-allow-reordering=false` stands beside it. Names and options are those of LLVM 22's new pass manager (`opt --print-passes`, `opt --help-list-hidden`).
+`-hints-allow-reordering=false` stands beside it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Union
 
-from foretune.errors import IllegalActionError
+from foretune.errors import IllegalActionError, LeftGrammarError
+from foretune.passes.llvm.tables import (
+    CGSCC,
+    FLAGS,
+    FUNCTION,
+    INTENTS,
+    LEFT_FLAGS,
+    LEFT_PASSES,
+    LOOP,
+    LOOP_MSSA,
+    MODULE,
+    PASSES,
+    FlagKind,
+    PassKind,
+    Setting,
+)
 from foretune.trace import Action, Trace
-
-MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA = "module", "cgscc", "function", "loop", "loop-mssa"
-LEVELS = (MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA)
-
-Setting = Union[bool, int, str]
-
-
-@dataclass(frozen=True)
-class PassKind:
-    """A pass that LLVM has.
-
-    Attributes:
-        level: what its pass manager runs over.
-        intents: what it is good for, of `INTENTS`.
-        switches: options that are on or off; `no-` before them turns them off.
-        numbers: option -> the values worth trying.
-        words: option (a name made up here) -> the words that LLVM knows for it.
-    """
-
-    level: str
-    intents: tuple[str, ...]
-    switches: tuple[str, ...] = ()
-    numbers: Mapping[str, tuple[int, ...]] = ()
-    words: Mapping[str, tuple[str, ...]] = ()
-
-
-INTENTS = ("vectorize", "unroll", "memory", "inline", "simplify", "tile", "reduce-size")
-
-_V, _U, _M, _I, _S, _T, _R = ((intent,) for intent in INTENTS)
-
-PASSES: dict[str, PassKind] = {
-    # whole pipelines
-    **{f"default<{level}>": PassKind(MODULE, ("simplify",)) for level in ("O1", "O2", "O3")},
-    **{f"default<{level}>": PassKind(MODULE, ("reduce-size",)) for level in ("Os", "Oz")},
-    # modules
-    "always-inline": PassKind(MODULE, _I),
-    "attributor": PassKind(MODULE, _S),
-    "attributor-light": PassKind(MODULE, _S),
-    "called-value-propagation": PassKind(MODULE, _S),
-    "constmerge": PassKind(MODULE, _R),
-    "deadargelim": PassKind(MODULE, _R),
-    "elim-avail-extern": PassKind(MODULE, _R),
-    "forceattrs": PassKind(MODULE, _S),
-    "globaldce": PassKind(MODULE, _R),
-    "globalopt": PassKind(MODULE, _M + _S),
-    "globalsplit": PassKind(MODULE, _M),
-    "hotcoldsplit": PassKind(MODULE, _R),
-    "inferattrs": PassKind(MODULE, _S),
-    "inliner-wrapper": PassKind(MODULE, _I),
-    "ipsccp": PassKind(MODULE, _S, ("func-spec",)),
-    "iroutliner": PassKind(MODULE, _R),
-    "loop-extract": PassKind(MODULE, _R),
-    "mergefunc": PassKind(MODULE, _R),
-    "module-inline": PassKind(MODULE, _I),
-    "partial-inliner": PassKind(MODULE, _I),
-    "recompute-globalsaa": PassKind(MODULE, _M),
-    "rel-lookup-table-converter": PassKind(MODULE, _R),
-    "rpo-function-attrs": PassKind(MODULE, _S),
-    "strip-dead-prototypes": PassKind(MODULE, _R),
-    # call graphs
-    "argpromotion": PassKind(CGSCC, _I + _M),
-    "attributor-cgscc": PassKind(CGSCC, _S),
-    "attributor-light-cgscc": PassKind(CGSCC, _S),
-    "function-attrs": PassKind(CGSCC, _S),
-    "inline": PassKind(CGSCC, _I),
-    # functions
-    "adce": PassKind(FUNCTION, _S + _R),
-    "aggressive-instcombine": PassKind(FUNCTION, _S),
-    "alignment-from-assumptions": PassKind(FUNCTION, _M),
-    "bdce": PassKind(FUNCTION, _S),
-    "break-crit-edges": PassKind(FUNCTION, _S),
-    "callsite-splitting": PassKind(FUNCTION, _I),
-    "chr": PassKind(FUNCTION, _S),
-    "consthoist": PassKind(FUNCTION, _R),
-    "constraint-elimination": PassKind(FUNCTION, _S),
-    "correlated-propagation": PassKind(FUNCTION, _S),
-    "dce": PassKind(FUNCTION, _S),
-    "dfa-jump-threading": PassKind(FUNCTION, _S),
-    "div-rem-pairs": PassKind(FUNCTION, _S),
-    "dse": PassKind(FUNCTION, _M),
-    "early-cse": PassKind(FUNCTION, _S, words={"kind": ("memssa",)}),
-    "expand-memcmp": PassKind(FUNCTION, _M),
-    "fix-irreducible": PassKind(FUNCTION, _S),
-    "flatten-cfg": PassKind(FUNCTION, _S),
-    "float2int": PassKind(FUNCTION, _S),
-    "gvn": PassKind(FUNCTION, _S + _M, ("pre", "load-pre", "split-backedge-load-pre", "memoryssa")),
-    "gvn-hoist": PassKind(FUNCTION, _M + _R),
-    "gvn-sink": PassKind(FUNCTION, _R),
-    "infer-alignment": PassKind(FUNCTION, _M),
-    "instcombine": PassKind(FUNCTION, _S, numbers={"max-iterations": (1, 2, 4)}),
-    "instsimplify": PassKind(FUNCTION, _S),
-    "interleaved-load-combine": PassKind(FUNCTION, _V + _M),
-    "irce": PassKind(FUNCTION, _S),
-    "jump-table-to-switch": PassKind(FUNCTION, _S),
-    "jump-threading": PassKind(FUNCTION, _S),
-    "lcssa": PassKind(FUNCTION, _S),
-    "libcalls-shrinkwrap": PassKind(FUNCTION, _S),
-    "load-store-vectorizer": PassKind(FUNCTION, _V + _M),
-    "loop-data-prefetch": PassKind(FUNCTION, _M),
-    "loop-distribute": PassKind(FUNCTION, _V + _T),
-    "loop-fusion": PassKind(FUNCTION, _M + _T),
-    "loop-load-elim": PassKind(FUNCTION, _M),
-    "loop-simplify": PassKind(FUNCTION, _S),
-    "loop-sink": PassKind(FUNCTION, _M),
-    "loop-unroll": PassKind(FUNCTION, _U, ("partial", "peeling", "runtime", "upperbound"), {"full-unroll-max": (4, 8, 16, 32)}, {"level": ("O1", "O2", "O3")}),
-    "loop-vectorize": PassKind(FUNCTION, _V, ("interleave-forced-only", "vectorize-forced-only")),
-    "loop-versioning": PassKind(FUNCTION, _V + _M),
-    "lower-constant-intrinsics": PassKind(FUNCTION, _S),
-    "lower-expect": PassKind(FUNCTION, _S),
-    "lower-switch": PassKind(FUNCTION, _S),
-    "mem2reg": PassKind(FUNCTION, _M),
-    "memcpyopt": PassKind(FUNCTION, _M),
-    "mergeicmps": PassKind(FUNCTION, _S),
-    "mergereturn": PassKind(FUNCTION, _R),
-    "mldst-motion": PassKind(FUNCTION, _M, ("split-footer-bb",)),
-    "nary-reassociate": PassKind(FUNCTION, _S),
-    "newgvn": PassKind(FUNCTION, _S),
-    "partially-inline-libcalls": PassKind(FUNCTION, _I),
-    "reassociate": PassKind(FUNCTION, _S),
-    "reg2mem": PassKind(FUNCTION, _M),
-    "sccp": PassKind(FUNCTION, _S),
-    "scalarizer": PassKind(FUNCTION, _V, ("load-store",)),
-    "select-optimize": PassKind(FUNCTION, _S),
-    "separate-const-offset-from-gep": PassKind(FUNCTION, _M, words={"kind": ("lower-gep",)}),
-    "simplifycfg": PassKind(
-        FUNCTION, _S,
-        ("forward-switch-cond", "hoist-common-insts", "keep-loops", "simplify-cond-branch", "sink-common-insts", "speculate-blocks", "speculate-unpredictables",
-         "switch-range-to-icmp", "switch-to-lookup"),
-        {"bonus-inst-threshold": (0, 1, 2, 4, 8)},
-    ),
-    "sink": PassKind(FUNCTION, _M),
-    "slp-vectorizer": PassKind(FUNCTION, _V),
-    "slsr": PassKind(FUNCTION, _S),
-    "speculative-execution": PassKind(FUNCTION, _S),
-    "sroa": PassKind(FUNCTION, _M, words={"kind": ("preserve-cfg", "modify-cfg")}),
-    "tailcallelim": PassKind(FUNCTION, _I),
-    "typepromotion": PassKind(FUNCTION, _S),
-    "unify-loop-exits": PassKind(FUNCTION, _S),
-    "vector-combine": PassKind(FUNCTION, _V),
-    # loops
-    "canon-freeze": PassKind(LOOP, _S),
-    "indvars": PassKind(LOOP, _S),
-    "loop-bound-split": PassKind(LOOP, _S),
-    "loop-deletion": PassKind(LOOP, _S),
-    "loop-flatten": PassKind(LOOP, _T),
-    "loop-idiom": PassKind(LOOP, _M),
-    "loop-idiom-vectorize": PassKind(LOOP, _V),
-    "loop-instsimplify": PassKind(LOOP_MSSA, _S),
-    "loop-interchange": PassKind(LOOP, _T),
-    "loop-predication": PassKind(LOOP, _S),
-    "loop-reduce": PassKind(LOOP, _M + _S),
-    "loop-simplifycfg": PassKind(LOOP_MSSA, _S),
-    "loop-term-fold": PassKind(LOOP, _S),
-    "loop-unroll-and-jam": PassKind(LOOP, _U + _T),
-    "loop-unroll-full": PassKind(LOOP, _U),
-    "loop-versioning-licm": PassKind(LOOP, _M),
-    "licm": PassKind(LOOP_MSSA, _M, ("allowspeculation",)),
-    "lnicm": PassKind(LOOP_MSSA, _M, ("allowspeculation",)),
-    "loop-rotate": PassKind(LOOP_MSSA, _S, ("header-duplication",)),
-    "simple-loop-unswitch": PassKind(LOOP_MSSA, _S, ("nontrivial", "trivial")),
-}
-
-
-@dataclass(frozen=True)
-class FlagKind:
-    """One of LLVM's command-line flags.
-
-    Attributes:
-        values: those worth trying; `true` and `false` of a switch.
-        intents: what it is good for, of `INTENTS`.
-        polly: whether it belongs to Polly, which only `opt` itself has.
-        needs: what is printed with it, so that it keeps the meaning of programs.
-    """
-
-    values: tuple[Setting, ...]
-    intents: tuple[str, ...]
-    polly: bool = False
-    needs: tuple[str, ...] = ()
-
-
-_SWITCH = (True, False)
-
-FLAGS: dict[str, FlagKind] = {
-    # vectorizers
-    "mattr": FlagKind(("+prefer-256-bit", "-prefer-256-bit", "+prefer-128-bit"), _V),
-    "enable-cond-stores-vec": FlagKind(_SWITCH, _V),
-    "enable-epilogue-vectorization": FlagKind(_SWITCH, _V),
-    "enable-interleaved-mem-accesses": FlagKind(_SWITCH, _V + _M),
-    "enable-masked-interleaved-mem-accesses": FlagKind((True,), _V + _M),
-    "epilogue-vectorization-minimum-VF": FlagKind((2, 4, 8), _V),
-    "extra-vectorizer-passes": FlagKind((True,), _V),
-    "force-target-instruction-cost": FlagKind((1, 2, 4), _V),
-    "force-vector-interleave": FlagKind((1, 2, 4, 8), _V + _U),
-    "force-vector-width": FlagKind((1, 2, 4, 8, 16), _V, needs=("-hints-allow-reordering=false",)),
-    "max-dependences": FlagKind((400, 1000), _V),
-    "runtime-memory-check-threshold": FlagKind((16, 32, 128), _V),
-    "memory-check-merge-threshold": FlagKind((200, 400), _V),
-    "prefer-predicate-over-epilogue": FlagKind(("predicate-else-scalar-epilogue", "scalar-epilogue"), _V),
-    "slp-max-reg-size": FlagKind((128, 256, 512), _V),
-    "slp-min-tree-size": FlagKind((2, 4), _V),
-    "slp-threshold": FlagKind((-20, -10, -5, 5, 20), _V),
-    "slp-vectorize-hor-store": FlagKind((True,), _V),
-    "slp-schedule-budget": FlagKind((200000, 400000), _V),
-    "small-loop-cost": FlagKind((5, 40, 80), _V + _U),
-    "vectorize-loops": FlagKind((False,), _V),
-    "vectorize-slp": FlagKind((False,), _V),
-    "vectorize-num-stores-pred": FlagKind((1, 2, 4), _V),
-    "vectorizer-maximize-bandwidth": FlagKind((True,), _V),
-    "vectorizer-min-trip-count": FlagKind((4, 8, 32), _V),
-    # unrolling; bounded, because large bodies take the code generator minutes
-    "unroll-allow-partial": FlagKind(_SWITCH, _U),
-    "unroll-allow-peeling": FlagKind(_SWITCH, _U),
-    "unroll-count": FlagKind((2, 4, 8), _U),
-    "unroll-full-max-count": FlagKind((8, 32, 64), _U),
-    "unroll-max-upperbound": FlagKind((4, 16), _U),
-    "unroll-partial-threshold": FlagKind((75, 300, 600), _U),
-    "unroll-runtime": FlagKind(_SWITCH, _U),
-    "unroll-threshold": FlagKind((50, 150, 600, 1200), _U),
-    "unroll-max-iteration-count-to-analyze": FlagKind((32, 64), _U),
-    # inlining
-    "inline-threshold": FlagKind((0, 25, 100, 500, 1000, 2000), _I),
-    "inlinehint-threshold": FlagKind((100, 1000), _I),
-    "inline-cold-callsite-threshold": FlagKind((0, 200), _I),
-    "partial-inlining-extra-penalty": FlagKind((0, 50), _I),
-    # memory
-    "enable-gvn-hoist": FlagKind((True,), _M),
-    "enable-gvn-sink": FlagKind((True,), _M),
-    "enable-loop-versioning-licm": FlagKind((True,), _M),
-    "licm-mssa-optimization-cap": FlagKind((1000,), _M),
-    "memdep-block-scan-limit": FlagKind((500,), _M),
-    "memssa-check-limit": FlagKind((500,), _M),
-    "gvn-max-num-deps": FlagKind((500,), _M),
-    "enable-scoped-noalias": FlagKind((False,), _M),
-    "enable-load-in-loop-pre": FlagKind((False,), _M),
-    # loops
-    "enable-loop-distribute": FlagKind((True,), _T + _V),
-    "enable-loop-flatten": FlagKind((True,), _T),
-    "enable-loopinterchange": FlagKind((True,), _T),
-    "loop-interchange-threshold": FlagKind((-10, 5), _T),
-    "enable-unroll-and-jam": FlagKind((True,), _T + _U),
-    "allow-unroll-and-jam": FlagKind((True,), _T + _U),
-    "unroll-and-jam-count": FlagKind((2, 4), _T + _U),
-    "rotation-max-header-size": FlagKind((0, 64), _S),
-    "disable-lsr": FlagKind((True,), _S),
-    "lsr-insns-cost": FlagKind((False,), _S),
-    "lsr-complexity-limit": FlagKind((1000, 500000), _S),
-    # control flow and scalars
-    "enable-dfa-jump-thread": FlagKind((True,), _S),
-    "enable-constraint-elimination": FlagKind((False,), _S),
-    "jump-threading-threshold": FlagKind((0, 12, 30), _S),
-    "phi-node-folding-threshold": FlagKind((0, 4, 8), _S),
-    "two-entry-phi-node-folding-threshold": FlagKind((0, 8, 16), _S),
-    "speculate-one-expensive-inst": FlagKind((False,), _S),
-    "unswitch-threshold": FlagKind((0, 100, 300), _S),
-    "enable-merge-functions": FlagKind((True,), _R),
-    "hot-cold-split": FlagKind((True,), _R),
-    # code generation
-    "align-all-nofallthru-blocks": FlagKind((4, 5), _S),
-    "align-loops": FlagKind((16, 32, 64), _S),
-    "disable-early-ifcvt": FlagKind((True,), _S),
-    "enable-misched": FlagKind((False,), _S),
-    "misched-postra": FlagKind((True,), _S),
-    "pre-RA-sched": FlagKind(("list-burr", "list-hybrid", "list-ilp", "source"), _S),
-    "tail-dup-size": FlagKind((1, 8), _S),
-    "tail-dup-placement-threshold": FlagKind((1, 6), _S),
-    "x86-cmov-converter": FlagKind((False,), _S),
-    "x86-early-ifcvt": FlagKind((True,), _S),
-    "disable-select-optimize": FlagKind(_SWITCH, _S),
-    # Polly
-    "polly": FlagKind((True,), _T + _V, polly=True),
-    "polly-tiling": FlagKind((False,), _T, polly=True),
-    "polly-default-tile-size": FlagKind((8, 16, 64), _T, polly=True),
-    "polly-2nd-level-tiling": FlagKind((True,), _T, polly=True),
-    "polly-register-tiling": FlagKind((True,), _T + _U, polly=True),
-    "polly-opt-maximize-bands": FlagKind(("yes", "no"), _T, polly=True),
-    "polly-pattern-matching-based-opts": FlagKind((False,), _T, polly=True),
-    "polly-reschedule": FlagKind((False,), _T, polly=True),
-    "polly-process-unprofitable": FlagKind((True,), _T, polly=True),
-    "polly-invariant-load-hoisting": FlagKind((True,), _M, polly=True),
-    "polly-run-inliner": FlagKind((True,), _I, polly=True),
-    "polly-position": FlagKind(("early", "before-vectorizer"), _T, polly=True),
-}
 
 
 @dataclass(frozen=True)
@@ -315,7 +48,7 @@ class Pass:
     def __post_init__(self) -> None:
         kind = PASSES.get(self.name) if isinstance(self.name, str) else None
         if kind is None:
-            raise IllegalActionError(f"there is no pass {_shown(self.name)}")
+            raise _no_pass(self.name)
         object.__setattr__(self, "options", tuple(sorted(self.options)))
         names = [name for name, _ in self.options]
         if len(set(names)) < len(names):
@@ -355,7 +88,7 @@ class Flag:
     def __post_init__(self) -> None:
         kind = FLAGS.get(self.name) if isinstance(self.name, str) else None
         if kind is None:
-            raise IllegalActionError(f"there is no flag {_shown(self.name)}")
+            raise _no_flag(self.name)
         if not any(type(self.value) is type(known) and self.value == known for known in kind.values):
             raise IllegalActionError(f"flag {self.name} takes one of {list(kind.values)}, but got {_shown(self.value)}")
 
@@ -373,7 +106,7 @@ Step = Union[Pass, Flag]
 
 
 @dataclass(frozen=True)
-class Sequence:
+class PassSequence:
     """Passes in order, and flags; what a candidate does to a module.
 
     Attributes:
@@ -408,13 +141,18 @@ class Sequence:
         """Whether `opt` itself must run it."""
         return any(flag.kind.polly for flag in self.flags)
 
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """A reason for each step that a search uses only where it is asked to; see `tables`."""
+        return tuple(f"{step.name} is {step.kind.opt_in}" for step in (*self.passes, *self.flags) if step.kind.opt_in)
+
     def trace(self) -> Trace:
         """The sequence as a trace: flags first, then passes."""
         flags = [Action("flag", attrs=(flag.name,), decision=flag.value) for flag in self.flags]
         return Trace((*flags, *(Action(step.name, attrs=step.options) for step in self.passes)))
 
     @classmethod
-    def from_trace(cls, trace: Trace) -> Sequence:
+    def from_trace(cls, trace: Trace) -> PassSequence:
         """Reads what `trace` made.
 
         Raises:
@@ -433,7 +171,7 @@ class Sequence:
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
 
 
-BASELINE = Sequence((Pass("default<O3>"),))
+BASELINE = PassSequence((Pass("default<O3>"),))
 """What all is compared with."""
 
 _NESTED = {
@@ -443,7 +181,7 @@ _NESTED = {
 _MAX_STEPS, _MAX_TEXT = 256, 20_000
 
 
-def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tuple[Sequence, list[str]]:
+def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tuple[PassSequence, list[str]]:
     """Reads a proposal: what the grammar has is taken, what it does not have is refused.
 
     Args:
@@ -465,7 +203,7 @@ def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tu
                 into.append(parse(text))
             except IllegalActionError as error:
                 refused.append(str(error))
-    return Sequence(tuple(taken), tuple(set_flags)), refused
+    return PassSequence(tuple(taken), tuple(set_flags)), refused
 
 
 def parse_step(text: object) -> Step:
@@ -490,7 +228,7 @@ def parse_pass(text: object) -> Pass:
         return Pass(text)
     match = re.fullmatch(r"([a-z0-9-]+)<([^<>]*)>", text)
     if match is None or match[1] not in PASSES:
-        raise IllegalActionError(f"there is no pass {_shown(text)}")
+        raise _no_pass(match[1] if match is not None and match[1] in LEFT_PASSES else text)
     kind = PASSES[match[1]]
     options = [_parse_option(kind, match[1], word.strip()) for word in match[2].split(";") if word.strip()]
     return Pass(match[1], tuple(options))
@@ -504,12 +242,24 @@ def parse_flag(text: object) -> Flag:
     """
     match = re.fullmatch(r"\s*--?([A-Za-z0-9-]+)(?:=(\S+))?\s*", text) if isinstance(text, str) and len(text) <= _MAX_TEXT else None
     if match is None or match[1] not in FLAGS:
-        raise IllegalActionError(f"there is no flag {_shown(text)}")
+        raise _no_flag(match[1] if match is not None and match[1] in LEFT_FLAGS else text)
     known = {str(Flag(match[1], value)).partition("=")[2]: value for value in FLAGS[match[1]].values}
     value = "true" if match[2] is None else match[2]
     if value not in known:
         raise IllegalActionError(f"flag {match[1]} takes one of {list(known)}, but got {_shown(value)}")
     return Flag(match[1], known[value])
+
+
+def _no_pass(name: object) -> IllegalActionError:
+    if isinstance(name, str) and name in LEFT_PASSES:
+        return LeftGrammarError(f"pass {name} has left the grammar ({LEFT_PASSES[name]})")
+    return IllegalActionError(f"there is no pass {_shown(name)}")
+
+
+def _no_flag(name: object) -> IllegalActionError:
+    if isinstance(name, str) and name in LEFT_FLAGS:
+        return LeftGrammarError(f"flag {name} has left the grammar ({LEFT_FLAGS[name]})")
+    return IllegalActionError(f"there is no flag {_shown(name)}")
 
 
 def _parse_option(kind: PassKind, name: str, word: str) -> tuple[str, Setting]:
@@ -540,3 +290,9 @@ def _describe(kind: PassKind) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+__all__ = [
+    "BASELINE", "FLAGS", "INTENTS", "PASSES", "Flag", "FlagKind", "Pass", "PassKind", "PassSequence", "Setting", "Step",
+    "parse_flag", "parse_pass", "parse_sequence", "parse_step",
+]  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.toolchain import Toolchain
@@ -78,14 +78,14 @@ class Compiler:
         self._workers[0].start()
         return ".".join(map(str, self._workers[0].welcome["version"]))
 
-    def run_passes(self, program: Program, sequence: Sequence, observe: bool, suffix: str, known: Collection[str] = ()) -> tuple[dict[str, Any], Path]:
+    def run_passes(self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()) -> tuple[dict[str, Any], Path]:
         """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code with known hashes no look after."""
         self._count += 1
         out = self._folder / f"{self._count}{suffix}"
         return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known), out
 
     def _run_in(
-        self, worker: WorkerProcess, program: Program, sequence: Sequence, observe: bool, out: Path, timeout_secs: float, known: Collection[str] = ()
+        self, worker: WorkerProcess, program: Program, sequence: PassSequence, observe: bool, out: Path, timeout_secs: float, known: Collection[str] = ()
     ) -> dict[str, Any]:  # fmt: skip
         flags, features = _flags(sequence)
         request = {
@@ -100,18 +100,18 @@ class Compiler:
         except Death as error:
             return {"status": "build_error", "error": str(error)}
 
-    def code_hashes(self, program: Program, sequences: Many[Sequence]) -> list[str]:
-        """Hash of the machine code that each sequence gives, on all cores; empty where it fails or takes too long."""
+    def code_hashes(self, program: Program, sequences: Many[PassSequence], timeout_secs: float = _CODE_TIMEOUT_SECS) -> list[str]:
+        """Hash of the machine code that each sequence gives, on all cores; empty where it fails, or takes longer than the limit of one of them."""
         self._workers += [self._new_worker() for _ in range(num_usable_cores() - len(self._workers))]
         free = queue.SimpleQueue()
         for worker in self._workers:
             free.put(worker)
 
-        def hash_of(number: int, sequence: Sequence) -> str:
+        def hash_of(number: int, sequence: PassSequence) -> str:
             worker = free.get()
             out = self._folder / f"code-{number}.o"
             try:
-                reply = self._run_in(worker, program, sequence, False, out, _CODE_TIMEOUT_SECS)
+                reply = self._run_in(worker, program, sequence, False, out, timeout_secs)
                 return code_hash(out.read_bytes()) if reply["status"] == "ok" else ""
             finally:
                 out.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ class Compiler:
         with ThreadPoolExecutor(len(self._workers)) as pool:
             return list(pool.map(hash_of, range(len(sequences)), sequences))
 
-    def mca_cycles(self, program: Program, sequence: Sequence) -> float | None:
+    def mca_cycles(self, program: Program, sequence: PassSequence) -> float | None:
         """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
 
         Raises:
@@ -166,7 +166,7 @@ class Compiler:
         """
         return self._ask_of_module({"op": "triplets", "source": str(module), "pipeline": BASELINE.pipeline if optimised else ""})["triplets"]
 
-    def observe_steps(self, program: Program, sequence: Sequence) -> tuple[list[Look], str]:
+    def observe_steps(self, program: Program, sequence: PassSequence) -> tuple[list[Look], str]:
         """What a module looks like before a sequence, and after each pass of it.
 
         Returns:
@@ -181,7 +181,7 @@ class Compiler:
         folder = self._folder / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        elements = [Sequence((one,)).pipeline for one in sequence.passes]
+        elements = [PassSequence((one,)).pipeline for one in sequence.passes]
         flags, features = _flags(sequence)
         request = {"op": "steps", "source": str(program.module), "elements": elements, "flags": flags, "features": features, "folder": str(folder)}
         reply = self._ask_of_module(request)
@@ -199,7 +199,7 @@ class Compiler:
         return reply
 
 
-def _flags(sequence: Sequence) -> tuple[list[str], str]:
+def _flags(sequence: PassSequence) -> tuple[list[str], str]:
     """(flags for the library's command line, features that functions ask for)."""
     features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
-    return Sequence((), tuple(flag for flag in sequence.flags if flag.name != "mattr")).flag_texts, features
+    return PassSequence((), tuple(flag for flag in sequence.flags if flag.name != "mattr")).flag_texts, features

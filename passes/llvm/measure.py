@@ -1,13 +1,12 @@
 """Builds candidates and times them beside `-O3`.
 
 What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each candidate's
-output and exit code are compared, byte for byte, with those of the program that no pass has run over.
+output, exit code and written files are compared, byte for byte, with those of the program that no pass has run over.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import platform
@@ -16,30 +15,30 @@ import subprocess
 import time
 from collections.abc import Collection
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
 from foretune.passes.llvm.program import Program
-from foretune.passes.llvm.running import sandboxed
+from foretune.passes.llvm.runs.outcome import Input, describe_difference, make_folder, read_outcome
+from foretune.passes.llvm.runs.running import sandboxed
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
-from foretune.support.files import sha256_of
 from foretune.support.scratch import ScratchFolder
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
 
-UNOPTIMISED = Sequence()
+UNOPTIMISED = PassSequence()
 _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
-_NOTHING = hashlib.sha256(b"").hexdigest()
 _log = logging.getLogger(__name__)
+_UNOPTIMISED_SLOWER = 10.0  # times the limit of a run, for the program without passes
 _HOPELESS = 1.3  # candidates so much slower than the baseline are run once
 _SHOWN_CHARS = 400
 
@@ -85,9 +84,10 @@ class Build:
         object_hash: of its machine code; equal ones run equally long.
         text_bytes: size of its machine code.
         before, after: counts in the manner of `observe.FEATURES`; empty if not asked for.
+        secs: that compiling took.
     """
 
-    sequence: Sequence
+    sequence: PassSequence
     status: Status
     error: str = ""
     executable: Path | None = None
@@ -95,6 +95,7 @@ class Build:
     text_bytes: int = 0
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
+    secs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,11 @@ class PreparedProgram:
     Attributes:
         program: it.
         task: its module and this machine, as nouns.
-        expected: (exit code, SHA-256 of the output) of the unoptimised program.
+        expected: (exit code, SHA-256 of what it printed and wrote) of the unoptimised program.
         baseline: built.
         features: of the unoptimised module, in the order of `observe.FEATURES`.
+        checks: what is expected on each of the program's further inputs.
+        runs: whether it is run at all; what has no `main` is only looked at.
     """
 
     program: Program
@@ -132,6 +135,8 @@ class PreparedProgram:
     expected: tuple[int, str]
     baseline: Build
     features: tuple[float, ...]
+    checks: tuple[tuple[int, str], ...] = ()
+    runs: bool = True
 
 
 class PassMeasurer:
@@ -171,40 +176,77 @@ class PassMeasurer:
         """Whether Polly can be used: it lives in the `opt` of some distributions."""
         return self._toolchain.has_polly
 
-    def prepare(self, program: Program) -> PreparedProgram:
+    def prepare(self, program: Program, run: bool = True) -> PreparedProgram:
         """Builds and runs a program without passes and with `-O3`.
 
+        Args:
+            program: which.
+            run: whether it is linked and run; what is not can only be looked at.
+
         Raises:
-            DataError: it cannot be built, or ends by a crash or a time-out; or its output differs between two runs, or under `-O3`.
+            DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what it prints or
+                writes differs between two runs, or under `-O3`.
         """
-        plain = self._build(program, UNOPTIMISED, observe=True)
-        baseline = self.build(program, BASELINE)
-        for build in (plain[0], baseline):
+        plain, reply = self._build(program, UNOPTIMISED, observe=True, link=run)
+        baseline = self.build(program, BASELINE, link=run)
+        for build in (plain, baseline):
             if build.status is not Status.OK:
                 raise DataError(f"{program.name} cannot be built: {build.error}")
-        outputs = [self._run(program, build.executable) for build in (plain[0], plain[0], baseline)]
-        for reply in outputs:
-            if reply["status"] != "ok":
-                raise DataError(f"{program.name} does not run: {reply['error']}")
-        expected, again, optimised = [(reply["exit"], reply["output"]) for reply in outputs]
+        task = Task(Workload(program.hash, "", ProgramGraph.from_json(reply["before"]["graph"]), program.name, "llvm"), self.target())
+        if not run:
+            return PreparedProgram(program, task, (0, ""), baseline, plain.before, runs=False)
+        options = program.options
+        expected = self._expect(program, plain, baseline, Input(options.arguments, options.stdin))
+        checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
+        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks))
+
+    def _expect(self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False) -> tuple[int, str]:
+        """What the unoptimised program does with an input; see `prepare`."""
+        slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
+        on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
+        replies = []
+        for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
+            replies.append(self._run(program, build.executable, given, limit))
+            if replies[-1]["status"] != "ok":
+                raise DataError(f"{program.name} does not run{on}: {replies[-1]['error']}")
+        optimised, expected, again = [(reply["exit"], reply["output"]) for reply in replies]
+        third, first, second = [reply["outcome"] for reply in replies]
+        if not is_check and program.options.run.expect_exit not in (None, expected[0]):
+            raise DataError(
+                f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected; it prints {first.last_line!r}. Bring what it "
+                f"reads with --arg, --stdin, --file or --cwd; if all is well, say --expect-exit {expected[0]}"
+            )
         if again != expected:
-            raise DataError(f"{program.name} prints another output each time, so that candidates cannot be checked")
-        if expected[1] == _NOTHING:
-            _log.warning("%s prints nothing, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
+            raise DataError(f"{program.name} prints another output each time{on}, so that candidates cannot be checked: {describe_difference(first, second)}")
+        if first.is_silent and not is_check:
+            _log.warning("%s prints nothing and writes no file, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
         if optimised != expected:
-            raise DataError(f"{program.name} prints something else under -O3 than without passes: it is not well defined, or needs `-ffp-contract=off`")
-        task = Task(Workload(program.hash, "", ProgramGraph.from_json(plain[1]["before"]["graph"]), program.name, "llvm"), self.target())
-        return PreparedProgram(program, task, expected, baseline, plain[0].before)
+            what = f"exit code {optimised[0]} for {expected[0]}" if optimised[0] != expected[0] else describe_difference(first, third)
+            raise DataError(
+                f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or needs `-ffp-contract=off`, or tells times: {what}"
+            )
+        return expected
+
+    def check(self, prepared: PreparedProgram, build: Build) -> str:
+        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where it does nowhere."""
+        for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
+            reply = self._run(prepared.program, build.executable, given)
+            if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
+                return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (f": {reply['error']}" if reply.get("error") else "")
+        return ""
 
     def target(self) -> Target:
         """This machine."""
         return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
 
-    def build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> Build:
+    def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True) -> Build:
         """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
-        return self._build(program, sequence, observe, known)[0]
+        start = time.perf_counter()
+        return replace(self._build(program, sequence, observe, known, link)[0], secs=time.perf_counter() - start)
 
-    def _build(self, program: Program, sequence: Sequence, observe: bool = False, known: Collection[str] = ()) -> tuple[Build, dict[str, Any]]:
+    def _build(
+        self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True
+    ) -> tuple[Build, dict[str, Any]]:  # fmt: skip
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
@@ -212,7 +254,7 @@ class PassMeasurer:
         looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
         machine_code = out.read_bytes()
         looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
-        if looks[0] in known:
+        if looks[0] in known or not link:
             out.unlink()
             return Build(sequence, Status.OK, "", None, *looks), reply
         executable, error = self._link(program, out)
@@ -226,34 +268,35 @@ class PassMeasurer:
             raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
         executable = made.with_suffix("")
         libraries = [f"-l{name}" for name in program.options.libraries]
-        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *libraries]
+        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *program.options.ldflags, *libraries]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
         except subprocess.TimeoutExpired:
             return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
         finally:
             made.unlink()
-        return (executable, "") if done.returncode == 0 else (None, (done.stderr.strip().splitlines() or ["the linker failed"])[-1][:_SHOWN_CHARS])
+        return (executable, "") if done.returncode == 0 else (None, _why(done.stderr))
 
-    def _run(self, program: Program, executable: Path) -> dict[str, Any]:
-        stdout = self._folder / "stdout"
-        folder = self._folder / "run"  # what one run leaves there, the next one must not see
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        command = [str(executable), *program.options.arguments]
+    def _run(self, program: Program, executable: Path, given: Input | None = None, timeout_secs: float = 0.0) -> dict[str, Any]:
+        timeout_secs = timeout_secs or self.settings.run_timeout_secs
+        given = given or Input(program.options.arguments, program.options.stdin)
+        stdout, folder = self._folder / "stdout", self._folder / "run"
+        make_folder(folder, program.options.run)
+        command = [str(executable), *given.arguments]
         if self.settings.sandbox:
-            named = [path for path in map(Path, program.options.arguments) if path.is_absolute() and path.exists()]
+            named = [path for path in map(Path, given.arguments) if path.is_absolute() and path.exists()]
             command = sandboxed(command, folder, [executable, *named])
         request = {
-            "op": "run", "command": command, "folder": str(folder), "stdout": str(stdout), "stdin": str(program.options.stdin or os.devnull),
-            "timeout_secs": self.settings.run_timeout_secs, "memory_bytes": self.settings.memory_bytes, "max_processes": self.settings.max_processes,
+            "op": "run", "command": command, "folder": str(folder), "stdout": str(stdout), "stdin": str(given.stdin or os.devnull),
+            "timeout_secs": timeout_secs, "memory_bytes": self.settings.memory_bytes, "max_processes": self.settings.max_processes,
         }  # fmt: skip
         try:
-            reply = self._runner.request(request, self.settings.run_timeout_secs + _GRACE_SECS)
+            reply = self._runner.request(request, timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
             return {"status": "run_error", "error": str(error)}
         if reply["status"] == "ok":
-            reply["output"] = sha256_of(stdout)
+            reply["outcome"] = read_outcome(stdout, folder, program.options.run)
+            reply["output"] = reply["outcome"].digest
         return reply
 
     def cpu_secs(self, program: Program, build: Build) -> float:
@@ -281,7 +324,7 @@ class PassMeasurer:
             if reply["status"] != "ok":
                 return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
             if (reply["exit"], reply["output"]) != prepared.expected:
-                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output differs from the unoptimised program's"))
+                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output, or a file that it wrote, differs from the unoptimised program's"))
             own.append(max(reply["cpu_secs"], 1e-6))
             other = self._run(prepared.program, prepared.baseline.executable)
             if other["status"] != "ok":
@@ -290,6 +333,10 @@ class PassMeasurer:
             if min(own) > _HOPELESS * min(baseline):
                 break
         return Timing(self._record(prepared, build, Status.OK, tuple(own), ""), tuple(baseline))
+
+    def failed(self, prepared: PreparedProgram, build: Build, error: str) -> MeasureRecord:
+        """The record of a candidate that does something else on one of the program's further inputs."""
+        return self._record(prepared, build, Status.WRONG_OUTPUT, (), error)
 
     def _record(self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str) -> MeasureRecord:
         settings = MeasureSettings(self.settings.repeats, 1e-3, self.settings.build_timeout_secs, self.settings.run_timeout_secs, self.settings.memory_bytes)
@@ -302,3 +349,11 @@ class PassMeasurer:
         if build.executable is not None:
             with contextlib.suppress(FileNotFoundError):
                 build.executable.unlink()
+
+
+def _why(said: str) -> str:
+    """What a linker's messages come to."""
+    lines = said.strip().splitlines() or ["the linker failed"]
+    first = next((line for line in lines if "undefined" in line or "multiple definition" in line or "cannot find" in line), lines[-1])
+    hint = "; a file without a main is tuned by --call, or looked at with --objective instructions, size or cycles" if "`main'" in first else ""
+    return first[:_SHOWN_CHARS] + hint

@@ -24,7 +24,7 @@ class Toolchain:
 
     Attributes:
         library: libLLVM.
-        tools: name -> path of those that are there, of `clang`, `clang++`, `opt`, `llc`, `llvm-mca` and `llvm-link`.
+        tools: name -> path of those that are there, of `clang`, `clang++`, `opt`, `llc`, `llvm-mca`, `llvm-link` and `llvm-nm`.
     """
 
     library: Path
@@ -67,7 +67,7 @@ def find_toolchain() -> Toolchain:
     if not libraries:
         raise UnsupportedError(f"LLVM {VERSION} is not installed: {_INSTALL}")
     tools = {}
-    for name in ("clang", "clang++", "opt", "llc", "llvm-mca", "llvm-link"):
+    for name in ("clang", "clang++", "opt", "llc", "llvm-mca", "llvm-link", "llvm-nm"):
         places = [path for folder in folders if (path := folder / "bin" / name).exists()]
         on_path = shutil.which(f"{name}-{VERSION}")
         found = places[0] if places else Path(on_path) if on_path else None

@@ -10,9 +10,10 @@ int main(int argc, char **argv) {
     double s = 0;
     for (int i = 0; i < 200; i++) s += sum(4096);
     printf("%a\\n", s);
-    return 3;
+    return 0;
 }
 """
+ENDS_WITH_3 = SUM.replace("return 0;\n}", "return 3;\n}")
 CRASHES = "int main(int argc, char **argv) { (void)argv; return *(volatile int *)(long)(argc - 1); }\n"
 HANGS = "int main(int argc, char **argv) { (void)argv; while (argc) { __asm__ volatile(\"\"); } return 0; }\n"
 DIFFERS_EACH_TIME = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", (int)getpid()); return 0; }\n"

@@ -8,17 +8,19 @@ what each step was worth, and the steps that matter: reasoning worked out backwa
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foretune.errors import DataError
-from foretune.passes.llvm.actions import INTENTS, Sequence, parse_sequence, parse_step
+from foretune.errors import DataError, IllegalActionError, LeftGrammarError
+from foretune.passes.llvm.actions import INTENTS, PassSequence, parse_sequence, parse_step
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.explain import SequenceExplanation
 from foretune.support.files import write_text_atomically
 
+_log = logging.getLogger(__name__)
 _MIN_GAIN = 1.02  # smaller ones teach noise
 
 
@@ -39,7 +41,7 @@ class EvidenceRecord:
     features: tuple[float, ...]
     gain: float
     evidence: tuple[tuple[str, float], ...]
-    decision: Sequence
+    decision: PassSequence
     steps: tuple[str, ...] = ()
 
     @property
@@ -63,13 +65,18 @@ class EvidenceRecord:
 
         Raises:
             DataError: the data has another shape, or a step is none of LLVM's.
+            LeftGrammarError: a step of the decision has left the grammar since.
         """
         try:
+            for step in (*data["passes"], *data["flags"]):
+                _raise_if_left(step)
             decision, refused = parse_sequence(data["passes"], data["flags"])
             features = tuple(float(data["features"].get(name, 0.0)) for name in FEATURES)
             evidence = tuple((str(parse_step(step)), float(gain)) for step, gain in data["evidence"])
-            steps = tuple(str(parse_step(step)) for step in data.get("steps", ()))
+            steps = tuple(str(parse_step(step)) for step in data.get("steps", ()) if not _has_left(step))
             record = cls(str(data["program"]), features, float(data["gain"]), evidence, decision, steps)
+        except LeftGrammarError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"not a record of evidence: {type(error).__name__}: {error}") from error
         if refused:
@@ -97,7 +104,7 @@ def write_evidence(records: Iterable[EvidenceRecord], path: Path) -> None:
 
 
 def read_evidence(path: Path) -> Iterator[EvidenceRecord]:
-    """Reads what `write_evidence` wrote.
+    """Reads what `write_evidence` wrote; records with a step that has left the grammar since are left out, each with its name in the log.
 
     Raises:
         DataError: a line is damaged; its number is told.
@@ -107,7 +114,27 @@ def read_evidence(path: Path) -> Iterator[EvidenceRecord]:
             for number, line in enumerate(file, 1):
                 try:
                     yield EvidenceRecord.from_json(json.loads(line))
+                except LeftGrammarError as error:
+                    _log.warning("%s, line %d is left out: %s", path, number, error)
                 except (ValueError, DataError) as error:
                     raise DataError(f"{path}, line {number}: {error}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _raise_if_left(step: object) -> None:
+    """Raises `LeftGrammarError` of such a step; what else is wrong with it is told elsewhere."""
+    try:
+        parse_step(step)
+    except LeftGrammarError:
+        raise
+    except IllegalActionError:
+        pass
+
+
+def _has_left(step: object) -> bool:
+    try:
+        _raise_if_left(step)
+    except LeftGrammarError:
+        return True
+    return False

@@ -39,7 +39,7 @@ def make_examples(records: Sequence[EvidenceRecord]) -> list[Example]:
     for record in records:
         steps = frozenset(map(parse_step, record.steps)) if record.steps else None
         if (answer := answer_of(record)) is not None:
-            found.append(Example(record, tuple(make_question(record.features, steps=steps)), answer))
+            found.append(Example(record, tuple(make_question(record.features, steps=steps, experimental=True)), answer))
     return found
 
 

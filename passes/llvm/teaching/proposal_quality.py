@@ -16,7 +16,7 @@ import numpy as np
 from foretune.costmodel.passes.model import PassCostModel
 from foretune.datasets.records.store import RecordStore
 from foretune.passes.llvm.actions import BASELINE
-from foretune.passes.llvm.actions import Sequence as Steps
+from foretune.passes.llvm.actions import PassSequence as Steps
 from foretune.passes.llvm.tuning.strategist import Proposal, read_proposals
 from foretune.passes.llvm.tuning.training import BUNDLED, relative_to_baseline
 from foretune.record import MeasureRecord, Status

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from foretune.datasets.records.store import RecordStore
 from foretune.errors import DataError, OptionError
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.tuning.moves import BASE
@@ -106,11 +106,11 @@ class _Explorer(SearchStrategy):
 
     name = "explorer"
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Moves from `-O3` or from a good sequence."""
         best = self._best(8)
 
-        def draw() -> Sequence:
+        def draw() -> PassSequence:
             sequence = best[self._rng.integers(len(best))] if self._rng.random() < _NEAR_THE_BEST else BASE
             for _ in range(int(self._rng.integers(1, 5))):
                 sequence, _ = self._moves.mutate(sequence, drop=sequence != BASE)

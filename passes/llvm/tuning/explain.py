@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.tuning import confirm
@@ -46,7 +46,7 @@ class SequenceExplanation:
     program: str
     gain: float
     steps: tuple[StepWorth, ...]
-    needed: Sequence
+    needed: PassSequence
     counts: tuple[tuple[str, float, float], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class SequenceExplanation:
         return {"program": self.program, "gain": self.gain, "steps": steps, "command": f"opt {self.needed}", "counts": [list(row) for row in self.counts]}
 
 
-def explain(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> SequenceExplanation:
+def explain(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> SequenceExplanation:
     """Leaves out one step after the other; what does not matter stays out.
 
     Args:
@@ -80,15 +80,15 @@ def explain(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasure
     return SequenceExplanation(program.name, whole, tuple(steps), rest, counts)
 
 
-def without_each(sequence: Sequence):
+def without_each(sequence: PassSequence):
     """(what leaves the step out of a sequence, the step as it prints) for each step but whole pipelines."""
     for step in sequence.passes:
         if not step.name.startswith("default<"):
             yield (lambda s, step=step: _without_pass(s, step)), str(step)
     for flag in sequence.flags:
-        yield (lambda s, flag=flag: Sequence(s.passes, tuple(f for f in s.flags if f != flag))), str(flag)
+        yield (lambda s, flag=flag: PassSequence(s.passes, tuple(f for f in s.flags if f != flag))), str(flag)
 
 
-def _without_pass(sequence: Sequence, step) -> Sequence:
+def _without_pass(sequence: PassSequence, step) -> PassSequence:
     at = sequence.passes.index(step)
-    return Sequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)
+    return PassSequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)

@@ -12,45 +12,65 @@ from collections.abc import Sequence as Many
 
 from foretune.passes.language.asking import worth_showing
 from foretune.passes.language.llm_client import Message
-from foretune.passes.llvm.actions import BASELINE, FLAGS, PASSES, Sequence, Step
+from foretune.passes.llvm.actions import BASELINE, INTENTS, PassSequence, Step
+from foretune.passes.llvm.macros import Macro, applicable_macros
 from foretune.passes.llvm.observe import FEATURES
+from foretune.passes.llvm.tables import usable_flags, usable_passes
 from foretune.passes.llvm.tuning.screening import LEVELS, active
 from foretune.passes.llvm.tuning.skills import Skill, applicable
 
-MAX_PROPOSALS = 6
+MAX_PROPOSALS = 32
+_ASKED_FOR = 12  # of one answer, which has only so many tokens; several are asked for
 
 _SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose from, counts of its unoptimised IR, the speed of \
-sequences that were measured, and skills that apply. Propose up to {MAX_PROPOSALS} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
-passes after it, and flags. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
+sequences that were measured, and skills that apply. Propose up to {_ASKED_FOR} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
+passes after it, and flags; a macro may stand in place of the level. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
 
 
 def make_question(
-    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[Sequence, float]] = ((BASELINE, 1.0),)
-) -> list[Message]:
+    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[PassSequence, float]] = ((BASELINE, 1.0),),
+    experimental: bool = False, intents: Many[str] = (), refused: Many[str] = (),
+) -> list[Message]:  # fmt: skip
     """The question about a program.
 
     Args:
         features: counts in the order of `observe.FEATURES`.
         polly: whether Polly may be used.
-        steps: those that change the program's code, where that is known; they alone are shown.
+        steps: those that may change the program's code, where that is known; they alone are shown.
         costs: what was measured, relative to `-O3`; lower is better.
+        experimental: whether steps that are held back may be used.
+        intents: that this answer shall follow; all, if there are none.
+        refused: what was refused of earlier answers, and why.
     """
     counts = {name: round(number) for name, number in zip(FEATURES, features) if number}
     trials = [f"{1 / cost:.3f}x: {sequence}" for sequence, cost in worth_showing(costs)]
-    skills = [_tell(skill) for skill in skills_for(features, polly, steps)]
-    task = {**_choices(polly, steps), "counts": counts, "measured speed relative to -O3, best first": trials, "skills that apply": skills}
+    skills = [_tell(skill) for skill in skills_for(features, polly, steps, experimental)]
+    macros = [_tell_macro(macro) for macro in applicable_macros(features, polly, experimental)]
+    task = {
+        **_choices(polly, steps, experimental), "macros": macros, "counts": counts, "measured speed relative to -O3, best first": trials,
+        "skills that apply": skills,
+    }  # fmt: skip
+    if intents:
+        task["follow mainly"] = list(intents)
+    if refused:
+        task["refused of your last answers"] = list(refused)
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task, indent=1)}]
 
 
-def skills_for(features: Many[float], polly: bool = True, steps: Collection[Step] | None = None) -> list[Skill]:
+def intents_of(sample: int, num_samples: int) -> tuple[str, ...]:
+    """What one of several answers shall follow, so that they differ; nothing if there is only one."""
+    return INTENTS[sample::num_samples] if num_samples > 1 else ()
+
+
+def skills_for(features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, experimental: bool = False) -> list[Skill]:
     """The skills that apply, and that change the program's code as far as that is known."""
-    return [skill for skill in applicable(features, polly) if steps is None or active(skill.steps, steps) != BASELINE]
+    return [skill for skill in applicable(features, polly, experimental) if steps is None or active(skill.steps, steps) != BASELINE]
 
 
-def _choices(polly: bool, steps: Collection[Step] | None) -> dict[str, list[str]]:
+def _choices(polly: bool, steps: Collection[Step] | None, experimental: bool) -> dict[str, list[str]]:
     if steps is None:
-        passes = [name for name in PASSES if name not in LEVELS]
-        return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in FLAGS.items() if polly or not kind.polly]}
+        passes = [name for name in usable_passes(experimental) if name not in LEVELS]
+        return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in usable_flags(polly, experimental).items()]}
     texts = sorted(map(str, steps))
     return {"passes": [s for s in texts if not s.startswith("-") and s not in LEVELS], "flags": [s for s in texts if s.startswith("-")]}
 
@@ -61,3 +81,7 @@ def _word(value: bool | int | str) -> str:
 
 def _tell(skill: Skill) -> str:
     return f"{skill.name} ({skill.intent}): when {skill.when}; {skill.why}. opt {skill.steps}"
+
+
+def _tell_macro(macro: Macro) -> str:
+    return f"{macro.name} ({', '.join(macro.intents)}): {macro.why}. opt {macro.sequence}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.costmodel.passes.model import PassCostModel
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.measure import PreparedProgram
 from foretune.passes.llvm.tuning.moves import BASE
 from foretune.passes.llvm.tuning.screening import Screen
@@ -25,17 +25,19 @@ class LatentSearch(RankedSearch):
     Args:
         model: trained on other programs; it is adapted to this one.
         prepared: the program.
-        seed, polly, screen: as in `SearchStrategy`.
+        seed, polly, screen, experimental: as in `SearchStrategy`.
     """
 
     name = "latent"
 
-    def __init__(self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None) -> None:
-        super().__init__(self._scores, seed, polly, screen=screen)
+    def __init__(
+        self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__(self._scores, seed, polly, screen=screen, experimental=experimental)
         self._model, self._task = model, prepared.task
         self._model.update([MeasureRecord(self._candidate(BASE), Status.OK, (1.0,))])
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns costs, and adapts the model to them."""
         costs = list(costs)
         fresh = [(sequence, cost) for sequence, cost in costs if sequence not in self.costs and np.isfinite(cost)]
@@ -43,9 +45,9 @@ class LatentSearch(RankedSearch):
         # times relative to -O3's are what costs are; the adaptation looks at ratios alone
         self._model.update([MeasureRecord(self._candidate(sequence), Status.OK, (cost,)) for sequence, cost in fresh])
 
-    def _scores(self, sequences: Many[Sequence]) -> np.ndarray:
+    def _scores(self, sequences: Many[PassSequence]) -> np.ndarray:
         score, spread = self._model.predict_with_spread(self._task, [self._candidate(sequence) for sequence in sequences])
         return score + _EXPLORATION * spread
 
-    def _candidate(self, sequence: Sequence) -> Candidate:
+    def _candidate(self, sequence: PassSequence) -> Candidate:
         return Candidate(self._task, sequence.trace())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foretune.passes.llvm.actions import Flag, Pass
-from foretune.passes.llvm.actions import Sequence as Steps
+from foretune.passes.llvm.actions import PassSequence as Steps
 from foretune.passes.llvm.observe import FEATURES
 
 Counts = Mapping[str, float]
@@ -114,10 +114,6 @@ SKILLS = (
         "a well-predicted branch is cheaper than computing both sides", _o3(Flag("two-entry-phi-node-folding-threshold", 0), Flag("phi-node-folding-threshold", 0)),
     ),
     Skill(
-        "thread-the-switch", "simplify", "state machines and interpreters: a switch in a loop", lambda c: c["switch"] > 0,
-        "each case jumps to the next by itself, so that the processor predicts it apart", _o3(Flag("enable-dfa-jump-thread", True)),
-    ),
-    Skill(
         "align-blocks", "simplify", "tight loops", lambda c: c["loops"] > 0, "loops begin at the start of a fetch window", _o3(Flag("align-all-nofallthru-blocks", 5)),
     ),
     Skill(
@@ -145,12 +141,14 @@ SKILLS = (
 )  # fmt: skip
 
 
-def applicable(features: Sequence[float], polly: bool = True) -> list[Skill]:
+def applicable(features: Sequence[float], polly: bool = True, experimental: bool = False) -> list[Skill]:
     """The skills whose condition holds.
 
     Args:
         features: counts in the order of `observe.FEATURES`.
         polly: whether Polly may be used.
+        experimental: whether steps that are held back may be used.
     """
     counts = dict(zip(FEATURES, features))
-    return [skill for skill in SKILLS if skill.applies(counts) and (polly or not skill.steps.uses_polly)]
+    usable = [s for s in SKILLS if (polly or not s.steps.uses_polly) and (experimental or not s.steps.held_back)]
+    return [skill for skill in usable if skill.applies(counts)]

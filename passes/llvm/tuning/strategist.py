@@ -1,6 +1,7 @@
 """The strategist: skills and a language model suggest, the rest of the search goes on beside them.
 
-The model is shown counts of the program, what was measured so far and the skills that apply. It answers with intents and
+Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together with the search's
+own candidates, before anything is measured. The language model is shown counts of the program, what was measured so far and the skills that apply. It answers with intents and
 sequences, which are data: each is read by the closed grammar of `actions.py` and taken, or refused with a reason. Nothing of the
 program's text is shown to it, so that comments and strings cannot give it orders.
 """
@@ -12,16 +13,22 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
 
-from foretune.passes.language.asking import Questions, StrategistReport, read_rows
-from foretune.passes.language.llm_client import LlmClient
-from foretune.passes.llvm.actions import INTENTS, PASSES, Pass, Sequence, parse_sequence
+from foretune.passes.language.answers import read_rows
+from foretune.passes.language.asking import Questions, StrategistReport
+from foretune.passes.language.llm_client import LlmClient, Message
+from foretune.passes.llvm.actions import INTENTS, Pass, PassSequence, parse_sequence
+from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.measure import PreparedProgram
-from foretune.passes.llvm.tuning.question import MAX_PROPOSALS, make_question, skills_for
-from foretune.passes.llvm.tuning.screening import Screen
+from foretune.passes.llvm.tuning.question import MAX_PROPOSALS, intents_of, make_question, skills_for
+from foretune.passes.llvm.tuning.screening import LEVELS, Screen, Screening
 from foretune.passes.llvm.tuning.search import SearchStrategy
+from foretune.passes.llvm.tuning.spellings import spell_flags, spell_passes
 
 MAX_PASSES, MAX_FLAGS, MAX_TEXT = 6, 8, 200  # of one proposal: before or after the level each; flags; characters of a text
 _MAX_STEPS = 24
+_NUM_SAMPLES = 2  # answers to one question, which follow different intents
+_SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
+_TOLD_REFUSALS = 6
 
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False, "required": ["proposals"],
@@ -34,7 +41,7 @@ SCHEMA: dict[str, Any] = {
                     "intent": {"type": "string", "enum": list(INTENTS)},
                     "reason": {"type": "string", "maxLength": MAX_TEXT},
                     "before": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
-                    "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz"]},
+                    "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz", *MACROS]},
                     "after": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
                     "flags": {"type": "array", "maxItems": MAX_FLAGS, "items": {"type": "string", "maxLength": MAX_TEXT}},
                 },
@@ -55,7 +62,7 @@ class Proposal:
         num_parts: passes and flags that it named; one if it could not be read.
     """
 
-    sequence: Sequence | None
+    sequence: PassSequence | None
     intent: str = ""
     refused: tuple[str, ...] = ()
     num_parts: int = 1
@@ -71,6 +78,9 @@ class Strategist(SearchStrategy):
         seed, polly: as in `SearchStrategy`.
         num_skills: most skills that are tried by themselves.
         screen: which steps change the program's code; the model is shown those alone.
+        experimental: as in `SearchStrategy`.
+        num_samples: answers that are asked for each time.
+        judge: a search whose model ranks the proposals, where the other one has none.
 
     Attributes:
         report: what came of it.
@@ -80,71 +90,122 @@ class Strategist(SearchStrategy):
 
     def __init__(
         self, prepared: PreparedProgram, search: SearchStrategy, client: LlmClient | None = None, seed: int = 0, polly: bool = True, num_skills: int = 8,
-        screen: Screen | None = None,
+        screen: Screen | None = None, experimental: bool = False, num_samples: int = _NUM_SAMPLES, judge: SearchStrategy | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(seed, polly, screen)
+        super().__init__(seed, polly, screen, experimental)
         self._features, self._search, self.client = prepared.features, search, client
-        self._known_steps = screen.steps if screen is not None else None
-        self._untried = search.order([skill.steps for skill in skills_for(prepared.features, polly, self._known_steps)])[:num_skills]
-        self._proposed: list[Sequence] = []
-        self._origin: dict[Sequence, str] = {}
+        self._judge = judge or search
+        skills = skills_for(prepared.features, polly, self._shown_steps, experimental)
+        self._untried = search.order([skill.steps for skill in skills])[:num_skills]
+        self._origin: dict[PassSequence, str] = {}
+        self._num_samples = num_samples
         self.report = StrategistReport()
+        self._proposals = self.report.proposals
         self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
-    def suggest(self, num: int) -> list[Sequence]:
-        """Half of them from skills and the model, as far as there are any."""
-        found: dict[Sequence, str] = {}
+    def suggest(self, num: int) -> list[PassSequence]:
+        """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks them."""
         self._ask_if_due()
-        while len(found) < (num + 1) // 2 and (self._proposed or self._untried):
-            origin = "model" if self._proposed else "skills"
-            sequence = self._proposed.pop(0) if self._proposed else self._untried.pop(0)
+        self._proposals.drop(self.costs)
+        if self._judge.rank is not None:
+            self._proposals.rank(self._judge.rank)
+            found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
+        else:
+            found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
+        while len(found) < (num + 1) // 2 and self._untried:
+            sequence = self._untried.pop(0)
             if sequence not in self.costs:
-                found[sequence] = origin
-        for sequence in self._search.suggest(num - len(found)) if len(found) < num else []:
-            found.setdefault(sequence, "search")
+                found.setdefault(sequence, "skills")
+        self._search.ideas = self._proposals.waiting
+        for sequence in self._search.next_batch(num - len(found)) if len(found) < num else []:
+            found.setdefault(sequence, "model" if sequence in self._proposals.waiting else "search")
+        self._proposals.drop(found)
         self._origin.update(found)
         return list(found)
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Learns costs, and notes who had the idea."""
         costs = list(costs)
         super().observe(costs)
         self._search.observe(costs)
+        if self._judge is not self._search:
+            self._judge.observe(costs)
         for sequence, cost in costs:
-            self.report.note(self._origin.pop(sequence, "search"), cost)
+            origin, is_repeat = self._origin.pop(sequence, "search"), sequence in self.repeats
+            if not is_repeat:
+                self.report.note(origin, cost)
+            self._proposals.note(sequence, cost, is_repeat)
+
+    def follow(self, screening: Screening) -> None:
+        """The search follows it, too."""
+        super().follow(screening)
+        self._search.follow(screening)
+
+    @property
+    def _shown_steps(self) -> frozenset | None:
+        return self._screen.possible if self._screen is not None else None
 
     def _ask_if_due(self) -> None:
         if self._questions is None or not self._questions.are_due(len(self.costs)):
             return
-        reply = self._questions.ask(make_question(self._features, self._polly, self._known_steps, self.costs.items()), len(self.costs))
-        for proposal in read_proposals(reply) if reply is not None else []:
-            self.report.refused += proposal.refused
-            if proposal.sequence is not None and proposal.sequence not in self.costs and (self._polly or not proposal.sequence.uses_polly):
-                self.report.accepted += 1
-                self._proposed.append(proposal.sequence)
+        for text in self._questions.ask(map(self._question, range(self._num_samples)), len(self.costs)):
+            for proposal in read_proposals(text, self._experimental):
+                self.report.refused += proposal.refused
+                sequence = proposal.sequence
+                if sequence is not None and sequence not in self.costs and (self._polly or not sequence.uses_polly):
+                    self.report.accepted += self._proposals.add([self._screen.active(sequence) if self._screen is not None else sequence])
+        self._proposals.answered()
+
+    def _question(self, sample: int) -> list[Message]:
+        intents, refused = intents_of(sample, self._num_samples), list(dict.fromkeys(self.report.refused))[-_TOLD_REFUSALS:]
+        return make_question(self._features, self._polly, self._shown_steps, self.costs.items(), self._experimental, intents, refused)
 
 
-def read_proposals(text: str) -> list[Proposal]:
-    """Reads a model's answer; what is no proposal is told as a refusal, never raised."""
+def read_proposals(text: str, experimental: bool = True) -> list[Proposal]:
+    """Reads a model's answer; what is no proposal is told as a refusal, never raised.
+
+    Args:
+        text: the answer.
+        experimental: whether steps that are held back are taken.
+    """
     rows, refused = read_rows(text, MAX_PROPOSALS)
-    return [*map(_read_proposal, rows), *(Proposal(None, "", (reason,)) for reason in refused)]
+    return [*(_read_proposal(row, experimental) for row in rows), *(Proposal(None, "", (reason,)) for reason in refused)]
 
 
-def _read_proposal(row: Any) -> Proposal:
+def _read_proposal(row: Any, experimental: bool) -> Proposal:
     if not isinstance(row, dict):
         return Proposal(None, "", ("a proposal must be an object",))
     parts = {name: row.get(name, []) for name in ("before", "after", "flags")}
     if not all(isinstance(part, list) and len(part) <= _MAX_STEPS for part in parts.values()):
         return Proposal(None, "", (f"before, after and flags must be lists of at most {_MAX_STEPS}",))
-    level = row.get("level", "O3")
-    if not isinstance(level, str) or f"default<{level}>" not in PASSES:
-        return Proposal(None, "", ("level must be one of O1, O2, O3, Os, Oz",))
-    before, refused_before = parse_sequence(parts["before"])
-    after, refused_after = parse_sequence(parts["after"], parts["flags"])
-    passes = (*_once(before.passes), Pass(f"default<{level}>"), *_once(after.passes))
+    core = _read_level(row.get("level", "O3"))
+    if core is None:
+        return Proposal(None, "", (f"level must be one of O1, O2, O3, Os, Oz, {', '.join(MACROS)}",))
+    (before, more_flags), (after, yet_more) = spell_passes(parts["before"]), spell_passes(parts["after"])
+    first, refused_before = parse_sequence(before)
+    last, refused_after = parse_sequence(after, spell_flags([*more_flags, *yet_more, *parts["flags"]]))
+    whole = PassSequence((*_once(first.passes), *core.passes, *_once(last.passes)), (*core.flags, *last.flags))
+    sequence, held_back = (whole, ()) if experimental else _without_held_back(whole)
     intent = row.get("intent")
-    sequence = Sequence(passes, after.flags)
-    return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after), sum(map(len, parts.values())))
+    num_parts = sum(map(len, parts.values()))
+    return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after, *held_back), num_parts)
+
+
+def _read_level(level: Any) -> PassSequence | None:
+    """The core of a proposal: a level, or a macro in its place; None of what is neither."""
+    if not isinstance(level, str):
+        return None
+    name = level.strip().lstrip("-")
+    if name in MACROS:
+        return MACROS[name].sequence
+    name = name if name.startswith("default<") else f"default<{name}>"
+    return PassSequence((Pass(name),)) if name in LEVELS else None
+
+
+def _without_held_back(sequence: PassSequence) -> tuple[PassSequence, tuple[str, ...]]:
+    """(the rest of a sequence, a reason for each step that is held back)."""
+    passes = tuple(step for step in sequence.passes if not step.kind.opt_in)
+    return PassSequence(passes, tuple(flag for flag in sequence.flags if not flag.kind.opt_in)), sequence.held_back
 
 
 def _once(passes: Many[Pass]) -> tuple[Pass, ...]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from foretune.datasets.records.store import RecordStore
-from foretune.errors import IllegalActionError, OptionError
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.errors import DataError, IllegalActionError, OptionError
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.measure import Build, PassMeasurer, PreparedProgram, Timing
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.program import Program
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 OBJECTIVES = ("time", "instructions", "size", "cycles")
 _IDLE_ROUNDS = 25  # a strategy that only repeats itself so often has nothing left
 SOURCE = "passes"  # of records
+SCREENS = "screens"  # folder beside the records
 BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
 
 
@@ -71,7 +72,7 @@ class Trial:
         error: why it failed.
     """
 
-    sequence: Sequence
+    sequence: PassSequence
     status: Status
     cost: float
     error: str = ""
@@ -97,7 +98,7 @@ class PassTuneResult(TrialLog):
     program: str
     hash: str
     objective: str
-    best: Sequence = BASELINE
+    best: PassSequence = BASELINE
     gain: float = 1.0
     interval: tuple[float, ...] = ()
     baseline_secs: float = 0.0
@@ -140,10 +141,11 @@ def tune(
     return _Run(program, measurer, config, report).run(make_strategy)
 
 
-def confirm(prepared: PreparedProgram, sequence: Sequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
+def confirm(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
     """Measures a sequence beside `-O3`: `status`, `gain` with `interval`, `baseline_secs` and `best_secs`, as in `PassTuneResult`."""
     build = measurer.build(prepared.program, sequence)
-    [timing] = measurer.time(prepared, [build], repeats)
+    wrong = build.status is Status.OK and measurer.check(prepared, build)
+    timing = Timing(measurer.failed(prepared, build, wrong)) if wrong else measurer.time(prepared, [build], repeats)[0]
     measurer.discard(build)
     return _told(timing)
 
@@ -161,12 +163,31 @@ class _Run:
     def __init__(self, program: Program, measurer: PassMeasurer, config: PassTuneConfig, report: Callable[[PassTuneResult], None]) -> None:
         self._start = time.perf_counter()
         self._measurer, self._config, self._report = measurer, config, report
-        self._prepared = measurer.prepare(program)
+        self._prepared = self._prepare(program)
         self._result = PassTuneResult(program.name, program.hash, config.objective)
-        self._baseline = self._look(measurer.build(program, BASELINE, observe=config.objective == "instructions"))
-        self._built: dict[Sequence, Build] = {}
+        self._baseline = self._count_baseline() if config.objective != "time" else 0.0
+        self._built: dict[PassSequence, Build] = {}
         self._known = {self._prepared.baseline.object_hash: 1.0}  # machine code -> cost
         self._unwritten: list[Trajectory] = []
+
+    def _prepare(self, program: Program) -> PreparedProgram:
+        """The program; one that cannot be linked and run is only looked at, where no time is wanted."""
+        try:
+            return self._measurer.prepare(program)
+        except DataError as error:
+            if self._config.objective == "time":
+                raise
+            prepared = self._measurer.prepare(program, run=False)
+            _log.warning("%s is not run, so that candidates are not checked by their output: %s", program.name, error)
+            return prepared
+
+    def _count_baseline(self) -> float:
+        """The number of `-O3` that is to be made smaller."""
+        objective, program = self._config.objective, self._prepared.program
+        number = self._look(self._measurer.build(program, BASELINE, observe=objective == "instructions", link=False))
+        if not 0 < number < math.inf:
+            raise DataError(f"{program.name} has no {objective} under -O3 that could be made smaller")
+        return number
 
     def run(self, make_strategy: Callable[[PreparedProgram], SearchStrategy]) -> PassTuneResult:
         strategy = self._result.strategy = make_strategy(self._prepared)
@@ -174,10 +195,16 @@ class _Run:
         num_final = self._num_final
         idle = 0
         while (left := self._config.budget - num_final - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
-            suggested = strategy.suggest(min(self._config.batch, left))
+            strategy.look_further(time.perf_counter() - self._start)
+            suggested = strategy.next_batch(min(self._config.batch, left))
             before = len(self._result.trials)
+            costs = []
             try:
-                costs = [(sequence, self._cost_of(sequence)) for sequence in suggested]
+                for sequence in suggested:
+                    num_measured = len(self._result.trials)
+                    costs.append((sequence, self._cost_of(sequence)))
+                    if len(self._result.trials) == num_measured:
+                        strategy.repeats.add(sequence)
             finally:
                 self._write()
             strategy.observe(costs)
@@ -190,11 +217,13 @@ class _Run:
     def _num_final(self) -> int:
         return min(self._config.finals, self._config.budget // 4) if self._config.objective == "time" else 0
 
-    def _cost_of(self, sequence: Sequence) -> float:
+    def _cost_of(self, sequence: PassSequence) -> float:
         """Measures a sequence, unless it gives machine code that was measured before."""
-        build = self._measurer.build(self._prepared.program, sequence, observe=True, known=self._known)
+        build = self._measurer.build(self._prepared.program, sequence, observe=True, known=self._known, link=self._prepared.runs)
         if build.status is Status.OK and build.object_hash in self._known:
             return self._known[build.object_hash]
+        if not self._prepared.runs:
+            return self._cost_of_look(build)
         [timing] = self._measurer.time(self._prepared, [build], None if self._config.objective == "time" else 1)
         cost = self._cost(build, timing)
         if build.status is Status.OK:
@@ -205,7 +234,16 @@ class _Run:
         self._forget_the_slow()
         return cost
 
-    def _note(self, sequence: Sequence, record: MeasureRecord, cost: float) -> None:
+    def _cost_of_look(self, build: Build) -> float:
+        """The cost of what is not run; such a trial is no measurement, and is not stored."""
+        cost = self._look(build) / self._baseline if build.status is Status.OK else math.inf
+        if build.status is Status.OK:
+            self._known[build.object_hash] = cost
+        self._result.trials.append(Trial(build.sequence, build.status, cost, build.error))
+        self._report(self._result)
+        return cost
+
+    def _note(self, sequence: PassSequence, record: MeasureRecord, cost: float) -> None:
         self._result.trials.append(Trial(sequence, record.status, cost, record.error))
         self._report(self._result)
 
@@ -214,7 +252,7 @@ class _Run:
             return math.inf
         if self._config.objective == "time":
             return 1 / timing.speedup
-        return self._look(build) / max(self._baseline, 1.0)
+        return self._look(build) / self._baseline
 
     def _look(self, build: Build) -> float:
         """The number that is to be small, of objectives that are not timed."""
@@ -233,23 +271,47 @@ class _Run:
             self._measurer.discard(self._built.pop(sequence))
 
     def _decide(self, num_final: int) -> None:
-        """Measures the finalists again; the best of them wins if it is surely better than `-O3`."""
+        """Measures the finalists again; the best of them wins if it is surely better than `-O3`, and right on all inputs."""
         trials = sorted((t for t in self._result.trials if t.cost < 1), key=lambda t: t.cost)
         if self._config.objective != "time":
-            if trials:
-                self._result.best, self._result.gain = trials[0].sequence, 1 / trials[0].cost
+            right = next((trial for trial in trials if self._right(trial, self._build_of(trial))), None)
+            if right is not None:
+                self._result.best, self._result.gain = right.sequence, 1 / right.cost
             return
-        for trial in trials[:num_final]:
-            build = self._built.get(trial.sequence) or self._measurer.build(self._prepared.program, trial.sequence)
-            [timing] = self._measurer.time(self._prepared, [build], self._config.final_repeats)
-            record = timing.record
-            self._note(trial.sequence, record, 1 / timing.speedup if record.status is Status.OK else math.inf)
-            found = _told(timing)
-            if self._result.gain == 1 and found["interval"]:
-                self._result.baseline_secs = self._result.best_secs = found["baseline_secs"]
-            if found["interval"] and found["interval"][0] > UNCERTAIN and found["gain"] > self._result.gain:
-                self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
-                self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
+        for trial in trials:
+            if not num_final:
+                break
+            if self._right(trial, self._build_of(trial)):
+                num_final -= 1
+                self._decide_on(trial, self._build_of(trial))
+
+    def _build_of(self, trial: Trial) -> Build:
+        """A finalist's program."""
+        if trial.sequence not in self._built:
+            self._built[trial.sequence] = self._measurer.build(self._prepared.program, trial.sequence, link=self._prepared.runs)
+        return self._built[trial.sequence]
+
+    def _right(self, trial: Trial, build: Build) -> bool:
+        """Whether a finalist is right on the program's further inputs; if not, its trial says so."""
+        if not self._prepared.checks or build.status is not Status.OK:
+            return True
+        wrong = self._measurer.check(self._prepared, build)
+        if wrong:
+            at = next(i for i, known in enumerate(self._result.trials) if known is trial)
+            self._result.trials[at] = replace(trial, status=Status.WRONG_OUTPUT, cost=math.inf, error=wrong)
+            self._report(self._result)
+        return not wrong
+
+    def _decide_on(self, trial: Trial, build: Build) -> None:
+        [timing] = self._measurer.time(self._prepared, [build], self._config.final_repeats)
+        record = timing.record
+        self._note(trial.sequence, record, 1 / timing.speedup if record.status is Status.OK else math.inf)
+        found = _told(timing)
+        if self._result.gain == 1 and found["interval"]:
+            self._result.baseline_secs = self._result.best_secs = found["baseline_secs"]
+        if found["interval"] and found["interval"][0] > UNCERTAIN and found["gain"] > self._result.gain:
+            self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
+            self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -266,17 +328,18 @@ class _Run:
             append_records(self._config.store, self._prepared.task, self._unwritten, SOURCE, (self._prepared.features,))
         self._unwritten = []
 
-    def _load(self) -> list[tuple[Sequence, float]]:
+    def _load(self) -> list[tuple[PassSequence, float]]:
         """What earlier runs measured of this program, as far as the budget goes."""
-        if self._config.store is None or not self._config.store.is_dir() or self._config.objective != "time":
+        store = self._config.store
+        if store is None or self._config.objective != "time" or not store.is_dir() or {path.name for path in store.iterdir()} <= {SCREENS}:
             return []
-        found: dict[Sequence, float] = {}
+        found: dict[PassSequence, float] = {}
         with RecordStore(self._config.store) as store:
             for trajectory in store.trajectories([self._prepared.task.workload.hash]):
                 record = trajectory.record
                 baseline = json.loads(dict(record.environment).get(BASELINE_SECS, "[]"))
                 try:
-                    sequence = Sequence.from_trace(record.trace)
+                    sequence = PassSequence.from_trace(record.trace)
                 except IllegalActionError as error:
                     _log.warning("a stored sequence is left out: %s", error)
                     continue

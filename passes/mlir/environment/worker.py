@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import ForetuneError, UnsupportedError
-from foretune.passes.llvm.worker import in_child
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.externals import External, empty_functions, read_externals
 from foretune.passes.mlir.environment.signature import Signature
+from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants
 
 _SHOWN_CHARS = 600

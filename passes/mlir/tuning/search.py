@@ -39,9 +39,12 @@ class MlirSearch(ABC):
         answers: schedule -> fork -> the answer that led to it.
         domains: fork -> its answers, as far as forks were met.
         illegal: why answers led to no schedule -> how often.
+        ideas: somebody's, which a search that ranks compares with its own candidates.
+        rank: the model, where the search has one.
     """
 
     name = "abstract"
+    rank: Ranker | None = None
 
     def __init__(self, template: Template, seed: int = 0) -> None:
         self._template = template
@@ -51,6 +54,7 @@ class MlirSearch(ABC):
         self.domains: dict[str, tuple[Any, ...]] = {}
         self.illegal: Counter[str] = Counter()
         self._suggested: set[Schedule] = set()
+        self.ideas: list[Schedule] = []
 
     @abstractmethod
     def suggest(self, num: int) -> list[Schedule]:
@@ -209,17 +213,20 @@ class MlirRanked(MlirGenetic):
 
     def __init__(self, template: Template, rank: Ranker, seed: int = 0, population: int = 10, children: int = 6) -> None:
         super().__init__(template, seed, population)
-        self._rank, self._children = rank, children
+        self.rank = rank
+        self._children = children
 
     def suggest(self, num: int) -> list[Schedule]:
         """The children that the model likes best; at the beginning, the most promising answers, too."""
-        pool = self._fresh(self._children * num, self._child)
+        children = self._fresh(self._children * num, self._child)
+        pool = list(dict.fromkeys((*children, *(idea for idea in self.ideas if idea not in self.costs and idea not in self._suggested))))
         if len(pool) <= num:
+            self._suggested.update(pool)
             return pool
-        order = [pool[i] for i in np.argsort(-np.asarray(self._rank(pool)), kind="stable")]
+        order = [pool[i] for i in np.argsort(-np.asarray(self.rank(pool)), kind="stable")]
         sure = pool[:1] if len(self.costs) == 1 else []  # at first the most promising answers, whatever the model says
         picked = [*sure, *(schedule for schedule in order if schedule not in sure)][:num]
-        self._suggested -= set(pool) - set(picked)
+        self._suggested = (self._suggested - set(pool)) | set(picked)
         return picked
 
 

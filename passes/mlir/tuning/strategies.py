@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from foretune.errors import OptionError
+from foretune.errors import ModelError, OptionError, UnsupportedError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.templates import Template
@@ -17,13 +18,15 @@ from foretune.support.plugins import SEARCH_STRATEGIES, load_plugin, plugin_name
 
 _PLUGINS = "mlir."  # how names of plug-ins for MLIR begin
 
+_log = logging.getLogger("foretune")
+
 
 @dataclass(frozen=True)
 class MlirStrategyConfig:
     """How schedules are suggested.
 
     Attributes:
-        search: `latent`, a key of `search.STRATEGIES`, or a plug-in.
+        search: `latent`, a key of `search.STRATEGIES`, or a plug-in; the latent model ranks the proposals of a language model in any case.
         seed: of all that is drawn.
         llm: the language model that suggests, too; None does without.
     """
@@ -42,15 +45,27 @@ class MlirStrategyConfig:
     def make(self, session: MlirSession, prepared: PreparedMlir, template: Template) -> MlirSearch:
         """The strategy for one program."""
         if self.search == "latent":
-            from foretune.passes.mlir.tuning.ranking import MlirLatentSearch
-
-            search: MlirSearch = MlirLatentSearch(self._model, session, prepared, template, self.seed)
+            search: MlirSearch = self._latent(session, prepared, template)
         else:
             strategy = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch)
             search = strategy(template, self.seed)
         if self.llm is None:
             return search
-        return MlirStrategist(template, session.describe(prepared.program.text)["ops"], search, LlmClient(self.llm), self.seed)
+        judge = self._judge(session, prepared, template) if search.rank is None else None
+        return MlirStrategist(template, session.describe(prepared.program.text)["ops"], search, LlmClient(self.llm), self.seed, judge)
+
+    def _latent(self, session: MlirSession, prepared: PreparedMlir, template: Template) -> MlirSearch:
+        from foretune.passes.mlir.tuning.ranking import MlirLatentSearch
+
+        return MlirLatentSearch(self._model, session, prepared, template, self.seed)
+
+    def _judge(self, session: MlirSession, prepared: PreparedMlir, template: Template) -> MlirSearch | None:
+        """The latent model for the proposals alone; None where it does not know the program, which the log says."""
+        try:
+            return self._latent(session, prepared, template)
+        except (UnsupportedError, ModelError) as error:
+            _log.warning("the latent model ranks no proposals of the language model: %s", error)
+            return None
 
     def report(self, strategy: MlirSearch) -> dict[str, Any]:
         """What a strategist did, under `strategist`; nothing of others."""

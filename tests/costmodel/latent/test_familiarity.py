@@ -15,8 +15,8 @@ from foretune.costmodel.latent.training import TrainConfig, train
 from foretune.record import Trajectory
 from foretune.target import Target
 from foretune.task import Candidate
+from foretune.testing.synthetic import TASK, synthetic_trajectories
 from foretune.trace import Action, Trace
-from tests.synthetic import TASK, synthetic_trajectories
 
 CONFIG = TrainConfig(epochs=2, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))
 

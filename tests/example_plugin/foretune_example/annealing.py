@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from foretune.passes.llvm.actions import BASELINE, Sequence
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.tuning.search import SearchStrategy
 
 
@@ -16,11 +16,11 @@ class Annealing(SearchStrategy):
     _here = BASELINE
     _temperature = 0.2
 
-    def suggest(self, num: int) -> list[Sequence]:
+    def suggest(self, num: int) -> list[PassSequence]:
         """Neighbours of where the walk stands."""
         return self._fresh(num, lambda: self._moves.mutate(self._here)[0])
 
-    def observe(self, costs: Iterable[tuple[Sequence, float]]) -> None:
+    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
         """Walks on to what is better, or little worse by chance."""
         costs = list(costs)
         super().observe(costs)

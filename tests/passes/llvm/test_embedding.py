@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foretune import DataError, IllegalActionError
-from foretune.passes.llvm.actions import Flag, Pass, Sequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.embedding import DIMENSIONS, Vocabulary, add_rows, distance, learn
 from foretune.passes.llvm.measure import BASELINE
 from foretune.passes.llvm.program import load_programs
@@ -34,14 +34,14 @@ def test_names_do_not_matter_and_what_is_done_does(measurer, tmp_path):
 
 
 def test_each_pass_is_looked_at(measurer, tmp_path):
-    looks, error = look(measurer, tmp_path, "p", BITS, Sequence((Pass("sroa"), Pass("default<O3>")), (Flag("unroll-count", 4),)))
+    looks, error = look(measurer, tmp_path, "p", BITS, PassSequence((Pass("sroa"), Pass("default<O3>")), (Flag("unroll-count", 4),)))
     assert len(looks) == 3 and not error
     assert looks[1].features != looks[0].features != looks[2].features and all(one.mca_cycles > 0 for one in looks)
 
 
 def test_polly_cannot_be_looked_into(measurer, tmp_path):
     with pytest.raises(IllegalActionError, match="as a whole"):
-        look(measurer, tmp_path, "p", BITS, Sequence(BASELINE.passes, (Flag("polly", True),)))
+        look(measurer, tmp_path, "p", BITS, PassSequence(BASELINE.passes, (Flag("polly", True),)))
 
 
 def test_a_vocabulary_learns_what_stands_together():

@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 
 from foretune.errors import DataError, OptionError, UnsupportedError
-from foretune.passes.llvm.actions import Flag, Pass, Sequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.measure import BASELINE, PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.observe import FEATURES
-from foretune.passes.llvm.program import BuildOptions, load_programs
+from foretune.passes.llvm.program import BuildOptions, Selection, load_programs
+from foretune.passes.llvm.runs.outcome import RunOptions
 from foretune.passes.llvm.toolchain import Toolchain
 from foretune.record import Status
 from tests.passes import sources
@@ -24,16 +25,16 @@ def load(folder, text, name="program.c", options=BuildOptions()):
 
 @pytest.fixture
 def program(toolchain, tmp_path):
-    return load(tmp_path, sources.SUM)
+    return load(tmp_path, sources.ENDS_WITH_3, options=BuildOptions(run=RunOptions(expect_exit=3)))
 
 
 def test_candidates_are_timed_beside_the_baseline(program, measurer):
     prepared = measurer.prepare(program)
     assert prepared.expected[0] == 3
-    build = measurer.build(program, Sequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True)
+    build = measurer.build(program, PassSequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True)
     [timing] = measurer.time(prepared, [build])
     assert timing.record.status is Status.OK and len(timing.record.run_secs) <= 2 and timing.speedup > 0
-    assert Sequence.from_trace(timing.record.trace) == build.sequence
+    assert PassSequence.from_trace(timing.record.trace) == build.sequence
     counts = dict(zip(FEATURES, build.before))
     assert counts["functions"] == 2 and counts["loops"] == 3 and counts["loop_depth"] == 1
     assert build.text_bytes > 50 and dict(zip(FEATURES, build.after))["alloca"] < counts["alloca"]
@@ -41,13 +42,13 @@ def test_candidates_are_timed_beside_the_baseline(program, measurer):
 
 def test_equal_sequences_give_equal_machine_code(program, measurer):
     one, other = (measurer.build(program, BASELINE) for _ in range(2))
-    assert one.object_hash == other.object_hash != measurer.build(program, Sequence()).object_hash
+    assert one.object_hash == other.object_hash != measurer.build(program, PassSequence()).object_hash
 
 
 def test_polly_runs_where_it_is(program, measurer):
     if not measurer.has_polly:
         pytest.skip("this opt has no Polly")
-    build = measurer.build(program, Sequence((Pass("default<O3>"),), (Flag("polly", True),)))
+    build = measurer.build(program, PassSequence((Pass("default<O3>"),), (Flag("polly", True),)))
     assert build.status is Status.OK, build.error
 
 
@@ -94,7 +95,7 @@ def test_modules_that_are_damaged(toolchain, tmp_path, measurer):
 
 def test_text_and_bitcode(toolchain, tmp_path, measurer):
     text = "define i32 @main(i32 %argc, ptr %argv) {\n  ret i32 7\n}\n"
-    prepared = measurer.prepare(load(tmp_path, text, "seven.ll"))
+    prepared = measurer.prepare(load(tmp_path, text, "seven.ll", BuildOptions(run=RunOptions(expect_exit=7))))
     assert prepared.expected[0] == 7
     bitcode = load(tmp_path, sources.SUM).module
     assert load_programs(bitcode, tmp_path)[0].module == bitcode
@@ -107,8 +108,12 @@ def test_a_folder_of_programs_with_a_utility(toolchain, tmp_path, measurer):
     (tmp_path / "suite" / "two.cpp").write_text(sources.CPP)
     (tmp_path / "suite" / "utilities" / "utility.c").write_text(sources.UTILITY)
     (tmp_path / "suite" / "utilities" / "utility.h").write_text(sources.UTILITY_HEADER)
-    one, two = load_programs(tmp_path / "suite", tmp_path / "built", BuildOptions(libraries=("m", "stdc++")))
+    options = BuildOptions(libraries=("m", "stdc++"))
+    one, two = load_programs(tmp_path / "suite", tmp_path / "separate", options, Selection(keep_separate=True))
     assert (one.name, two.name) == ("one", "two") and len(one.objects) == 1
+    assert measurer.prepare(one).expected[0] == 0
+    one, two = load_programs(tmp_path / "suite", tmp_path / "built", options)
+    assert (one.name, two.name) == ("one", "two") and not one.objects and set(measurer.compiler.signatures(one.module)) == {"main", "twice"}
     assert measurer.prepare(one).expected[0] == 0 and measurer.prepare(two).expected[0] == 0
 
 

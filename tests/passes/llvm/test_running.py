@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from foretune.errors import OptionError, UnsupportedError
-from foretune.passes.llvm import running
 from foretune.passes.llvm.actions import BASELINE
 from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
+from foretune.passes.llvm.program import BuildOptions, load_programs
+from foretune.passes.llvm.runs import running
+from foretune.passes.llvm.runs.outcome import Input, RunOptions
 from foretune.support.scratch import ScratchFolder
 from tests.passes.llvm.test_measure import load
 
@@ -132,6 +134,40 @@ def test_the_sandbox(toolchain, tmp_path, monkeypatch):
     assert command[0] == str(tmp_path / "bwrap") and command[-3:] == ["--", "/x/program", "-n"]
     assert {"--unshare-all", "--die-with-parent"} <= set(command)
     assert command[command.index("--bind") : command.index("--bind") + 3] == ["--bind", "/x/run", "/x/run"]
+
+
+FAKE_BWRAP = """#!/bin/sh
+echo "$@" >> {log}
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+PRINTS_A_FILE = HEADERS + """int main(int n, char **words) {
+  int c; FILE *in = fopen(words[1], "r"), *out = fopen("written", "w");
+  while ((c = getc(in)) != EOF) putc(c, out);
+  if (!fork()) { sleep(600); _exit(0); }
+  return fclose(out); }
+"""
+
+
+def test_further_inputs_are_in_the_sandbox_and_written_files_are_compared(toolchain, tmp_path, monkeypatch):
+    """Bubblewrap is played by a script, which notes its words and runs the program."""
+    log, timed, further = (tmp_path / name for name in ("log", "timed", "further"))
+    timed.write_text("1\n")
+    further.write_text("2\n")
+    (tmp_path / "bwrap").write_text(FAKE_BWRAP.format(log=log))
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "program.c").write_text(PRINTS_A_FILE)
+    options = BuildOptions(arguments=(str(timed),), run=RunOptions(checks=(Input((str(further),)),)))
+    program = load_programs(tmp_path / "program.c", tmp_path, options)[0]
+    with PassMeasurer(PassMeasureSettings(sandbox=True), toolchain) as measurer:
+        prepared = measurer.prepare(program)
+        assert prepared.expected != prepared.checks[0]
+        assert measurer.check(prepared, prepared.baseline) == ""
+        assert our_processes(measurer._folder) == []
+    runs = log.read_text().splitlines()
+    assert len(runs) == 7 and [f"--ro-bind {further} {further}" in run for run in runs] == [False] * 3 + [True] * 4
 
 
 def test_settings_of_processes():

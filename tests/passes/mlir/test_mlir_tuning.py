@@ -12,7 +12,7 @@ import pytest
 
 from foretune.datasets.records.store import RecordStore
 from foretune.errors import DataError, IllegalActionError, OptionError
-from foretune.passes.language.llm_client import Reply
+from foretune.passes.language.llm_client import LlmClient, LlmConfig, Reply
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
 from foretune.passes.mlir.tuning.frontend import MlirProgram
@@ -22,6 +22,7 @@ from foretune.passes.mlir.tuning.strategies import MlirStrategyConfig
 from foretune.passes.mlir.tuning.strategist import MlirStrategist
 from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, confirm, tune
 from foretune.record import Status
+from tests.passes.llvm.tuning.test_strategist import answers, completion, server
 from tests.passes.mlir import sources
 
 
@@ -191,3 +192,36 @@ def test_a_language_model_answers_forks():
     for text in ("no json", "[1]", '{"proposals": 3}', "[" * 100_000):
         silent = MlirStrategist(Forks(), [], STRATEGIES["random"](Forks(), 0), Model(text))
         assert len(silent.suggest(4)) == 4 and silent.report.refused and not silent.report.accepted
+
+
+def test_thirty_proposals_are_ranked_and_the_good_ones_measured():
+    def proposal(**given):
+        return {"reason": "", "answers": [{"fork": fork, "answer": str(answer)} for fork, answer in given.items()]}
+
+    poor = [proposal(rows=rows, columns=columns, tidy=tidy) for rows in (1, 2, 4) for columns in (4, 8, 16) for tidy in (0, 1, 2)]
+    good = [proposal(rows=8, columns=64, vectorise=True, tidy=tidy) for tidy in (0, 1, 2)]
+    proposals = [*poor[:10], good[0], *poor[10:20], good[1], *poor[20:], good[2]]
+    with server(answers(completion("Let me think. </think>```json\n" + json.dumps({"proposals": proposals}) + "\n```"))) as (url, requests):
+        strategist = MlirStrategist(Forks(), [], ranked(Forks()), LlmClient(LlmConfig(url, timeout_secs=5.0)))
+        for _ in range(3):
+            suggested = strategist.suggest(4)
+            strategist.observe([(s, landscape(s)) for s in suggested])
+    told = strategist.report.to_json()
+    rows = told["proposals"]
+    assert len(proposals) == 30 == told["accepted"] == len(rows) and len(requests) == 1
+    best = [row for row in rows if "sizes=8,64" in row["proposal"]]
+    assert len(best) == 3 and all(row["rank"] <= 3 and row["gain"] > 3 for row in best)
+    assert sum(row["gain"] is not None for row in rows if row not in best) <= 3 and all(row["rank"] for row in rows)
+    assert told["measured"]["search"] >= 6
+
+
+def test_the_latent_model_ranks_proposals_of_any_search(session, measurer):
+    prepared = measurer.prepare(MlirProgram.of(session, "matmul", sources.matmul(32, 32, 32)))
+    template = Template(lambda schedule: session.describe(prepared.program.text, schedule))
+    with server(answers(completion(json.dumps({"proposals": [{"reason": "", "answers": []}] * 3})))) as (url, _):
+        strategist = MlirStrategyConfig("random", llm=LlmConfig(url, timeout_secs=5.0)).make(session, prepared, template)
+        first = [strategist._search._random() for _ in range(5)]
+        strategist.report.proposals.add(schedule for schedule in first if schedule is not None)
+        strategist.suggest(2)
+    rows = strategist.report.to_json()["proposals"]
+    assert rows and all(row["rank"] for row in rows) and len({row["rank"] for row in rows}) == len(rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from foretune.errors import DataError
-from foretune.passes.llvm.actions import Flag, Pass, Sequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.teaching.evidence import EvidenceRecord, evidence_of, read_evidence, write_evidence
 from foretune.passes.llvm.tuning.explain import SequenceExplanation, StepWorth
 
-NEEDED = Sequence((Pass("default<O3>"), Pass("gvn")), (Flag("unroll-count", 4),))
+NEEDED = PassSequence((Pass("default<O3>"), Pass("gvn")), (Flag("unroll-count", 4),))
 STEPS = (StepWorth("gvn", 1.1, (1.0, 1.2), True), StepWorth("adce", 1.5, (1.4, 1.6), False), StepWorth("-unroll-count=4", 1.02, (1.0, 1.04), True))
 FOUND = tuple(float(i % 3) for i in range(len(FEATURES)))
 
@@ -27,6 +27,16 @@ def test_what_matters_is_kept(tmp_path):
 def test_noise_teaches_nothing():
     assert evidence_of(SequenceExplanation("md5", 1.01, STEPS, NEEDED, ()), FOUND) is None
     assert evidence_of(SequenceExplanation("md5", 1.5, STEPS[1:2], NEEDED, ()), FOUND) is None
+
+
+def test_records_with_steps_that_have_left_the_grammar_are_skipped_by_name(tmp_path, caplog):
+    path = tmp_path / "evidence.jsonl"
+    good = EvidenceRecord("md5", FOUND, 1.5, (("gvn", 1.1),), NEEDED, ("gvn",))
+    write_evidence([good, good, good], path)
+    one, two, three = path.read_text().splitlines()
+    path.write_text("\n".join([one.replace('"steps": ["gvn"', '"steps": ["gvn", "newgvn"'), two.replace('"gvn"]', '"attributor"]', 1), three]) + "\n")
+    assert list(read_evidence(path)) == [good, good]
+    assert "line 2 is left out: pass attributor has left the grammar" in caplog.text
 
 
 def test_damaged_files(tmp_path):

@@ -14,7 +14,7 @@ from foretune.costmodel.language.causal_lm import read_gguf
 from foretune.costmodel.language.low_rank import LowRankConfig, TokenExample, adapt, answer_likelihoods, attach, write_adapter
 from foretune.errors import DataError, ForetuneError, ModelError, OptionError, UnsupportedError
 from foretune.passes.language.local_model import LocalServer
-from foretune.passes.llvm.actions import BASELINE, Flag, Pass, Sequence
+from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.teaching.evidence import EvidenceRecord, write_evidence
 from foretune.passes.llvm.teaching.examples import answer_of, make_examples, split_evidence
@@ -24,7 +24,7 @@ from foretune.passes.llvm.tuning.strategist import SCHEMA, read_proposals
 from tests.passes.tiny_model import write_tiny_model
 
 COUNTS = tuple(float(i % 3) for i in range(len(FEATURES)))
-DECISION = Sequence((Pass("gvn"), Pass("default<O3>"), Pass("licm")), (Flag("unroll-count", 4),))
+DECISION = PassSequence((Pass("gvn"), Pass("default<O3>"), Pass("licm")), (Flag("unroll-count", 4),))
 
 
 def record(program="md5", decision=DECISION, **parts):
@@ -48,8 +48,8 @@ def test_an_answer_is_the_decision_in_the_strategists_schema():
 
 
 def test_decisions_that_are_no_proposal_teach_nothing():
-    many = Sequence((*(Pass("gvn"),) * 7, Pass("default<O3>")))
-    assert answer_of(record(decision=Sequence((Pass("gvn"),)))) is None and answer_of(record(decision=many)) is None
+    many = PassSequence((*(Pass("gvn"),) * 7, Pass("default<O3>")))
+    assert answer_of(record(decision=PassSequence((Pass("gvn"),)))) is None and answer_of(record(decision=many)) is None
     assert len(make_examples([record(), record(decision=many)])) == 1
 
 
@@ -103,7 +103,7 @@ def test_what_is_accepted_is_counted():
 
 def test_estimated_ranks_follow_the_records():
     ranks = EstimatedRanks()
-    good, bad = ranks("gemm", Sequence(BASELINE.passes, (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True)))), ranks("gemm", Sequence((Pass("default<O1>"),)))
+    good, bad = ranks("gemm", PassSequence(BASELINE.passes, (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True)))), ranks("gemm", PassSequence((Pass("default<O1>"),)))
     assert 0 <= bad < good <= 1 and ranks("nobody's program", BASELINE) is None
 
 
@@ -205,7 +205,7 @@ def test_a_killed_training_goes_on(tiny, tmp_path):
 def evidence(tmp_path):
     """Programs of which gemm is held out."""
     steps = ("gvn", "licm", "-unroll-count=4")
-    write_evidence([record("md5", steps=steps), record("aes128", Sequence(DECISION.passes), steps=steps), record("gemm", Sequence(DECISION.passes[1:]), steps=steps)], tmp_path / "e.jsonl")
+    write_evidence([record("md5", steps=steps), record("aes128", PassSequence(DECISION.passes), steps=steps), record("gemm", PassSequence(DECISION.passes[1:]), steps=steps)], tmp_path / "e.jsonl")
     return tmp_path / "e.jsonl"
 
 

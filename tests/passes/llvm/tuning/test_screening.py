@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretune.passes.llvm.actions import INTENTS, Flag, Pass, Sequence
+from foretune.passes.llvm.actions import INTENTS, Flag, Pass, PassSequence
 from foretune.passes.llvm.measure import BASELINE
 from foretune.passes.llvm.program import load_programs
 from foretune.passes.llvm.tuning.moves import BASE, MAX_PASSES, Moves, apply
@@ -13,10 +13,10 @@ from foretune.passes.llvm.tuning.screening import Change, Screen, screen
 from foretune.passes.llvm.tuning.search import STRATEGIES, RankedSearch
 from tests.passes import sources
 
-UNROLL = Change(Sequence(BASE.passes, (Flag("unroll-count", 4),)), ("unroll",))
-SAME = Change(Sequence(BASE.passes, (Flag("unroll-count", 2),)), ("unroll",))
-BEFORE = Change(Sequence((Pass("gvn"), *BASE.passes)), ("memory", "simplify"))
-LEVEL = Change(Sequence((Pass("default<O2>"),)), ("simplify",))
+UNROLL = Change(PassSequence(BASE.passes, (Flag("unroll-count", 4),)), ("unroll",))
+SAME = Change(PassSequence(BASE.passes, (Flag("unroll-count", 2),)), ("unroll",))
+BEFORE = Change(PassSequence((Pass("gvn"), *BASE.passes)), ("memory", "simplify"))
+LEVEL = Change(PassSequence((Pass("default<O2>"),)), ("simplify",))
 SMALL = Screen(((UNROLL, SAME), (BEFORE,), (LEVEL,)), 10)
 
 
@@ -40,7 +40,7 @@ def test_what_changes_the_code_is_found(found, measurer):
 
 def test_changes_are_put_where_they_belong():
     sequence = apply(apply(apply(BASE, UNROLL), BEFORE), LEVEL)
-    assert sequence == Sequence((Pass("gvn"), Pass("default<O2>")), (Flag("unroll-count", 4),))
+    assert sequence == PassSequence((Pass("gvn"), Pass("default<O2>")), (Flag("unroll-count", 4),))
     assert apply(sequence, SAME).flags == (Flag("unroll-count", 2),)
     many = BASE
     for _ in range(2 * MAX_PASSES):
@@ -71,8 +71,8 @@ def test_strategies_use_it(make):
 
 
 def test_idle_steps_do_not_make_a_sequence_new():
-    idle = Sequence((Pass("sink"), *BASE.passes), (Flag("unroll-count", 4), Flag("align-loops", 32)))
-    assert SMALL.active(idle) == UNROLL.sequence and SMALL.active(Sequence((Pass("gvn", (("pre", False),)), *BASE.passes))).passes[0].name == "gvn"
+    idle = PassSequence((Pass("sink"), *BASE.passes), (Flag("unroll-count", 4), Flag("align-loops", 32)))
+    assert SMALL.active(idle) == UNROLL.sequence and SMALL.active(PassSequence((Pass("gvn", (("pre", False),)), *BASE.passes))).passes[0].name == "gvn"
     strategy = RankedSearch(lambda pool: np.zeros(len(pool)), 0, explores=0.0, screen=SMALL)
     strategy.observe([(UNROLL.sequence, 0.9)])
     assert all(SMALL.active(s) not in (BASE, UNROLL.sequence) for s in strategy.suggest(6))

@@ -10,14 +10,16 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from foretune.cli.language import api_key
 from foretune.errors import OptionError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tuning.moves import BASE
-from foretune.passes.llvm.tuning.search import RandomSearch
+from foretune.passes.llvm.tuning.search import RandomSearch, RankedSearch
 from foretune.passes.llvm.tuning.skills import SKILLS, applicable
 from foretune.passes.llvm.tuning.strategist import SCHEMA, Strategist, read_proposals
 
@@ -194,4 +196,92 @@ def test_the_search_goes_on_without_the_server():
         strategy = Strategist(PROGRAM, RandomSearch(0), client(url))
         rounds(strategy, 30)
     assert len(requests) == 2 and len(strategy.costs) > 80 and "the server answered with status 500" in strategy.report.refused
-    assert all(math.isfinite(cost) for cost in strategy.costs.values()) and isinstance(next(iter(strategy.costs)), Sequence)
+    assert all(math.isfinite(cost) for cost in strategy.costs.values()) and isinstance(next(iter(strategy.costs)), PassSequence)
+
+
+COUNTS = ("unroll-threshold", "unroll-partial-threshold", "inline-threshold")
+
+
+def is_good(sequence):
+    return sum(flag.name in COUNTS for flag in sequence.flags) >= 2
+
+
+def thirty_proposals():
+    """Three of them, in the middle and at the end, have two of the flags that help; the others follow one another as a model's do."""
+    names = [("align-all-nofallthru-blocks", (4, 5)), ("tail-dup-size", (1, 8)), ("slp-threshold", (-20, -10, -5, 5, 20)), ("small-loop-cost", (5, 40, 80)),
+             ("vectorizer-min-trip-count", (4, 8, 32)), ("max-dependences", (400, 1000)), ("rotation-max-header-size", (0, 64)), ("unswitch-threshold", (0, 100, 300)),
+             ("jump-threading-threshold", (0, 12, 30)), ("phi-node-folding-threshold", (0, 4))]  # fmt: skip
+    poor = [proposal(flags=[f"-{name}={value}"]) for name, values in names for value in values][:27]
+    good = [proposal(flags=[f"-{one}={a}", f"-{two}={b}"]) for (one, a), (two, b) in
+            ((("unroll-threshold", 600), ("inline-threshold", 500)), (("unroll-partial-threshold", 300), ("inline-threshold", 1000)), (("unroll-threshold", 150), ("unroll-partial-threshold", 75)))]  # fmt: skip
+    return [*poor[:12], good[0], *poor[12:20], good[1], *poor[20:], good[2]]
+
+
+def test_thirty_proposals_are_ranked_and_the_good_ones_measured():
+    proposals = thirty_proposals()
+    assert len(proposals) == 30
+    measured = []
+    with server(answers(completion(json.dumps({"proposals": proposals})))) as (url, _):
+        search = RankedSearch(lambda pool: np.array([float(sum(flag.name in COUNTS for flag in s.flags)) for s in pool]), 0, explores=0.0)
+        strategy = Strategist(PROGRAM, search, client(url), num_skills=0)
+        for _ in range(3):
+            suggested = strategy.suggest(4)
+            measured += suggested
+            strategy.observe([(s, 0.5 if is_good(s) else 1.0) for s in suggested])
+    report = strategy.report.to_json()
+    told = report["proposals"]
+    assert report["accepted"] == 30 == len(told)
+    good = [row for row in told if sum(f"-{name}=" in row["proposal"] for name in COUNTS) >= 2]
+    assert len(good) == 3 and all(row["rank"] <= 3 and row["gain"] == 2.0 for row in good)
+    assert all(row["rank"] and row["among"] for row in told)
+    poor = [row for row in told if row not in good]
+    assert sum(row["gain"] is not None for row in poor) <= 2  # the others are hardly measured, though they came first
+    assert report["measured"]["model"] == sum(row["gain"] is not None for row in told) and report["measured"]["search"] >= 6
+
+
+def test_known_machine_code_is_no_measurement():
+    with server(answers(completion(json.dumps({"proposals": [proposal(flags=["-tail-dup-size=8"]), proposal(flags=["-tail-dup-size=1"])]})))) as (url, _):
+        strategy = Strategist(PROGRAM, RandomSearch(0), client(url), num_skills=0)
+        suggested = strategy.suggest(2)
+        strategy.repeats.add(suggested[0])
+        strategy.observe([(s, 0.9) for s in suggested])
+    told = strategy.report.to_json()
+    assert sum(told["measured"].values()) == 1 and [row["known_code"] for row in told["proposals"]] == [True, False]
+
+
+def test_proposals_of_a_search_without_a_model_take_half_at_most():
+    with server(answers(completion(json.dumps({"proposals": thirty_proposals()})))) as (url, _):
+        strategy = Strategist(PROGRAM, RandomSearch(0), client(url), num_skills=0)
+        rounds(strategy, 2)
+    assert strategy.report.measured == {"model": 4, "search": 4} and all(row["rank"] is None for row in strategy.report.to_json()["proposals"])
+
+
+def test_several_answers_follow_several_intents():
+    with server(answers(completion(json.dumps({"proposals": [proposal(flags=["-tail-dup-size=8"])]})))) as (url, requests):
+        Strategist(PROGRAM, RandomSearch(0), client(url), num_samples=3).suggest(4)
+    shown = [json.loads(request["messages"][1]["content"])["follow mainly"] for request in requests]
+    assert len(shown) == 3 and sum(map(len, shown)) == len({intent for intents in shown for intent in intents}) == 7
+
+
+def test_the_key_goes_to_https_or_this_machine_and_only_when_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setenv("MY_KEY", "mine")
+    assert api_key("") == "none" and api_key("MY_KEY") == "mine"
+    with pytest.raises(OptionError, match="names the environment variable NO_KEY, which is not set"):
+        api_key("NO_KEY")
+    for url in ("https://models.example/v1", "http://127.0.0.1:8080/v1", "http://localhost/v1", "http://[::1]:1/v1"):
+        assert LlmConfig(url, api_key="mine").api_key == "mine"
+    for url in ("http://models.example/v1", "http://127.0.0.1.example/v1", "http://localhost@models.example/v1", "http://10.0.0.1/v1"):
+        assert LlmConfig(url).api_key == "none"
+        with pytest.raises(OptionError, match="a key is sent to https or to this machine alone"):
+            LlmConfig(url, api_key="mine")
+    seen = []
+
+    def respond(handler, _):
+        seen.append(handler.headers["Authorization"])
+        answers(completion("x"))(handler, _)
+
+    with server(respond) as (url, _):
+        client(url).ask(MESSAGES, SCHEMA)
+        client(url, api_key="mine").ask(MESSAGES, SCHEMA)
+    assert "secret" not in str(seen) and seen[1] == "Bearer mine"

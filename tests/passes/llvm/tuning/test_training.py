@@ -14,7 +14,7 @@ from foretune.costmodel.passes.model import PassCostModel
 from foretune.datasets.records.merge import merge
 from foretune.datasets.records.split import Split
 from foretune.datasets.records.store import RecordStore
-from foretune.passes.llvm.actions import Flag, Sequence
+from foretune.passes.llvm.actions import Flag, PassSequence
 from foretune.passes.llvm.suite import held_out, training
 from foretune.passes.llvm.tuning.moves import BASE
 from foretune.passes.llvm.tuning.training import read_data, relative_to_baseline, split_programs, train_model
@@ -26,7 +26,7 @@ def task(name: str, loads: float) -> Task:
 
 
 def trajectory(of: Task, count: int, secs: float, baseline: tuple[float, ...], status=Status.OK, stamp=0.0) -> Trajectory:
-    sequence = Sequence(BASE.passes, (Flag("unroll-count", count),))
+    sequence = PassSequence(BASE.passes, (Flag("unroll-count", count),))
     environment = (("baseline_secs", json.dumps(baseline)),)
     record = MeasureRecord(Candidate(of, sequence.trace()), status, (secs,) if status is Status.OK else (), "", "", environment, None, stamp)
     return Trajectory(record, ((1.0, 2.0),), ((secs, float(count)),))

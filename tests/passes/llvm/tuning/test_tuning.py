@@ -12,13 +12,16 @@ import pytest
 
 from foretune.datasets.records.store import RecordStore
 from foretune.errors import OptionError
-from foretune.passes.llvm.actions import Sequence
+from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.program import load_programs
 from foretune.passes.llvm.suite import categories, held_out, training
 from foretune.passes.llvm.tuning.moves import BASE
 from foretune.passes.llvm.tuning.search import STRATEGIES, GeneticSearch, RandomSearch, RankedSearch
-from foretune.passes.llvm.tuning.tuning import OBJECTIVES, PassTuneConfig, tune
-from foretune.record import Status
+from foretune.passes.llvm.tuning.tuning import BASELINE_SECS, OBJECTIVES, PassTuneConfig, tune
+from foretune.record import MeasureRecord, Status, Trajectory
+from foretune.task import Candidate
+from foretune.trace import Action, Trace
+from foretune.tuning.trials import append_records
 from tests.passes import sources
 
 
@@ -83,7 +86,7 @@ def test_budget_and_going_on(program, measurer, tmp_path):
     assert {t.record.status for t in stored} == {t.status for t in first.trials} and all(len(t.initial) == 1 for t in stored)
     again = tune(program, measurer, lambda _: GeneticSearch(0), PassTuneConfig(12, store=store, final_repeats=3))
     assert again.num_reused == len(stored) and len(again.trials) <= 12
-    assert [t.sequence for t in again.trials[: len(stored)]] == [Sequence.from_trace(t.record.trace) for t in stored]
+    assert [t.sequence for t in again.trials[: len(stored)]] == [PassSequence.from_trace(t.record.trace) for t in stored]
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "time"])
@@ -154,3 +157,11 @@ def test_programs_with_files_libraries_and_limits(toolchain, tmp_path):
     (tmp_path / "hangs.c").write_text(sources.HANGS)
     done = run("tune", "hangs.c", "--run-timeout", 0.5, folder=tmp_path)
     assert done.returncode == 1 and "no end within 0.5 s" in done.stderr
+
+
+def test_stored_records_with_steps_that_have_left_are_skipped_by_name(program, measurer, tmp_path, caplog):
+    store, prepared = tmp_path / "store", measurer.prepare(program)
+    record = MeasureRecord(Candidate(prepared.task, Trace((Action("attributor"), Action("default<O3>")))), Status.OK, (0.001,), environment=((BASELINE_SECS, "[0.002]"),))
+    append_records(store, prepared.task, [Trajectory(record, (prepared.features,))], "passes", (prepared.features,))
+    result = tune(program, measurer, lambda _: RandomSearch(0), PassTuneConfig(2, store=store, finals=0))
+    assert result.num_reused == 0 and "a stored sequence is left out: pass attributor has left the grammar" in caplog.text

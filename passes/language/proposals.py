@@ -1,0 +1,91 @@
+"""A language model's proposals between its answer and their measurement: ranked before anything is measured, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Many
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+
+_MOST_WAITING = 64
+_MOST_TOLD = 200
+_SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the search has itself
+
+
+@dataclass
+class _Told:
+    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it failed; whether its code was known."""
+
+    rank: int | None = None
+    among: int = 0
+    gain: float | None = None
+    known_code: bool = False
+
+
+class Proposals(Generic[Item]):
+    """Proposals that wait.
+
+    Attributes:
+        waiting: that were not measured, the best first if they were ranked.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Item] = []
+        self._told: dict[Item, _Told] = {}
+        self._num_sure = 0
+
+    def add(self, items: Iterable[Item]) -> int:
+        """Takes new ones; how many that were."""
+        fresh = [item for item in dict.fromkeys(items) if item not in self._told]
+        self._told |= {item: _Told() for item in fresh}
+        self.waiting = [*self.waiting, *fresh]
+        return len(fresh)
+
+    def answered(self) -> None:
+        """Tells that an answer, or several to one question, is read whole: some of what waits now is sure to be measured."""
+        self._num_sure = -(-len(self.waiting) // _SURE_SHARE)
+
+    def rank(self, scores: Callable[[Many[Item]], np.ndarray]) -> None:
+        """Puts those that wait in order.
+
+        Args:
+            scores: of items; higher is better.
+        """
+        if not self.waiting:
+            return
+        order = np.argsort(-np.asarray(scores(self.waiting)), kind="stable")
+        self.waiting = [self.waiting[i] for i in order][:_MOST_WAITING]
+        for place, item in enumerate(self.waiting, 1):
+            self._told[item].rank, self._told[item].among = place, len(order)
+
+    def take(self, num: int) -> list[Item]:
+        """The first so many, which wait no longer."""
+        taken, self.waiting = self.waiting[:num], self.waiting[num:]
+        return taken
+
+    def take_sure(self, num: int) -> list[Item]:
+        """The best so many of those that are sure to be measured; the others must compete with the search's own candidates."""
+        taken = self.take(min(num, self._num_sure))
+        self._num_sure -= len(taken)
+        return taken
+
+    def drop(self, items: Iterable[Item]) -> None:
+        """Lets some wait no longer: they are measured, or known."""
+        gone = set(items)
+        self.waiting = [item for item in self.waiting if item not in gone]
+
+    def note(self, item: Item, cost: float, known_code: bool = False) -> None:
+        """Notes what a measurement said, or an earlier one of the same machine code; `cost` is infinite if it failed."""
+        if item in self._told:
+            self._told[item].gain = 1 / cost if math.isfinite(cost) else 0.0
+            self._told[item].known_code = known_code
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Each proposal with its predicted rank and, where it was measured, its gain; 0 if that failed. `known_code`: its machine code was measured before."""
+        rows = [{"proposal": str(item), **asdict(told)} for item, told in self._told.items()]
+        return rows[:_MOST_TOLD]

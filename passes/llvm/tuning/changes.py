@@ -1,0 +1,79 @@
+"""Changes: what can be done to `-O3` in one step, in the order in which it is worth trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence, Step
+from foretune.passes.llvm.macros import usable_macros
+from foretune.passes.llvm.tables import FLAGS, PASSES, usable_flags, usable_passes
+
+LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")
+_JAM = (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True))
+_COMPANIONS = {  # flags that do nothing without others
+    "unroll-and-jam-count": _JAM,
+    "unroll-and-jam-threshold": (*_JAM, Flag("unroll-and-jam-count", 8)),
+    "allow-unroll-and-jam": (Flag("enable-unroll-and-jam", True),),
+    "loop-interchange-threshold": (Flag("enable-loopinterchange", True),),
+    "polly-2nd-level-tiling": (Flag("polly", True), Flag("polly-default-tile-size", 64)),
+}
+_POLLY, _UNPROFITABLE = (Flag("polly", True),), Flag("polly-process-unprofitable", True)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one step does to `-O3`, or one macro in its place.
+
+    Attributes:
+        sequence: `-O3` with the step, and with what it needs.
+        intents: of the step.
+    """
+
+    sequence: PassSequence
+    intents: tuple[str, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the sequence."""
+        return (*self.sequence.passes, *self.sequence.flags)
+
+
+def changes(polly: bool, experimental: bool = False) -> list[Change]:
+    """All changes but Polly's settings, in the order of what they promise: macros, levels, flags, passes."""
+    found = [Change(macro.sequence, macro.intents) for macro in usable_macros(polly, experimental)]
+    found += [Change(PassSequence((Pass(name),)), PASSES[name].intents) for name in LEVELS[1:]]
+    found += _flag_changes(experimental)
+    if polly:
+        found.append(Change(PassSequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents))
+        found += [change for change in polly_settings() if _UNPROFITABLE in change.sequence.flags]
+    for name, kind in usable_passes(experimental).items():
+        if name not in LEVELS:
+            found += [
+                Change(PassSequence(passes), kind.intents)
+                for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))
+            ]
+    by_sequence: dict[PassSequence, tuple[str, ...]] = {}
+    for change in found:
+        by_sequence[change.sequence] = tuple(dict.fromkeys((*by_sequence.get(change.sequence, ()), *change.intents)))
+    return [Change(sequence, intents) for sequence, intents in by_sequence.items()]
+
+
+def polly_settings() -> list[Change]:
+    """Polly's settings, which do nothing where Polly finds nothing to do."""
+    return [
+        _flag_change(name, value)
+        for name, kind in FLAGS.items()
+        if kind.polly and name != "polly"
+        for value in kind.values
+    ]
+
+
+def _flag_changes(experimental: bool) -> list[Change]:
+    return [
+        _flag_change(name, value) for name, kind in usable_flags(False, experimental).items() for value in kind.values
+    ]
+
+
+def _flag_change(name: str, value: bool | int | str) -> Change:
+    with_it = _COMPANIONS.get(name, _POLLY if FLAGS[name].polly else ())
+    return Change(PassSequence(BASELINE.passes, (*with_it, Flag(name, value))), FLAGS[name].intents)
