@@ -110,6 +110,7 @@ def check(
     if outcome.skipped:
         return outcome
     torch._dynamo.reset()
+    torch._dynamo.config.automatic_dynamic_shapes = False  # other strides make another graph of fixed sizes, not one for Inductor
     known = len(compile_reports())
     complaints = _Complaints()
     logging.getLogger("foretune").addHandler(complaints)
