@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_PURE = ("aten", "prims", "prim", "_inductor_test")
+_PURE = ("aten", "prims", "prim")
 _FOREIGN = "it has an operator that is not PyTorch's own"
 _KNOWN_EFFECTS = ("_print",)
 

@@ -66,7 +66,7 @@ def reason_against(node: fx.Node) -> str:
     row = TAKEN.get(name)
     if row is None:
         return LEFT.get(name, "no lowering that was checked")
-    return next((why for condition in (_same_device_types, *row.conditions) if (why := condition(node))), "")
+    return next((why for condition in (_real, *row.conditions) if (why := condition(node))), "")
 
 
 def index_uses(node: fx.Node) -> list[IndexUse]:
@@ -142,7 +142,7 @@ def _is_integer(node: fx.Node) -> bool:
     return value is not None and not (value.is_floating_point() or value.is_complex())
 
 
-def _same_device_types(node: fx.Node) -> str:
+def _real(node: fx.Node) -> str:
     strange = next((v.dtype for v in _tensors(node) if v.is_complex()), None)
     return f"dtype {strange}" if strange is not None else ""
 
@@ -165,6 +165,12 @@ def _tensors_alike(node: fx.Node) -> str:
 
 def _booleans(node: fx.Node) -> str:
     return "" if all(v.dtype == torch.bool for v in _tensors(node)) else "numbers instead of booleans"
+
+
+def _no_overflow(node: fx.Node) -> str:
+    """Integers wrap around in PyTorch, and never overflow for TVM's simplifier: it takes `x + 1 > x` for true."""
+    value = _value(node)
+    return "" if value is not None and value.is_floating_point() else "integers that may wrap around"
 
 
 def _numbers(node: fx.Node) -> str:
@@ -309,11 +315,11 @@ TAKEN: dict[str, Operator] = {
     **dict.fromkeys(("full", "arange", "scalar_tensor"), Operator((_fills,))),
     "full_like": Operator(),
     **dict.fromkeys(_ELEMENTWISE_FLOAT, Operator((_floats,))),
-    **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type, _numbers))),
-    "add": Operator((_numbers, _alpha_alone, _scalar_fits, _no_zero_term)),
-    "sub": Operator((_numbers, _plain, _scalar_fits)),
-    "rsub": Operator((_numbers, _plain, _scalar_fits, _no_zero_term)),
-    "mul": Operator((_numbers, _plain, _scalar_fits, _no_zero)),
+    **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type, _no_overflow))),
+    "add": Operator((_no_overflow, _alpha_alone, _scalar_fits, _no_zero_term)),
+    "sub": Operator((_no_overflow, _plain, _scalar_fits)),
+    "rsub": Operator((_no_overflow, _plain, _scalar_fits, _no_zero_term)),
+    "mul": Operator((_no_overflow, _plain, _scalar_fits, _no_zero)),
     "div": Operator((_true_division, _no_integer_division, _scalar_fits, _no_zero)),
     "reciprocal": Operator((_floats,)),
     "pow": Operator((_floats, _power_is_simple)),

@@ -24,11 +24,9 @@ _NEGATIVE = -1.0
 
 def lowerings() -> dict[str, Convert]:
     """`op.overload` -> its translation, which goes before Relax's own."""
-    from tvm import relax, tirx
+    from tvm import tirx
 
     found: dict[str, Convert] = {
-        "amax.default": _reduce_with(relax.op.max),
-        "amin.default": _reduce_with(relax.op.min),
         "relu.default": _unary("relu", lambda x: tirx.Select(x < _like(0, x), _like(0, x), x)),
         "relu6.default": _unary("clip", lambda x: _clamp(x, 0, 6)),
         "hardtanh.default": _unary("clip", lambda x, low=-1.0, high=1.0: _clamp(x, low, high)),
@@ -182,15 +180,6 @@ def _broadcast(index: Sequence[Any], shape: Sequence[Any]) -> list[Any]:
     """Where an element of the result is in an operand of fewer or shorter axes."""
     own = index[len(index) - len(shape) :]
     return [0 if int(extent) == 1 else i for i, extent in zip(own, shape)]
-
-
-def _reduce_with(reduction: Callable) -> Convert:
-    def convert(node: torch.fx.Node, importer: Any) -> Any:
-        x, axes = importer.env[node.args[0]], node.args[1] if len(node.args) > 1 and node.args[1] else None
-        keeps = bool(node.args[2]) if len(node.args) > 2 else False
-        return importer.block_builder.emit(reduction(x, list(axes) if isinstance(axes, (list, tuple)) else axes, keeps))
-
-    return convert
 
 
 def _add(node: torch.fx.Node, importer: Any) -> Any:

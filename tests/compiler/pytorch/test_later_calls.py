@@ -223,6 +223,16 @@ def test_floats_are_no_real_numbers(compiled, program):
         torch.testing.assert_close(run(x), program(x), equal_nan=True, rtol=1e-4, atol=1e-6)
 
 
+def test_integers_wrap_around(compiled):
+    def program(x):
+        return x + 1 > x, x * 3 - x * 2, -x < 0, (x - 1).abs() >= 0
+
+    run = compiled(program)
+    for x in (torch.tensor([1, 2]), torch.tensor([2**63 - 1, -(2**63)])):
+        for found, expected in zip(run(x), program(x)):
+            assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("as_float", [False, True])
 def test_queries_without_any_key_give_zero(compiled, as_float):
     def attend(q, k, v, mask):
