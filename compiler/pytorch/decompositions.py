@@ -34,7 +34,6 @@ def decompositions(attention: bool = True) -> dict:
     table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
     if attention:
         table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
-    table[_aten._safe_softmax.default] = _safe_softmax
     table[_aten._transformer_encoder_layer_fwd.default] = _encoder_layer
     table[_aten.select.int] = _select
     return table
@@ -67,21 +66,9 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
         scores = torch.where(columns <= places, scores, float("-inf"))
     if attn_mask is not None:
         scores = scores + attn_mask
-    weights = torch.softmax(scores, -1).view(batch, key_heads, rows, key_length)
+    weights = _aten._safe_softmax(scores, -1).view(batch, key_heads, rows, key_length)
     mixed = torch.matmul(weights, value).view(batch, heads, length, value.shape[-1])
-    if is_causal or attn_mask is not None:
-        mixed = torch.where(_is_empty(scores, -1), 0.0, mixed)
     return mixed, query.new_empty(query.shape[:-1])
-
-
-def _safe_softmax(x, dim, dtype=None):
-    x = x if dtype is None else x.to(dtype)
-    return torch.where(_is_empty(x, dim), 0.0, torch.softmax(x, dim))
-
-
-def _is_empty(scores, dim):
-    """Where a query has no key at all: PyTorch's attention gives 0 there, not the NaN of an empty softmax."""
-    return (scores != float("-inf")).to(scores.dtype).sum(dim, keepdim=True) == 0
 
 
 def _encoder_layer(

@@ -333,7 +333,7 @@ TAKEN: dict[str, Operator] = {
     "where": Operator((_branches_alike,)),
     "masked_fill": Operator(),
     **dict.fromkeys(("sum", "mean"), Operator((_floats, _plain))),
-    **dict.fromkeys(("_softmax", "_log_softmax"), Operator((_floats,))),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), Operator((_floats, _one_type))),
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), Operator((_floats, _only_the_first_output))),
     "avg_pool2d": Operator((_floats, _no_divisor)),
     **dict.fromkeys(("avg_pool1d", "_adaptive_avg_pool2d", "adaptive_avg_pool1d"), Operator((_floats,))),

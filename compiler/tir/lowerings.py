@@ -41,6 +41,7 @@ def lowerings() -> dict[str, Convert]:
         "maximum.default": _binary("maximum", lambda a, b: _extreme(a, b, a > b)),
         "minimum.default": _binary("minimum", lambda a, b: _extreme(a, b, a < b)),
         "index_copy.default": _index_copy,
+        "_safe_softmax.default": _safe_softmax,
         "native_layer_norm.default": _layer_norm,
         "native_group_norm.default": _group_norm,
     }
@@ -225,6 +226,35 @@ def _index_copy(node: torch.fx.Node, importer: Any) -> Any:
         return te.compute(x.shape, element, name="T_index_copy", tag=topi.tag.INJECTIVE)
 
     return importer.block_builder.emit_te(compute, *inputs, primfunc_name_hint="index_copy")
+
+
+def _safe_softmax(node: torch.fx.Node, importer: Any) -> Any:
+    """Softmax in attention: where a query has no key at all it is 0, not NaN."""
+    from tvm import te, tirx
+
+    axis = node.args[1] % node.meta["val"].dim()
+
+    def compute(x: Any) -> Any:
+        lead = tuple(extent for k, extent in enumerate(x.shape) if k != axis)
+
+        def reduced(name: str, reduce: Callable[..., Any], source: Any) -> Any:
+            along = te.reduce_axis((0, x.shape[axis]), name="k")
+            return te.compute(lead, lambda *i: reduce(source(*i[:axis], along, *i[axis:]), axis=along), name=name)
+
+        def without(index: Sequence[Any]) -> list[Any]:
+            return [i for k, i in enumerate(index) if k != axis]
+
+        largest = reduced("T_softmax_maxelem", te.max, x)
+        powers = te.compute(x.shape, lambda *i: tirx.exp(x(*i) - largest(*without(i))), name="T_softmax_exp")
+        total = reduced("T_softmax_expsum", te.sum, powers)
+
+        def element(*index: Any) -> Any:
+            sum_ = total(*without(index))
+            return tirx.Select(tirx.EQ(sum_, _like(0, x)), _like(0, x), powers(*index) / sum_)
+
+        return te.compute(x.shape, element, name="T_softmax_norm")
+
+    return importer.block_builder.emit_te(compute, importer.env[node.args[0]], primfunc_name_hint="softmax")
 
 
 def _layer_norm(node: torch.fx.Node, importer: Any) -> Any:
