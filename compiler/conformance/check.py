@@ -111,6 +111,7 @@ def check(
         return outcome
     torch._dynamo.reset()
     torch._dynamo.config.automatic_dynamic_shapes = False  # other strides make another graph of fixed sizes, not one for Inductor
+    torch._dynamo.config.recompile_limit = 1000  # beyond it, eager runs the program
     known = len(compile_reports())
     complaints = _Complaints()
     logging.getLogger("foretune").addHandler(complaints)
