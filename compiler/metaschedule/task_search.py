@@ -261,7 +261,7 @@ class TaskSearch:
         try:
             meta_schedule.arg_info.ArgInfo.from_entry_func(self.program.mod, remove_preproc=True)
         except Exception as error:  # TVM raises TypeError and others of its own
-            _log.warning("%s is left out of the tuning, because its arguments have no fixed shapes: %s", self.program.name, traces.last_line(error))
+            _log.warning("%s is left out of the tuning, because its arguments have no fixed shapes: %s", self.program.name, telling_line(error))
             return False
         return True
 

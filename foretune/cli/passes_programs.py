@@ -113,8 +113,8 @@ class ProgramArguments:
     @property
     def options(self) -> Any:
         """As `BuildOptions`."""
+        from foretune.passes.llvm.execution.outcome import Input, RunOptions
         from foretune.passes.llvm.program import BuildOptions
-        from foretune.passes.llvm.runs.outcome import Input, RunOptions
 
         checks = tuple(Input(tuple(words), Path(stdin) if stdin else None) for words, stdin in self.checks)
         files = tuple((name, Path(path)) for name, path in self.file)

@@ -22,10 +22,10 @@ from typing import Any
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
+from foretune.passes.llvm.execution.outcome import Input, describe_difference, make_folder, read_outcome
+from foretune.passes.llvm.execution.running import sandboxed
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
 from foretune.passes.llvm.program import Program
-from foretune.passes.llvm.runs.outcome import Input, describe_difference, make_folder, read_outcome
-from foretune.passes.llvm.runs.running import sandboxed
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status

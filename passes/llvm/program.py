@@ -13,8 +13,8 @@ from pathlib import Path
 
 from foretune.errors import DataError, OptionError
 from foretune.passes.llvm.build_command import COMMANDS_FILE, BuildCommand, is_build_command, read_command, read_commands_file
+from foretune.passes.llvm.execution.outcome import RunOptions
 from foretune.passes.llvm.old_text import readable
-from foretune.passes.llvm.runs.outcome import RunOptions
 from foretune.passes.llvm.sources import (
     ASSEMBLY_SUFFIXES,
     CPP_SUFFIXES,

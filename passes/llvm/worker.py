@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from foretune.passes.llvm.capi import Llvm, LlvmError
+from foretune.passes.llvm.execution.running import run
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.observe import loop_depths, observe
-from foretune.passes.llvm.runs.running import run
 from foretune.support.text import telling_line
 from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants

@@ -8,10 +8,10 @@ import pytest
 
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import Flag, Pass, PassSequence
+from foretune.passes.llvm.execution.outcome import RunOptions
 from foretune.passes.llvm.measure import BASELINE, PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.program import BuildOptions, Selection, load_programs
-from foretune.passes.llvm.runs.outcome import RunOptions
 from foretune.passes.llvm.toolchain import Toolchain
 from foretune.record import Status
 from tests.passes import sources

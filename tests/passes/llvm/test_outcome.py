@@ -8,8 +8,8 @@ import pytest
 
 from foretune.errors import DataError, OptionError
 from foretune.passes.llvm.actions import BASELINE
+from foretune.passes.llvm.execution.outcome import Input, RunOptions
 from foretune.passes.llvm.program import BuildOptions, load_programs
-from foretune.passes.llvm.runs.outcome import Input, RunOptions
 from foretune.passes.llvm.tuning.search import RandomSearch
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, confirm, tune
 from foretune.record import Status

@@ -13,10 +13,10 @@ import pytest
 
 from foretune.errors import OptionError, UnsupportedError
 from foretune.passes.llvm.actions import BASELINE
+from foretune.passes.llvm.execution import running
+from foretune.passes.llvm.execution.outcome import Input, RunOptions
 from foretune.passes.llvm.measure import PassMeasurer, PassMeasureSettings
 from foretune.passes.llvm.program import BuildOptions, load_programs
-from foretune.passes.llvm.runs import running
-from foretune.passes.llvm.runs.outcome import Input, RunOptions
 from foretune.support.scratch import ScratchFolder
 from tests.passes.llvm.test_measure import load
 
