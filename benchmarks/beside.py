@@ -1,7 +1,8 @@
 """Foretune of this checkout beside that of another one: `python benchmarks/beside.py FOLDER [--trials 0] [--only NAME …]`.
 
-Says what a change costs. Each compiles a model in a process of its own, with its own database; then they run in turns, in bursts, and
-medians over bursts are compared. FOLDER is the root of another checkout whose packages can be imported from there. Needs a quiet machine.
+Says what a change costs; this checkout runs twice, the second time with `freeze`. Each compiles a model in a process of its own, with its own database; then they run in turns, in bursts, and
+medians over bursts are compared. FOLDER is the root of another checkout whose packages and metadata (entry points) can be imported
+from there. Needs a quiet machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from foretune.workers.process import WorkerProcess
 
 ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.2, 0.05
 TIMEOUT_SECS = 3600.0
-HERE, OTHER = "here", "other"
+HERE, FROZEN, OTHER = "here", "here, frozen", "other"  # frozen: with the promise that weights stay
 MODULES = ("foretune/compiler/workloads/engine.py", "compiler/engine.py")  # where the engine's process is, by age
 
 
@@ -51,7 +52,7 @@ def measure(name: str, folders: dict[str, Path], options: dict[str, Any], scratc
     with contextlib.ExitStack() as stack:
         processes = {}
         for key, folder in folders.items():
-            own = {**options, "database": str(scratch / f"{key}.db")}
+            own = {**options, "database": str(scratch / f"{key}.db"), **({"freeze": True} if key == FROZEN else {})}
             hello = {"engine": "foretune", "seed": 0, "cases": "BENCHMARK_MODELS", "only": [name], "options": own}
             with _imported_from(folder):
                 processes[key] = WorkerProcess(_module_of(folder), hello, TIMEOUT_SECS)
@@ -79,15 +80,17 @@ def main() -> None:
     parser.add_argument("--unguarded", action="store_true", help="TVM runs what it can take, without a contest")
     parser.add_argument("--only", nargs="*", default=names, choices=names, metavar="NAME")
     options = parser.parse_args()
-    folders = {HERE: Path(__file__).parents[1], OTHER: options.folder.resolve()}
+    here = Path(__file__).parents[1]
+    folders = {HERE: here, FROZEN: here, OTHER: options.folder.resolve()}
     shared = {"trials": options.trials, "progress": False, "guard": not options.unguarded}
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.only:
             rows.append(measure(name, folders, shared, Path(scratch)))
             print(name, {key: (round(rows[-1][key]["ms"], 3), rows[-1][key]["run_by"]) for key in folders}, file=sys.stderr, flush=True)
-    ratios = [row[OTHER]["ms"] / row[HERE]["ms"] for row in rows]
-    write_results("beside", {"speed_vs_other": geomean(ratios), "worst_vs_other": min(ratios), "num_models": len(rows)}, rows)
+    ratios = {key: [row[OTHER]["ms"] / row[key]["ms"] for row in rows] for key in (HERE, FROZEN)}
+    found = {"speed_vs_other": geomean(ratios[HERE]), "worst_vs_other": min(ratios[HERE]), "frozen_vs_other": geomean(ratios[FROZEN])}
+    write_results("beside", {**found, "worst_frozen_vs_other": min(ratios[FROZEN]), "num_models": len(rows)}, rows)
 
 
 if __name__ == "__main__":

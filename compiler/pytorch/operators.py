@@ -251,7 +251,7 @@ def _converts_exactly(node: fx.Node) -> str:
     source, out = _value(node.args[0]), _value(node)
     if source is None or out is None or set(node.kwargs) - {"dtype", "layout", "device", "pin_memory", "non_blocking"}:
         return "a copy into another memory format"
-    if source.is_floating_point() and not out.is_floating_point():
+    if source.is_floating_point() and not out.is_floating_point() and out.dtype != torch.bool:
         return f"{source.dtype} to {out.dtype}"
     return "integers to narrower ones" if not out.is_floating_point() and out.dtype != torch.bool and out.itemsize < source.itemsize else ""
 
@@ -269,6 +269,13 @@ def _one_scale(node: fx.Node) -> str:
 def _not_transposed(node: fx.Node) -> str:
     """TVM spreads the input with zeros between, which make NaN of infinite weights."""
     return "transposed" if node.args[6] else ""
+
+
+def _small_windows(node: fx.Node) -> str:
+    """Windows of up to four elements, all within the input; wider ones would be TVM's reduction, which loses NaN."""
+    args = [*node.args, *([], [0, 0], [1, 1], False)[len(node.args) - 2 :]]
+    fits = math.prod(args[1]) <= 4 and len(args[1]) == 2 and not any(args[3]) and all(d == 1 for d in args[4]) and not args[5]
+    return "" if fits else "large windows: TVM's maxima lose NaN"
 
 
 def _no_divisor(node: fx.Node) -> str:
@@ -336,6 +343,7 @@ TAKEN: dict[str, Operator] = {
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), Operator((_floats, _one_type))),
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), Operator((_floats, _only_the_first_output))),
     "avg_pool2d": Operator((_floats, _no_divisor)),
+    "max_pool2d_with_indices": Operator((_floats, _only_the_first_output, _small_windows)),
     **dict.fromkeys(("avg_pool1d", "_adaptive_avg_pool2d", "adaptive_avg_pool1d"), Operator((_floats,))),
     **dict.fromkeys(("upsample_nearest2d", "pixel_shuffle"), Operator()),
     "embedding": Operator((_indices_are_integers,), indexed=(0, None, 1)),
@@ -354,7 +362,7 @@ _ORDER = "TVM orders NaN otherwise"
 LEFT: dict[str, str] = {
     **dict.fromkeys(("bernoulli", "dropout", "dropout_", "native_dropout", "exponential", "rand", "randn", "rand_like", "randn_like"), _RANDOM),
     **dict.fromkeys(("empty", "empty_like", "empty_permuted"), "its values are whatever stood in memory"),
-    **dict.fromkeys(("amax", "amin", "max", "min", "max_pool1d", "max_pool2d_with_indices", "max_pool2d", "max_pool3d", "max_pool3d_with_indices"), _NOT_A_NUMBER),
+    **dict.fromkeys(("amax", "amin", "max", "min", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool3d_with_indices"), _NOT_A_NUMBER),
     **dict.fromkeys(("argmax", "argmin", "sort", "argsort", "topk", "median"), _ORDER),
     **dict.fromkeys(("floor_divide", "fmod", "remainder"), _REMAINDERS),
     **dict.fromkeys(("scatter", "index_put", "take", "slice_scatter", "one_hot", "masked_select"), _INDEXES),

@@ -37,6 +37,8 @@ def lowerings() -> dict[str, Convert]:
         "hardswish.default": _unary("hardswish", lambda x: x * _clamp(x + _like(3, x), 0, 6) / _like(6, x)),
         "elu.default": _unary("elu", _elu),
         "gelu.default": _gelu,
+        "_to_copy.default": _to_copy,
+        "max_pool2d_with_indices.default": _max_pool,
         "add.Tensor": _add,
         "maximum.default": _binary("maximum", lambda a, b: _extreme(a, b, a > b)),
         "minimum.default": _binary("minimum", lambda a, b: _extreme(a, b, a < b)),
@@ -191,6 +193,38 @@ def _add(node: torch.fx.Node, importer: Any) -> Any:
         alpha = node.kwargs["alpha"]
         return _binary("add", lambda a, b: a + b * _like(alpha, b))(node, importer)
     return importer._binary_op(relax.op.add, operator.add)(node)
+
+
+def _to_copy(node: torch.fx.Node, importer: Any) -> Any:
+    """Relax's own conversion, but for floats to booleans: what is not zero is true, NaN as well."""
+    from tvm import tirx
+
+    if node.kwargs.get("dtype") == torch.bool:
+        return _unary("not_zero", lambda x: tirx.NE(x, _like(0, x)))(node, importer)
+    return importer._to_copy(node)
+
+
+def _max_pool(node: torch.fx.Node, importer: Any) -> Any:
+    """The first output of `max_pool2d_with_indices` over small windows, written out, so that NaN is not lost; nobody uses the second."""
+    from tvm import te, topi
+
+    kernel = node.args[1]
+    stride = (node.args[2] if len(node.args) > 2 else None) or kernel
+    shape = tuple(int(d) for d in node.meta["val"][0].shape)
+
+    def compute(x: Any) -> Any:
+        def element(*index: Any) -> Any:
+            *lead, row, column = index
+            best = None
+            for i in range(kernel[0]):
+                for j in range(kernel[1]):
+                    value = x(*lead, row * stride[0] + i, column * stride[1] + j)
+                    best = value if best is None else _extreme(value, best, value > best)
+            return best
+
+        return te.compute(shape, element, name="T_max_pool", tag=topi.tag.INJECTIVE)
+
+    return importer.block_builder.emit_te(compute, importer.env[node.args[0]], primfunc_name_hint="max_pool2d")
 
 
 def _gelu(node: torch.fx.Node, importer: Any) -> Any:

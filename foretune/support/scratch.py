@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 _OWNER = ".owner"
+_ENDING_SECS = 5.0  # killed processes are gone within milliseconds
 _LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of another release
 
 
@@ -64,9 +65,20 @@ def _is_left(folder: Path) -> bool:
 
 
 def _end_those_in(folder: Path) -> None:
-    """Ends the processes whose program or working folder lies in a folder."""
+    """Ends the processes whose program or working folder lies in a folder, and waits until they are gone."""
+    deadline = time.monotonic() + _ENDING_SECS
+    while (running := _those_in(folder)) and time.monotonic() < deadline:
+        for process in running:
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _those_in(folder: Path) -> list[int]:
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             places = [os.readlink(process / link).removesuffix(" (deleted)") for link in ("exe", "cwd")]
             if any(Path(place).is_relative_to(folder) for place in places):
-                os.kill(int(process.name), signal.SIGKILL)
+                found.append(int(process.name))
+    return found
