@@ -12,6 +12,7 @@ from torch.utils.dlpack import from_dlpack as _from_capsule
 
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import set_num_threads, tvm
+from foretune.compiler.tir.openmp import range_check
 from foretune.errors import UnsupportedError
 
 _item = tvm_ffi.get_global_func("ffi.ArrayGetItem")  # half the time of `array[i]`
@@ -83,8 +84,7 @@ class CompiledRegion(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
         for position, size in self._indices:
-            low, high = torch.aminmax(inputs[position])
-            if low.item() < 0 or high.item() >= size:
+            if not _in_range(inputs[position], size):
                 return self._reference[0](*inputs)
         with self._lock:
             if self._transform is not None:
@@ -116,6 +116,14 @@ class CompiledRegion(torch.nn.Module):
                     found.append(i)
                 taken.add(result.data_ptr())
         return tuple(found)
+
+
+def _in_range(indices: torch.Tensor, size: int) -> bool:
+    check = range_check(8 * indices.itemsize)
+    if check is not None and indices.is_contiguous():
+        return bool(check(indices.data_ptr(), indices.numel(), size))
+    low, high = torch.aminmax(indices)
+    return low.item() >= 0 and high.item() < size
 
 
 def zeros_like_strided(value: torch.Tensor) -> torch.Tensor:

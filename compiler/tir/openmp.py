@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tv
             continue
         hook.value = ctypes.cast(getattr(launcher, function), ctypes.c_void_p).value
     return module
+
+
+@lru_cache(maxsize=2)
+def range_check(bits: int) -> Callable[[int, int, int], int] | None:
+    """(address of indices, how many, size) -> whether all are from 0 to below the size; None where no C compiler is found.
+
+    Args:
+        bits: of an index, 32 or 64.
+    """
+    launcher = _launcher()
+    if launcher is None:
+        return None
+    function = getattr(launcher, f"foretune_in_range_{bits}")
+    function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    return function
 
 
 @lru_cache(maxsize=1)

@@ -36,3 +36,17 @@ int foretune_parallel_barrier(int task, Environment* environment) {
   }
   return 0;
 }
+
+/* Whether all indices are from 0 to below a size: one comparison each, because negative ones are large without their sign. */
+
+int foretune_in_range_64(const int64_t* indices, int64_t count, int64_t size) {
+  int outside = 0;
+  for (int64_t i = 0; i < count; i++) outside |= (uint64_t)indices[i] >= (uint64_t)size;
+  return !outside;
+}
+
+int foretune_in_range_32(const int32_t* indices, int64_t count, int64_t size) {
+  int outside = 0;
+  for (int64_t i = 0; i < count; i++) outside |= indices[i] < 0 || indices[i] >= size;
+  return !outside;
+}
