@@ -85,6 +85,17 @@ def index_uses(node: fx.Node) -> list[IndexUse]:
     return [IndexUse(node.args[index], int(size))]
 
 
+def origin_of(index: fx.Node) -> fx.Node:
+    """The tensor that indices are a view or a copy of."""
+    while index.op == "call_function":
+        source = index.args[0] if index.args else None
+        parts = index.target is operator.getitem and isinstance(source, fx.Node) and is_view(source)
+        if not isinstance(source, fx.Node) or not (parts or is_view(index) or (base_name(index) in _MOVES and _is_integer(source))):
+            break
+        index = source
+    return index
+
+
 def bounds_of(node: Any) -> tuple[int, int] | None:
     """Smallest and largest value that an integer tensor can have whatever the inputs are; None where they are not known."""
     if not isinstance(node, fx.Node) or node.op != "call_function":
@@ -108,6 +119,12 @@ def bounds_of(node: Any) -> tuple[int, int] | None:
     if name == "clamp.default" and len(args) == 3 and all(isinstance(a, int) for a in args[1:]):
         return args[1], args[2]
     return None
+
+
+def is_within(use: IndexUse) -> bool:
+    """Whether indices are in range whatever the inputs are."""
+    known = bounds_of(use.index)
+    return known is not None and known[0] >= 0 and known[1] < use.size
 
 
 def tensor_of(node: Any) -> torch.Tensor:

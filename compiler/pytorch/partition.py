@@ -10,7 +10,16 @@ import torch
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from foretune.compiler.pytorch.operators import LEFT, base_name, bounds_of, index_uses, is_view, operator_name, reason_against
+from foretune.compiler.pytorch.operators import (
+    LEFT,
+    base_name,
+    index_uses,
+    is_view,
+    is_within,
+    operator_name,
+    origin_of,
+    reason_against,
+)
 from foretune.compiler.pytorch.region import reason_against_tensor
 
 # moving these alone to TVM would only add a hand-over
@@ -132,11 +141,13 @@ KEPT = "foretune_kept"  # mark in a node's meta: it stays with PyTorch
 def kept_nodes(graph: torch.fx.GraphModule) -> frozenset[torch.fx.Node]:
     """What stays with PyTorch for its place: marked nodes, and what computes indices, which must be seen before a region is called."""
     kept = {node for node in graph.graph.nodes if node.meta.get(KEPT)}
-    for node in graph.graph.nodes:
-        for use in index_uses(node):
-            known = bounds_of(use.index)
-            if known is None or known[0] < 0 or known[1] >= use.size:
-                kept.add(use.index)
+    uses = [use for node in graph.graph.nodes for use in index_uses(node) if not is_within(use)]
+    sizes: dict[torch.fx.Node, set[int]] = {}
+    for use in uses:
+        sizes.setdefault(origin_of(use.index), set()).add(use.size)
+    for use in uses:  # a tensor that indexes dimensions of one size only is seen whole; else each part of it
+        origin = origin_of(use.index)
+        kept.add(origin if len(sizes[origin]) == 1 else use.index)
     return frozenset(kept)
 
 

@@ -13,7 +13,7 @@ from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.operators import index_uses
+from foretune.compiler.pytorch.operators import index_uses, is_within, origin_of
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
@@ -188,9 +188,12 @@ def _indices(submodule: torch.fx.GraphModule, placeholders: Sequence[torch.fx.No
     found: dict[int, int] = {}
     for node in submodule.graph.nodes:
         for use in index_uses(node):
-            if use.index in placeholders:
-                position = placeholders.index(use.index)
+            seen = next((n for n in (use.index, origin_of(use.index)) if n in placeholders), None)
+            if seen is not None:
+                position = placeholders.index(seen)
                 found[position] = min(use.size, found.get(position, use.size))
+            elif not is_within(use):
+                raise UnsupportedError("indices that cannot be looked at before the region is called")
     return found
 
 
