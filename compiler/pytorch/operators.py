@@ -66,7 +66,7 @@ def reason_against(node: fx.Node) -> str:
     row = TAKEN.get(name)
     if row is None:
         return LEFT.get(name, "no lowering that was checked")
-    return next((why for condition in (_real, *row.conditions) if (why := condition(node))), "")
+    return next((why for condition in row.conditions if (why := condition(node))), "")
 
 
 def index_uses(node: fx.Node) -> list[IndexUse]:
@@ -159,11 +159,6 @@ def _is_integer(node: fx.Node) -> bool:
     return value is not None and not (value.is_floating_point() or value.is_complex())
 
 
-def _real(node: fx.Node) -> str:
-    strange = next((v.dtype for v in _tensors(node) if v.is_complex()), None)
-    return f"dtype {strange}" if strange is not None else ""
-
-
 def _floats(node: fx.Node) -> str:
     values = [*_tensors(node), *([value] if (value := _value(node)) is not None else [])]
     strange = next((v.dtype for v in values if not v.is_floating_point()), None)
@@ -171,6 +166,7 @@ def _floats(node: fx.Node) -> str:
 
 
 def _one_type(node: fx.Node) -> str:
+    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch; a tensor without axes the other way round."""
     types = {v.dtype for v in (*_tensors(node), _value(node)) if v is not None}
     return f"types are mixed: {', '.join(sorted(map(str, types)))}" if len(types) > 1 else ""
 
@@ -214,12 +210,6 @@ def _plain(node: fx.Node) -> str:
     return f"arguments {sorted(node.kwargs)}" if node.kwargs else ""
 
 
-def _scalar_fits(node: fx.Node) -> str:
-    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch; a tensor without axes the other way round."""
-    out = _value(node)
-    return "operands that change the type" if out is None or any(t.dtype != out.dtype for t in _tensors(node)) else ""
-
-
 def _scalar_compares(node: fx.Node) -> str:
     scalars = [a for a in node.args if isinstance(a, float)]
     return "a fraction beside integers" if scalars and any(not t.is_floating_point() for t in _tensors(node)) else ""
@@ -241,11 +231,6 @@ def _alpha_alone(node: fx.Node) -> str:
     if set(node.kwargs) - {"alpha"} or (node.kwargs and (_one_type(node) or not all(isinstance(a, fx.Node) for a in node.args))):
         return f"arguments {sorted(node.kwargs)}"
     return "a factor of zero" if node.kwargs.get("alpha", 1) == 0 else ""
-
-
-def _no_integer_division(node: fx.Node) -> str:
-    """Of integers by zero, the processor ends the process, where PyTorch raises."""
-    return "integers" if any(not t.is_floating_point() for t in _tensors(node)) else ""
 
 
 def _true_division(node: fx.Node) -> str:
@@ -340,14 +325,14 @@ TAKEN: dict[str, Operator] = {
     "full_like": Operator(),
     **dict.fromkeys(_ELEMENTWISE_FLOAT, Operator((_floats,))),
     **dict.fromkeys(("abs", "neg", "relu"), Operator((_one_type, _no_overflow))),
-    "add": Operator((_no_overflow, _alpha_alone, _scalar_fits, _no_zero_term)),
-    "sub": Operator((_no_overflow, _plain, _scalar_fits)),
-    "rsub": Operator((_no_overflow, _plain, _scalar_fits, _no_zero_term)),
-    "mul": Operator((_no_overflow, _plain, _scalar_fits, _no_zero)),
-    "div": Operator((_true_division, _no_integer_division, _scalar_fits, _no_zero)),
+    "add": Operator((_no_overflow, _alpha_alone, _one_type, _no_zero_term)),
+    "sub": Operator((_no_overflow, _plain, _one_type)),
+    "rsub": Operator((_no_overflow, _plain, _one_type, _no_zero_term)),
+    "mul": Operator((_no_overflow, _plain, _one_type, _no_zero)),
+    "div": Operator((_true_division, _floats, _one_type, _no_zero)),
     "reciprocal": Operator((_floats,)),
     "pow": Operator((_floats, _power_is_simple)),
-    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh"), Operator((_one_type, _bounds_are_numbers, _scalar_fits))),
+    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh"), Operator((_one_type, _bounds_are_numbers))),
     "elu": Operator((_floats, _one_scale)),
     **dict.fromkeys(("maximum", "minimum"), Operator((_one_type, _numbers))),
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), Operator((_tensors_alike, _numbers, _scalar_compares))),
