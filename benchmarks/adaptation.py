@@ -1,9 +1,9 @@
 """What fresh measurements are worth: `python benchmarks/adaptation.py`.
 
-Online: on each held-out task the bundled model is updated with 64 random measured schedules, in batches of 16, and ranks the
-rest of the task's schedules before and after. Transfer: a model trained on one thread's data is fine-tuned on a tenth
-of the two-thread training tasks and ranks held-out tasks of two threads, beside one trained from scratch on the same tenth, on all of
-them, and none.
+Online: on each held-out task the bundled model is updated with 64 random measured schedules, in batches of 16, and
+ranks the rest of the task's schedules before and after. Transfer: a model trained on one thread's data is fine-tuned on
+a tenth of the two-thread training tasks and ranks held-out tasks of two threads, beside one trained from scratch on the
+same tenth, on all of them, and none.
 """
 
 from __future__ import annotations
@@ -48,8 +48,16 @@ def online(trajectories: Sequence[Trajectory], seed: int) -> tuple[dict[str, flo
         fresh = LatentCostModel.bundled()
         row["update_64_secs"] = _timed_update(fresh, [records[group.candidates[i].key] for i in seen])
         rows.append(row)
-    figures = {f"{name}_{when}": statistics.mean(r[f"{name}_{when}"] for r in rows) for name in ("top1", "top5", "pairwise") for when in ("before", "after")}
-    return {**figures, "update_64_secs": statistics.median(r["update_64_secs"] for r in rows), "slowest_update_64_secs": max(r["update_64_secs"] for r in rows)}, rows
+    figures = {
+        f"{name}_{when}": statistics.mean(r[f"{name}_{when}"] for r in rows)
+        for name in ("top1", "top5", "pairwise")
+        for when in ("before", "after")
+    }
+    return {
+        **figures,
+        "update_64_secs": statistics.median(r["update_64_secs"] for r in rows),
+        "slowest_update_64_secs": max(r["update_64_secs"] for r in rows),
+    }, rows
 
 
 def _timed_update(model: LatentCostModel, records: list) -> float:
@@ -60,7 +68,11 @@ def _timed_update(model: LatentCostModel, records: list) -> float:
 
 def _ranked(model: LatentCostModel, group: Group, when: str) -> dict[str, float]:
     scores, secs = model.predict(group.task, group.candidates), 1.0 / group.throughput
-    figures = {"top1": metrics.top_k_score(scores, secs, 1), "top5": metrics.top_k_score(scores, secs, 5), "pairwise": metrics.pairwise_accuracy(scores, secs)}
+    figures = {
+        "top1": metrics.top_k_score(scores, secs, 1),
+        "top5": metrics.top_k_score(scores, secs, 5),
+        "pairwise": metrics.pairwise_accuracy(scores, secs),
+    }
     return {f"{name}_{when}": value for name, value in figures.items()}
 
 
@@ -114,7 +126,11 @@ def main() -> None:
     print(figures, flush=True)
     if not options.no_transfer:
         ways = transfer(options.seed)
-        figures |= {f"transfer_{name.replace(', ', '_').replace(' ', '_')}_pairwise": row["pairwise"] for row in ways for name in [row["training"]]}
+        figures |= {
+            f"transfer_{name.replace(', ', '_').replace(' ', '_')}_pairwise": row["pairwise"]
+            for row in ways
+            for name in [row["training"]]
+        }
         rows += ways
     write_results("adaptation", figures, rows)
 

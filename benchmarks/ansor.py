@@ -1,11 +1,13 @@
-"""Ansor with Foretune's model and with its own: `python benchmarks/ansor.py`, in the environment that `make ansor` makes.
+"""Ansor with Foretune's model and with its own: `python benchmarks/ansor.py`, in the environment that `make ansor`
+makes.
 
-SketchPolicy tunes each subgraph with the same builder, runner, seed and budget, in rounds of 16 measurements, once with each model:
-Foretune's, Ansor's XGBModel as it ships (it answers at random until it has 100 samples), and XGBModel with a warm-up of one round.
-None of the subgraphs is a training workload of the bundled weights. In the end the winners of a subgraph are timed again in turn.
+SketchPolicy tunes each subgraph with the same builder, runner, seed and budget, in rounds of 16 measurements, once with
+each model: Foretune's, Ansor's XGBModel as it ships (it answers at random until it has 100 samples), and XGBModel with
+a warm-up of one round. None of the subgraphs is a training workload of the bundled weights. In the end the winners of a
+subgraph are timed again in turn.
 
-Each tuning is kept in `benchmarks/results/ansor/`; a run that was interrupted goes on where it was. `--quick` tunes two subgraphs
-with 16 measurements, and keeps nothing.
+Each tuning is kept in `benchmarks/results/ansor/`; a run that was interrupted goes on where it was. `--quick` tunes two
+subgraphs with 16 measurements, and keeps nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ Tensors = list[te.Tensor]
 
 def dense(rows: int, inner: int, columns: int) -> Tensors:
     """Fully connected, bias, ReLU."""
-    x, w, b = te.placeholder((rows, inner), name="x"), te.placeholder((columns, inner), name="w"), te.placeholder((columns,), name="b")
+    x, w, b = (
+        te.placeholder((rows, inner), name="x"),
+        te.placeholder((columns, inner), name="w"),
+        te.placeholder((columns,), name="b"),
+    )
     return [x, w, b, tvm.topi.nn.relu(tvm.topi.add(tvm.topi.nn.dense(x, w), b))]
 
 
@@ -63,14 +69,20 @@ def batch_matmul(batch: int, rows: int, inner: int, columns: int) -> Tensors:
 
 def conv2d(channels: int, size: int, filters: int, kernel: int, stride: int) -> Tensors:
     """Convolution (NCHW), bias, ReLU."""
-    x, w = te.placeholder((1, channels, size, size), name="x"), te.placeholder((filters, channels, kernel, kernel), name="w")
+    x, w = (
+        te.placeholder((1, channels, size, size), name="x"),
+        te.placeholder((filters, channels, kernel, kernel), name="w"),
+    )
     b = te.placeholder((filters, 1, 1), name="b")
     return [x, w, b, tvm.topi.nn.relu(tvm.topi.add(tvm.topi.nn.conv2d_nchw(x, w, stride, kernel // 2, 1), b))]
 
 
 def conv2d_nhwc(channels: int, size: int, filters: int, kernel: int, stride: int) -> Tensors:
     """Convolution (NHWC), bias, ReLU."""
-    x, w = te.placeholder((1, size, size, channels), name="x"), te.placeholder((kernel, kernel, channels, filters), name="w")
+    x, w = (
+        te.placeholder((1, size, size, channels), name="x"),
+        te.placeholder((kernel, kernel, channels, filters), name="w"),
+    )
     b = te.placeholder((filters,), name="b")
     return [x, w, b, tvm.topi.nn.relu(tvm.topi.add(tvm.topi.nn.conv2d_nhwc(x, w, stride, kernel // 2, 1), b))]
 
@@ -88,10 +100,16 @@ def softmax(rows: int, columns: int) -> Tensors:
 
 
 SUBGRAPHS: dict[str, tuple[Callable[..., Tensors], tuple[int, ...]]] = {
-    "dense": (dense, (96, 768, 640)), "matmul": (matmul, (416, 352, 480)), "batch_matmul": (batch_matmul, (10, 112, 64, 112)),
-    "conv2d_3x3": (conv2d, (72, 48, 72, 3, 1)), "conv2d_1x1": (conv2d, (208, 20, 176, 1, 1)), "conv2d_stride": (conv2d, (40, 60, 88, 3, 2)),
-    "conv2d_nhwc": (conv2d_nhwc, (44, 36, 80, 3, 1)), "depthwise": (depthwise, (136, 44, 3, 1)), "softmax": (softmax, (672, 208)),
-}  # fmt: skip
+    "dense": (dense, (96, 768, 640)),
+    "matmul": (matmul, (416, 352, 480)),
+    "batch_matmul": (batch_matmul, (10, 112, 64, 112)),
+    "conv2d_3x3": (conv2d, (72, 48, 72, 3, 1)),
+    "conv2d_1x1": (conv2d, (208, 20, 176, 1, 1)),
+    "conv2d_stride": (conv2d, (40, 60, 88, 3, 2)),
+    "conv2d_nhwc": (conv2d_nhwc, (44, 36, 80, 3, 1)),
+    "depthwise": (depthwise, (136, 44, 3, 1)),
+    "softmax": (softmax, (672, 208)),
+}
 QUICK = ("matmul", "depthwise")
 MODELS: dict[str, Callable[[int], PythonBasedModel]] = {
     "foretune": lambda seed: ForetuneAnsorModel(),
@@ -136,10 +154,15 @@ def tune(name: str, model: str, seed: int, trials: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.json")
         options = auto_scheduler.TuningOptions(
-            num_measure_trials=trials, num_measures_per_round=_ROUND, verbose=0, measure_callbacks=[auto_scheduler.RecordToFile(str(log))],
+            num_measure_trials=trials,
+            num_measures_per_round=_ROUND,
+            verbose=0,
+            measure_callbacks=[auto_scheduler.RecordToFile(str(log))],
             builder=auto_scheduler.LocalBuilder(timeout=_BUILD_SECS, n_parallel=len(os.sched_getaffinity(0))),
-            runner=auto_scheduler.LocalRunner(timeout=_RUN_SECS, repeat=3, number=1, min_repeat_ms=10, enable_cpu_cache_flush=False),
-        )  # fmt: skip
+            runner=auto_scheduler.LocalRunner(
+                timeout=_RUN_SECS, repeat=3, number=1, min_repeat_ms=10, enable_cpu_cache_flush=False
+            ),
+        )
         start = time.perf_counter()
         task.tune(options, policy)
         wall_secs = time.perf_counter() - start
@@ -147,16 +170,30 @@ def tune(name: str, model: str, seed: int, trials: int) -> dict[str, Any]:
     results = [json.loads(line)["r"] for line in lines]
     secs = [min(r[0]) if r[1] == 0 else math.inf for r in results]
     if not any(map(math.isfinite, secs)):
-        raise SystemExit(f"{name}: none of {len(secs)} measurements of {model} worked; the last one ended with error number {results[-1][1]}")
+        raise SystemExit(
+            f"{name}: none of {len(secs)} measurements of {model} worked; the last one ended with error number"
+            f" {results[-1][1]}"
+        )
     return {
-        "task": name, "model": model, "seed": seed, "trials": len(secs), "failed": sum(map(math.isinf, secs)), "wall_secs": round(wall_secs, 1),
-        "best_us": {str(k): round(1e6 * min(secs[:k]), 3) for k in range(_ROUND, trials + 1, _ROUND) if math.isfinite(min(secs[:k]))},
+        "task": name,
+        "model": model,
+        "seed": seed,
+        "trials": len(secs),
+        "failed": sum(map(math.isinf, secs)),
+        "wall_secs": round(wall_secs, 1),
+        "best_us": {
+            str(k): round(1e6 * min(secs[:k]), 3)
+            for k in range(_ROUND, trials + 1, _ROUND)
+            if math.isfinite(min(secs[:k]))
+        },
         "winner": lines[int(np.argmin(secs))],
-    }  # fmt: skip
+    }
 
 
 def remeasure(rows: Sequence[dict[str, Any]]) -> list[float]:
-    """Microseconds of the winners of one subgraph, timed in turn; their outputs must be those of the unscheduled program."""
+    """Microseconds of the winners of one subgraph, timed in turn; their outputs must be those of the unscheduled
+    program.
+    """
     task = search_task(rows[0]["task"])
     rng = np.random.default_rng(0)
     shapes = [[int(d) for d in tensor.shape] for tensor in task.compute_dag.tensors]
@@ -168,7 +205,13 @@ def remeasure(rows: Sequence[dict[str, Any]]) -> list[float]:
         built = _built(task, auto_scheduler.measure.recover_measure_input(inp, rebuild_state=True).state)
         output = tvm.nd.empty(shapes[-1])
         built(*inputs, output)
-        np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=1e-3, atol=1e-3, err_msg=f"{row['task']} {row['model']} {row['seed']}")
+        np.testing.assert_allclose(
+            output.numpy(),
+            expected.numpy(),
+            rtol=1e-3,
+            atol=1e-3,
+            err_msg=f"{row['task']} {row['model']} {row['seed']}",
+        )
         evaluator = built.time_evaluator(built.entry_name, tvm.cpu(), number=1, repeat=3, min_repeat_ms=20)
         evaluators.append(lambda evaluator=evaluator, output=output: min(evaluator(*inputs, output).results))
     turns = [[evaluate() for evaluate in evaluators] for _ in range(_REMEASURED)]
@@ -185,11 +228,19 @@ def figures_of(rows: Sequence[dict[str, Any]], trials: int) -> dict[str, float]:
     by_key = {(row["task"], row["seed"], row["model"]): row for row in rows}
     figures: dict[str, float] = {}
     for rival, label in (("xgb", "ansor"), ("xgb_low_warmup", "ansor_low_warmup")):
-        pairs = [(row, by_key[task, seed, rival]) for (task, seed, model), row in by_key.items() if model == "foretune" and (task, seed, rival) in by_key]
+        pairs = [
+            (row, by_key[task, seed, rival])
+            for (task, seed, model), row in by_key.items()
+            if model == "foretune" and (task, seed, rival) in by_key
+        ]
         if pairs:
-            figures[f"vs_{label}_{trials}"] = statistics.geometric_mean(theirs["us"] / ours["us"] for ours, theirs in pairs)
+            figures[f"vs_{label}_{trials}"] = statistics.geometric_mean(
+                theirs["us"] / ours["us"] for ours, theirs in pairs
+            )
             figures[f"worst_vs_{label}_{trials}"] = min(theirs["us"] / ours["us"] for ours, theirs in pairs)
-            figures[f"wall_ratio_{label}"] = statistics.geometric_mean(theirs["wall_secs"] / ours["wall_secs"] for ours, theirs in pairs)
+            figures[f"wall_ratio_{label}"] = statistics.geometric_mean(
+                theirs["wall_secs"] / ours["wall_secs"] for ours, theirs in pairs
+            )
     return {name: round(value, 3) for name, value in figures.items()}
 
 
@@ -221,7 +272,9 @@ def main() -> None:
                 else:
                     row = json.loads(path.read_text())
                 tuned.append(row)
-        rows += [{**{k: v for k, v in row.items() if k != "winner"}, "us": us} for row, us in zip(tuned, remeasure(tuned))]
+        rows += [
+            {**{k: v for k, v in row.items() if k != "winner"}, "us": us} for row, us in zip(tuned, remeasure(tuned))
+        ]
     figures = figures_of(rows, trials)
     if options.quick:
         print(json.dumps(figures, indent=1))

@@ -1,8 +1,9 @@
-"""Foretune of this checkout beside that of another one: `python benchmarks/beside.py FOLDER [--trials 0] [--only NAME …]`.
+"""Foretune of this checkout beside that of another one: `python benchmarks/beside.py FOLDER [--trials 0] [--only NAME
+…]`.
 
-Says what a change costs; this checkout runs twice, the second time with `freeze`. Each compiles a model in a process of its own, with its own database; then they run in turns, in bursts, and
-medians over bursts are compared. FOLDER is the root of another checkout whose packages and metadata (entry points) can be imported
-from there. Needs a quiet machine.
+Says what a change costs; this checkout runs twice, the second time with `freeze`. Each compiles a model in a process of
+its own, with its own database; then they run in turns, in bursts, and medians over bursts are compared. FOLDER is the
+root of another checkout whose packages and metadata (entry points) can be imported from there. Needs a quiet machine.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def measure(name: str, folders: dict[str, Path], options: dict[str, Any], scratc
         for _ in range(ROUNDS):
             for key, process in processes.items():
                 time.sleep(PAUSE_SECS)
-                times[key].append(statistics.median(process.request({"model": name, "secs": BURST_SECS}, TIMEOUT_SECS)["run_ms"]))
+                times[key].append(
+                    statistics.median(process.request({"model": name, "secs": BURST_SECS}, TIMEOUT_SECS)["run_ms"])
+                )
     for key, values in times.items():
         row[key]["ms"] = statistics.median(values)
     row["load_average"] = round(os.getloadavg()[0], 2)
@@ -87,9 +90,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.only:
             rows.append(measure(name, folders, shared, Path(scratch)))
-            print(name, {key: (round(rows[-1][key]["ms"], 3), rows[-1][key]["run_by"]) for key in folders}, file=sys.stderr, flush=True)
+            print(
+                name,
+                {key: (round(rows[-1][key]["ms"], 3), rows[-1][key]["run_by"]) for key in folders},
+                file=sys.stderr,
+                flush=True,
+            )
     ratios = {key: [row[OTHER]["ms"] / row[key]["ms"] for row in rows] for key in (HERE, FROZEN)}
-    found = {"speed_vs_other": geomean(ratios[HERE]), "worst_vs_other": min(ratios[HERE]), "frozen_vs_other": geomean(ratios[FROZEN])}
+    found = {
+        "speed_vs_other": geomean(ratios[HERE]),
+        "worst_vs_other": min(ratios[HERE]),
+        "frozen_vs_other": geomean(ratios[FROZEN]),
+    }
     write_results("beside", {**found, "worst_frozen_vs_other": min(ratios[FROZEN]), "num_models": len(rows)}, rows)
 
 

@@ -1,4 +1,5 @@
-"""Right on every later call: `python benchmarks/conformance.py [--only OP …] [--failed] [--random-minutes 60] [--common-template FILE]`.
+"""Right on every later call: `python benchmarks/conformance.py [--only OP …] [--failed] [--random-minutes 60]
+[--common-template FILE]`.
 
 Programs of each operator of PyTorch's database, and others by hand, are compiled once on kind values and called again
 with hostile ones; so are random programs. Every call is compared with eager. Rows are kept in `runs/conformance.jsonl`,
@@ -22,9 +23,13 @@ from results import FOLDER, write_results
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 STAGES = (  # types and uses of an operator, in the order in which they are played
-    ("float32", ("alone",)), ("int64", ("alone", "inplace")), ("float32", ("inside", "inplace", "gradients", "weights", "layouts")),
-    ("bool", ("alone",)), ("int32", ("alone",)), ("float64", ("alone", "gradients")),
-)  # fmt: skip
+    ("float32", ("alone",)),
+    ("int64", ("alone", "inplace")),
+    ("float32", ("inside", "inplace", "gradients", "weights", "layouts")),
+    ("bool", ("alone",)),
+    ("int32", ("alone",)),
+    ("float64", ("alone", "gradients")),
+)
 TIMEOUT_SECS, START_SECS = 240.0, 300.0
 PROGRAMS_A_PROCESS = 300  # what compiled programs hold is not given back
 ROWS = FOLDER.parent.parent / "runs" / "conformance.jsonl"

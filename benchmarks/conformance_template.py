@@ -1,4 +1,6 @@
-"""PyTorch's own tests of its compiler, `CommonTemplate` of `test/inductor/test_torchinductor.py`, with other backends."""
+"""PyTorch's own tests of its compiler, `CommonTemplate` of `test/inductor/test_torchinductor.py`, with other
+backends.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ ROWS = FOLDER.parent.parent / "runs" / "conformance_template.jsonl"
 
 
 def run_template(file: Path, again: bool = False) -> None:
-    """Runs each test with PyTorch's own graphs, then those that pass with Foretune's, and what fails then with Inductor's.
+    """Runs each test with PyTorch's own graphs, then those that pass with Foretune's, and what fails then with
+    Inductor's.
 
     Args:
         file: the tests. They are Python code, and are run.
@@ -49,9 +52,11 @@ def run_template(file: Path, again: bool = False) -> None:
     tests = {test for test, _ in rows}
     wrong = [rows[test, "foretune"] for test in sorted(tests) if only_foretune_fails(rows, test)]
     figures = {
-        "num_tests": len(tests), "num_passed_by_eager": sum(row["result"] == "ok" for row in rows.values() if row["backend"] == "eager"),
-        "num_passed": sum(row["result"] == "ok" for row in rows.values() if row["backend"] == "foretune"), "num_wrong": len(wrong),
-    }  # fmt: skip
+        "num_tests": len(tests),
+        "num_passed_by_eager": sum(row["result"] == "ok" for row in rows.values() if row["backend"] == "eager"),
+        "num_passed": sum(row["result"] == "ok" for row in rows.values() if row["backend"] == "foretune"),
+        "num_wrong": len(wrong),
+    }
     write_results("conformance_template", figures, wrong)
 
 

@@ -43,7 +43,13 @@ def write_synthetic(folder: Path, count: int) -> None:
         store.append_workloads(entry.task(target) for entry in entries.values())
         for start in range(0, count, _CHUNK):
             chunk = [
-                {**rows[(start + i) % len(rows)], "trace_key": f"{start + i:016x}", "status": "ok", "error": "", "run_secs": [rng.uniform(1e-6, 1e-3)]}
+                {
+                    **rows[(start + i) % len(rows)],
+                    "trace_key": f"{start + i:016x}",
+                    "status": "ok",
+                    "error": "",
+                    "run_secs": [rng.uniform(1e-6, 1e-3)],
+                }
                 for i in range(min(_CHUNK, count - start))
             ]
             store.append_table(pa.Table.from_pylist(chunk, schema.RECORDS))
@@ -58,7 +64,12 @@ def read(folder: Path, count: int) -> dict[str, float]:
         if total == count:
             break
     secs = time.perf_counter() - start
-    return {"records": total, "secs": secs, "per_sec": total / secs, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "records": total,
+        "secs": secs,
+        "per_sec": total / secs,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def read_apart(folder: Path, count: int) -> dict[str, float]:
@@ -88,7 +99,11 @@ def logs(folder: Path, count: int) -> Iterator[tuple[str, list[Path]]]:
                     step[4] = [rng.choice(factors) for _ in step[4]]
         return json.dumps(data, separators=(",", ":"))
 
-    for name, source in (("ansor", "ansor.json"), ("autotvm", "autotvm.log"), ("metaschedule", "tvm019_database_tuning_record.json.gz")):
+    for name, source in (
+        ("ansor", "ansor.json"),
+        ("autotvm", "autotvm.log"),
+        ("metaschedule", "tvm019_database_tuning_record.json.gz"),
+    ):
         data = (LOGS / source).read_bytes()
         lines = (gzip.decompress(data) if source.endswith(".gz") else data).decode().splitlines()
         path = folder / f"{name}_tuning_record.json"
@@ -122,9 +137,22 @@ def main() -> None:
         for name, paths in logs(folder, options.lines):
             with RecordStore(folder / f"from_{name}", writable=True) as store:
                 cpu = time.process_time()
-                report = import_logs(paths, store, name, workloads=LOGS / "tvm019_database_workload.json.gz" if name == "metaschedule" else None)
+                report = import_logs(
+                    paths,
+                    store,
+                    name,
+                    workloads=LOGS / "tvm019_database_workload.json.gz" if name == "metaschedule" else None,
+                )
                 cpu = time.process_time() - cpu
-            rows.append({"what": f"import {name}", "lines": report.num_lines, "secs": report.secs, "cpu_secs": cpu, "bad": report.num_bad})
+            rows.append(
+                {
+                    "what": f"import {name}",
+                    "lines": report.num_lines,
+                    "secs": report.secs,
+                    "cpu_secs": cpu,
+                    "bad": report.num_bad,
+                }
+            )
             figures[f"{name}_lines_per_sec"] = round(report.lines_per_sec)
             figures[f"{name}_lines_per_cpu_sec"] = round(report.num_lines / cpu)
         write_results("data", figures, rows)

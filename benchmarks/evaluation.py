@@ -1,9 +1,10 @@
 """The latent model, its rivals and its ablations on the bundled test split: `python benchmarks/evaluation.py`.
 
-All are trained from scratch on the same training tasks, stop early by the same validation tasks, and are scored in one run.
-A control is trained on labels shuffled within each task. Learning curves are over shares of the training tasks. The hardware's
-features say nothing where there is one target only: their ablation is on the bundled data of one and of two threads together.
-What is known already is read from the folder, so a run that was stopped goes on; parts may run side by side with `--parts`.
+All are trained from scratch on the same training tasks, stop early by the same validation tasks, and are scored in one
+run. A control is trained on labels shuffled within each task. Learning curves are over shares of the training tasks.
+The hardware's features say nothing where there is one target only: their ablation is on the bundled data of one and of
+two threads together. What is known already is read from the folder, so a run that was stopped goes on; parts may run
+side by side with `--parts`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,20 @@ PARTS = ("control", "curves", "targets")
 TARGETS = ("latent", "latent_no_hardware")
 CURVES = ("latent", "lightgbm", "tenset_mlp")
 SHARES = (0.01, 0.1, 0.5, 1.0)
-COLUMNS = ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise", "spearman", "regret1", "regret5", "regret10", "legality_auc", "candidates_per_sec", "train_secs")
+COLUMNS = (
+    "top1_mean",
+    "top1_sum",
+    "top5_mean",
+    "top5_sum",
+    "pairwise",
+    "spearman",
+    "regret1",
+    "regret5",
+    "regret10",
+    "legality_auc",
+    "candidates_per_sec",
+    "train_secs",
+)
 
 
 def shuffled(trajectories: Sequence[Trajectory], tested: frozenset[str], seed: int = 0) -> list[Trajectory]:
@@ -37,12 +51,18 @@ def shuffled(trajectories: Sequence[Trajectory], tested: frozenset[str], seed: i
     rng = np.random.default_rng(seed)
     by_task: dict[tuple, list[int]] = defaultdict(list)
     for i, trajectory in enumerate(trajectories):
-        if trajectory.record.run_secs and len(trajectory.record.trace) and trajectory.record.candidate.task.workload.hash not in tested:
+        if (
+            trajectory.record.run_secs
+            and len(trajectory.record.trace)
+            and trajectory.record.candidate.task.workload.hash not in tested
+        ):
             by_task[trajectory.record.candidate.task.key].append(i)
     out = list(trajectories)
     for members in by_task.values():
         for i, j in zip(members, rng.permutation(members)):
-            out[i] = replace(trajectories[i], record=replace(trajectories[i].record, run_secs=trajectories[j].record.run_secs))
+            out[i] = replace(
+                trajectories[i], record=replace(trajectories[i].record, run_secs=trajectories[j].record.run_secs)
+            )
     return out
 
 
@@ -64,10 +84,17 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER / "evaluation", help="folder of intermediate results")
-    parser.add_argument("--parts", default="", help=f"compute these alone and write no document: names of models, and {', '.join(PARTS)}")
+    parser.add_argument(
+        "--parts",
+        default="",
+        help=f"compute these alone and write no document: names of models, and {', '.join(PARTS)}",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chosen = tuple(m for m in options.parts.split(",") if m) or (*(n for n in registry.names() if n not in TARGETS[1:]), *PARTS)
+    chosen = tuple(m for m in options.parts.split(",") if m) or (
+        *(n for n in registry.names() if n not in TARGETS[1:]),
+        *PARTS,
+    )
     models = tuple(m for m in chosen if m not in PARTS)
     say = functools.partial(print, flush=True)
     control = report = curves = targets = None
@@ -76,7 +103,9 @@ def main() -> None:
         report = evaluate(trajectories, split, EvaluationConfig(models, options.seed, out=options.out), say)
     if "control" in chosen:
         config = EvaluationConfig(("latent",), options.seed, out=options.out)
-        control = evaluate(shuffled(trajectories, split.test), split, config, lambda line: say(f"shuffled labels: {line}"))
+        control = evaluate(
+            shuffled(trajectories, split.test), split, config, lambda line: say(f"shuffled labels: {line}")
+        )
     if "curves" in chosen:
         curves = evaluate(trajectories, split, EvaluationConfig(CURVES, options.seed, SHARES, out=options.out), say)
     if "targets" in chosen:
@@ -91,7 +120,14 @@ def main() -> None:
     rows += [_row("latent on shuffled labels", control.models["latent"])]
     rows += [_row(f"{name} on one and two threads", targets.models[name]) for name in TARGETS]
     for name, points in report.curves.items():
-        rows += [{"model": name, "share": p["share"], **{c: p[c] for c in ("num_train_tasks", "top1_mean", "top5_mean", "pairwise")}} for p in points]
+        rows += [
+            {
+                "model": name,
+                "share": p["share"],
+                **{c: p[c] for c in ("num_train_tasks", "top1_mean", "top5_mean", "pairwise")},
+            }
+            for p in points
+        ]
     rows += [{"family": family, **figures} for family, figures in report.models["latent"]["families"].items()]
     write_results("evaluation", {**figures_of(report, control, targets), **report.data}, rows)
 

@@ -1,8 +1,10 @@
-"""Random damage to all that Foretune reads: logs, databases, data sets, weights, artifacts, replies of language models, MLIR text.
+"""Random damage to all that Foretune reads: logs, databases, data sets, weights, artifacts, replies of language models,
+MLIR text.
 
     python benchmarks/fuzz.py [--mutations 100000] [--subjects "log lines,database"] [--seed 0]
 
-Counts what was uncaught (an error that is none of Foretune's) and what was silently different (taken, but not what was written).
+Counts what was uncaught (an error that is none of Foretune's) and what was silently different (taken, but not what was
+written).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Tuned operators against the framework's library (oneDNN): `python benchmarks/library.py [--threads 2] [--trials 64]`.
 
-Dense layers, batched products and convolutions over a spread of shapes, each with what usually follows it, so that there is
-something to fuse; and each alone. Foretune's kernels and PyTorch's eager operators are measured in turns, in rounds, after tuning;
-medians over rounds. Eager time has the call of the operator in it, some microseconds, which is why no shape is tiny. Records are kept
-in `runs/library_THREADS.db`, so that the command goes on where it was stopped. Needs a quiet machine.
+Dense layers, batched products and convolutions over a spread of shapes, each with what usually follows it, so that
+there is something to fuse; and each alone. Foretune's kernels and PyTorch's eager operators are measured in turns, in
+rounds, after tuning; medians over rounds. Eager time has the call of the operator in it, some microseconds, which is
+why no shape is tiny. Records are kept in `runs/library_THREADS.db`, so that the command goes on where it was stopped.
+Needs a quiet machine.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Product(nn.Module):
         return a @ b
 
 
-def _conv(channels: int, size: int, out: int, kernel: int, stride: int = 1, fused: bool = True) -> tuple[nn.Module, tuple]:
+def _conv(
+    channels: int, size: int, out: int, kernel: int, stride: int = 1, fused: bool = True
+) -> tuple[nn.Module, tuple]:
     layer = nn.Conv2d(channels, out, kernel, stride, kernel // 2)
     return (nn.Sequential(layer, nn.ReLU()) if fused else layer), (torch.randn(1, channels, size, size),)
 
@@ -109,7 +112,11 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     model, rows = LatentCostModel.bundled(), []
     settings = MeasureSettings(repeat=3, min_repeat_ms=20.0)
-    with Database(path) as database, Measurer(num_threads=options.threads) as tuning, Measurer(settings, options.threads, num_workers=1) as comparing:
+    with (
+        Database(path) as database,
+        Measurer(num_threads=options.threads) as tuning,
+        Measurer(settings, options.threads, num_workers=1) as comparing,
+    ):
         for name, make in CASES.items():
             if options.only not in name:
                 continue
@@ -125,13 +132,26 @@ def main() -> None:
                     ours.append(sum(r.best_secs * t.weight for r, t in zip(records, tasks)))
                 theirs.append(eager_secs(module, inputs))
             rewritten = any(t.workload.rewrite_of(c.trace) is not None for t, c in zip(tasks, candidates))
-            row = {"case": name, "threads": options.threads, "trials": report.num_trials + report.num_reused, "packed": rewritten}
+            row = {
+                "case": name,
+                "threads": options.threads,
+                "trials": report.num_trials + report.num_reused,
+                "packed": rewritten,
+            }
             row |= {"foretune_secs": statistics.median(ours), "eager_secs": statistics.median(theirs)}
             rows.append(row | {"speedup": row["eager_secs"] / row["foretune_secs"]})
-            print(f"{name}: {rows[-1]['speedup']:.2f} ({row['foretune_secs'] * 1e6:.0f} us, eager {row['eager_secs'] * 1e6:.0f})", file=sys.stderr, flush=True)
+            print(
+                f"{name}: {rows[-1]['speedup']:.2f} ({row['foretune_secs'] * 1e6:.0f} us, eager"
+                f" {row['eager_secs'] * 1e6:.0f})",
+                file=sys.stderr,
+                flush=True,
+            )
     kinds = {kind: [r["speedup"] for r in rows if r["case"].startswith(kind)] for kind in ("conv", "dense", "product")}
     figures = {f"{kind}_speedup": geomean(values) for kind, values in kinds.items() if values}
-    figures |= {"speedup": geomean([r["speedup"] for r in rows]), "share_at_95_percent": statistics.fmean(r["speedup"] >= 0.95 for r in rows)}
+    figures |= {
+        "speedup": geomean([r["speedup"] for r in rows]),
+        "share_at_95_percent": statistics.fmean(r["speedup"] >= 0.95 for r in rows),
+    }
     if not options.only:
         write_results("library" if options.threads == 2 else f"library_{options.threads}", figures, rows)
 

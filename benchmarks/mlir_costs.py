@@ -1,14 +1,17 @@
-"""The costs of MLIR modules on held-out programs, both tiers: `python benchmarks/mlir_costs.py [--data DIR] [--rival-secs 90] [--foreign DIR]`.
+"""The costs of MLIR modules on held-out programs, both tiers: `python benchmarks/mlir_costs.py [--data DIR]
+[--rival-secs 90] [--foreign DIR]`.
 
-The exact tier compiles `--exact-samples` of the test programs for the processor that they were labelled for, and runs them here; its time is
-predicted from the labels' counts of all of them. `--foreign` names a folder of `.mlir` files that nobody here wrote (fetched for the run): there the
-fast tier is compared with the exact one, and `fast_coverage_90` is the share of counts inside of the stated interval.
+The exact tier compiles `--exact-samples` of the test programs for the processor that they were labelled for, and runs
+them here; its time is predicted from the labels' counts of all of them. `--foreign` names a folder of `.mlir` files
+that nobody here wrote (fetched for the run): there the fast tier is compared with the exact one, and `fast_coverage_90`
+is the share of counts inside of the stated interval.
 
-The learned model, which is the fast tier, is the bundled one. Rivals are trained here on the same training programs: an LSTM, a one-dimensional convolution and a
-transformer over the module's text, LightGBM and ridge regression on counts. All are scored on the same programs, none of which,
-nor any schedule of which, was trained on. Two stages: the module as it was given (linalg, affine, scf, vectors; some after a
-schedule) and the same module lowered to the LLVM dialect. `rel_rmse` is the root of the mean of squared relative errors of
-single programs; what papers divide by the mean or the range is in the rows beside it. The callback is timed on this machine.
+The learned model, which is the fast tier, is the bundled one. Rivals are trained here on the same training programs: an
+LSTM, a one-dimensional convolution and a transformer over the module's text, LightGBM and ridge regression on counts.
+All are scored on the same programs, none of which, nor any schedule of which, was trained on. Two stages: the module as
+it was given (linalg, affine, scf, vectors; some after a schedule) and the same module lowered to the LLVM dialect.
+`rel_rmse` is the root of the mean of squared relative errors of single programs; what papers divide by the mean or the
+range is in the rows beside it. The callback is timed on this machine.
 """
 
 from __future__ import annotations
@@ -40,17 +43,35 @@ from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.programs.generator import FAMILIES, generate
 
 EXACT_SHOWN = ("registers", "instructions", "mca_cycles", "dynamic_instructions", "bytes_read", "bytes_written")
-SHOWN = ("instructions", "registers", "mca_cycles", "mca_throughput", "dynamic_instructions", "bytes_read", "bytes_written", "spills", "vector_share", "secs")
+SHOWN = (
+    "instructions",
+    "registers",
+    "mca_cycles",
+    "mca_throughput",
+    "dynamic_instructions",
+    "bytes_read",
+    "bytes_written",
+    "spills",
+    "vector_share",
+    "secs",
+)
 
 
 def text_examples(observed: list[Observation]) -> list[TextExample]:
     """What the rivals see of modules as they were given."""
-    return [TextExample(o.text, t.features, to_scale(o.sample.labels)) for o, t in zip(observed, training.targets(observed))]
+    return [
+        TextExample(o.text, t.features, to_scale(o.sample.labels)) for o, t in zip(observed, training.targets(observed))
+    ]
 
 
 def row(name: str, stage: str, figures: dict[str, Any], secs: float | None = None) -> dict[str, Any]:
     """One line of the results."""
-    return {"model": name, "stage": stage, "train_secs": secs, **{k: v for k, v in figures.items() if k in (*SHOWN, "programs")}}
+    return {
+        "model": name,
+        "stage": stage,
+        "train_secs": secs,
+        **{k: v for k, v in figures.items() if k in (*SHOWN, "programs")},
+    }
 
 
 def rivals(split: training.Split, budget_secs: float) -> list[dict[str, Any]]:
@@ -62,8 +83,23 @@ def rivals(split: training.Split, budget_secs: float) -> list[dict[str, Any]]:
         model = TextRival(kind, budget_secs=budget_secs) if kind in TEXT_RIVALS else CountRival(kind)
         start = time.monotonic()
         model.fit(examples["train"], examples["validation"])
-        rows.append(row(kind, "given", training.score(model.predict(examples["test"]), given["test"]), round(time.monotonic() - start, 1)))
-        print(json.dumps({kind: {name: rows[-1][name].get("rel_rmse") for name in SHOWN[:3]}, "spearman_time": rows[-1]["secs"]["spearman"]}), flush=True)
+        rows.append(
+            row(
+                kind,
+                "given",
+                training.score(model.predict(examples["test"]), given["test"]),
+                round(time.monotonic() - start, 1),
+            )
+        )
+        print(
+            json.dumps(
+                {
+                    kind: {name: rows[-1][name].get("rel_rmse") for name in SHOWN[:3]},
+                    "spearman_time": rows[-1]["secs"]["spearman"],
+                }
+            ),
+            flush=True,
+        )
     return rows
 
 
@@ -84,13 +120,17 @@ def callback_ms(model: MlirCostModel) -> dict[str, float]:
 
 
 def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlake") -> dict[str, Any]:
-    """Errors and milliseconds of the exact tier on some test programs; rows without a processor were labelled on one that LLVM calls rocketlake."""
+    """Errors and milliseconds of the exact tier on some test programs; rows without a processor were labelled on one
+    that LLVM calls rocketlake.
+    """
     given = [o for o in split.test if o.stage == "given"]
     errors: dict[str, list[float]] = {name: [] for name in EXACT_SHOWN}
     ms, core_ms, refused = [], [], 0
     with ExactSession() as session:
         for o in given[:: max(1, len(given) // samples)]:
-            lowering = Schedule.of(*(a for a in o.sample.schedule if a.startswith("lower{")))  # the text is that after the other actions
+            lowering = Schedule.of(
+                *(a for a in o.sample.schedule if a.startswith("lower{"))
+            )  # the text is that after the other actions
             start = time.perf_counter()
             [counts] = session.count_all([o.text], o.sample.cpu or rocketlake, lowering)
             ms.append((time.perf_counter() - start) * 1e3)
@@ -102,19 +142,30 @@ def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlak
                 if o.sample.labels.get(name):
                     found.append(counts.labels[name] / o.sample.labels[name] - 1)
     return {
-        **{f"rel_rmse_{name}": float(np.sqrt(np.mean(np.square(found)))) for name, found in errors.items()}, "exact_ms_median": statistics.median(ms), "exact_ms_p90": _quantile(ms, 0.9),
-        "exact_core_ms_median": statistics.median(core_ms), "exact_samples": len(ms), "exact_not_run": refused,
-    }  # fmt: skip
+        **{f"rel_rmse_{name}": float(np.sqrt(np.mean(np.square(found)))) for name, found in errors.items()},
+        "exact_ms_median": statistics.median(ms),
+        "exact_ms_p90": _quantile(ms, 0.9),
+        "exact_core_ms_median": statistics.median(core_ms),
+        "exact_samples": len(ms),
+        "exact_not_run": refused,
+    }
 
 
 def foreign_modules(folder: Path, limit: int) -> dict[str, Any]:
     """The fast tier beside the exact one on modules from elsewhere."""
-    parts = [(path, part) for path in sorted(folder.rglob("*.mlir")) for part in path.read_text(errors="replace").split("// -----") if part.strip()]
+    parts = [
+        (path, part)
+        for path in sorted(folder.rglob("*.mlir"))
+        for part in path.read_text(errors="replace").split("// -----")
+        if part.strip()
+    ]
     target, factors, inside, counted, refused, worst = similar_target(), [], [], 0, 0, 1.0
     with ExactSession(SessionSettings(build_timeout_secs=20)) as session:
         for _, text in parts[:: max(1, len(parts) // limit)]:
             try:
-                exact, fast = (predict_costs(session, text, target, settings=TierSettings(mode)) for mode in ("exact", "fast"))
+                exact, fast = (
+                    predict_costs(session, text, target, settings=TierSettings(mode)) for mode in ("exact", "fast")
+                )
             except ForetuneError:
                 refused += 1
                 continue
@@ -123,12 +174,18 @@ def foreign_modules(folder: Path, limit: int) -> dict[str, Any]:
                 if exact.sources.get(name) == "counted" and exact.costs[name] > 0:
                     low, high = fast.interval(name)
                     inside.append(low - 0.5 <= exact.costs[name] <= high + 0.5)
-                    factors.append(max(fast.costs[name] / exact.costs[name], exact.costs[name] / max(fast.costs[name], 1e-3)))
+                    factors.append(
+                        max(fast.costs[name] / exact.costs[name], exact.costs[name] / max(fast.costs[name], 1e-3))
+                    )
                     worst = max(worst, factors[-1])
     return {
-        "fast_median_factor_foreign": statistics.median(factors), "fast_p90_factor_foreign": _quantile(factors, 0.9), "fast_worst_factor_foreign": worst,
-        "fast_coverage_90": statistics.mean(inside), "foreign_counted": counted, "foreign_refused": refused,
-    }  # fmt: skip
+        "fast_median_factor_foreign": statistics.median(factors),
+        "fast_p90_factor_foreign": _quantile(factors, 0.9),
+        "fast_worst_factor_foreign": worst,
+        "fast_coverage_90": statistics.mean(inside),
+        "foreign_counted": counted,
+        "foreign_refused": refused,
+    }
 
 
 def _quantile(values: list[float], share: float) -> float:
@@ -150,9 +207,26 @@ def main() -> None:
     for stage in ("given", "llvm"):
         test = [o for o in split.test if o.stage == stage]
         rows.append(row("foretune", stage, training.score_model(model, test)))
-        rows.append(row("foretune, plain lowering", stage, training.score_model(model, [o for o in test if not o.sample.schedule])))
+        rows.append(
+            row(
+                "foretune, plain lowering",
+                stage,
+                training.score_model(model, [o for o in test if not o.sample.schedule]),
+            )
+        )
     rows.append(row("foretune, schedules rolled out", "given", training.score_rollouts(model, split.test)))
-    print(json.dumps({r["model"] + " " + r["stage"]: {name: {k: round(v, 3) for k, v in r[name].items()} for name in (*SHOWN[:3], "secs")} for r in rows}, indent=1), flush=True)
+    print(
+        json.dumps(
+            {
+                r["model"] + " " + r["stage"]: {
+                    name: {k: round(v, 3) for k, v in r[name].items()} for name in (*SHOWN[:3], "secs")
+                }
+                for r in rows
+            },
+            indent=1,
+        ),
+        flush=True,
+    )
     exact = exact_tier(split, arguments.exact_samples)
     timed = score_time(MlirTimeModel.load(), split)
     foreign = foreign_modules(arguments.foreign, arguments.foreign_modules) if arguments.foreign is not None else {}
@@ -163,14 +237,33 @@ def main() -> None:
     matmul = json.loads(tuning.read_text())["figures"].get("matmul_vs_best_rival") if tuning.exists() else None
     others = [r for r in rows if r["model"] in (*TEXT_RIVALS, *COUNT_RIVALS)]
     figures = {
-        **exact, "spearman_time": timed["spearman"], "rel_rmse_secs": timed["rel_rmse"], "secs_coverage_90": timed["within_90"], "matmul_vs_best_rival": matmul,
-        **{f"fast_rel_rmse_{name}": own[name]["rel_rmse"] for name in ("registers", "instructions", "mca_cycles", "secs")}, "fast_spearman_time": own["secs"]["spearman"],
+        **exact,
+        "spearman_time": timed["spearman"],
+        "rel_rmse_secs": timed["rel_rmse"],
+        "secs_coverage_90": timed["within_90"],
+        "matmul_vs_best_rival": matmul,
+        **{
+            f"fast_rel_rmse_{name}": own[name]["rel_rmse"]
+            for name in ("registers", "instructions", "mca_cycles", "secs")
+        },
+        "fast_spearman_time": own["secs"]["spearman"],
         **{f"fast_median_error_{name}": own[name]["median"] for name in ("registers", "instructions", "mca_cycles")},
-        **{f"fast_rmse_over_range_{name}": own[name]["rmse_over_range"] for name in ("registers", "instructions", "mca_cycles")}, **foreign, "fast_ms_p90": ms["p90"],
-        **{f"best_rival_rel_rmse_{name}": min(r[name]["rel_rmse"] for r in others) for name in ("registers", "instructions", "mca_cycles")},
-        "best_rival_spearman_time": max(r["secs"]["spearman"] for r in others), "fast_ms_median": ms["median"], "fast_ms_largest": ms["largest"],
-        "num_test_samples": own["programs"], "num_train_samples": int(np.sum([o.stage == "given" for o in split.train])),
-    }  # fmt: skip
+        **{
+            f"fast_rmse_over_range_{name}": own[name]["rmse_over_range"]
+            for name in ("registers", "instructions", "mca_cycles")
+        },
+        **foreign,
+        "fast_ms_p90": ms["p90"],
+        **{
+            f"best_rival_rel_rmse_{name}": min(r[name]["rel_rmse"] for r in others)
+            for name in ("registers", "instructions", "mca_cycles")
+        },
+        "best_rival_spearman_time": max(r["secs"]["spearman"] for r in others),
+        "fast_ms_median": ms["median"],
+        "fast_ms_largest": ms["largest"],
+        "num_test_samples": own["programs"],
+        "num_train_samples": int(np.sum([o.stage == "given" for o in split.train])),
+    }
     write_results("mlir", figures, rows)
 
 

@@ -40,12 +40,20 @@ def matmul(n: int) -> Case:
     a, b = (np.random.default_rng(i).random((n, n), np.float32) for i in range(2))
     out = np.empty_like(a)
     x, y, z = torch.from_numpy(a), torch.from_numpy(b), torch.empty(n, n)
-    return Case(f"matmul{n}", text, 2.0 * n**3, {"numpy": lambda: np.matmul(a, b, out=out), "torch": lambda: torch.mm(x, y, out=z)})
+    return Case(
+        f"matmul{n}",
+        text,
+        2.0 * n**3,
+        {"numpy": lambda: np.matmul(a, b, out=out), "torch": lambda: torch.mm(x, y, out=z)},
+    )
 
 
 def conv(size: int, channels: int) -> Case:
     """A convolution with a window of 3 x 3, channels last."""
-    x, w, y = (f"tensor<{s}xf32>" for s in (f"1x{size}x{size}x{channels}", f"3x3x{channels}x{channels}", f"1x{size - 2}x{size - 2}x{channels}"))
+    x, w, y = (
+        f"tensor<{s}xf32>"
+        for s in (f"1x{size}x{size}x{channels}", f"3x3x{channels}x{channels}", f"1x{size - 2}x{size - 2}x{channels}")
+    )
     text = f"""func.func @main(%x: {x}, %w: {w}) -> {y} {{
   %zero = arith.constant 0.0 : f32
   %empty = tensor.empty() : {y}
@@ -55,7 +63,12 @@ def conv(size: int, channels: int) -> Case:
 }}"""
     image = torch.randn(1, channels, size, size).to(memory_format=torch.channels_last)
     filters = torch.randn(channels, channels, 3, 3).to(memory_format=torch.channels_last)
-    return Case(f"conv{size}x{channels}", text, 2.0 * (size - 2) ** 2 * channels**2 * 9, {"torch": lambda: torch.conv2d(image, filters)})
+    return Case(
+        f"conv{size}x{channels}",
+        text,
+        2.0 * (size - 2) ** 2 * channels**2 * 9,
+        {"torch": lambda: torch.conv2d(image, filters)},
+    )
 
 
 def softmax(n: int) -> Case:
@@ -92,11 +105,25 @@ func.func @main(%Q: {q}, %K: {q}, %V: {q}) -> {q} {{
   %fo = linalg.fill ins(%zero : f32) outs(%eo : {q}) -> {q}
   %O = linalg.batch_matmul ins(%P, %V : {s}, {q}) outs(%fo : {q}) -> {q}
   return %O : {q}
-}}"""
+}}"""  # noqa: E501
     query, key, value = (torch.randn(1, heads, n, d) for _ in range(3))
-    return Case(f"attention{heads}x{n}x{d}", text, 4.0 * heads * n * n * d, {"torch": lambda: torch.nn.functional.scaled_dot_product_attention(query, key, value)})
+    return Case(
+        f"attention{heads}x{n}x{d}",
+        text,
+        4.0 * heads * n * n * d,
+        {"torch": lambda: torch.nn.functional.scaled_dot_product_attention(query, key, value)},
+    )
 
 
 def cases() -> list[Case]:
     """All programs."""
-    return [matmul(512), matmul(768), matmul(1024), conv(56, 64), conv(30, 128), softmax(512), softmax(1024), attention(8, 512, 64)]
+    return [
+        matmul(512),
+        matmul(768),
+        matmul(1024),
+        conv(56, 64),
+        conv(30, 128),
+        softmax(512),
+        softmax(1024),
+        attention(8, 512, 64),
+    ]

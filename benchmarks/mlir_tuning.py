@@ -1,8 +1,10 @@
-"""Schedules of MLIR programs against libraries: `python benchmarks/mlir_tuning.py [--searches genetic …] [--budget 100] [--seed 0] [--only NAME …]`.
+"""Schedules of MLIR programs against libraries: `python benchmarks/mlir_tuning.py [--searches genetic …] [--budget 100]
+[--seed 0] [--only NAME …]`.
 
-Each program is tuned by each search; the winner is measured again in turns with the default lowering and with the kernels of libraries, all on one
-core and one thread, by CPU time, the smallest of the turns. A run's row is in `benchmarks/results/mlir_tuning/`, so that the same command goes on
-where it was stopped. Needs a quiet core: what shares its caches or its execution units shows in all figures.
+Each program is tuned by each search; the winner is measured again in turns with the default lowering and with the
+kernels of libraries, all on one core and one thread, by CPU time, the smallest of the turns. A run's row is in
+`benchmarks/results/mlir_tuning/`, so that the same command goes on where it was stopped. Needs a quiet core: what
+shares its caches or its execution units shows in all figures.
 """
 
 from __future__ import annotations
@@ -69,17 +71,30 @@ def compare(case: Case, program: MlirProgram, schedule: Schedule, measurer: Mlir
     secs = {name: min(values) for name, values in times.items()}
     best = min(secs[name] for name in case.rivals)
     return {
-        "status": "ok", "secs": secs, "difference": difference, "vs_default": secs["default"] / secs["tuned"], "vs_best_rival": best / secs["tuned"],
+        "status": "ok",
+        "secs": secs,
+        "difference": difference,
+        "vs_default": secs["default"] / secs["tuned"],
+        "vs_best_rival": best / secs["tuned"],
         **({"gflops": {name: case.flops / t / 1e9 for name, t in secs.items()}} if case.flops else {}),
-    }  # fmt: skip
+    }
 
 
 def run(case: Case, search: str, budget: int, seed: int, measurer: MlirMeasurer) -> dict[str, Any]:
     """Tunes a program and compares the winner."""
     program = MlirProgram.of(measurer.session, case.name, case.text)
-    result = tune(program, measurer, MlirStrategyConfig(search, seed).make, MlirTuneConfig(budget), lambda r: print(f"\r{case.name} {search}: {len(r.trials)} {r.best_so_far()[-1]:.4g}x", end=""))
+    result = tune(
+        program,
+        measurer,
+        MlirStrategyConfig(search, seed).make,
+        MlirTuneConfig(budget),
+        lambda r: print(f"\r{case.name} {search}: {len(r.trials)} {r.best_so_far()[-1]:.4g}x", end=""),
+    )
     compared = compare(case, program, result.best if result.best != DEFAULT else DEFAULT, measurer)
-    print(f"\r{case.name} {search}: {compared.get('vs_default', 0):.4g} times the default lowering, {compared.get('vs_best_rival', 0):.3f} times the best rival")
+    print(
+        f"\r{case.name} {search}: {compared.get('vs_default', 0):.4g} times the default lowering,"
+        f" {compared.get('vs_best_rival', 0):.3f} times the best rival"
+    )
     return {"program": case.name, "search": search, "seed": seed, "budget": budget, **result.to_json(), **compared}
 
 
@@ -101,21 +116,34 @@ def main() -> None:
             for search in asked.searches:
                 path = ROWS / f"{case.name}-{search}-{asked.seed}.json"
                 if not path.exists() and (not asked.only or case.name in asked.only):
-                    write_text_atomically(path, json.dumps(run(case, search, asked.budget, asked.seed, measurer), indent=1) + "\n")
+                    write_text_atomically(
+                        path, json.dumps(run(case, search, asked.budget, asked.seed, measurer), indent=1) + "\n"
+                    )
                 if path.exists():
                     rows.append(json.loads(path.read_text()))
-    write_results("mlir_tuning", figures(rows), [{k: v for k, v in row.items() if k not in ("script", "failed", "best_so_far")} for row in rows])
+    write_results(
+        "mlir_tuning",
+        figures(rows),
+        [{k: v for k, v in row.items() if k not in ("script", "failed", "best_so_far")} for row in rows],
+    )
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the rows say; ratios are better when higher."""
-    found: dict[str, Any] = {"num_programs": len({row["program"] for row in rows}), "wrong_outputs": sum(row["status"] == "wrong_output" for row in rows)}
+    found: dict[str, Any] = {
+        "num_programs": len({row["program"] for row in rows}),
+        "wrong_outputs": sum(row["status"] == "wrong_output" for row in rows),
+    }
     for search in sorted({row["search"] for row in rows}):
         told = [row for row in rows if row["search"] == search and row["status"] == "ok"]
         if told:
             found[f"{search}_vs_default"] = math.exp(sum(math.log(row["vs_default"]) for row in told) / len(told))
             found[f"{search}_worst_vs_best_rival"] = min(row["vs_best_rival"] for row in told)
-    products = [row["vs_best_rival"] for row in rows if row["program"].startswith("matmul") and row["search"] == MAIN and row["status"] == "ok"]
+    products = [
+        row["vs_best_rival"]
+        for row in rows
+        if row["program"].startswith("matmul") and row["search"] == MAIN and row["status"] == "ok"
+    ]
     if products:
         found["matmul_vs_best_rival"] = min(products)
     return found

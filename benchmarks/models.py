@@ -1,8 +1,8 @@
 """Whole models, Foretune against eager and Inductor: `python benchmarks/models.py [--trials 64] [--only NAME …]`.
 
-Each engine compiles a model in a process of its own; then they run in turns, in bursts, and medians over bursts are compared.
-A model's row is in `benchmarks/results/models/`, and what was tuned in `runs/models.db`, so that the same command goes on where it
-was stopped. Needs a quiet machine.
+Each engine compiles a model in a process of its own; then they run in turns, in bursts, and medians over bursts are
+compared. A model's row is in `benchmarks/results/models/`, and what was tuned in `runs/models.db`, so that the same
+command goes on where it was stopped. Needs a quiet machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,13 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         processes: dict[str, WorkerProcess] = {}
         for engine in reversed(ALL_ENGINES):
-            hello = {"engine": engine, "seed": seed, "cases": "BENCHMARK_MODELS", "only": [name], "options": options if engine == "foretune" else None}
+            hello = {
+                "engine": engine,
+                "seed": seed,
+                "cases": "BENCHMARK_MODELS",
+                "only": [name],
+                "options": options if engine == "foretune" else None,
+            }
             processes[engine] = WorkerProcess("foretune.compiler.workloads.engine", hello, TIMEOUT_SECS)
             stack.callback(processes[engine].close)
             try:
@@ -66,7 +72,11 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The ratios to quote, of the models that all engines ran."""
-    ms = [{engine: row["engines"][engine]["ms"] for engine in ALL_ENGINES} for row in rows if all("ms" in row["engines"].get(e, {}) for e in ALL_ENGINES)]
+    ms = [
+        {engine: row["engines"][engine]["ms"] for engine in ALL_ENGINES}
+        for row in rows
+        if all("ms" in row["engines"].get(e, {}) for e in ALL_ENGINES)
+    ]
     errors = [row["engines"]["foretune"].get("max_rel_error", float("inf")) for row in rows]
     return {
         "vs_inductor": geomean([m["inductor"] / m["foretune"] for m in ms]),
@@ -84,9 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [case.name for case in BENCHMARK_MODELS]
     parser.add_argument("--trials", type=int, default=64, help="for each tuning task")
-    parser.add_argument("--only", nargs="*", default=names, choices=names, metavar="NAME", help=f"some of {', '.join(names)}")
+    parser.add_argument(
+        "--only", nargs="*", default=names, choices=names, metavar="NAME", help=f"some of {', '.join(names)}"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
-    parser.add_argument("--again", action="store_true", help="measure models anew that have a row; what was tuned is kept")
+    parser.add_argument(
+        "--again", action="store_true", help="measure models anew that have a row; what was tuned is kept"
+    )
     options = parser.parse_args()
     ROWS.mkdir(parents=True, exist_ok=True)
     (FOLDER.parent.parent / "runs").mkdir(exist_ok=True)
@@ -96,7 +110,13 @@ def main() -> None:
             start = time.perf_counter()
             row = measure(name, options.trials, options.seed)
             write_text_atomically(path, json.dumps(row, indent=1) + "\n")
-            print(name, {e: round(v.get("ms", float("nan")), 3) for e, v in row["engines"].items()}, f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+            print(
+                name,
+                {e: round(v.get("ms", float("nan")), 3) for e, v in row["engines"].items()},
+                f"{time.perf_counter() - start:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     rows = [json.loads(path.read_text()) for name in names if (path := ROWS / f"{name}.json").exists()]
     write_plot(ROWS / "models.png", rows, ALL_ENGINES)
     write_results("models", figures(rows), rows)

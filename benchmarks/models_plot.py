@@ -19,7 +19,12 @@ def write_plot(path: Path, rows: Sequence[dict[str, Any]], engines: Sequence[str
     others = [e for e in engines if e != "eager"]
     for i, engine in enumerate(others):
         speed = [row["engines"]["eager"]["ms"] / row["engines"][engine]["ms"] for row in rows]
-        axes.bar([x + (i - (len(others) - 1) / 2) * 0.8 / len(others) for x in range(len(rows))], speed, 0.8 / len(others), label=engine)
+        axes.bar(
+            [x + (i - (len(others) - 1) / 2) * 0.8 / len(others) for x in range(len(rows))],
+            speed,
+            0.8 / len(others),
+            label=engine,
+        )
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(range(len(rows)), [row["model"] for row in rows], rotation=30, ha="right")
     axes.set_ylabel("speed relative to eager")

@@ -1,7 +1,9 @@
-"""PyTorch's operator database, float32, through Foretune and through Inductor: `python benchmarks/operators.py [--most 3] [--only OP …]`.
+"""PyTorch's operator database, float32, through Foretune and through Inductor: `python benchmarks/operators.py [--most
+3] [--only OP …]`.
 
-Every sample input of every operator is compiled by itself and compared with eager; Foretune may leave it with PyTorch, but must not
-give a wrong answer or crash. Rows are kept in `runs/operators.jsonl`, so that the same command goes on where it was stopped.
+Every sample input of every operator is compiled by itself and compared with eager; Foretune may leave it with PyTorch,
+but must not give a wrong answer or crash. Rows are kept in `runs/operators.jsonl`, so that the same command goes on
+where it was stopped.
 """
 
 from __future__ import annotations
@@ -30,9 +32,14 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         total = {key: sum(row.get(key, 0) for row in own) for key in ("ok", "wrong", "crash", "skipped")}
         checked = total["ok"] + total["wrong"] + total["crash"]
         found[backend] = {
-            **total, "num_operators": len(own), "pass_rate": total["ok"] / max(1, checked), "died": sum("died" in row for row in own),
-            "operators_not_passed": sorted(row["op"] for row in own if row.get("wrong") or row.get("crash") or "died" in row),
-        }  # fmt: skip
+            **total,
+            "num_operators": len(own),
+            "pass_rate": total["ok"] / max(1, checked),
+            "died": sum("died" in row for row in own),
+            "operators_not_passed": sorted(
+                row["op"] for row in own if row.get("wrong") or row.get("crash") or "died" in row
+            ),
+        }
     return found
 
 
@@ -48,7 +55,11 @@ def main() -> None:
     kept = map(json.loads, ROWS.read_text().splitlines()) if ROWS.exists() else ()
     rows = {(row["backend"], row["op"]): row for row in kept}
     for backend in options.backends:
-        worker = WorkerProcess(str(Path(__file__).with_name("operators_child.py")), {"backend": backend, "threads": options.threads}, TIMEOUT_SECS)
+        worker = WorkerProcess(
+            str(Path(__file__).with_name("operators_child.py")),
+            {"backend": backend, "threads": options.threads},
+            TIMEOUT_SECS,
+        )
         try:
             worker.start()
             known = {row["op"] for row in rows.values() if row["backend"] == backend and row["most"] >= options.most}
@@ -60,7 +71,13 @@ def main() -> None:
                     reply = worker.request({"op": op, "most": options.most}, TIMEOUT_SECS)
                 except (Silence, Death) as error:
                     reply = {"died": str(error)}
-                row = {"op": op, "backend": backend, "most": options.most, "secs": round(time.perf_counter() - start, 1), **reply}
+                row = {
+                    "op": op,
+                    "backend": backend,
+                    "most": options.most,
+                    "secs": round(time.perf_counter() - start, 1),
+                    **reply,
+                }
                 rows[backend, op] = row
                 with ROWS.open("a") as file:
                     file.write(json.dumps(row) + "\n")

@@ -1,4 +1,6 @@
-"""Checks operators of PyTorch's own database, one request a line: `{"op", "backend", "most"}`. Started by `operators.py`."""
+"""Checks operators of PyTorch's own database, one request a line: `{"op", "backend", "most"}`. Started by
+`operators.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,33 @@ import torch
 from foretune.compiler.pytorch.guard import rel_error
 
 TOLERANCE = 1e-3
-UNDEFINED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}  # what stood in memory is their value
+UNDEFINED = {
+    "empty",
+    "empty_like",
+    "empty_permuted",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+}  # what stood in memory is their value
 
 
 def database() -> dict[str, Any]:
     """Operators by name; variants of one have their own."""
     from torch.testing._internal.common_methods_invocations import op_db
 
-    return {f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name: op for op in op_db if torch.float32 in op.dtypes}
+    return {
+        f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name: op
+        for op in op_db
+        if torch.float32 in op.dtypes
+    }
 
 
 def check(op: Any, compile_: Callable[[Callable], Callable], most: int) -> dict[str, Any]:
     """Runs each sample input of an operator, compiled and not.
 
     Returns:
-        counts of `ok`, `wrong`, `crash` and `skipped` (PyTorch's own run fails, two of its runs differ, or it has no defined values), and up to 3 messages.
+        counts of `ok`, `wrong`, `crash` and `skipped` (PyTorch's own run fails, two of its runs differ, or it has no
+        defined values), and up to 3 messages.
     """
     counts: dict[str, Any] = {"ok": 0, "wrong": 0, "crash": 0, "skipped": 0, "messages": []}
     for i, sample in enumerate(op.sample_inputs("cpu", torch.float32, requires_grad=False)):
@@ -76,7 +90,11 @@ def differs(expected: list[Any], actual: list[Any]) -> str:
     for e, a in zip(expected, actual):
         if isinstance(e, torch.Tensor) and e.layout == torch.strided:
             if not isinstance(a, torch.Tensor) or (error := rel_error(e, a)) > TOLERANCE:
-                return f"differs by {error:.3g}" if isinstance(a, torch.Tensor) else f"{type(a).__name__} instead of a tensor"
+                return (
+                    f"differs by {error:.3g}"
+                    if isinstance(a, torch.Tensor)
+                    else f"{type(a).__name__} instead of a tensor"
+                )
         elif type(e) is not type(a):
             return f"{type(a).__name__} instead of {type(e).__name__}"
     return ""
@@ -90,10 +108,16 @@ def serve(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     yield {"operators": sorted(operators)}
     with tempfile.TemporaryDirectory() as folder:
         backend, _, unguarded = hello["backend"].partition("-")
-        options = {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": not unguarded} if backend == "foretune" else None
+        options = (
+            {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": not unguarded}
+            if backend == "foretune"
+            else None
+        )
         for line in lines:
             request = json.loads(line)
-            yield check(operators[request["op"]], lambda f: torch.compile(f, backend=backend, options=options), request["most"])
+            yield check(
+                operators[request["op"]], lambda f: torch.compile(f, backend=backend, options=options), request["most"]
+            )
 
 
 def main() -> None:

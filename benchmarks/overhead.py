@@ -1,9 +1,9 @@
 """What a call of a compiled model costs beside its kernels: `python benchmarks/overhead.py`.
 
-The models are so small that their kernels take next to nothing, so that a call's time is its overhead: Dynamo's guards, the hand-over of
-tensors, the watch over weights, and the virtual machine. Each engine runs in a process of its own, in turns. With `foretune` the guard is off, or
-PyTorch would keep graphs as small as these. `nothing` is a backend that returns the same outputs each time: PyTorch's own part, below which no
-backend comes.
+The models are so small that their kernels take next to nothing, so that a call's time is its overhead: Dynamo's guards,
+the hand-over of tensors, the watch over weights, and the virtual machine. Each engine runs in a process of its own, in
+turns. With `foretune` the guard is off, or PyTorch would keep graphs as small as these. `nothing` is a backend that
+returns the same outputs each time: PyTorch's own part, below which no backend comes.
 """
 
 from __future__ import annotations
@@ -76,12 +76,18 @@ def main() -> None:
     for _ in range(_PROCESSES):
         for case in CASES:
             for engine in ENGINES:
-                done = subprocess.run([sys.executable, __file__, "--child", engine, case], capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, __file__, "--child", engine, case], capture_output=True, text=True, check=True
+                )
                 found.setdefault((case, engine), []).append(json.loads(done.stdout.strip().splitlines()[-1]))
     found_us = {key: statistics.median(values) for key, values in found.items()}
     rows = [{"case": case, "engine": engine, "us": us} for (case, engine), us in found_us.items()]
     above = [found_us[case, "foretune"] - found_us[case, "eager"] for case in CASES]
-    write_results("overhead", {"worst_us_above_eager": max(above), **{f"{row['case']}_{row['engine']}_us": row["us"] for row in rows}}, rows)
+    write_results(
+        "overhead",
+        {"worst_us_above_eager": max(above), **{f"{row['case']}_{row['engine']}_us": row["us"] for row in rows}},
+        rows,
+    )
 
 
 if __name__ == "__main__":

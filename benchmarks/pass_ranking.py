@@ -1,7 +1,9 @@
-"""How well models rank pass sequences of programs that they have not seen: `python benchmarks/pass_ranking.py [--data DIR …] [--weights FILE]`.
+"""How well models rank pass sequences of programs that they have not seen: `python benchmarks/pass_ranking.py [--data
+DIR …] [--weights FILE]`.
 
-The latent model sees the unoptimised program and the sequence alone; `lightgbm` and `ridge` see counts of the module that the sequence
-made, for which each candidate must be compiled first. All are trained on the training programs, in one run.
+The latent model sees the unoptimised program and the sequence alone; `lightgbm` and `ridge` see counts of the module
+that the sequence made, for which each candidate must be compiled first. All are trained on the training programs, in
+one run.
 """
 
 from __future__ import annotations
@@ -29,9 +31,18 @@ def main() -> None:
     options = parser.parse_args()
     data = read_data(options.data)
     config = EvaluationConfig(("passes", *RIVALS), weights={"passes": options.weights})
-    report = evaluate([*data.train, *data.validation, *data.test], data.split, config, lambda line: print(line, file=sys.stderr))
-    means = {name: {"top1": row["top1_mean"], "top5": row["top5_mean"], **{k: row[k] for k in SHOWN[2:]}} for name, row in report.models.items()}
-    write_results("pass_ranking", {f"{name}_{key}": value for name, row in means.items() for key, value in row.items()}, [{"model": name, **row} for name, row in report.models.items()])
+    report = evaluate(
+        [*data.train, *data.validation, *data.test], data.split, config, lambda line: print(line, file=sys.stderr)
+    )
+    means = {
+        name: {"top1": row["top1_mean"], "top5": row["top5_mean"], **{k: row[k] for k in SHOWN[2:]}}
+        for name, row in report.models.items()
+    }
+    write_results(
+        "pass_ranking",
+        {f"{name}_{key}": value for name, row in means.items() for key, value in row.items()},
+        [{"model": name, **row} for name, row in report.models.items()],
+    )
     print(json.dumps(means, indent=1))
 
 

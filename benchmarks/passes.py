@@ -1,8 +1,8 @@
 """Pass sequences of held-out programs: `python benchmarks/passes.py [--methods …] [--seeds 3] [--only NAME …]`.
 
-Each program that no model was trained on is tuned by each method with 50 measurements; the winner is measured again beside `-O3`, in
-turns, and must be surely faster, or `-O3` stays. A run's row is in `benchmarks/results/passes/`, so that the same command goes on
-where it was stopped. Needs a quiet core.
+Each program that no model was trained on is tuned by each method with 50 measurements; the winner is measured again
+beside `-O3`, in turns, and must be surely faster, or `-O3` stays. A run's row is in `benchmarks/results/passes/`, so
+that the same command goes on where it was stopped. Needs a quiet core.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ METHODS = {  # (search, skills)
     "greedy": ("greedy", False),
     "bayesian": ("bayesian", False),
 }
-PAIRS = {"": ("foretune", "genetic and skills"), "_without_skills": ("latent", "genetic")}  # the same search with and without the model
+PAIRS = {
+    "": ("foretune", "genetic and skills"),
+    "_without_skills": ("latent", "genetic"),
+}  # the same search with and without the model
 ROWS = FOLDER / "passes"
 
 
@@ -51,17 +54,30 @@ def run(program: Program, method: str, seed: int, measurer: PassMeasurer) -> dic
     strategy = StrategyConfig(search, skills, None, seed)
     result = tune(program, measurer, lambda prepared: strategy.make(prepared, measurer), PassTuneConfig(BUDGET))
     again = confirm(measurer.prepare(program), result.best, measurer, 3)  # a check by itself, after the run
-    return {"method": method, "seed": seed, **result.to_json(), **strategy.report(result.strategy), "winner_status": again["status"]}
+    return {
+        "method": method,
+        "seed": seed,
+        **result.to_json(),
+        **strategy.report(result.strategy),
+        "winner_status": again["status"],
+    }
 
 
 def read_rows(methods: list[str], seeds: int) -> dict[tuple[str, str, int], dict[str, Any]]:
     """Rows that there are, by program, method and seed."""
-    paths = {(name, method, seed): row_path(name, method, seed) for name in held_out() for method in methods for seed in range(seeds)}
+    paths = {
+        (name, method, seed): row_path(name, method, seed)
+        for name in held_out()
+        for method in methods
+        for seed in range(seeds)
+    }
     return {key: json.loads(path.read_text()) for key, path in paths.items() if path.exists()}
 
 
 def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
-    """Measurements of a search without the model over those with it, to what the former reaches in the end; geometric mean."""
+    """Measurements of a search without the model over those with it, to what the former reaches in the end; geometric
+    mean.
+    """
     ratios = []
     for (name, used, seed), row in rows.items():
         other = rows.get((name, method, seed))
@@ -74,8 +90,14 @@ def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, w
 
 
 def speed_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
-    """Speed of what a search with the model finds over that without it, on the programs that both have tuned; geometric mean."""
-    ratios = [rows[name, method, seed]["gain"] / row["gain"] for (name, used, seed), row in rows.items() if used == without and (name, method, seed) in rows]
+    """Speed of what a search with the model finds over that without it, on the programs that both have tuned; geometric
+    mean.
+    """
+    ratios = [
+        rows[name, method, seed]["gain"] / row["gain"]
+        for (name, used, seed), row in rows.items()
+        if used == without and (name, method, seed) in rows
+    ]
     return geomean(ratios) if ratios else None
 
 
@@ -100,7 +122,10 @@ def figures(rows: dict[tuple[str, str, int], dict[str, Any]], methods: list[str]
             found |= {f"measurements_saved_ratio{suffix}": saved_ratio(rows, *pair) for suffix, pair in PAIRS.items()}
             found |= {f"speed_by_model{suffix}": speed_ratio(rows, *pair) for suffix, pair in PAIRS.items()}
         name = method.replace(" ", "_")
-        found |= {f"vs_O3_{name}": geomean(gains), f"num_programs_{name}": len({key[0] for key in rows if key[1] == method})}
+        found |= {
+            f"vs_O3_{name}": geomean(gains),
+            f"num_programs_{name}": len({key[0] for key in rows if key[1] == method}),
+        }
     return found
 
 
@@ -116,10 +141,20 @@ def main() -> None:
     if not options.report_only:
         _run_all(options)
     rows = read_rows(options.methods, options.seeds)
-    table = [{key: row[key] for key in ("program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")} for row in rows.values()]
+    table = [
+        {
+            key: row[key]
+            for key in ("program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")
+        }
+        for row in rows.values()
+    ]
     found = figures(rows, options.methods)
     write_results("passes", found, table)
-    medians = {m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m) for m in options.methods if any(k[1] == m for k in rows)}
+    medians = {
+        m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m)
+        for m in options.methods
+        if any(k[1] == m for k in rows)
+    }
     print(json.dumps({"figures": found, "medians": medians}, indent=1))
 
 
@@ -134,7 +169,11 @@ def _run_all(options: argparse.Namespace) -> None:
                         continue
                     row = run(programs[name], method, seed, measurer)
                     write_text_atomically(path, json.dumps(row, indent=1) + "\n")
-                    print(f"{name} {method} {seed}: {row['gain']:.3f}, {row['num_trials']} measurements, {row['secs']:.0f} s", flush=True)
+                    print(
+                        f"{name} {method} {seed}: {row['gain']:.3f}, {row['num_trials']} measurements,"
+                        f" {row['secs']:.0f} s",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

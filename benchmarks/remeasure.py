@@ -35,7 +35,10 @@ def sample(store: RecordStore, count: int, seed: int) -> list[list[MeasureRecord
             by_task[target.key, row["workload"]].append(row["trace_key"])
     rng = random.Random(seed)
     tasks = sorted(key for key, keys in by_task.items() if len(keys) >= _PER_TASK)
-    chosen = {key: set(rng.sample(sorted(by_task[key]), _PER_TASK)) for key in rng.sample(tasks, min(len(tasks), count // _PER_TASK))}
+    chosen = {
+        key: set(rng.sample(sorted(by_task[key]), _PER_TASK))
+        for key in rng.sample(tasks, min(len(tasks), count // _PER_TASK))
+    }
     groups: dict[tuple[str, str], list[MeasureRecord]] = defaultdict(list)
     for trajectory in store.trajectories({workload for _, workload in chosen}):
         record = trajectory.record
@@ -67,21 +70,40 @@ def main() -> None:
             workload = old[0].candidate.task.workload
             rows.append(
                 {
-                    "workload": workload.hash, "name": workload.name, "family": workload.family, "threads": threads, "records": len(kept),
-                    "spearman": spearman(before, after), "median_ratio": float(np.median(after / before)), "spread": float(before.max() / before.min()), "secs": [before.tolist(), after.tolist()],
+                    "workload": workload.hash,
+                    "name": workload.name,
+                    "family": workload.family,
+                    "threads": threads,
+                    "records": len(kept),
+                    "spearman": spearman(before, after),
+                    "median_ratio": float(np.median(after / before)),
+                    "spread": float(before.max() / before.min()),
+                    "secs": [before.tolist(), after.tolist()],
                 }
-            )  # fmt: skip
-            print(f"{rows[-1]['family']:18s} spearman {rows[-1]['spearman']:.3f}  new / old {rows[-1]['median_ratio']:.3f}  spread {rows[-1]['spread']:.2f}", flush=True)
+            )
+            print(
+                f"{rows[-1]['family']:18s} spearman {rows[-1]['spearman']:.3f}  new / old"
+                f" {rows[-1]['median_ratio']:.3f}  spread {rows[-1]['spread']:.2f}",
+                flush=True,
+            )
     correlations = [row["spearman"] for row in rows]
-    by_threads = {f"spearman_mean_{n}_threads": float(np.mean([r["spearman"] for r in rows if r["threads"] == n])) for n in sorted(measurers)}
+    by_threads = {
+        f"spearman_mean_{n}_threads": float(np.mean([r["spearman"] for r in rows if r["threads"] == n]))
+        for n in sorted(measurers)
+    }
     centred = [np.log(np.array(row.pop("secs"))) for row in rows]
     before, after = (np.concatenate([c[i] - c[i].mean() for c in centred]) for i in (0, 1))
     figures = {
-        "num_records": sum(len(g) for g in groups), "num_tasks": len(groups), "spearman_mean": float(np.mean(correlations)),
+        "num_records": sum(len(g) for g in groups),
+        "num_tasks": len(groups),
+        "spearman_mean": float(np.mean(correlations)),
         "spearman_median": float(np.median(correlations)),
-        "spearman_of_times_relative_to_task": spearman(before, after), **by_threads, "share_of_tasks_above_095": float(np.mean([c > 0.95 for c in correlations])),
-        "same_program": same_program, "median_new_over_old": float(np.median([row["median_ratio"] for row in rows])),
-    }  # fmt: skip
+        "spearman_of_times_relative_to_task": spearman(before, after),
+        **by_threads,
+        "share_of_tasks_above_095": float(np.mean([c > 0.95 for c in correlations])),
+        "same_program": same_program,
+        "median_new_over_old": float(np.median([row["median_ratio"] for row in rows])),
+    }
     write_results("remeasure", figures, rows)
 
 

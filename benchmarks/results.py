@@ -24,10 +24,17 @@ def write_results(name: str, figures: dict[str, Any], rows: list[dict[str, Any]]
         rows: what they were made from.
     """
     root = FOLDER.parent.parent
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    ).stdout.strip()
     document = {
-        "name": name, "command": f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip(), "machine": measure_host().to_json(), "commit": commit,
-        "date": datetime.date.today().isoformat(), "figures": figures, "rows": rows,
-    }  # fmt: skip
+        "name": name,
+        "command": f"python benchmarks/{name}.py {' '.join(sys.argv[1:])}".strip(),
+        "machine": measure_host().to_json(),
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+        "figures": figures,
+        "rows": rows,
+    }
     write_text_atomically(FOLDER / f"{name}.json", json.dumps(document, indent=1) + "\n")
     print(json.dumps(figures, indent=1))

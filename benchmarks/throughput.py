@@ -1,10 +1,10 @@
 """Complete trajectories scored per second, by the latent model and by TVM's own way: `python benchmarks/throughput.py`.
 
 TVM has to replay each trace, post-process the schedule, extract MetaSchedule's per-store features and ask XGBoost
-(`XGBModel`, trained on recorded measurements of the task). That is done by one process for each core, without a share of the
-start-up. The latent model rolls points forward from the unscheduled program in one process with a thread for each core, its
-program and vocabulary encoded but nothing of the candidates. Both score random samples of the same design spaces of held-out
-tasks, in turns; the medians of the rounds count.
+(`XGBModel`, trained on recorded measurements of the task). That is done by one process for each core, without a share
+of the start-up. The latent model rolls points forward from the unscheduled program in one process with a thread for
+each core, its program and vocabulary encoded but nothing of the candidates. Both score random samples of the same
+design spaces of held-out tasks, in turns; the medians of the rounds count.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     rows = []
     for task, recorded in held_out_tasks(RecordStore(BUNDLED)):
-        for future in [pool.submit(prepare, task.to_json(), [(t.to_json(), secs) for t, secs in recorded]) for pool in pools]:
+        for future in [
+            pool.submit(prepare, task.to_json(), [(t.to_json(), secs) for t, secs in recorded]) for pool in pools
+        ]:
             future.result()
         space = design_spaces(task)[0]
         traces = [space.decode(point).to_json() for point in space.sample(rng, options.traces)]
@@ -128,13 +130,24 @@ def main() -> None:
         for _ in range(options.rounds):
             rates["latent"].append(options.points / latent_secs(model, task, space, space.sample(rng, options.points)))
             rates["tvm"].append(options.traces / tvm_secs(pools, traces))
-        row = {"task": task.workload.name, "family": task.workload.family} | {f"{name}_per_sec": statistics.median(v) for name, v in rates.items()}
+        row = {"task": task.workload.name, "family": task.workload.family} | {
+            f"{name}_per_sec": statistics.median(v) for name, v in rates.items()
+        }
         rows.append({**row, "ratio": row["latent_per_sec"] / row["tvm_per_sec"]})
         print(json.dumps(rows[-1]), flush=True)
     for pool in pools:
         pool.shutdown()
     latent, tvm = (statistics.harmonic_mean([row[f"{name}_per_sec"] for row in rows]) for name in ("latent", "tvm"))
-    write_results("throughput", {"latent_per_sec": latent, "tvm_per_sec": tvm, "ratio": latent / tvm, "slowest_latent_per_sec": min(r["latent_per_sec"] for r in rows)}, rows)
+    write_results(
+        "throughput",
+        {
+            "latent_per_sec": latent,
+            "tvm_per_sec": tvm,
+            "ratio": latent / tvm,
+            "slowest_latent_per_sec": min(r["latent_per_sec"] for r in rows),
+        },
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """TVM's MLPModel, made to work; imported only where it is used, because TVM's module needs PyTorch.
 
-As shipped (TVM 0.27), `MLPModel()` ends a tuning after its first batch. It holds a fifth of the *tasks* out for testing, a fifth of
-one is none, and `np.concatenate` refuses an empty list ("need at least one array to concatenate"). It passes `verbose` to PyTorch's
-StepLR, which 2.13 does not take. It fails on a batch without candidates, as small design spaces have when they are exhausted, and
-where a single one is left over when candidates are divided into batches of 128.
+As shipped (TVM 0.27), `MLPModel()` ends a tuning after its first batch. It holds a fifth of the *tasks* out for
+testing, a fifth of one is none, and `np.concatenate` refuses an empty list ("need at least one array to concatenate").
+It passes `verbose` to PyTorch's StepLR, which 2.13 does not take. It fails on a batch without candidates, as small
+design spaces have when they are exhausted, and where a single one is left over when candidates are divided into batches
+of 128.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class _StepLR(lr_scheduler.StepLR):
 
 
 class PartsTrainer(SegmentSumMLPTrainer):
-    """Keeps a task's candidates as five groups in turn, so that one of them is held out; speeds stay relative to the task's best."""
+    """Keeps a task's candidates as five groups in turn, so that one of them is held out; speeds stay relative to the
+    task's best.
+    """
 
     def update(self, features: list[np.ndarray], costs: np.ndarray, group_hash: str) -> None:
         """Adds measured candidates and trains again, by TVM's own rule."""
@@ -50,5 +53,7 @@ class PartsTrainer(SegmentSumMLPTrainer):
 def make_mlp_model() -> MLPModel:
     """The model with its untrained weights."""
     trainer = PartsTrainer()
-    trainer.state.model.register_forward_hook(lambda network, inputs, scores: scores.reshape(-1))  # of a single one, TVM drops the axis
+    trainer.state.model.register_forward_hook(
+        lambda network, inputs, scores: scores.reshape(-1)
+    )  # of a single one, TVM drops the axis
     return MLPModel(trainer=trainer)

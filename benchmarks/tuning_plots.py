@@ -14,9 +14,13 @@ from foretune.datasets.reports.plots import Panel, Plot
 from foretune.support.files import write_atomically
 
 _STYLES = {  # method -> label, colour of Okabe and Ito
-    "foretune": ("Foretune", "#0072B2"), "foretune-0": ("Foretune, weights alone", "#0072B2"), "ms-xgb": ("MetaSchedule, XGBoost as shipped", "#D55E00"),
-    "ms-xgb-warm": ("MetaSchedule, XGBoost warm early", "#E69F00"), "ms-mlp": ("MetaSchedule, MLP", "#CC79A7"), "ms-random": ("MetaSchedule, random", "#666666"),
-}  # fmt: skip
+    "foretune": ("Foretune", "#0072B2"),
+    "foretune-0": ("Foretune, weights alone", "#0072B2"),
+    "ms-xgb": ("MetaSchedule, XGBoost as shipped", "#D55E00"),
+    "ms-xgb-warm": ("MetaSchedule, XGBoost warm early", "#E69F00"),
+    "ms-mlp": ("MetaSchedule, MLP", "#CC79A7"),
+    "ms-random": ("MetaSchedule, random", "#666666"),
+}
 _COLUMNS = 4
 
 
@@ -28,9 +32,27 @@ def write_plots(folder: Path, results: Results, reference_trials: int) -> None:
     rows = -(-len(reference) // _COLUMNS)
     columns = min(_COLUMNS, len(reference))
     drawn = (
-        Plot("trials", "", "", (9, 5), lambda panel: _draw_mean(panel.subplots(), results, reference, reference_trials, "trials")),
-        Plot("seconds", "", "", (9, 5), lambda panel: _draw_mean(panel.subplots(), results, reference, reference_trials, "seconds")),
-        Plot("tasks", "", "", (max(8, 3.5 * columns), 1.4 + 2.6 * rows), lambda panel: _draw_tasks(panel, results, reference, reference_trials)),
+        Plot(
+            "trials",
+            "",
+            "",
+            (9, 5),
+            lambda panel: _draw_mean(panel.subplots(), results, reference, reference_trials, "trials"),
+        ),
+        Plot(
+            "seconds",
+            "",
+            "",
+            (9, 5),
+            lambda panel: _draw_mean(panel.subplots(), results, reference, reference_trials, "seconds"),
+        ),
+        Plot(
+            "tasks",
+            "",
+            "",
+            (max(8, 3.5 * columns), 1.4 + 2.6 * rows),
+            lambda panel: _draw_tasks(panel, results, reference, reference_trials),
+        ),
     )
     for plot in drawn:
         write_atomically(folder / f"{plot.name}.png", lambda path, plot=plot: path.write_bytes(plot.png()))
@@ -40,10 +62,14 @@ def _draw_mean(axes: Axes, results: Results, reference: Mapping[str, float], ref
     seeds = len({run.row["seed"] for run in results.runs})
     axes.set_title(f"Speed of {len(reference)} held-out subgraphs against {unit} (geometric mean, seeds: {seeds})")
     for method in _STYLES:
-        _draw_method(axes, method, [run for run in results.runs if run.method == method], reference, reference_trials, unit)
+        _draw_method(
+            axes, method, [run for run in results.runs if run.method == method], reference, reference_trials, unit
+        )
     axes.axhline(1, color="#000000", linewidth=0.8, linestyle=":")
     axes.set_ylabel(f"latency of MetaSchedule with {reference_trials} trials / latency")
-    axes.set_xlabel("measurements (log scale; the weights alone need none)" if unit == "trials" else "seconds of tuning (log scale)")
+    axes.set_xlabel(
+        "measurements (log scale; the weights alone need none)" if unit == "trials" else "seconds of tuning (log scale)"
+    )
     axes.legend(loc="lower right")
 
 
@@ -64,7 +90,9 @@ def _draw_tasks(panel: Panel, results: Results, reference: Mapping[str, float], 
     panel.supylabel(f"latency of MetaSchedule with {reference_trials} trials / latency", fontsize=10)
 
 
-def _draw_method(axes: Axes, method: str, runs: list[Run], reference: Mapping[str, float], reference_trials: int, unit: str) -> None:
+def _draw_method(
+    axes: Axes, method: str, runs: list[Run], reference: Mapping[str, float], reference_trials: int, unit: str
+) -> None:
     runs = [run for run in runs if run.task in reference and run.points]
     if not runs:
         return
@@ -74,10 +102,26 @@ def _draw_method(axes: Axes, method: str, runs: list[Run], reference: Mapping[st
     if method == "foretune-0":
         at = [max(ends)]
         place = 0.7 if unit == "trials" else at[0]
-        axes.plot([place], mean_curve(runs, reference, at, lambda p: p[axis]), "*", color=colour, markersize=13, label=label)
+        axes.plot(
+            [place], mean_curve(runs, reference, at, lambda p: p[axis]), "*", color=colour, markersize=13, label=label
+        )
     else:
-        at = sorted({point[axis] for run in runs for point in run.points if point[axis] <= (reference_trials if axis == 0 else max(ends))})
+        at = sorted(
+            {
+                point[axis]
+                for run in runs
+                for point in run.points
+                if point[axis] <= (reference_trials if axis == 0 else max(ends))
+            }
+        )
         curve = mean_curve(runs, reference, at, lambda p: p[axis])
-        axes.step(np.array(at, float), curve, where="post", color=colour, linewidth=2 if method in ("foretune", REFERENCE) else 1.3, label=label)
+        axes.step(
+            np.array(at, float),
+            curve,
+            where="post",
+            color=colour,
+            linewidth=2 if method in ("foretune", REFERENCE) else 1.3,
+            label=label,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,7 +1,7 @@
 """What the rows of `tuning.py` say: latencies after each budget, curves, ratios with intervals.
 
-A latency is the median over rounds of the comparison that ended a subgraph's runs, in which all schedules that any run had as its
-best were measured in turns; never the time that a run itself saw. Ratios are better when higher.
+A latency is the median over rounds of the comparison that ended a subgraph's runs, in which all schedules that any run
+had as its best were measured in turns; never the time that a run itself saw. Ratios are better when higher.
 """
 
 from __future__ import annotations
@@ -54,10 +54,16 @@ class Run:
         """(trials, seconds since the start, latency of the best schedule then) for each checkpoint, in order."""
         elapsed = {number: secs for number, secs, *_ in self.row["curve"]}
         found = sorted((int(number), key) for number, key in self.row["winners"].items())
-        return [(n, elapsed.get(n, self.row["elapsed_secs"]), self.latencies[key]) for n, key in found if key in self.latencies]
+        return [
+            (n, elapsed.get(n, self.row["elapsed_secs"]), self.latencies[key])
+            for n, key in found
+            if key in self.latencies
+        ]
 
     def after(self, num_trials: int) -> tuple[float, float] | None:
-        """(seconds, latency) after so many trials, or at the end where a run had no more; None if nothing worked by then."""
+        """(seconds, latency) after so many trials, or at the end where a run had no more; None if nothing worked by
+        then.
+        """
         found = [point for point in self.points if point[0] <= num_trials]
         if not found:
             return None
@@ -96,11 +102,16 @@ class Results:
 
     def latency(self, method: str, num_trials: int) -> dict[str, float]:
         """Task -> geometric mean over seeds of the latency after so many trials."""
-        found = {task: [at[1] for run in runs if (at := run.after(num_trials)) is not None] for task, runs in self.select(method).items()}
+        found = {
+            task: [at[1] for run in runs if (at := run.after(num_trials)) is not None]
+            for task, runs in self.select(method).items()
+        }
         return {task: geomean(values) for task, values in found.items() if values}
 
 
-def read_results(folder: Path, tasks: Iterable[str], methods: Iterable[str], seeds: Iterable[int], threads: int) -> Results:
+def read_results(
+    folder: Path, tasks: Iterable[str], methods: Iterable[str], seeds: Iterable[int], threads: int
+) -> Results:
     """Reads the rows of a folder; a run without a comparison is left out."""
     runs, failed, defaults, errors = [], [], {}, []
     for task in tasks:
@@ -108,7 +119,11 @@ def read_results(folder: Path, tasks: Iterable[str], methods: Iterable[str], see
         measured = comparison["measured"] if comparison is not None and comparison["status"] == "ok" else {}
         found = {key: float(value["max_rel_error"]) for key, value in measured.items()}
         errors += found.values()
-        latencies = {key: statistics.median(value["secs"]) for key, value in measured.items() if value["secs"] and found[key] <= TOLERANCE}
+        latencies = {
+            key: statistics.median(value["secs"])
+            for key, value in measured.items()
+            if value["secs"] and found[key] <= TOLERANCE
+        }
         if measured and comparison["default"] in latencies:
             defaults[task] = latencies[comparison["default"]]
         for row in (read_row(folder / run_name(task, m, s, threads)) for m in methods for s in seeds):
@@ -152,27 +167,44 @@ def figures(results: Results, budgets: Sequence[int], reference_trials: int) -> 
         **_with_interval("secs_ratio", {task: geomean([r for r, _ in pairs]) for task, pairs in secs.items()}),
         "share_that_reached": _mean([reached for pairs in secs.values() for _, reached in pairs]),
         "own_secs_per_trial": _mean([run.row["own_secs_per_trial"] for run in tuned]),
-        "metaschedule_own_secs_per_trial": _mean([run.row["own_secs_per_trial"] for run in results.runs if run.method == REFERENCE]),
+        "metaschedule_own_secs_per_trial": _mean(
+            [run.row["own_secs_per_trial"] for run in results.runs if run.method == REFERENCE]
+        ),
         f"relative_to_metaschedule_{reference_trials}": _table(results, budgets, reference_trials, reference),
-        "num_tasks": len(ours), "num_seeds": len({run.row["seed"] for run in tuned}), "num_runs": len(results.runs),
-        "num_compared": len(results.errors), "num_wrong": sum(error > TOLERANCE for error in results.errors),
+        "num_tasks": len(ours),
+        "num_seeds": len({run.row["seed"] for run in tuned}),
+        "num_runs": len(results.runs),
+        "num_compared": len(results.errors),
+        "num_wrong": sum(error > TOLERANCE for error in results.errors),
         "max_rel_error": max((e for e in results.errors if e <= TOLERANCE), default=None),
-        "failed": [{"task": row["task"], "method": row["method"], "seed": row["seed"], "error": row["error"]} for row in results.failed],
-    }  # fmt: skip
+        "failed": [
+            {"task": row["task"], "method": row["method"], "seed": row["seed"], "error": row["error"]}
+            for row in results.failed
+        ],
+    }
     return found
 
 
-def _table(results: Results, budgets: Sequence[int], reference_trials: int, reference: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def _table(
+    results: Results, budgets: Sequence[int], reference_trials: int, reference: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
     """Method -> trials -> speed relative to the reference, geometric mean over tasks."""
     table: dict[str, dict[str, float]] = {}
     for method in dict.fromkeys(run.method for run in results.runs):
-        counts = [0] if method == "foretune-0" else [b for b in budgets if b] + ([reference_trials] if method == REFERENCE else [])
-        table[method] = {str(n): geomean(found.values()) for n in counts if (found := ratios(reference, results.latency(method, n)))}
+        counts = (
+            [0]
+            if method == "foretune-0"
+            else [b for b in budgets if b] + ([reference_trials] if method == REFERENCE else [])
+        )
+        table[method] = {
+            str(n): geomean(found.values()) for n in counts if (found := ratios(reference, results.latency(method, n)))
+        }
     return table
 
 
 def secs_ratios(results: Results, num_trials: int) -> dict[str, list[tuple[float, bool]]]:
-    """Task -> for each seed, the reference's seconds for its trials over Foretune's for the same quality, and whether it got there.
+    """Task -> for each seed, the reference's seconds for its trials over Foretune's for the same quality, and whether
+    it got there.
 
     A run that never gets there is no faster: its ratio is at most 1.
     """
@@ -184,7 +216,9 @@ def secs_ratios(results: Results, num_trials: int) -> dict[str, list[tuple[float
             at = rival.after(num_trials) if rival is not None else None
             if at is not None:
                 secs = run.secs_to(at[1])
-                found[task].append((at[0] / secs, True) if secs is not None else (min(1.0, at[0] / run.row["elapsed_secs"]), False))
+                found[task].append(
+                    (at[0] / secs, True) if secs is not None else (min(1.0, at[0] / run.row["elapsed_secs"]), False)
+                )
     return dict(found)
 
 
@@ -222,11 +256,17 @@ def curve_rows(results: Results, reference_trials: int) -> list[dict[str, Any]]:
     reference = results.latency(REFERENCE, reference_trials)
     return [
         {
-            "task": run.task, "method": run.method, "seed": run.row["seed"], "trials": number, "secs": round(secs, 3), "latency_secs": latency,
+            "task": run.task,
+            "method": run.method,
+            "seed": run.row["seed"],
+            "trials": number,
+            "secs": round(secs, 3),
+            "latency_secs": latency,
             "relative_speed": reference[run.task] / latency if run.task in reference else "",
         }
-        for run in results.runs for number, secs, latency in run.points
-    ]  # fmt: skip
+        for run in results.runs
+        for number, secs, latency in run.points
+    ]
 
 
 def curves_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -239,7 +279,12 @@ def curves_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def mean_curve(runs: Sequence[Run], reference: Mapping[str, float], at: Sequence[float], position: Callable[[tuple[int, float, float]], float]) -> np.ndarray:
+def mean_curve(
+    runs: Sequence[Run],
+    reference: Mapping[str, float],
+    at: Sequence[float],
+    position: Callable[[tuple[int, float, float]], float],
+) -> np.ndarray:
     """Geometric mean over runs of the speed relative to the reference; [G], NaN where a run has no schedule yet.
 
     Args:
@@ -251,23 +296,41 @@ def mean_curve(runs: Sequence[Run], reference: Mapping[str, float], at: Sequence
     by_task: defaultdict[str, list[list[float]]] = defaultdict(list)
     for run in runs:
         if run.task in reference:
-            values = [next((math.log(reference[run.task] / p[2]) for p in reversed(run.points) if position(p) <= x), math.nan) for x in at]
+            values = [
+                next((math.log(reference[run.task] / p[2]) for p in reversed(run.points) if position(p) <= x), math.nan)
+                for x in at
+            ]
             by_task[run.task].append(values)
-    return np.exp(np.mean([np.mean(found, 0) for found in by_task.values()], 0)) if by_task else np.full(len(at), math.nan)
+    return (
+        np.exp(np.mean([np.mean(found, 0) for found in by_task.values()], 0)) if by_task else np.full(len(at), math.nan)
+    )
 
 
 def summary_rows(results: Results, budgets: Sequence[int], reference_trials: int) -> list[dict[str, Any]]:
     """A row for each run, without its traces."""
     rows = []
     for run in results.runs:
-        counts = [0] if run.method == "foretune-0" else sorted({*(b for b in budgets if b), *([reference_trials] if run.method == REFERENCE else [])})
+        counts = (
+            [0]
+            if run.method == "foretune-0"
+            else sorted({*(b for b in budgets if b), *([reference_trials] if run.method == REFERENCE else [])})
+        )
         at = {n: found for n in counts if (found := run.after(n)) is not None}
         rows.append(
             {
-                "task": run.task, "workload": HELD_OUT[run.task], "method": run.method, "seed": run.row["seed"], "threads": run.row["threads"],
-                "trials": len(run.row["curve"]), "elapsed_secs": run.row["elapsed_secs"], "own_secs_per_trial": run.row.get("own_secs_per_trial"),
-                "latency_secs": {str(n): latency for n, (_, latency) in at.items()}, "secs": {str(n): round(secs, 3) for n, (secs, _) in at.items()},
-                "default_secs": results.defaults.get(run.task), "load_average": run.row["load_average"], "warnings": run.row["warnings"],
+                "task": run.task,
+                "workload": HELD_OUT[run.task],
+                "method": run.method,
+                "seed": run.row["seed"],
+                "threads": run.row["threads"],
+                "trials": len(run.row["curve"]),
+                "elapsed_secs": run.row["elapsed_secs"],
+                "own_secs_per_trial": run.row.get("own_secs_per_trial"),
+                "latency_secs": {str(n): latency for n, (_, latency) in at.items()},
+                "secs": {str(n): round(secs, 3) for n, (secs, _) in at.items()},
+                "default_secs": results.defaults.get(run.task),
+                "load_average": run.row["load_average"],
+                "warnings": run.row["warnings"],
             }
-        )  # fmt: skip
+        )
     return rows

@@ -1,7 +1,9 @@
-"""One tuning run, or one comparison of what runs found, in a process of its own: `python benchmarks/tuning_runs.py REQUEST OUT`.
+"""One tuning run, or one comparison of what runs found, in a process of its own: `python benchmarks/tuning_runs.py
+REQUEST OUT`.
 
-Started by `tuning.py`. All methods tune with the same builder, runner, target and number of trials between two looks at the clock;
-the measuring processes are up before it starts, and so is what Python imports. REQUEST is JSON, OUT the file of the row.
+Started by `tuning.py`. All methods tune with the same builder, runner, target and number of trials between two looks at
+the clock; the measuring processes are up before it starts, and so is what Python imports. REQUEST is JSON, OUT the file
+of the row.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ from foretune.trace import Trace
 
 LOW_WARM_UP = 16
 CHECKPOINTS = (1, 2, 4, 8, *range(16, 128, 16), *range(128, 4096, 64))
-"""Trials after which the best schedule so far is kept, to be compared in the end; it is kept after each batch as well."""
+"""Trials after which the best schedule so far is kept, to be compared in the end; it is kept after each batch as well.
+"""
 
 METASCHEDULE_LOG = "tvm.s_tir.meta_schedule"
 COMPARING = MeasureSettings(repeat=3, min_repeat_ms=20.0, build_timeout_sec=20.0)
@@ -69,7 +72,9 @@ def searcher(method: str, seed: int) -> Searcher:
     import xgboost  # noqa: F401 - TVM would import it when it first trains
 
     warm_up = {"num_warmup_samples": LOW_WARM_UP} if method == "ms-xgb-warm" else {}
-    return lambda: {"cost_model": ms.cost_model.XGBModel(num_tuning_cores=cores, tree_method="auto", **warm_up)}  # else as `tune_tir` makes it
+    return lambda: {
+        "cost_model": ms.cost_model.XGBModel(num_tuning_cores=cores, tree_method="auto", **warm_up)
+    }  # else as `tune_tir` makes it
 
 
 # -- what a run sees ---------------------------------------------------------------------------------
@@ -173,9 +178,18 @@ def tune(task: Task, method: str, seed: int, num_trials: int, measurer: Measurer
         runner = TimedRunner(parts["runner"], clock)
         noted = NoteTrials(runner.ended)
         ms.tune_tir(
-            mod, target, folder, num_trials, num_tuning_cores=num_usable_cores(), seed=seed, database="memory", runner=runner,
-            builder=TimedBuilder(parts["builder"], clock), measure_callbacks=[noted, *ms.measure_callback.MeasureCallback.create("default")], **make_searcher(),
-        )  # fmt: skip
+            mod,
+            target,
+            folder,
+            num_trials,
+            num_tuning_cores=num_usable_cores(),
+            seed=seed,
+            database="memory",
+            runner=runner,
+            builder=TimedBuilder(parts["builder"], clock),
+            measure_callbacks=[noted, *ms.measure_callback.MeasureCallback.create("default")],
+            **make_searcher(),
+        )
     return noted.trials, clock
 
 
@@ -187,16 +201,22 @@ def tuned_row(task: Task, method: str, seed: int, num_trials: int, measurer: Mea
     for number, trial in enumerate(trials, 1):
         if trial.run_secs is not None and (best is None or trial.run_secs < best.run_secs):
             best = trial
-        curve.append([number, round(trial.elapsed_secs, 3), _rounded(trial.run_secs), _rounded(best.run_secs if best else None)])
+        curve.append(
+            [number, round(trial.elapsed_secs, 3), _rounded(trial.run_secs), _rounded(best.run_secs if best else None)]
+        )
         ends_batch = number == len(trials) or trials[number].elapsed_secs > trial.elapsed_secs
         if best is not None and (ends_batch or number in CHECKPOINTS):
             trace = trace_of(best.trace)
             winners[number], found[trace.key] = trace.key, pack(trace)
     secs = trials[-1].elapsed_secs if trials else clock.secs
     return {
-        "curve": curve, "winners": winners, "traces": found, "elapsed_secs": secs, "measuring_secs": clock.measuring_secs,
+        "curve": curve,
+        "winners": winners,
+        "traces": found,
+        "elapsed_secs": secs,
+        "measuring_secs": clock.measuring_secs,
         "own_secs_per_trial": (secs - clock.measuring_secs) / max(1, len(trials)),
-    }  # fmt: skip
+    }
 
 
 def pick_row(task: Task, seed: int) -> dict[str, Any]:
@@ -206,11 +226,19 @@ def pick_row(task: Task, seed: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "records.db") as database:
         clock = Clock()
-        task = task_from_module(module_from_program(task.workload.program), task.target, task.workload.name, task.workload.family)
+        task = task_from_module(
+            module_from_program(task.workload.program), task.target, task.workload.name, task.workload.family
+        )
         report = Tuner(LatentCostModel.bundled(), database, TunerConfig(trials=0, seed=seed)).tune([task])
         secs = clock.secs
     trace = report.chosen[task.workload.hash]
-    return {"curve": [], "winners": {0: trace.key}, "traces": {trace.key: pack(trace)}, "elapsed_secs": secs, "measuring_secs": 0.0}
+    return {
+        "curve": [],
+        "winners": {0: trace.key},
+        "traces": {trace.key: pack(trace)},
+        "elapsed_secs": secs,
+        "measuring_secs": 0.0,
+    }
 
 
 def run_row(request: dict[str, Any]) -> dict[str, Any]:
@@ -232,11 +260,19 @@ def run_row(request: dict[str, Any]) -> dict[str, Any]:
             measurer.measure([Candidate(task, Trace(()))] * num_usable_cores())  # starts a process for each core
             row = tuned_row(task, method, seed, request["num_trials"], measurer)
     loads = [round(load_before, 2), round(os.getloadavg()[0], 2)]
-    return {**request, "status": "ok", "warnings": warnings.messages, "target": task.target.to_json(), "load_average": loads, **row}
+    return {
+        **request,
+        "status": "ok",
+        "warnings": warnings.messages,
+        "target": task.target.to_json(),
+        "load_average": loads,
+        **row,
+    }
 
 
 def comparison_row(request: dict[str, Any]) -> dict[str, Any]:
-    """Run times of schedules of one task and of the unscheduled program, measured in turns by one process, and their errors against it.
+    """Run times of schedules of one task and of the unscheduled program, measured in turns by one process, and their
+    errors against it.
 
     Args:
         request: `task`, `threads`, `traces` (key -> packed trace), `rounds`, `quiet_wait_secs`.
@@ -245,9 +281,13 @@ def comparison_row(request: dict[str, Any]) -> dict[str, Any]:
     default = Trace(())
     traces = {default.key: default} | {key: unpack(packed) for key, packed in request["traces"].items()}
     candidates = {key: Candidate(task, trace) for key, trace in traces.items()}
-    measured: dict[str, dict[str, Any]] = {key: {"secs": [], "status": "ok", "max_rel_error": None} for key in candidates}
+    measured: dict[str, dict[str, Any]] = {
+        key: {"secs": [], "status": "ok", "max_rel_error": None} for key in candidates
+    }
     rng = random.Random(0)
-    with Measurer(COMPARING, num_threads=request["threads"], num_workers=1, quiet_wait_secs=request["quiet_wait_secs"]) as measurer:
+    with Measurer(
+        COMPARING, num_threads=request["threads"], num_workers=1, quiet_wait_secs=request["quiet_wait_secs"]
+    ) as measurer:
         for _ in range(request["rounds"]):
             order = rng.sample(sorted(candidates), len(candidates))
             for key, record in zip(order, measurer.measure([candidates[key] for key in order])):
@@ -258,7 +298,13 @@ def comparison_row(request: dict[str, Any]) -> dict[str, Any]:
         for key, candidate in candidates.items():
             error = measurer.max_rel_error(candidate)
             measured[key]["max_rel_error"] = error if math.isfinite(error) else "inf"
-    return {"task": request["task"], "threads": request["threads"], "status": "ok", "default": default.key, "measured": measured}
+    return {
+        "task": request["task"],
+        "threads": request["threads"],
+        "status": "ok",
+        "default": default.key,
+        "measured": measured,
+    }
 
 
 class _Warnings(logging.Handler):

@@ -1,4 +1,6 @@
-"""The held-out subgraphs that `tuning.py` tunes: test workloads of the bundled data, one or more of each family that has something to tune."""
+"""The held-out subgraphs that `tuning.py` tunes: test workloads of the bundled data, one or more of each family that
+has something to tune.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """TVM bridge: tasks from PyTorch graphs, design spaces, measuring, and the torch.compile backend.
 
-Nothing is imported before it is asked for, so that worker processes stay light. Stable: the backend and its options, and what MetaSchedule takes
-(`ForetuneCostModel`, `LatentSearchStrategy`, `Measurer`, `builder_and_runner`).
+Nothing is imported before it is asked for, so that worker processes stay light. Stable: the backend and its options,
+and what MetaSchedule takes (`ForetuneCostModel`, `LatentSearchStrategy`, `Measurer`, `builder_and_runner`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,34 @@ if TYPE_CHECKING:
     from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 __all__ = [
-    "Backend", "BackendOptions", "ForetuneAnsorModel", "ForetuneCostModel", "LatentSearchStrategy", "LatentTaskScheduler", "Measurer", "SchedulerConfig",
-    "SearchConfig", "TaskScheduler", "Tuner", "builder_and_runner", "design_spaces", "detect_target", "task_from_module",
-]  # fmt: skip
+    "Backend",
+    "BackendOptions",
+    "ForetuneAnsorModel",
+    "ForetuneCostModel",
+    "LatentSearchStrategy",
+    "LatentTaskScheduler",
+    "Measurer",
+    "SchedulerConfig",
+    "SearchConfig",
+    "TaskScheduler",
+    "Tuner",
+    "builder_and_runner",
+    "design_spaces",
+    "detect_target",
+    "task_from_module",
+]
 
-EXPERIMENTAL = frozenset({"ForetuneAnsorModel", "LatentTaskScheduler", "SchedulerConfig", "TaskScheduler", "Tuner", "design_spaces", "task_from_module"})
+EXPERIMENTAL = frozenset(
+    {
+        "ForetuneAnsorModel",
+        "LatentTaskScheduler",
+        "SchedulerConfig",
+        "TaskScheduler",
+        "Tuner",
+        "design_spaces",
+        "task_from_module",
+    }
+)
 """Names that may change in any release; the others stay, or are told a release ahead."""
 
 _HOMES = {

@@ -17,7 +17,9 @@ from foretune.compiler.pytorch.options import BackendOptions
 from foretune.errors import OptionError, UnsupportedError
 
 
-def tune(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, out: str | Path, **options: Any) -> TuneReport:
+def tune(
+    model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, out: str | Path, **options: Any
+) -> TuneReport:
     """Tunes a model for inputs like these and writes it with its schedules; `foretune.load` runs the file.
 
     Args:
@@ -34,11 +36,20 @@ def tune(model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | No
     """
     chosen = BackendOptions.from_dict(options)
     if not isinstance(model, nn.Module):
-        raise OptionError(f"model must be a torch.nn.Module, but got {type(model).__name__}; `foretune tune` takes MODULE:FUNCTION and .pt2 files")
+        raise OptionError(
+            f"model must be a torch.nn.Module, but got {type(model).__name__}; `foretune tune` takes MODULE:FUNCTION"
+            " and .pt2 files"
+        )
     if isinstance(inputs, torch.Tensor) or not isinstance(inputs, Sequence):
-        raise OptionError(f"inputs must be a tuple of the call's arguments, but got {type(inputs).__name__}; one tensor is written (tensor,)")
+        raise OptionError(
+            f"inputs must be a tuple of the call's arguments, but got {type(inputs).__name__}; one tensor is written"
+            " (tensor,)"
+        )
     if chosen.background:
-        raise OptionError("background=True is for programs that run meanwhile, but tuning ahead of time ends before its file is written; leave it out")
+        raise OptionError(
+            "background=True is for programs that run meanwhile, but tuning ahead of time ends before its file is"
+            " written; leave it out"
+        )
     with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
         program = Path(folder) / "program.pt2"
         torch.export.save(_exported(model, tuple(inputs), dict(kwargs or {})), program)

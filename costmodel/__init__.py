@@ -1,6 +1,7 @@
 """Cost models: they rank candidates of one task, higher scores first, before anything is measured.
 
-Stable: the `CostModel` role and its variants, the latent model of schedules, and models by name. The models of passes and of MLIR modules are
+Stable: the `CostModel` role and its variants, the latent model of schedules, and models by name. The models of passes
+    and of MLIR modules are
 experimental: their files and arguments may change in any release.
 """
 
@@ -23,9 +24,24 @@ if TYPE_CHECKING:
     from foretune.costmodel.planning.planner import Planner, PlannerConfig
 
 __all__ = [
-    "CostModel", "EvaluationConfig", "EvaluationReport", "LatentCostModel", "MlirCostModel", "PassCostModel", "Planner", "PlannerConfig", "Prediction",
-    "PredictsLegality", "PredictsSpread", "StaticCostModel", "TrainConfig", "cost_model_names", "evaluate", "load_cost_model", "make_cost_model",
-]  # fmt: skip
+    "CostModel",
+    "EvaluationConfig",
+    "EvaluationReport",
+    "LatentCostModel",
+    "MlirCostModel",
+    "PassCostModel",
+    "Planner",
+    "PlannerConfig",
+    "Prediction",
+    "PredictsLegality",
+    "PredictsSpread",
+    "StaticCostModel",
+    "TrainConfig",
+    "cost_model_names",
+    "evaluate",
+    "load_cost_model",
+    "make_cost_model",
+]
 
 EXPERIMENTAL = frozenset({"MlirCostModel", "PassCostModel", "Planner", "PlannerConfig", "Prediction"})
 """Names that may change in any release; the others stay, or are told a release ahead."""

@@ -14,7 +14,9 @@ from foretune.record import MeasureRecord, Trajectory
 from foretune.task import Candidate, Task
 
 Featurizer = Callable[[Task, Sequence[Candidate]], list[np.ndarray]]
-"""Static features of each candidate's final program: [S, F] float32, a row for each store; no rows where it cannot be built."""
+"""Static features of each candidate's final program: [S, F] float32, a row for each store; no rows where it cannot be
+built.
+"""
 
 
 class CostModel(ABC):
@@ -108,5 +110,7 @@ class StaticCostModel(CostModel):
             ModelError: no featurizer is bound.
         """
         if self._featurizer is None:
-            raise ModelError(f"the {self.name} model looks at the finished program: bind a featurizer to it before predicting")
+            raise ModelError(
+                f"the {self.name} model looks at the finished program: bind a featurizer to it before predicting"
+            )
         return self._featurizer(task, candidates)

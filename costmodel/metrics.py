@@ -106,7 +106,10 @@ def network_top_k(tasks: Sequence[RankedTask], k: int) -> dict[str, float]:
             chosen[network] = chosen.get(network, 0.0) + calls * top
     if not best:
         return {"mean": float("nan"), "sum": float("nan")}
-    return {"mean": float(np.mean([best[n] / chosen[n] for n in best])), "sum": sum(best.values()) / sum(chosen.values())}
+    return {
+        "mean": float(np.mean([best[n] / chosen[n] for n in best])),
+        "sum": sum(best.values()) / sum(chosen.values()),
+    }
 
 
 # -- uncertainty and legality --------------------------------------------------------------------
@@ -116,16 +119,16 @@ def calibration(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> d
     """Whether stated spreads tell how large errors are.
 
     Scores are comparable within a task only, so the error of a candidate is taken between its score and minus the
-    logarithm of its seconds, both relative to the task's mean. One factor for all tasks scales the spreads so that half of
-    the errors are within 0.674 of them, as for a normal distribution.
+    logarithm of its seconds, both relative to the task's mean. One factor for all tasks scales the spreads so that half
+    of the errors are within 0.674 of them, as for a normal distribution.
 
     Args:
         tasks: (scores [N], spreads [N], seconds [N]) of each task.
 
     Returns:
-        `scale`: that factor, 1 if spreads are right as stated. `within_1`, `within_2`: share of errors within one and two
-        scaled spreads (normal: 0.683 and 0.954). `error_spread_spearman`: rank correlation of size of error and spread,
-        higher is better. None without candidates or where every spread is 0.
+        `scale`: that factor, 1 if spreads are right as stated. `within_1`, `within_2`: share of errors within one and
+        two scaled spreads (normal: 0.683 and 0.954). `error_spread_spearman`: rank correlation of size of error and
+        spread, higher is better. None without candidates or where every spread is 0.
     """
     errors, spreads = [], []
     for scores, spread, secs in tasks:

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from foretune.datasets.records.store import BUNDLED, RecordStore
     from foretune.datasets.reports.summary import Summary, summarize
 
-__all__ = ["BUNDLED", "BadLine", "Database", "ImportReport", "RecordStore", "Split", "Summary", "import_logs", "make_split", "merge", "summarize"]
+__all__ = [
+    "BUNDLED",
+    "BadLine",
+    "Database",
+    "ImportReport",
+    "RecordStore",
+    "Split",
+    "Summary",
+    "import_logs",
+    "make_split",
+    "merge",
+    "summarize",
+]
 
 EXPERIMENTAL: frozenset[str] = frozenset()
 """Names that may change in any release; the others stay, or are told a release ahead."""

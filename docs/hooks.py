@@ -44,7 +44,11 @@ def _row(parameter: Any) -> str | None:
     flags = (*parameter.opts, *parameter.secondary_opts) if option else ((parameter.metavar or parameter.name).upper(),)
     names = ", ".join(f"`{name}`" for name in flags)
     default = parameter.default
-    shown = f" Default: `{default}`." if option and default not in (None, "", [], (), False, True) and not callable(default) else ""
+    shown = (
+        f" Default: `{default}`."
+        if option and default not in (None, "", [], (), False, True) and not callable(default)
+        else ""
+    )
     return f"| {names} | {_text(getattr(parameter, 'help', ''))}{shown} |"
 
 

@@ -1,6 +1,7 @@
-"""Cost models on recorded schedules: how well the bundled latent model and a ridge regression rank what hardware measured.
+"""Cost models on recorded schedules: how well the bundled latent model and a ridge regression rank what hardware
+measured.
 
-    python examples/rank_schedules.py --tasks 12
+python examples/rank_schedules.py --tasks 12
 """
 
 from __future__ import annotations
@@ -23,15 +24,23 @@ def main() -> None:
     split = store.split()
     assert split is not None  # the bundled data has one
     measured = sorted(
-        (t.record for t in store.trajectories(split.test) if t.record.run_secs and len(t.record.trace)), key=lambda r: r.candidate.task.key
+        (t.record for t in store.trajectories(split.test) if t.record.run_secs and len(t.record.trace)),
+        key=lambda r: r.candidate.task.key,
     )
-    groups = [records for _, group in groupby(measured, key=lambda r: r.candidate.task.key) if len(records := list(group)) >= 16]
+    groups = [
+        records
+        for _, group in groupby(measured, key=lambda r: r.candidate.task.key)
+        if len(records := list(group)) >= 16
+    ]
     print(f"{'task':<40} {'records':>7} {'top-1':>6} {'pairs':>6} {'random top-1':>13}")
     for records in groups[: arguments.tasks]:
         task, secs = records[0].candidate.task, np.array([r.best_secs for r in records])
         scores = model.predict(task, [r.candidate for r in records])  # [N], higher is better; nothing is compiled
         chance = top_k_score(rng.random(len(secs)), secs, 1)
-        print(f"{task.workload.name[:40]:<40} {len(records):>7} {top_k_score(scores, secs, 1):>6.3f} {pairwise_accuracy(scores, secs):>6.3f} {chance:>13.3f}")
+        print(
+            f"{task.workload.name[:40]:<40} {len(records):>7} {top_k_score(scores, secs, 1):>6.3f}"
+            f" {pairwise_accuracy(scores, secs):>6.3f} {chance:>13.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""An MLIR matrix product: its costs predicted before it is lowered, then a schedule searched and measured. Needs `pip install 'foretune[mlir]'`.
+"""An MLIR matrix product: its costs predicted before it is lowered, then a schedule searched and measured. Needs `pip
+install 'foretune[mlir]'`.
 
-    python examples/tune_mlir.py --budget 24
+python examples/tune_mlir.py --budget 24
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ func.func @main(%A: tensor<128x96xf32>, %B: tensor<96x160xf32>) -> tensor<128x16
   %C = linalg.matmul ins(%A, %B : tensor<128x96xf32>, tensor<96x160xf32>) outs(%init : tensor<128x160xf32>) -> tensor<128x160xf32>
   return %C : tensor<128x160xf32>
 }
-"""
+"""  # noqa: E501
 
 
 def main() -> None:
@@ -27,9 +28,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with MlirSession() as session:
         predicted = predict(session, MODULE).costs
-        print(f"predicted for the default lowering: {predicted['secs'] * 1e6:.0f} microseconds, {predicted['instructions']:.0f} instructions")
+        print(
+            f"predicted for the default lowering: {predicted['secs'] * 1e6:.0f} microseconds,"
+            f" {predicted['instructions']:.0f} instructions"
+        )
         program = MlirProgram.of(session, "product", MODULE)
-        result = tune(program, MlirMeasurer(session), MlirStrategyConfig("genetic").make, MlirTuneConfig(arguments.budget))
+        result = tune(
+            program, MlirMeasurer(session), MlirStrategyConfig("genetic").make, MlirTuneConfig(arguments.budget)
+        )
     print(f"{result.gain:.2f} times as fast as the default lowering, by {len(result.trials)} measurements")
     print("; ".join(result.best.to_json()) or "the default lowering stays")
 

@@ -1,6 +1,7 @@
-"""An LLVM pass sequence for a small C program: searched, measured beside -O3, and explained. Needs LLVM 22 with clang (`make llvm`).
+"""An LLVM pass sequence for a small C program: searched, measured beside -O3, and explained. Needs LLVM 22 with clang
+(`make llvm`).
 
-    python examples/tune_passes.py --budget 24
+python examples/tune_passes.py --budget 24
 """
 
 from __future__ import annotations

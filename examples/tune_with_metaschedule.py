@@ -1,6 +1,7 @@
-"""TVM's MetaSchedule with Foretune's cost model, search strategy, builder and runner: `tune_tir` on a matrix product with a ReLU.
+"""TVM's MetaSchedule with Foretune's cost model, search strategy, builder and runner: `tune_tir` on a matrix product
+with a ReLU.
 
-    python examples/tune_with_metaschedule.py --trials 32
+python examples/tune_with_metaschedule.py --trials 32
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ def main() -> None:
             cost_model=ForetuneCostModel(), strategy=LatentSearchStrategy(), **builder_and_runner(measurer),
         )  # fmt: skip
         best = database.query(matmul(arguments.size), target, kind="record")
-    print(f"{len(database.get_all_tuning_records())} schedules measured; the best takes {1e6 * min(float(s) for s in best.run_secs):.1f} microseconds")
+    print(
+        f"{len(database.get_all_tuning_records())} schedules measured; the best takes"
+        f" {1e6 * min(float(s) for s in best.run_secs):.1f} microseconds"
+    )
 
 
 if __name__ == "__main__":

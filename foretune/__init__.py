@@ -1,7 +1,7 @@
 """Foretune ranks what a compiler could do before hardware measures what it does.
 
-All names here are stable; what is experimental is listed in `EXPERIMENTAL` of the packages below: `foretune.compiler`, `foretune.costmodel`,
-`foretune.datasets`, `foretune.passes` and `foretune.passes.mlir`.
+All names here are stable; what is experimental is listed in `EXPERIMENTAL` of the packages below: `foretune.compiler`,
+`foretune.costmodel`, `foretune.datasets`, `foretune.passes` and `foretune.passes.mlir`.
 """
 
 from typing import TYPE_CHECKING

@@ -24,7 +24,9 @@ class IllegalActionError(ForetuneError, ValueError):
 
 
 class LeftGrammarError(IllegalActionError):
-    """An action of an old record is no longer one: it was taken out of the grammar, for a reason that the message has."""
+    """An action of an old record is no longer one: it was taken out of the grammar, for a reason that the message
+    has.
+    """
 
 
 class DatabaseError(ForetuneError):

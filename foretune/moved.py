@@ -1,4 +1,6 @@
-"""Modules that moved in version 0.2: importing one by its old name fails with the new one in the message. Goes with the next release."""
+"""Modules that moved in version 0.2: importing one by its old name fails with the new one in the message. Goes with the
+next release.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from types import ModuleType
 class MovedModules:
     """The last finder that an import asks: it knows where modules went."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """None for a module that did not move.
 
         Raises:

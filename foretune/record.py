@@ -77,7 +77,9 @@ class MeasureRecord:
         if self.status is Status.OK and not self.run_secs:
             raise DataError("a record with status ok must have run times")
         if self.status not in (Status.OK, Status.WRONG_OUTPUT) and self.run_secs:
-            raise DataError(f"a record with status {self.status.value} must not have run times, but got {self.run_secs}")
+            raise DataError(
+                f"a record with status {self.status.value} must not have run times, but got {self.run_secs}"
+            )
         if any(not 0 < t < float("inf") for t in self.run_secs):
             raise DataError(f"run times must be positive seconds, but got {self.run_secs}")
 

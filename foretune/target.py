@@ -145,7 +145,9 @@ def _sorted_attrs(kind: str, attrs: dict[str, Any]) -> tuple[tuple[str, Value], 
         try:
             frozen[str(name)] = freeze(value)
         except IllegalActionError as error:
-            raise TargetError(f"target option {name!r} has a value that is not plain data: {str(value)[:60]}") from error
+            raise TargetError(
+                f"target option {name!r} has a value that is not plain data: {str(value)[:60]}"
+            ) from error
     implied = _IMPLIED.get(kind, {"tag": ""})
     return tuple(sorted((name, value) for name, value in frozen.items() if implied.get(name, frozen) != value))
 

@@ -38,7 +38,8 @@ class Workload:
         graph: its structure, for the cost model.
         name: for people; not part of the identity.
         family: operator family, for grouping in reports (`dense`, `conv2d`, ...).
-        rewrites: other forms of the program that are worth scheduling; they follow from it, and are no part of the identity.
+        rewrites: other forms of the program that are worth scheduling; they follow from it, and are no part of the
+            identity.
     """
 
     hash: str
@@ -60,8 +61,13 @@ class Workload:
         """The workload as JSON data."""
         rewrites = [{"prefix": r.prefix.to_json(), "graph": r.graph.to_json()} for r in self.rewrites]
         return {
-            "hash": self.hash, "program": self.program, "graph": self.graph.to_json(), "name": self.name, "family": self.family, "rewrites": rewrites,
-        }  # fmt: skip
+            "hash": self.hash,
+            "program": self.program,
+            "graph": self.graph.to_json(),
+            "name": self.name,
+            "family": self.family,
+            "rewrites": rewrites,
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> Workload:
@@ -71,7 +77,10 @@ class Workload:
             DataError: the data has another shape.
         """
         try:
-            rewrites = tuple(Rewrite(Trace.from_json(r["prefix"]), ProgramGraph.from_json(r["graph"])) for r in data.get("rewrites", ()))
+            rewrites = tuple(
+                Rewrite(Trace.from_json(r["prefix"]), ProgramGraph.from_json(r["graph"]))
+                for r in data.get("rewrites", ())
+            )
             graph = ProgramGraph.from_json(data["graph"])
             return cls(str(data["hash"]), str(data["program"]), graph, str(data["name"]), str(data["family"]), rewrites)
         except (KeyError, TypeError, AttributeError) as error:
@@ -102,8 +111,11 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """The task as JSON data."""
         return {
-            "workload": self.workload.to_json(), "target": self.target.to_json(), "weight": self.weight, "networks": [list(n) for n in self.networks],
-        }  # fmt: skip
+            "workload": self.workload.to_json(),
+            "target": self.target.to_json(),
+            "weight": self.weight,
+            "networks": [list(n) for n in self.networks],
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> Task:
@@ -114,7 +126,9 @@ class Task:
         """
         try:
             networks = tuple((str(name), float(calls)) for name, calls in data["networks"])
-            return cls(Workload.from_json(data["workload"]), Target.from_json(data["target"]), float(data["weight"]), networks)
+            return cls(
+                Workload.from_json(data["workload"]), Target.from_json(data["target"]), float(data["weight"]), networks
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a task: {type(error).__name__}: {error}") from error
 

@@ -72,8 +72,14 @@ class Action:
         Raises:
             IllegalActionError: the row has another shape.
         """
-        if not isinstance(row, (list, tuple)) or len(row) != 5 or not all(isinstance(row[i], (list, tuple)) for i in (1, 2, 3)):
-            raise IllegalActionError(f"an action must be [op, inputs, attrs, outputs, decision], but got {str(row)[:120]}")
+        if (
+            not isinstance(row, (list, tuple))
+            or len(row) != 5
+            or not all(isinstance(row[i], (list, tuple)) for i in (1, 2, 3))
+        ):
+            raise IllegalActionError(
+                f"an action must be [op, inputs, attrs, outputs, decision], but got {str(row)[:120]}"
+            )
         op, inputs, attrs, outputs, decision = row
         if not all(isinstance(name, str) for name in outputs):
             raise IllegalActionError(f"an action's outputs must be names, but got {outputs!r}")

@@ -1,7 +1,7 @@
 """Pass sequences of LLVM, proved by measurement; `foretune.passes.mlir` has the same for MLIR modules.
 
-Experimental: names and arguments may change in any release, and each change is in the changelog. The command line, `foretune passes`, and the
-files that it writes are stable.
+Experimental: names and arguments may change in any release, and each change is in the changelog. The command line,
+`foretune passes`, and the files that it writes are stable.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
     from foretune.passes.llvm.tuning.tuning import PassTuneConfig, PassTuneResult, tune
 
 __all__ = [
-    "BuildOptions", "Flag", "Pass", "PassMeasureSettings", "PassMeasurer", "PassTuneConfig", "PassTuneResult", "Program", "StrategyConfig", "load_programs",
-    "parse_sequence", "tune",
-]  # fmt: skip
+    "BuildOptions",
+    "Flag",
+    "Pass",
+    "PassMeasureSettings",
+    "PassMeasurer",
+    "PassTuneConfig",
+    "PassTuneResult",
+    "Program",
+    "StrategyConfig",
+    "load_programs",
+    "parse_sequence",
+    "tune",
+]
 
 EXPERIMENTAL = frozenset(__all__)
 """Names that may change in any release; the others stay, or are told a release ahead."""

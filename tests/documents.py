@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+)
 _SPAN = re.compile(r"(?<!`)`((?:foretune|make|python|pip) [^`]+)`")
 
 
@@ -28,7 +36,11 @@ class Block:
 def blocks(path: Path, language: str) -> list[Block]:
     """The fenced blocks of a language."""
     found = _FENCE.finditer(path.read_text())
-    return [Block(path, m["language"], re.sub(rf"^{m['indent']}", "", m["text"], flags=re.MULTILINE)) for m in found if m["language"] == language]
+    return [
+        Block(path, m["language"], re.sub(rf"^{m['indent']}", "", m["text"], flags=re.MULTILINE))
+        for m in found
+        if m["language"] == language
+    ]
 
 
 def commands(path: Path) -> list[list[str]]:

@@ -6,7 +6,9 @@ import logging
 
 
 def clear_tvm_log_handlers() -> None:
-    """To be called in a test, before `tune_relax` or `tune_tir`: TVM reads the names of its logger's handlers, and pytest hangs in one without a name."""
+    """To be called in a test, before `tune_relax` or `tune_tir`: TVM reads the names of its logger's handlers, and
+    pytest hangs in one without a name.
+    """
     logging.getLogger("tvm.s_tir.meta_schedule").handlers.clear()
 
 

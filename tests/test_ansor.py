@@ -1,4 +1,6 @@
-"""Ansor: its states as points of MetaSchedule's design spaces (anywhere), and the model inside its search (`make ansor`)."""
+"""Ansor: its states as points of MetaSchedule's design spaces (anywhere), and the model inside its search (`make
+ansor`).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,21 @@ from foretune.trace import Trace
 ROOT = Path(__file__).parent.parent
 DENSE = ("A", "B", "T_matmul_NT", "bias", "T_add", "compute")
 FUSED = [  # of a dense layer with bias and ReLU, sampled by TVM 0.19
-    ["CI", 4], ["SP", 2, 0, 64, [2, 2, 8], 1], ["SP", 2, 4, 64, [1, 2, 4], 1], ["SP", 2, 8, 64, [1], 1], ["RE", 2, [0, 4, 1, 5, 8, 2, 6, 9, 3, 7]],
-    ["FSP", 5, 0, 1, 1], ["FSP", 5, 2, 2, 1], ["RE", 5, [0, 2, 1, 3]], ["CA", 2, 5, 1], ["FU", 5, [0, 1]], ["AN", 5, 0, 3],
-    ["PR", 2, 0, "auto_unroll_max_step$64"], ["AN", 2, 9, 2], ["AN", 5, 2, 2],
-]  # fmt: skip
+    ["CI", 4],
+    ["SP", 2, 0, 64, [2, 2, 8], 1],
+    ["SP", 2, 4, 64, [1, 2, 4], 1],
+    ["SP", 2, 8, 64, [1], 1],
+    ["RE", 2, [0, 4, 1, 5, 8, 2, 6, 9, 3, 7]],
+    ["FSP", 5, 0, 1, 1],
+    ["FSP", 5, 2, 2, 1],
+    ["RE", 5, [0, 2, 1, 3]],
+    ["CA", 2, 5, 1],
+    ["FU", 5, [0, 1]],
+    ["AN", 5, 0, 3],
+    ["PR", 2, 0, "auto_unroll_max_step$64"],
+    ["AN", 2, 9, 2],
+    ["AN", 5, 2, 2],
+]
 TEMPLATE = Trace.from_json([
     ["GetBlock", [], ["C", "main"], ["b0"], None], ["GetBlock", [], ["root", "main"], ["b1"], None],
     ["GetLoops", ["b0"], [], ["l2", "l3"], None],
@@ -48,7 +61,9 @@ def test_a_fused_state():
 
 
 def test_a_cached_write_and_a_factored_reduction():
-    cached = read_state(("A", "C"), [["CHW", 1, "local"], ["SP", 1, 0, 64, [4, 2, 2], 1], ["FSP", 2, 0, 1, 2], ["CA", 1, 2, 1]])
+    cached = read_state(
+        ("A", "C"), [["CHW", 1, "local"], ["SP", 1, 0, 64, [4, 2, 2], 1], ["FSP", 2, 0, 1, 2], ["CA", 1, 2, 1]]
+    )
     assert cached.structure == Structure((("C", 2),), ())
     factored = read_state(("A", "S"), [["SP", 1, 1, 128, [16], 1], ["RF", 1, 2, 1], ["CR", 2]])
     assert factored.structure == Structure((), (("S", 1),))
@@ -58,7 +73,9 @@ def test_a_cached_write_and_a_factored_reduction():
 def test_a_location_inside_the_loops_of_a_fused_stage():
     steps = [["SP", 2, 0, 64, [4, 2, 2], 1], ["FSP", 3, 0, 0, 2], ["CA", 2, 3, 1]]
     assert read_state(("A", "pad", "C", "D"), [*steps, ["CA", 1, 3, 0]]).locations["pad"] == 0
-    assert read_state(("A", "pad", "C", "D"), [*steps, ["CA", 1, 2, 0]]).locations["pad"] == 1  # C's outer loops are D's
+    assert (
+        read_state(("A", "pad", "C", "D"), [*steps, ["CA", 1, 2, 0]]).locations["pad"] == 1
+    )  # C's outer loops are D's
     assert read_state(("A", "pad", "C", "D"), [*steps, ["CA", 1, 2, 5]]).locations["pad"] == 5
 
 
@@ -72,7 +89,13 @@ def test_a_template_takes_a_states_choices():
     template = read_template(TEMPLATE)
     assert template.structure == Structure((("C", 2),), ())
     assert {a.op for a in template.trace.actions} >= {"GetSBlock"} and template.trace.actions[9].inputs[1] == MAX_VECTOR
-    steps = [["SP", 1, 0, 64, [4, 2, 2], 1], ["SP", 1, 4, 64, [8], 1], ["FSP", 2, 0, 0, 2], ["CA", 1, 2, 1], ["PR", 1, 0, "auto_unroll_max_step$512"]]
+    steps = [
+        ["SP", 1, 0, 64, [4, 2, 2], 1],
+        ["SP", 1, 4, 64, [8], 1],
+        ["FSP", 2, 0, 0, 2],
+        ["CA", 1, 2, 1],
+        ["PR", 1, 0, "auto_unroll_max_step$512"],
+    ]
     assert template.decide(read_state(("A", "C", "D"), steps)) == ((4, 4, 2, 2), (8, 8), 3)
 
 
@@ -89,7 +112,12 @@ def test_only_the_ansor_modules_use_the_old_tvm():
     for path in (ROOT / "compiler").rglob("*.py"):
         tree = ast.walk(ast.parse(path.read_text()))
         names = {f"{node.module}.{a.name}" for node in tree if isinstance(node, ast.ImportFrom) for a in node.names}
-        uses = any("auto_scheduler" in name or "_ansor_tvm" in name or name.startswith(("foretune.compiler.ansor.cost_model", "foretune.compiler.ansor.tasks")) for name in names)
+        uses = any(
+            "auto_scheduler" in name
+            or "_ansor_tvm" in name
+            or name.startswith(("foretune.compiler.ansor.cost_model", "foretune.compiler.ansor.tasks"))
+            for name in names
+        )
         assert not uses or path in old or path == ROOT / "compiler" / "__init__.py", path
         assert not (path in old and any(name.startswith("foretune.compiler.tir._tvm.") for name in names)), path
 
@@ -137,11 +165,23 @@ def states(auto_scheduler, search_task):
 
 def measured(auto_scheduler, search_task, states, secs: list[float]):
     inputs = [auto_scheduler.MeasureInput(search_task, state) for state in states]
-    return inputs, [auto_scheduler.MeasureResult([s], 0, "", s, 1) if s else auto_scheduler.MeasureResult([1e10], 4, "died", 1.0, 1) for s in secs]
+    return inputs, [
+        auto_scheduler.MeasureResult([s], 0, "", s, 1) if s else auto_scheduler.MeasureResult([1e10], 4, "died", 1.0, 1)
+        for s in secs
+    ]
 
 
 @pytest.mark.ansor
-@pytest.mark.parametrize("module", ["foretune", "foretune.costmodel.latent.model", "foretune.datasets.records.store", "foretune.datasets.importers.run", "foretune.compiler"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "foretune",
+        "foretune.costmodel.latent.model",
+        "foretune.datasets.records.store",
+        "foretune.datasets.importers.run",
+        "foretune.compiler",
+    ],
+)
 def test_the_core_needs_no_tvm(module: str):
     code = f"import sys, {module}; assert not [m for m in sys.modules if m.split('.')[0] in ('tvm', 'tvm_ffi')]"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -157,9 +197,13 @@ def test_the_other_door_stays_shut():
 def test_search_with_the_model(auto_scheduler, search_task, model, tmp_path):
     log = tmp_path / "log.json"
     options = auto_scheduler.TuningOptions(
-        num_measure_trials=16, num_measures_per_round=8, verbose=0, measure_callbacks=[auto_scheduler.RecordToFile(str(log))],
-        builder=auto_scheduler.LocalBuilder(timeout=60, n_parallel=1), runner=auto_scheduler.LocalRunner(timeout=60, repeat=1, min_repeat_ms=5),
-    )  # fmt: skip
+        num_measure_trials=16,
+        num_measures_per_round=8,
+        verbose=0,
+        measure_callbacks=[auto_scheduler.RecordToFile(str(log))],
+        builder=auto_scheduler.LocalBuilder(timeout=60, n_parallel=1),
+        runner=auto_scheduler.LocalRunner(timeout=60, repeat=1, min_repeat_ms=5),
+    )
     search_task.tune(options, auto_scheduler.SketchPolicy(search_task, model, seed=1, verbose=0))
     lines = log.read_text().splitlines()
     assert len(lines) == 16
@@ -179,7 +223,9 @@ def test_every_state_is_a_point_of_a_design_space(search_task, auto_scheduler, s
         choices = task.read(steps_of(record_line(auto_scheduler.MeasureInput(search_task, state))))
         template = task.lookup.templates[task.lookup.find(choices.structure)]
         assert template.structure == choices.structure
-        tiles = [d for i, d in task.candidate(choices).trace.decisions if template.trace.actions[i].op == "SamplePerfectTile"]
+        tiles = [
+            d for i, d in task.candidate(choices).trace.decisions if template.trace.actions[i].op == "SamplePerfectTile"
+        ]
         assert tiles == choices.tiles["C"]
 
 
@@ -192,7 +238,9 @@ def test_scores_are_speeds(search_task, model, states):
 
 @pytest.mark.ansor
 def test_update_improves(auto_scheduler, search_task, model, states):
-    """Told that the slowest by its own scores are the fastest, the model turns them round; failed states teach nothing."""
+    """Told that the slowest by its own scores are the fastest, the model turns them round; failed states teach
+    nothing.
+    """
     before = model.predict(search_task, states)
     secs = (1e-4 * before).tolist()
     model.update(*measured(auto_scheduler, search_task, states[:48], [*secs[:47], 0.0]))
@@ -220,8 +268,12 @@ def test_save_and_load(auto_scheduler, search_task, model, states, tmp_path):
 @pytest.mark.ansor
 @pytest.mark.parametrize(
     "text, message",
-    [("{", "line 1: JSONDecodeError"), ('{"i": []}', "line 1"), ('{"i": [["[\\"gone\\", 1]", "llvm"], [[], []]], "r": [[1], 0, 1, 1], "v": "v0.6"}', "not registered")],
-)  # fmt: skip
+    [
+        ("{", "line 1: JSONDecodeError"),
+        ('{"i": []}', "line 1"),
+        ('{"i": [["[\\"gone\\", 1]", "llvm"], [[], []]], "r": [[1], 0, 1, 1], "v": "v0.6"}', "not registered"),
+    ],
+)
 def test_a_damaged_log(model, tmp_path, text: str, message: str):
     path = tmp_path / "learnt.json"
     path.write_text(text + "\n")
@@ -239,6 +291,8 @@ def test_wrong_use(auto_scheduler, search_task, model, states, caplog):
     from foretune.compiler.ansor._ansor_tvm import tvm
 
     hardware = auto_scheduler.HardwareParams(1, 16, 64, 1 << 14, 1 << 14, 1024, 8, 32)
-    gpu = auto_scheduler.SearchTask(func=matmul_relu, args=(64,), target=tvm.target.Target("opencl"), hardware_params=hardware)
+    gpu = auto_scheduler.SearchTask(
+        func=matmul_relu, args=(64,), target=tvm.target.Target("opencl"), hardware_params=hardware
+    )
     assert (model.predict(gpu, states) == 1.0).all()
     assert "only CPU targets" in caplog.text

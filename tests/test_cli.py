@@ -22,7 +22,10 @@ def foretune(*arguments: str) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (("demo", "--trials", "-1"), "`trials >= 0` must hold"),
-        (("collect", "--out", "/tmp/nowhere-foretune", "--records", "5", "--workloads", "cats"), "unknown workload families ['cats']"),
+        (
+            ("collect", "--out", "/tmp/nowhere-foretune", "--records", "5", "--workloads", "cats"),
+            "unknown workload families ['cats']",
+        ),
         (("nonsense",), "No such command"),
         (("tune", "nothing", "--out", "/tmp/nowhere-foretune"), "MODULE:FUNCTION or a .pt2 file"),
     ],
@@ -57,7 +60,10 @@ def test_import(tmp_path):
     assert foretune("import", str(log), "--out", str(tmp_path / "x"), "--format", "csv").returncode == 2
     nothing = tmp_path / "nothing.json"
     nothing.write_text("{\n")
-    assert "no record was imported: each of the 1 lines is bad" in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
+    assert (
+        "no record was imported: each of the 1 lines is bad"
+        in foretune("import", str(nothing), "--out", str(tmp_path / "y")).stderr
+    )
 
 
 def test_version():

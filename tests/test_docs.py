@@ -1,4 +1,6 @@
-"""README and documents: commands exist as they are shown and do what is said, programs parse, public names are in the reference, pages build."""
+"""README and documents: commands exist as they are shown and do what is said, programs parse, public names are in the
+reference, pages build.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def check_verb(words: list[str], whole: bool) -> None:
         assert not hasattr(command, "commands"), f"no verb {words}"
         command.make_context(command.name, list(words))  # raises on unknown options, bad values and missing arguments
         return
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help"
+    }
     if hasattr(command, "commands") and words:
         assert words[0] in known or words[0] in ("...", "VERB"), f"no verb {words}"
     for option in (w for w in words if w.startswith("--")):
@@ -85,7 +89,11 @@ def test_commands_exist(path):
 def test_programs_parse_and_import_what_is_there(path):
     for block in blocks(path, "python"):
         for node in ast.walk(ast.parse(block.text)):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("foretune") and "ForetuneAnsorModel" not in block.text:
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module.startswith("foretune")
+                and "ForetuneAnsorModel" not in block.text
+            ):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "foretune":
@@ -93,8 +101,15 @@ def test_programs_parse_and_import_what_is_there(path):
 
 
 def test_files_that_are_named_exist():
-    named = re.compile(r"`((?:compiler|costmodel|datasets|passes|foretune|benchmarks|examples|tests|docs)/[\w./]*\.(?:py|md|ipynb|json|html))`")
-    missing = {f"{ids(path)}: {name}" for path in DOCUMENTS for name in named.findall(path.read_text()) if not (ROOT / name).exists()}
+    named = re.compile(
+        r"`((?:compiler|costmodel|datasets|passes|foretune|benchmarks|examples|tests|docs)/[\w./]*\.(?:py|md|ipynb|json|html))`"
+    )
+    missing = {
+        f"{ids(path)}: {name}"
+        for path in DOCUMENTS
+        for name in named.findall(path.read_text())
+        if not (ROOT / name).exists()
+    }
     assert missing == set()
 
 
@@ -125,7 +140,9 @@ def test_stability_is_told(name):
     face = importlib.import_module(name)
     table = (ROOT / "docs" / "reference" / "stability.md").read_text()
     [row] = [line for line in table.splitlines() if line.startswith(f"| `{name}` |")]
-    stable, experimental = (set(re.findall(r"`(\w+)`", cell)) if cell.strip() != "all" else {"all"} for cell in row.split("|")[2:4])
+    stable, experimental = (
+        set(re.findall(r"`(\w+)`", cell)) if cell.strip() != "all" else {"all"} for cell in row.split("|")[2:4]
+    )
     public = set(face.__all__)
     assert stable == ({"all"} if public and not face.EXPERIMENTAL else public - face.EXPERIMENTAL)
     assert experimental == ({"all"} if public == face.EXPERIMENTAL else face.EXPERIMENTAL)
@@ -145,9 +162,15 @@ def test_the_site_builds_without_warnings(tmp_path):
 # -- running them ------------------------------------------------------------------------------------
 
 SMALL = {  # option -> a value that makes a command short
-    "--budget": "4", "--trials": "1", "--records": "24", "--epochs": "1", "--samples": "160", "--models": "ridge,random", "--searches": "random,greedy",
+    "--budget": "4",
+    "--trials": "1",
+    "--records": "24",
+    "--epochs": "1",
+    "--samples": "160",
+    "--models": "ridge,random",
+    "--searches": "random,greedy",
     "--seconds": "30",
-}  # fmt: skip
+}
 MORE = {  # verb -> options that make it short
     "tune": ["--trials", "1"],
     "passes tune": ["--budget", "4"],
@@ -171,9 +194,16 @@ NOT_RUN = {  # word of a command -> why the tests do not run it
     "--random-workloads": "waits for a quiet machine; `tests/compiler/workloads/test_collection.py` has it",
 }
 SLOW = (
-    "README.md", "docs/figures.md", "docs/howto/ahead-of-time.md", "docs/howto/databases.md", "docs/howto/language-models.md", "docs/howto/mlir-costs.md",
-    "docs/howto/timings.md", "docs/quickstart/passes.md", "docs/quickstart/training.md",
-)  # fmt: skip
+    "README.md",
+    "docs/figures.md",
+    "docs/howto/ahead-of-time.md",
+    "docs/howto/databases.md",
+    "docs/howto/language-models.md",
+    "docs/howto/mlir-costs.md",
+    "docs/howto/timings.md",
+    "docs/quickstart/passes.md",
+    "docs/quickstart/training.md",
+)
 SAXPY = "void saxpy(float *x, float *y, float a, int n) { for (int i = 0; i < n; i++) y[i] += a * x[i]; }\n"
 DYNAMIC = """func.func @main(%x: tensor<?x?xf32>) -> tensor<?x?xf32> {
   %y = linalg.exp ins(%x : tensor<?x?xf32>) outs(%x : tensor<?x?xf32>) -> tensor<?x?xf32>
@@ -195,7 +225,9 @@ def folder(tmp_path):
     (tmp_path / "tophub").mkdir()
     shutil.copy(LOGS / "autotvm.log", tmp_path / "tophub")
     for kind in ("tuning_record", "workload"):
-        (tmp_path / f"database_{kind}.json").write_bytes(gzip.decompress((LOGS / f"tvm019_database_{kind}.json.gz").read_bytes()))
+        (tmp_path / f"database_{kind}.json").write_bytes(
+            gzip.decompress((LOGS / f"tvm019_database_{kind}.json.gz").read_bytes())
+        )
     write_measured(tmp_path / "measured", 2, 12)
     write_measured(tmp_path / "more", 3, 30)
     write_measured(tmp_path / "data", 12, 600)  # as if it had been collected long ago; `collect` finds it complete
@@ -224,16 +256,27 @@ def write_measured(folder: Path, num_workloads: int, num_records: int) -> None:
 
 def short(words: list[str]) -> list[str]:
     """A command of Foretune with small budgets."""
-    words = ["0" if before == "--trials" and "demo" in words else SMALL.get(before, word) for before, word in zip(["", *words], words)]
+    words = [
+        "0" if before == "--trials" and "demo" in words else SMALL.get(before, word)
+        for before, word in zip(["", *words], words)
+    ]
     for verb, more in MORE.items():
         if words[1 : 1 + len(verb.split())] == verb.split():
             words += [] if more[0] in words else more
     return words
 
 
-@pytest.mark.parametrize("name", [pytest.param(ids(p), marks=pytest.mark.slow) if ids(p) in SLOW else ids(p) for p in DOCUMENTS if commands(p)])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(ids(p), marks=pytest.mark.slow) if ids(p) in SLOW else ids(p) for p in DOCUMENTS if commands(p)],
+)
 def test_commands_of_a_page_run_in_order(name, folder):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder),
+    }
     for words in commands(ROOT / name):
         if words[0] != "foretune" or set(words) & set(NOT_RUN):
             continue
@@ -264,7 +307,15 @@ def test_operators_page_says_what_the_table_says():
     by_reason: dict[str, list[str]] = {}
     for name, why in LEFT.items():
         by_reason.setdefault(why, []).append(f"`{name}`")
-    lines = ["", "## Taken by TVM", "", ", ".join(f"`{name}`" for name in sorted(TAKEN)) + ".", "", "## Left with PyTorch", ""]
+    lines = [
+        "",
+        "## Taken by TVM",
+        "",
+        ", ".join(f"`{name}`" for name in sorted(TAKEN)) + ".",
+        "",
+        "## Left with PyTorch",
+        "",
+    ]
     lines += [f"- {', '.join(names)}: {why}." for why, names in by_reason.items()]
     lines += ["- all others: no lowering that was checked.", ""]
     page = (ROOT / "docs" / "reference" / "operators.md").read_text()

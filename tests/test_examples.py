@@ -14,7 +14,10 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CASES = {
     "compile_model.py": (["--trials", "1", "--database", "records.db"], "graph 1: run by"),
     "rank_schedules.py": (["--tasks", "3"], "random top-1"),
-    "tune_ahead.py": (["--trials", "1", "--database", "records.db", "--out", "mlp.foretune"], "mlp.foretune: 2 kernels"),
+    "tune_ahead.py": (
+        ["--trials", "1", "--database", "records.db", "--out", "mlp.foretune"],
+        "mlp.foretune: 2 kernels",
+    ),
     "tune_mlir.py": (["--budget", "4"], "times as fast as the default lowering"),
     "tune_passes.py": (["--budget", "4", "--search", "random"], "times as fast as -O3"),
     "tune_with_metaschedule.py": (["--trials", "4", "--size", "32"], "4 schedules measured"),
@@ -25,7 +28,9 @@ NEEDS = {"tune_mlir.py": "mlir", "compile_model.py": "tvm", "tune_ahead.py": "tv
 
 def run(command: list[str], folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
-    result = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
+    result = subprocess.run(
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300, env=environment
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
@@ -49,7 +54,9 @@ def test_all_are_run():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(CASES)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+)
 def test_examples(name, tmp_path):
     check_tools(name)
     arguments, expected = CASES[name]
@@ -61,7 +68,9 @@ def test_notebooks(path, tmp_path):
     document = json.loads(path.read_text())
     assert (document["nbformat"], document["metadata"]["kernelspec"]["language"]) == (4, "python")
     cells = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
-    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells), "outputs do not belong into the repository"
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells), (
+        "outputs do not belong into the repository"
+    )
     script = tmp_path / f"{path.stem}.py"
     script.write_text("\n\n".join("".join(cell["source"]) for cell in cells))
     assert run([str(script)], tmp_path).strip()

@@ -1,4 +1,6 @@
-"""Dependencies point one way, folders are small and never import each other, and heavy tools are imported in one place only."""
+"""Dependencies point one way, folders are small and never import each other, and heavy tools are imported in one place
+only.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,21 @@ ALLOWED = {  # layer -> layers that it may import; `nouns` are the modules of `f
     "passes": FOUNDATION | {"datasets", "costmodel", "tuning", "passes"},
     "testing": FOUNDATION | {"datasets", "costmodel", "tuning", "testing"},
 }  # the command line, `cli`, is the one place above all of them
-HOMES = {"tvm": {"compiler"}, "tvm_ffi": {"compiler"}, "torch": {"costmodel", "compiler"}, "mlir": {"passes"}, "openai": {"passes"}, "gguf": {"costmodel"}}
+HOMES = {
+    "tvm": {"compiler"},
+    "tvm_ffi": {"compiler"},
+    "torch": {"costmodel", "compiler"},
+    "mlir": {"passes"},
+    "openai": {"passes"},
+    "gguf": {"costmodel"},
+}
 PACKAGES = ("datasets", "costmodel", "compiler", "passes")
-FACES = {ROOT / package / "__init__.py" for package in ("foretune", *PACKAGES)} | {ROOT / "passes" / "mlir" / "__init__.py"}  # import when asked
-FILES = [path for package in ("foretune", *PACKAGES) for path in sorted((ROOT / package).rglob("*.py"))]  # links are not followed
+FACES = {ROOT / package / "__init__.py" for package in ("foretune", *PACKAGES)} | {
+    ROOT / "passes" / "mlir" / "__init__.py"
+}  # import when asked
+FILES = [
+    path for package in ("foretune", *PACKAGES) for path in sorted((ROOT / package).rglob("*.py"))
+]  # links are not followed
 FOLDERS = sorted({path.parent for path in FILES})
 MOST_FILES = 20
 

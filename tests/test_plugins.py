@@ -1,4 +1,6 @@
-"""Plug-ins of other packages, and the contracts that they run: an example package with a cost model and a search strategy."""
+"""Plug-ins of other packages, and the contracts that they run: an example package with a cost model and a search
+strategy.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def installed(tmp_path, monkeypatch):
     folder = tmp_path / f"foretune_example-{project['version']}.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()) for group, points in project["entry-points"].items()]
+    groups = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+        for group, points in project["entry-points"].items()
+    ]
     (folder / "entry_points.txt").write_text("\n".join(groups))
     monkeypatch.syspath_prepend(str(tmp_path))
     return folder / "entry_points.txt"
@@ -72,7 +77,10 @@ def test_a_cost_model_is_found_by_name(installed, tmp_path):
     model.fit(measured(20, seed=0))
     model.save(tmp_path / "model.json")
     points = candidates_of(measured(5, seed=1))
-    assert load_cost_model("neighbours", tmp_path / "model.json").predict(TASK, points).tolist() == model.predict(TASK, points).tolist()
+    assert (
+        load_cost_model("neighbours", tmp_path / "model.json").predict(TASK, points).tolist()
+        == model.predict(TASK, points).tolist()
+    )
 
 
 def test_a_strategy_is_found_by_name(installed):
@@ -83,17 +91,29 @@ def test_a_strategy_is_found_by_name(installed):
 
 
 def test_a_broken_plugin_is_told(installed):
-    installed.write_text(installed.read_text().replace("[foretune.cost_models]", "[foretune.cost_models]\ngone = no_such_package:Model\nwrong = pathlib:Path"))
-    with pytest.raises(UnsupportedError, match=r"the plug-in 'gone' .* cannot be imported from no_such_package:Model: .*; mend or remove its package"):
+    installed.write_text(
+        installed.read_text().replace(
+            "[foretune.cost_models]", "[foretune.cost_models]\ngone = no_such_package:Model\nwrong = pathlib:Path"
+        )
+    )
+    with pytest.raises(
+        UnsupportedError,
+        match=r"the plug-in 'gone' .* cannot be imported from no_such_package:Model: .*; mend or remove its package",
+    ):
         make_cost_model("gone")
-    with pytest.raises(OptionError, match=r"the plug-in 'wrong' .* must be a subclass of foretune.costmodel.base.CostModel"):
+    with pytest.raises(
+        OptionError, match=r"the plug-in 'wrong' .* must be a subclass of foretune.costmodel.base.CostModel"
+    ):
         make_cost_model("wrong")
 
 
 def test_two_packages_with_one_name(monkeypatch):
     both = [EntryPoint("same", f"{package}:Model", COST_MODELS) for package in ("one", "other")]
     monkeypatch.setattr(plugins, "entry_points", lambda group, name=None: both)
-    with pytest.raises(OptionError, match=r"several packages have a plug-in 'same' of foretune.cost_models: \['one:Model', 'other:Model'\]"):
+    with pytest.raises(
+        OptionError,
+        match=r"several packages have a plug-in 'same' of foretune.cost_models: \['one:Model', 'other:Model'\]",
+    ):
         load_plugin(COST_MODELS, "same", CostModel)
 
 

@@ -18,7 +18,12 @@ def test_the_whole_loop(tmp_path, matmul_task, measurer):
         assert collect([matmul_task], environment, store, CollectConfig(24, batch_size=10)) == 24
     rows = list(RecordStore(tmp_path).rows(["trace_key"]))
     assert len({row["trace_key"] for row in rows}) == 24
-    trained = train(list(RecordStore(tmp_path).trajectories()), TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2, trees=50)))
+    trained = train(
+        list(RecordStore(tmp_path).trajectories()),
+        TrainConfig(
+            epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2, trees=50)
+        ),
+    )
     planner = Planner(LatentCostModel(trained.network), PlannerConfig(population=64, generations=1))
     proposals = planner.propose(matmul_task, environment.design_spaces(matmul_task), 4)
     records = measurer.measure(proposals)

@@ -1,8 +1,8 @@
 """The one door to TVM 0.19, the last release with the auto-scheduler (Ansor): import it through here.
 
-It installs under the same name as the TVM of `_tvm.py`, so it lives in an environment of its own (`make ansor`), where nothing
-may import that door. Its wheel does not say where its LLVM is: the library is loaded before TVM asks for it, and processes that
-TVM starts find it by `LD_LIBRARY_PATH`.
+It installs under the same name as the TVM of `_tvm.py`, so it lives in an environment of its own (`make ansor`), where
+nothing may import that door. Its wheel does not say where its LLVM is: the library is loaded before TVM asks for it,
+and processes that TVM starts find it by `LD_LIBRARY_PATH`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pathlib import Path
 from foretune.errors import UnsupportedError
 
 if "foretune.compiler.tir._tvm" in sys.modules:
-    raise UnsupportedError("this process has loaded the TVM of MetaSchedule, which has no auto-scheduler: use the environment that `make ansor` makes")
+    raise UnsupportedError(
+        "this process has loaded the TVM of MetaSchedule, which has no auto-scheduler: use the environment that `make"
+        " ansor` makes"
+    )
 
 
 def _load_llvm() -> None:
@@ -26,7 +29,9 @@ def _load_llvm() -> None:
         if (folder / "libLLVM.so").exists():
             ctypes.CDLL(str(folder / "libLLVM.so"), ctypes.RTLD_GLOBAL)
             known = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-            os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([str(folder), *(k for k in known if k and k != str(folder))])
+            os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(
+                [str(folder), *(k for k in known if k and k != str(folder))]
+            )
 
 
 _load_llvm()
@@ -36,6 +41,8 @@ try:
     from tvm import auto_scheduler, meta_schedule, te
     from tvm.auto_scheduler.cost_model.cost_model import PythonBasedModel
 except ImportError as error:
-    raise UnsupportedError(f"Ansor needs TVM 0.19 with its auto-scheduler ({error}): use the environment that `make ansor` makes") from error
+    raise UnsupportedError(
+        f"Ansor needs TVM 0.19 with its auto-scheduler ({error}): use the environment that `make ansor` makes"
+    ) from error
 
 __all__ = ["PythonBasedModel", "auto_scheduler", "meta_schedule", "te", "tvm"]

@@ -1,9 +1,10 @@
 """ForetuneAnsorModel: the latent cost model as a cost model of Ansor, TVM's auto-scheduler up to release 0.19.
 
-A state is scored as the point of MetaSchedule's design spaces that does the same (`ansor_states.py`), with the weights that were
-trained there: neither lowered nor looked at as a program, it costs a twentieth of what extracting Ansor's features costs.
-What was measured corrects the scores of its task at once. SketchPolicy samples parents in proportion to the scores and takes those
-below zero as zero; so a score here is a speed, relative to the best state that the model saw first since it last learnt.
+A state is scored as the point of MetaSchedule's design spaces that does the same (`ansor_states.py`), with the weights
+that were trained there: neither lowered nor looked at as a program, it costs a twentieth of what extracting Ansor's
+features costs. What was measured corrects the scores of its task at once. SketchPolicy samples parents in proportion to
+the scores and takes those below zero as zero; so a score here is a speed, relative to the best state that the model saw
+first since it last learnt.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class ForetuneAnsorModel(PythonBasedModel):
     """Ranks Ansor's states, and adapts to their measurements.
 
     Hand it to `SketchPolicy(task, ForetuneAnsorModel())`, and let it measure in small rounds
-    (`TuningOptions(num_measures_per_round=16)`), since it learns after each. What cannot be understood, a state or a whole program,
-    gets a neutral score, and one warning for each task.
+    (`TuningOptions(num_measures_per_round=16)`), since it learns after each. What cannot be understood, a state or a
+    whole program, gets a neutral score, and one warning for each task.
 
     Args:
         model: ranks traces; the bundled weights by default.
@@ -77,24 +78,32 @@ class ForetuneAnsorModel(PythonBasedModel):
         choices = [self._guarded(name, lambda line=line: task.read(steps_of(line))) for line in lines]
         known = [row for row, chosen in enumerate(choices) if chosen is not None]
         for rows, space, points in task.points([choices[row] for row in known]):
-            prediction = self._guarded(name, lambda space=space, points=points: self.model.score(task.task, space, points))
+            prediction = self._guarded(
+                name, lambda space=space, points=points: self.model.score(task.task, space, points)
+            )
             if prediction is not None:
                 scores[[known[row] for row in rows]] = prediction.score
         return self._speeds(task, scores).astype(np.float32)
 
     @one_torch_thread()
-    def update(self, inputs: Sequence[auto_scheduler.MeasureInput], results: Sequence[auto_scheduler.MeasureResult]) -> None:
+    def update(
+        self, inputs: Sequence[auto_scheduler.MeasureInput], results: Sequence[auto_scheduler.MeasureResult]
+    ) -> None:
         """Learns from measured states; failed ones become records without a run time.
 
         Raises:
             OptionError: there are not as many results as inputs.
         """
         if len(inputs) != len(results):
-            raise OptionError(f"every measured state must have one result, but got {len(inputs)} states and {len(results)} results")
+            raise OptionError(
+                f"every measured state must have one result, but got {len(inputs)} states and {len(results)} results"
+            )
         fresh: dict[str, MeasureRecord] = {}
         for inp, result in zip(inputs, results):
             line = record_line(inp, result)
-            record = self._guarded(str(inp.task.workload_key), lambda inp=inp, line=line: _record(self._task(inp.task), line))
+            record = self._guarded(
+                str(inp.task.workload_key), lambda inp=inp, line=line: _record(self._task(inp.task), line)
+            )
             if record is not None and line not in self._learnt:
                 fresh[line] = record
         self._guarded("the measurements", lambda: self.model.update(list(fresh.values())))
@@ -102,7 +111,9 @@ class ForetuneAnsorModel(PythonBasedModel):
         self._forget_best(fresh.values())
 
     def save(self, path: str | Path) -> None:
-        """Writes what was learnt on top of the weights, whole or not at all: a log as Ansor's own `RecordToFile` writes it."""
+        """Writes what was learnt on top of the weights, whole or not at all: a log as Ansor's own `RecordToFile` writes
+        it.
+        """
         write_text_atomically(Path(path), "".join(f"{line}\n" for line in self._learnt))
 
     def load(self, path: str | Path) -> None:
@@ -132,11 +143,17 @@ class ForetuneAnsorModel(PythonBasedModel):
                 steps_of(line)
                 inp, _ = auto_scheduler.measure_record.load_record_from_string(line)
             except Exception as error:  # TVM raises plain RuntimeError and others of its own
-                raise ModelError(f"{path} is damaged, or not a log of Ansor's: line {number}: {type(error).__name__}: {telling_line(error)}") from error
+                raise ModelError(
+                    f"{path} is damaged, or not a log of Ansor's: line {number}: {type(error).__name__}:"
+                    f" {telling_line(error)}"
+                ) from error
             try:
                 search_task = auto_scheduler.measure.recover_measure_input(inp).task
             except Exception as error:
-                raise ModelError(f"{path}: line {number} has a workload that is not registered in this process: {telling_line(error)}") from error
+                raise ModelError(
+                    f"{path}: line {number} has a workload that is not registered in this process:"
+                    f" {telling_line(error)}"
+                ) from error
             try:
                 yield line, _record(self._task(search_task), line)
             except (LineError, ForetuneError) as error:
@@ -165,7 +182,12 @@ class ForetuneAnsorModel(PythonBasedModel):
         except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
             if name not in self._warned:
                 self._warned.add(name)
-                _log.warning("the cost model does not understand all of %s, and is neutral there: %s: %s", name[:80], type(error).__name__, telling_line(error))
+                _log.warning(
+                    "the cost model does not understand all of %s, and is neutral there: %s: %s",
+                    name[:80],
+                    type(error).__name__,
+                    telling_line(error),
+                )
             return None
 
 
@@ -177,5 +199,6 @@ def _record(task: AnsorTask, line: str) -> MeasureRecord:
         IllegalActionError: its steps do not fit the task.
     """
     status, secs, error, timestamp = read_result(orjson.loads(line).get("r"))
-    return MeasureRecord(task.candidate(task.read(steps_of(line))), status, tuple(secs), error, settings=None, timestamp=timestamp)
-
+    return MeasureRecord(
+        task.candidate(task.read(steps_of(line))), status, tuple(secs), error, settings=None, timestamp=timestamp
+    )

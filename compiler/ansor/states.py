@@ -1,13 +1,14 @@
 """Ansor's states as points of MetaSchedule's design spaces.
 
-MetaSchedule's rules for CPUs were modelled on Ansor's sketches (Shao et al., Tensor Program Optimization with Probabilistic
-Programs, 2022, section 5): both tile in the structure SSRSRS, fuse a consumer or a cached write at the first or second level of it,
-factor reductions, draw where the other stages are computed, and how far to unroll. So the transform steps of a state are read here,
-the design space of the same structure is looked up, and the state's choices become its decisions: a cost model that was trained on
-MetaSchedule's traces reads them as they are. Nothing here imports TVM.
+MetaSchedule's rules for CPUs were modelled on Ansor's sketches (Shao et al., Tensor Program Optimization with
+Probabilistic Programs, 2022, section 5): both tile in the structure SSRSRS, fuse a consumer or a cached write at the
+first or second level of it, factor reductions, draw where the other stages are computed, and how far to unroll. So the
+transform steps of a state are read here, the design space of the same structure is looked up, and the state's choices
+become its decisions: a cost model that was trained on MetaSchedule's traces reads them as they are. Nothing here
+imports TVM.
 
-What a trace cannot say is lost: how far Ansor fused loops before it made them parallel or vectors, and unroll limits of stages beside
-the main one.
+What a trace cannot say is lost: how far Ansor fused loops before it made them parallel or vectors, and unroll limits of
+stages beside the main one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Structure:
     """What all states of one design space share.
 
     Attributes:
-        tiled: (block, level at which its consumer or cached write is fused, 0 if it is not) of each tiled block, sorted.
+        tiled: (block, level at which its consumer or cached write is fused, 0 if it is not) of each tiled block,
+            sorted.
         factored: (block, 0 if the outer loop was factored out, 1 if the inner one) of each factored reduction, sorted.
     """
 
@@ -47,7 +49,11 @@ class Structure:
         """How much two structures differ; 0 if they are the same."""
         mine, theirs = dict(self.tiled), dict(other.tiled)
         levels = sum(mine[b] != theirs[b] for b in mine.keys() & theirs.keys())
-        return _UNLIKE_TILING * len(mine.keys() ^ theirs.keys()) + _UNLIKE_LEVEL * levels + _UNLIKE_FACTOR * len({*self.factored} ^ {*other.factored})
+        return (
+            _UNLIKE_TILING * len(mine.keys() ^ theirs.keys())
+            + _UNLIKE_LEVEL * levels
+            + _UNLIKE_FACTOR * len({*self.factored} ^ {*other.factored})
+        )
 
 
 @dataclass(frozen=True)
@@ -133,12 +139,16 @@ class _Walk:
             stage.unroll = int(rest[1][len(_UNROLL) :])
 
     def finish(self) -> StateChoices:
-        fused = {s.at[0]: s for s in self._stages if s.at is not None and s.is_tiled}  # consumer -> the tiled stage in it
+        fused = {
+            s.at[0]: s for s in self._stages if s.at is not None and s.is_tiled
+        }  # consumer -> the tiled stage in it
         levels = {s.name: s.at[0].levels if s.at is not None else 0 for s in self._stages if s.is_tiled}
         tiles = {s.name.removesuffix(_PART): s.tiles for s in self._stages if s.tiles}
         unrolls = [s.unroll for s in self._stages if s.is_tiled] or [s.unroll for s in self._stages]
         structure = Structure(tuple(sorted(levels.items())), tuple(sorted(self._factored.items())))
-        return StateChoices(structure, tiles, {s.name: _location(s, fused) for s in self._stages}, max(unrolls, default=0))
+        return StateChoices(
+            structure, tiles, {s.name: _location(s, fused) for s in self._stages}, max(unrolls, default=0)
+        )
 
 
 def _location(stage: _Stage, fused: dict[_Stage, _Stage]) -> int:
@@ -174,11 +184,19 @@ class Template:
         """The decisions of a state, in the trace's order; what the state does not say stays as it is in the trace."""
         chosen: dict[int, Value] = {}
         for block, actions in self.tiles.items():
-            chosen.update((i, tile) for i, tile in zip(actions, choices.tiles.get(block, ())) if len(tile) == len(self.trace.actions[i].outputs))
-        chosen.update((i, choices.locations[block]) for block, i in self.locations.items() if block in choices.locations)
+            chosen.update(
+                (i, tile)
+                for i, tile in zip(actions, choices.tiles.get(block, ()))
+                if len(tile) == len(self.trace.actions[i].outputs)
+            )
+        chosen.update(
+            (i, choices.locations[block]) for block, i in self.locations.items() if block in choices.locations
+        )
         if self.unroll >= 0:
             values = self.trace.actions[self.unroll].attrs[0]
-            chosen[self.unroll] = min(range(len(values)), key=lambda k: abs(math.log2(1 + values[k]) - math.log2(1 + choices.unroll)))
+            chosen[self.unroll] = min(
+                range(len(values)), key=lambda k: abs(math.log2(1 + values[k]) - math.log2(1 + choices.unroll))
+            )
         return tuple(chosen.get(i, decision) for i, decision in self.trace.decisions)
 
 
@@ -242,5 +260,7 @@ class TemplateLookup:
     def find(self, structure: Structure) -> int:
         """Position of the template with the same structure, or with the one that is most like it."""
         if structure not in self._found:
-            self._found[structure] = min(range(len(self.templates)), key=lambda i: structure.unlikeness(self.templates[i].structure))
+            self._found[structure] = min(
+                range(len(self.templates)), key=lambda i: structure.unlikeness(self.templates[i].structure)
+            )
         return self._found[structure]

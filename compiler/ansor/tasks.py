@@ -52,20 +52,29 @@ class AnsorTask:
             UnsupportedError: it is not for a CPU, or its program cannot be read or scheduled.
         """
         if search_task.target.kind.name != "llvm":
-            raise UnsupportedError(f"only CPU targets (kind 'llvm') are built so far, but got kind {search_task.target.kind.name!r}")
+            raise UnsupportedError(
+                f"only CPU targets (kind 'llvm') are built so far, but got kind {search_task.target.kind.name!r}"
+            )
         num_cores = int(search_task.hardware_params.num_cores)
-        target = Target.from_dict({**_plain(search_task.target.export()), "num-cores": num_cores}, hardware if hardware is not None else _hardware(num_cores))
+        target = Target.from_dict(
+            {**_plain(search_task.target.export()), "num-cores": num_cores},
+            hardware if hardware is not None else _hardware(num_cores),
+        )
         try:
             mod = tvm.IRModule({"main": te.create_prim_func(list(search_task.compute_dag.tensors))})
             graph = program_graph(JsonModule(text := tvm.ir.save_json(mod)))
             traces = _design_traces(mod, target)
         except Exception as error:  # TVM raises plain RuntimeError and others of its own
-            raise UnsupportedError(f"the program of {search_task.workload_key[:60]} cannot be read: {telling_line(error)}") from error
+            raise UnsupportedError(
+                f"the program of {search_task.workload_key[:60]} cannot be read: {telling_line(error)}"
+            ) from error
         program = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
         hash_ = format(tvm.ir.structural_hash(mod) & (2**64 - 1), "016x")
         stages = _unique([str(op.name) for op in search_task.compute_dag.ops])
         blocks = "_".join(node.name for node in graph.nodes if node.kind == "block")
-        task = Task(Workload(hash_, program, graph, str(search_task.desc) or blocks[:120], family_of(blocks.lower())), target)
+        task = Task(
+            Workload(hash_, program, graph, str(search_task.desc) or blocks[:120], family_of(blocks.lower())), target
+        )
         return cls(task, tuple(stages), TemplateLookup([read_template(trace) for trace in traces]))
 
     def read(self, steps: Sequence[Any]) -> StateChoices:
@@ -92,7 +101,13 @@ class AnsorTask:
             for n, row in enumerate(rows):
                 for k, value in enumerate(template.decide(states[row])):
                     points[n, k] = options[k].setdefault(value, len(options[k]))
-            found.append((rows, DesignSpace(template.trace, tuple(Domain(i, tuple(o)) for i, o in zip(actions, options))), points))
+            found.append(
+                (
+                    rows,
+                    DesignSpace(template.trace, tuple(Domain(i, tuple(o)) for i, o in zip(actions, options))),
+                    points,
+                )
+            )
         return found
 
 
@@ -108,13 +123,22 @@ def steps_of(line: str | bytes) -> list[Any]:
 
 def _design_traces(mod: tvm.IRModule, target: Target) -> list[Trace]:
     context = meta_schedule.TuneContext(
-        mod=mod, target=tvm.target.Target(target.to_dict()), space_generator="post-order-apply", num_threads=1, rand_state=1, task_name="task"
+        mod=mod,
+        target=tvm.target.Target(target.to_dict()),
+        space_generator="post-order-apply",
+        num_threads=1,
+        rand_state=1,
+        task_name="task",
     )
     found = []
     for schedule in context.generate_design_space():
         rows, decisions = _plain(schedule.trace.as_json(True))
         chosen = dict(decisions)
-        found.append(Trace.from_json([[op, inputs, attrs, outputs, chosen.get(i)] for i, (op, inputs, attrs, outputs) in enumerate(rows)]))
+        found.append(
+            Trace.from_json(
+                [[op, inputs, attrs, outputs, chosen.get(i)] for i, (op, inputs, attrs, outputs) in enumerate(rows)]
+            )
+        )
     return found
 
 
@@ -143,4 +167,3 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, -1) + 1
         found.append(f"{name}_{seen[name]}" if seen[name] else name)
     return found
-

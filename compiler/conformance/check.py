@@ -35,8 +35,8 @@ class Outcome:
         num_regions: that TVM runs; with none, PyTorch runs all of it, and there are no later calls.
         num_calls: compared.
         num_wrong: of them.
-        num_traced_wrong: calls that differ from eager just as PyTorch's own traced and decomposed graph does, so that every
-            compiler gives that result.
+        num_traced_wrong: calls that differ from eager just as PyTorch's own traced and decomposed graph does, so that
+            every compiler gives that result.
         operators: that TVM runs.
         left: operators that stay with PyTorch, and why.
         failures: the first of the wrong calls, each as `name of the call: kind: what differs`.
@@ -110,7 +110,9 @@ def check(
     if outcome.skipped:
         return outcome
     torch._dynamo.reset()
-    torch._dynamo.config.automatic_dynamic_shapes = False  # other strides make another graph of fixed sizes, not one for Inductor
+    torch._dynamo.config.automatic_dynamic_shapes = (
+        False  # other strides make another graph of fixed sizes, not one for Inductor
+    )
     torch._dynamo.config.recompile_limit = 1000  # beyond it, eager runs the program
     known = len(compile_reports())
     complaints = _Complaints()

@@ -123,9 +123,16 @@ def changes() -> Iterator[tuple]:
         return x + y
 
     for name, run in (
-        ("average", average), ("rows", rows), ("view", view), ("both", both), ("swapped", swapped), ("returned", returned),
-        ("result", result), ("filled", filled), ("transposed", transposed),
-    ):  # fmt: skip
+        ("average", average),
+        ("rows", rows),
+        ("view", view),
+        ("both", both),
+        ("swapped", swapped),
+        ("returned", returned),
+        ("result", result),
+        ("filled", filled),
+        ("transposed", transposed),
+    ):
         yield name, run, x(4, 6), x(4, 6)
         yield f"{name}, overlapping", _overlapped(run), x(8, 6)
     yield "counted", counted, x(4, 6), n(4, 6)

@@ -25,7 +25,17 @@ def integers() -> Iterator[tuple]:
         for dtype in (torch.int64, torch.int32, torch.int8, torch.uint8):
             yield f"{name}, {dtype}", _after(run, lambda y: y + y), n(3, 4, dtype=dtype), n(3, 4, dtype=dtype)
     for dtype in (torch.int64, torch.int32, torch.int8, torch.uint8):
-        scalars = lambda x: (x // 3, x % 3, x // -3, x % -3, torch.fmod(x, 3), torch.fmod(x, -3), -x, x.abs(), x * 77)  # noqa: E731
+        scalars = lambda x: (  # noqa: E731
+            x // 3,
+            x % 3,
+            x // -3,
+            x % -3,
+            torch.fmod(x, 3),
+            torch.fmod(x, -3),
+            -x,
+            x.abs(),
+            x * 77,
+        )
         yield f"by scalars, {dtype}", scalars, n(3, 4, dtype=dtype)
         yield (
             f"sums, {dtype}",
@@ -127,18 +137,73 @@ def values() -> Iterator[tuple]:
         lambda x: (torch.maximum(x, torch.tensor(0.0)), torch.minimum(torch.tensor(0.0), x)),
         x(3, 8),
     )
-    for name in ("relu", "relu6", "hardtanh", "hardsigmoid", "hardswish", "elu", "selu", "celu", "silu", "gelu",
-    "mish", "softplus",
-                 "softshrink", "hardshrink", "tanhshrink", "softsign", "leaky_relu", "logsigmoid", "tanh", "sigmoid"):  # fmt: skip
+    for name in (
+        "relu",
+        "relu6",
+        "hardtanh",
+        "hardsigmoid",
+        "hardswish",
+        "elu",
+        "selu",
+        "celu",
+        "silu",
+        "gelu",
+        "mish",
+        "softplus",
+        "softshrink",
+        "hardshrink",
+        "tanhshrink",
+        "softsign",
+        "leaky_relu",
+        "logsigmoid",
+        "tanh",
+        "sigmoid",
+    ):
         yield name, _named(F, name), x(3, 8)
     yield "gelu by tanh", lambda x: F.gelu(x, approximate="tanh"), x(3, 8)
     yield "threshold", lambda x: F.threshold(x, 0.1, 20.0), x(3, 8)
     yield "prelu", lambda x, w: F.prelu(x, w), x(3, 8), x(8)
-    for name in ("exp", "log", "log2", "log10", "log1p", "expm1", "sqrt", "rsqrt", "sin", "cos", "tan", "asin",
-    "acos", "atan", "sinh",
-                 "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "reciprocal", "floor", "ceil", "round",
-                 "trunc", "frac",
-                 "sign", "sgn", "signbit", "abs", "neg", "square", "sigmoid", "logical_not", "lgamma", "digamma", "deg2rad"):  # fmt: skip
+    for name in (
+        "exp",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "expm1",
+        "sqrt",
+        "rsqrt",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "erfinv",
+        "reciprocal",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "frac",
+        "sign",
+        "sgn",
+        "signbit",
+        "abs",
+        "neg",
+        "square",
+        "sigmoid",
+        "logical_not",
+        "lgamma",
+        "digamma",
+        "deg2rad",
+    ):
         yield f"{name} after work", _twice(_named(torch, name)), x(3, 8)
     yield "round to decimals", lambda x: x.round(decimals=2), x(3, 8)
     yield "powers", lambda x: (x**2, x**3, x**0.5, x**-1, x**0, x**-0.5, 2**x, 0**x), x(3, 8)

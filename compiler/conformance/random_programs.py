@@ -1,4 +1,6 @@
-"""Random programs of ATen operators, with views, mutation, reuse of values and several outputs. A seed gives one program."""
+"""Random programs of ATen operators, with views, mutation, reuse of values and several outputs. A seed gives one
+program.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,36 @@ _FEWEST, _MOST = 4, 16  # steps
 
 _UNARY: dict[str, Callable] = {
     name: getattr(torch, name)
-    for name in ("relu", "tanh", "sigmoid", "exp", "neg", "abs", "sin", "cos", "square", "sqrt", "log", "sign", "floor",
-                 "round", "trunc", "reciprocal", "isnan", "isinf", "isfinite", "erf", "logical_not", "rsqrt", "clone", "atan")
-} | {name: getattr(F, name) for name in ("gelu", "silu", "relu6", "hardtanh", "hardsigmoid", "elu", "softplus", "leaky_relu", "softshrink")}  # fmt: skip
+    for name in (
+        "relu",
+        "tanh",
+        "sigmoid",
+        "exp",
+        "neg",
+        "abs",
+        "sin",
+        "cos",
+        "square",
+        "sqrt",
+        "log",
+        "sign",
+        "floor",
+        "round",
+        "trunc",
+        "reciprocal",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "erf",
+        "logical_not",
+        "rsqrt",
+        "clone",
+        "atan",
+    )
+} | {
+    name: getattr(F, name)
+    for name in ("gelu", "silu", "relu6", "hardtanh", "hardsigmoid", "elu", "softplus", "leaky_relu", "softshrink")
+}
 _BINARY: dict[str, Callable] = {
     name: getattr(torch, name)
     for name in ("add", "sub", "mul", "div", "maximum", "minimum", "lt", "ge", "eq", "ne", "fmod", "remainder",
@@ -35,8 +64,9 @@ _BY_SCALAR: dict[str, Callable] = {
     "clamp_min": torch.clamp_min, "clamp_max": torch.clamp_max,
 }  # fmt: skip
 _REDUCE: dict[str, Callable] = {
-    name: getattr(torch, name) for name in ("sum", "mean", "amax", "amin", "argmax", "argmin", "any", "all", "std", "prod", "count_nonzero")
-}  # fmt: skip
+    name: getattr(torch, name)
+    for name in ("sum", "mean", "amax", "amin", "argmax", "argmin", "any", "all", "std", "prod", "count_nonzero")
+}
 _ALONG: dict[str, Callable] = {
     "softmax": torch.softmax, "log_softmax": torch.log_softmax, "cumsum": torch.cumsum,
     "sort": lambda x, dim: torch.sort(x, dim=dim, stable=True)[0], "max": lambda x, dim: torch.max(x, dim,
@@ -190,7 +220,9 @@ def _step(rng: random.Random, values: Sequence[torch.Tensor]) -> Step | None:
 
 
 def check_random(seed: int, compile_: Compile, announce: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Compiles a random program once and calls it with other kind inputs, hostile ones, and such as lie differently in memory."""
+    """Compiles a random program once and calls it with other kind inputs, hostile ones, and such as lie differently in
+    memory.
+    """
     program, inputs = random_program(seed)
     rng = random.Random(seed)
 

@@ -89,7 +89,9 @@ CHANGES: dict[str, Callable[[Holder], None]] = {
 
 
 def check_weights(program: Program, compile_: Compile, announce: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Compiles a module that holds some inputs as parameters, and changes them; the same module serves PyTorch's calls."""
+    """Compiles a module that holds some inputs as parameters, and changes them; the same module serves PyTorch's
+    calls.
+    """
     held = Holder(program)
     given = tuple(x for i, x in enumerate(program.inputs) if i not in program.weights)
 

@@ -21,7 +21,8 @@ def members_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The files in an archive, by name; folders are left out.
 
     Raises:
-        DataError: a name leaves the archive or stands twice, a member is a link or encrypted, or the whole is a zip bomb.
+        DataError: a name leaves the archive or stands twice, a member is a link or encrypted, or the whole is a zip
+            bomb.
     """
     infos = archive.infolist()
     if len(infos) > _MOST_MEMBERS:
@@ -35,7 +36,8 @@ def members_of(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     size, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
     if size > _FREE_BYTES + _MOST_RATIO * packed:
         raise DataError(
-            f"its members are {size} bytes long when unpacked, and only {packed} before: more than {_MOST_RATIO} times as long"
+            f"its members are {size} bytes long when unpacked, and only {packed} before: more than {_MOST_RATIO} times"
+            " as long"
         )
     return {name: info for name, info in found.items() if not info.is_dir()}
 

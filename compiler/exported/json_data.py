@@ -21,8 +21,8 @@ def parse_json(data: bytes | str, what: str, infinity: bool = False) -> Any:
         infinity: take `Infinity`, which is no JSON, but what Python writes.
 
     Raises:
-        DataError: it is no JSON, has NaN or another Infinity, a name twice in one object, or integers of more than 64 bits, or is
-            nested too deep.
+        DataError: it is no JSON, has NaN or another Infinity, a name twice in one object, or integers of more than 64
+            bits, or is nested too deep.
     """
     try:
         parsed = json.loads(

@@ -1,7 +1,8 @@
 """What `foretune.load` returns: a tuned program that runs as its user calls it.
 
-The kernels were made for one set of shapes, types and strides. Calls are brought into that form where that changes nothing that
-the caller could see; where a call asks for more (gradients, another size of a dynamic dimension), PyTorch runs the same program.
+The kernels were made for one set of shapes, types and strides. Calls are brought into that form where that changes
+nothing that the caller could see; where a call asks for more (gradients, another size of a dynamic dimension), PyTorch
+runs the same program.
 """
 
 from __future__ import annotations
@@ -146,11 +147,16 @@ class LoadedProgram(nn.Module):
         """What the program was made for, in words."""
         shown = [_of(example, sizes) for example, sizes in zip(self._example, self._sizes)]
         more = f" and {len(shown) - _SHOWN_INPUTS} more" if len(shown) > _SHOWN_INPUTS else ""
-        return f"the program was made for {', '.join(shown[:_SHOWN_INPUTS]) or 'no inputs'}{more}; tune it for others with `foretune tune`"
+        return (
+            f"the program was made for {', '.join(shown[:_SHOWN_INPUTS]) or 'no inputs'}{more}; tune it for others with"
+            " `foretune tune`"
+        )
 
 
 class _CompiledOnce:
-    """A backend that compiles the first graph; Dynamo asks again where a setting of the process has changed, and gets the same."""
+    """A backend that compiles the first graph; Dynamo asks again where a setting of the process has changed, and gets
+    the same.
+    """
 
     def __init__(self, compile: Callable[[torch.fx.GraphModule, Sequence[Any]], Callable]) -> None:
         self._compile = compile
@@ -206,7 +212,9 @@ def _fits(shape: Sequence[int], sizes: tuple[Any, ...] | None) -> bool:
 
 
 def _changes_tensors(module: nn.Module) -> bool:
-    """Whether one of the operators changes a tensor in place, as an exported program's module does with its inputs and buffers."""
+    """Whether one of the operators changes a tensor in place, as an exported program's module does with its inputs and
+    buffers.
+    """
     targets = [node.target for m in module.modules() if isinstance(m, torch.fx.GraphModule) for node in m.graph.nodes]
     return any(isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable for target in targets)
 
@@ -234,4 +242,7 @@ def _of(value: Any, sizes: tuple[Any, ...] | None = None) -> str:
             repr(value)[:80] if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
         )
     device = "" if value.device.type == "cpu" else f" on {value.device}"
-    return f"a tensor [{', '.join(map(str, sizes if sizes is not None else value.shape))}] {str(value.dtype).removeprefix('torch.')}{device}"
+    return (
+        f"a tensor [{', '.join(map(str, sizes if sizes is not None else value.shape))}]"
+        f" {str(value.dtype).removeprefix('torch.')}{device}"
+    )

@@ -64,8 +64,13 @@ class Manifest:
     def to_text(self) -> str:
         """The manifest as JSON text."""
         document = {
-            "schema": SCHEMA, "target": self.target, "run_by": self.run_by, "options": dict(self.chosen), "torch": self.torch, "sha256": dict(self.sha256),
-        }  # fmt: skip
+            "schema": SCHEMA,
+            "target": self.target,
+            "run_by": self.run_by,
+            "options": dict(self.chosen),
+            "torch": self.torch,
+            "sha256": dict(self.sha256),
+        }
         return json.dumps(document, indent=1, allow_nan=False)
 
     @classmethod

@@ -19,8 +19,28 @@ from foretune.support.text import telling_line
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _VALUES = (int, float, complex, str, bool, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _ITEM_BYTES = {  # of PyTorch's numbers of types
-    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 9: 4, 10: 8, 11: 16, 12: 1, 13: 2, 28: 2, 29: 1, 30: 1, 31: 1, 32: 1, 33: 1, 34: 4, 35: 8,
-}  # fmt: skip
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 2,
+    7: 4,
+    8: 8,
+    9: 4,
+    10: 8,
+    11: 16,
+    12: 1,
+    13: 2,
+    28: 2,
+    29: 1,
+    30: 1,
+    31: 1,
+    32: 1,
+    33: 1,
+    34: 4,
+    35: 8,
+}
 _FILE = re.compile(r"(weight|tensor)_\d{1,9}")
 _NAME = re.compile(r"[^\"'\\\x00-\x1f\x7f]{1,500}")
 _MOST_VALUES = 10_000

@@ -1,9 +1,9 @@
 """The JSON text of an exported program, checked and cleaned.
 
-PyTorch makes Python source of the names in it, looks operators up by attribute, has sympy evaluate sizes, imports modules that
-structures of inputs name, and compiles guards. So each piece of text must be of the kind that its place asks for: an
-identifier, a known operator, arithmetic. Guards and notes for people are left out; the shapes that they guard are checked by
-the sizes of the inputs.
+PyTorch makes Python source of the names in it, looks operators up by attribute, has sympy evaluate sizes, imports
+modules that structures of inputs name, and compiles guards. So each piece of text must be of the kind that its place
+asks for: an identifier, a known operator, arithmetic. Guards and notes for people are left out; the shapes that they
+guard are checked by the sizes of the inputs.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class _Cleaner:
         for name, item in value.items():
             if name in _REFUSED or (name == "custom_obj_values" and item):
                 raise DataError(
-                    f"the program has {_REFUSED.get(name, 'custom objects')}, which only Python's pickle could make; export it without"
+                    f"the program has {_REFUSED.get(name, 'custom objects')}, which only Python's pickle could make;"
+                    " export it without"
                 )
             if key == "range_constraints":
                 check_expression(name)
@@ -158,8 +159,9 @@ class _Cleaner:
             return
         if namespace not in self._namespaces or (namespace == "aten" and name in _TOUCHING_FILES):
             raise DataError(
-                f"the program calls the operator {text[:80]!r}, which is not among those that only compute (of {', '.join(sorted(self._namespaces))});"
-                " name MODULE:FUNCTION in place of the file, or export without it"
+                f"the program calls the operator {text[:80]!r}, which is not among those that only compute (of"
+                f" {', '.join(sorted(self._namespaces))}); name MODULE:FUNCTION in place of the file, or export"
+                " without it"
             )
         packet = getattr(getattr(torch.ops, namespace), name, None)
         if not isinstance(getattr(packet, overload or "default", None), torch._ops.OpOverload):
@@ -177,7 +179,8 @@ def check_structure(text: str, is_signature: bool) -> None:
 
     Args:
         text: of the structure.
-        is_signature: whether it is that of (positional arguments, keyword arguments), whose names go into Python source.
+        is_signature: whether it is that of (positional arguments, keyword arguments), whose names go into Python
+            source.
 
     Raises:
         DataError: it has a container that PyTorch does not know, or one that would have a module imported.
@@ -211,7 +214,8 @@ def _check_context(kind: str, context: str) -> None:
     if kind == "collections.namedtuple":
         if context not in known:
             raise DataError(
-                f"the program's inputs or outputs are {context[:80]!r}, which is not registered here; import its module first"
+                f"the program's inputs or outputs are {context[:80]!r}, which is not registered here; import its module"
+                " first"
             )
         return
     if (

@@ -1,8 +1,8 @@
 """Reads exported programs from files (`.pt2`) without executing anything that they say.
 
-`torch.export.load` unpickles sample inputs and weights, has sympy evaluate sizes, makes Python source of names and compiles
-guards. So the archive is taken apart first: each part is checked or read as data, and an archive of our own making, of the
-checked parts alone, is what PyTorch reads.
+`torch.export.load` unpickles sample inputs and weights, has sympy evaluate sizes, makes Python source of names and
+compiles guards. So the archive is taken apart first: each part is checked or read as data, and an archive of our own
+making, of the checked parts alone, is what PyTorch reads.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def load_exported(path: Path, name: str | Path = "", namespaces: Collection[str]
         namespaces: of custom operators that it may call.
 
     Raises:
-        DataError: the file is damaged, or reading it would execute something that it says. It is refused before anything is
-            loaded.
+        DataError: the file is damaged, or reading it would execute something that it says. It is refused before
+            anything is loaded.
     """
     with tempfile.TemporaryDirectory() as folder:
         clean = Path(folder) / "program.pt2"
@@ -49,7 +49,8 @@ def load_exported(path: Path, name: str | Path = "", namespaces: Collection[str]
             return torch.export.load(clean)
         except Exception as error:  # PyTorch raises errors of many kinds
             raise DataError(
-                f"{name or path}: PyTorch {torch.__version__} cannot read the program: {type(error).__name__}: {telling_line(error)}"
+                f"{name or path}: PyTorch {torch.__version__} cannot read the program: {type(error).__name__}:"
+                f" {telling_line(error)}"
             ) from error
 
 

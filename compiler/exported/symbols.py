@@ -85,9 +85,24 @@ _ASSUMPTIONS = frozenset(
 )
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{0,30})?(e[-+]?\d{1,3})?")
 _OPERATORS = (
-    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.UAdd, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
-    ast.BitAnd, ast.BitOr, ast.Invert,
-)  # fmt: skip
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.USub,
+    ast.UAdd,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+    ast.BitAnd,
+    ast.BitOr,
+    ast.Invert,
+)
 _MOST_CHARACTERS, _LARGEST_POWER = 2000, 16
 _POWERS = ("Pow", "PowByNatural", "FloatPow", "LShift")
 _WORDS = ("True", "False", "true", "false", "int_oo", "oo")

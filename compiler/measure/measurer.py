@@ -66,14 +66,20 @@ class Measurer:
         store_features: whether to extract static features of each final program.
         device: where candidates run; this machine, if None.
         device_wait_secs: how long to wait for a device that is free.
-        quiet_wait_secs: if other processes disturbed a batch, how long to wait for quiet before it is timed again; 0 takes
-            times as they come.
+        quiet_wait_secs: if other processes disturbed a batch, how long to wait for quiet before it is timed again; 0
+            takes times as they come.
     """
 
     def __init__(
-        self, settings: MeasureSettings = MeasureSettings(), num_threads: int | None = None, num_workers: int | None = None, store_features: bool = False,
-        device: Device | None = None, device_wait_secs: float = 60.0, quiet_wait_secs: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        settings: MeasureSettings = MeasureSettings(),
+        num_threads: int | None = None,
+        num_workers: int | None = None,
+        store_features: bool = False,
+        device: Device | None = None,
+        device_wait_secs: float = 60.0,
+        quiet_wait_secs: float = 0.0,
+    ) -> None:
         self.settings = settings
         self._store_features = store_features
         self._device, self._device_wait_secs = device, device_wait_secs
@@ -82,7 +88,9 @@ class Measurer:
         threads = num_threads or num_usable_cores()
         alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
         hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
-        self._workers = [WorkerProcess("foretune.compiler.measure.worker", hello) for _ in range(num_workers or num_usable_cores())]
+        self._workers = [
+            WorkerProcess("foretune.compiler.measure.worker", hello) for _ in range(num_workers or num_usable_cores())
+        ]
         self._quiet_wait_secs, self._next_notice = quiet_wait_secs, 0.0
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()
@@ -130,7 +138,11 @@ class Measurer:
                 with measuring_lock():
                     self._run_quietly(jobs)
             else:
-                list(pool.map(lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers))
+                list(
+                    pool.map(
+                        lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers
+                    )
+                )
         for worker in self._workers:
             if ids := [job.id for job in jobs if job.worker is worker]:
                 self._quietly(worker, {"op": "drop", "ids": ids})
@@ -149,10 +161,20 @@ class Measurer:
         self._build(job)
         if job.status is not Status.OK:
             return float("inf")
-        request = {"op": "check", "id": job.id, "program": candidate.task.workload.program, "target": candidate.task.target.to_dict(), "seed": seed}
+        request = {
+            "op": "check",
+            "id": job.id,
+            "program": candidate.task.workload.program,
+            "target": candidate.task.target.to_dict(),
+            "seed": seed,
+        }
         timeout_secs = self.settings.build_timeout_sec + self.settings.run_timeout_sec
         try:
-            reply = job.worker.request(request, timeout_secs) if self._device is None else self._check_on_device(job, request, timeout_secs)
+            reply = (
+                job.worker.request(request, timeout_secs)
+                if self._device is None
+                else self._check_on_device(job, request, timeout_secs)
+            )
         except (Silence, Death):
             return float("inf")
         finally:
@@ -216,7 +238,12 @@ class Measurer:
         if time.monotonic() >= self._next_notice:
             self._next_notice = time.monotonic() + _SECS_BETWEEN_NOTICES
             limit = f"up to {self._quiet_wait_secs:g} s"
-            _log.warning("other processes use the processor: %d candidates are timed again when it is quiet, waiting %s each time", num_candidates, limit)
+            _log.warning(
+                "other processes use the processor: %d candidates are timed again when it is quiet, waiting %s each"
+                " time",
+                num_candidates,
+                limit,
+            )
 
     def _run_built(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -238,17 +265,32 @@ class Measurer:
         request = {"op": "run_remotely", "library": job.library, **self._run_request(job)}
         for _ in range(2):
             self._connect(job.worker)
-            reply = self._ask(job, request, self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+            reply = self._ask(
+                job,
+                request,
+                self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS,
+                Status.RUN_TIMEOUT,
+                Status.RUN_ERROR,
+            )
             if reply["status"] != "lost":
                 break
         job.run_secs = tuple(reply.get("run_secs", ()))
 
     def _run_request(self, job: _Job) -> dict[str, Any]:
         workload = job.candidate.task.workload
-        return {"workload": workload.hash, "program": workload.program, "repeat": self.settings.repeat, "min_repeat_ms": self.settings.min_repeat_ms}
+        return {
+            "workload": workload.hash,
+            "program": workload.program,
+            "repeat": self.settings.repeat,
+            "min_repeat_ms": self.settings.min_repeat_ms,
+        }
 
     def _connect(self, worker: WorkerProcess) -> int:
-        request = {"op": "connect", "device": asdict(self._device), "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS}
+        request = {
+            "op": "connect",
+            "device": asdict(self._device),
+            "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS,
+        }
         try:
             reply = worker.request(request, self._device_wait_secs)
         except (Silence, Death) as error:
@@ -256,8 +298,8 @@ class Measurer:
         self._check_interrupted()
         if reply["status"] != "ok":
             raise WorkerError(
-                f"no device {self._device} could be used ({reply['error']}); "
-                f"start one with `python -m tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
+                f"no device {self._device} could be used ({reply['error']}); start one with `python -m"
+                f" tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
             )
         return reply["num_threads"]
 
@@ -265,7 +307,9 @@ class Measurer:
         if self._interrupted:
             raise WorkerError("measuring was interrupted")
 
-    def _ask(self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status) -> dict[str, Any]:
+    def _ask(
+        self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status
+    ) -> dict[str, Any]:
         try:
             reply = job.worker.request(request, timeout_secs)
         except Silence as error:
@@ -283,10 +327,21 @@ class Measurer:
     def _finish(self, job: _Job) -> Measurement:
         if not self._environment:
             machine = ("cpu", cpu_name()) if self._device is None else ("device", self._device.key)
-            self._environment = (machine, ("python", platform.python_version()), ("tvm", self._workers[0].welcome.get("tvm", "")))
+            self._environment = (
+                machine,
+                ("python", platform.python_version()),
+                ("tvm", self._workers[0].welcome.get("tvm", "")),
+            )
         candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
         record = MeasureRecord(
-            candidate, job.status, job.run_secs, job.error, job.program_hash, self._environment, self.settings, time.time()
+            candidate,
+            job.status,
+            job.run_secs,
+            job.error,
+            job.program_hash,
+            self._environment,
+            self.settings,
+            time.time(),
         )
         return Measurement(record, tuple(tuple(row) for row in job.features), job.build_secs)
 
@@ -320,13 +375,18 @@ def measuring_lock() -> Iterator[None]:
 
 
 def _lock_folder() -> Path:
-    """A folder that only this user can write to: a lock file straight in a shared temporary folder could be another user's, or a link."""
+    """A folder that only this user can write to: a lock file straight in a shared temporary folder could be another
+    user's, or a link.
+    """
     folder = Path(tempfile.gettempdir()) / f"foretune-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise WorkerError(f"{folder} must be a folder that only user {os.getuid()} can write to, for the lock of measuring processes; remove it")
+        raise WorkerError(
+            f"{folder} must be a folder that only user {os.getuid()} can write to, for the lock of measuring processes;"
+            " remove it"
+        )
     return folder
 
 
@@ -335,6 +395,9 @@ def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-        return f"{found.get('model name', platform.processor())} family {found.get('cpu family', '?')} model {found.get('model', '?')}"
+        return (
+            f"{found.get('model name', platform.processor())} family {found.get('cpu family', '?')} model"
+            f" {found.get('model', '?')}"
+        )
     except OSError:
         return platform.processor()

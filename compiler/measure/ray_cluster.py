@@ -63,13 +63,19 @@ class RayEnvironment:
         self._settings = json.dumps(asdict(settings))
         self._changed = threading.Condition()
         self._interrupted = False
-        nodes = [_Node(n["NodeID"], n["NodeManagerAddress"], n["Resources"]["CPU"]) for n in self._ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+        nodes = [
+            _Node(n["NodeID"], n["NodeManagerAddress"], n["Resources"]["CPU"])
+            for n in self._ray.nodes()
+            if n["Alive"] and n["Resources"].get("CPU")
+        ]
         for node in nodes:
             self._launch(node)
         self._nodes = [node for node in nodes if self._comes_up(node)]
         if not self._nodes:
             self.close()
-            raise WorkerError(f"none of the {len(nodes)} nodes of the Ray cluster at {address!r} can measure; the log above says why")
+            raise WorkerError(
+                f"none of the {len(nodes)} nodes of the Ray cluster at {address!r} can measure; the log above says why"
+            )
 
     def __enter__(self) -> RayEnvironment:
         return self
@@ -103,15 +109,29 @@ class RayEnvironment:
             with self._free_node(task.target.key) as node:
                 try:
                     rows = json.loads(self._ray.get(node.actor.measure.remote(batch)))
-                except self._ray.exceptions.RayTaskError as failure:  # not the batch's fault: the node cannot measure at all
+                except self._ray.exceptions.RayTaskError as failure:
+                    # not the batch's fault: the node cannot measure at all
                     raise WorkerError(f"Ray node {node.name} cannot measure: {telling_line(failure)}") from failure
                 except self._ray.exceptions.RayError as failure:
                     error = telling_line(failure)
                     self._check_interrupted()
                     self._restart(node, error)
                     continue
-            return [schema.trajectory_from_row(row, replace(task, target=Target.from_json(json.loads(row["target"])))) for row in rows]
-        return [Trajectory(MeasureRecord(c, Status.RUN_ERROR, error=f"its batch ended {_ATTEMPTS} Ray workers: {error}", timestamp=time.time())) for c in candidates]
+            return [
+                schema.trajectory_from_row(row, replace(task, target=Target.from_json(json.loads(row["target"]))))
+                for row in rows
+            ]
+        return [
+            Trajectory(
+                MeasureRecord(
+                    c,
+                    Status.RUN_ERROR,
+                    error=f"its batch ended {_ATTEMPTS} Ray workers: {error}",
+                    timestamp=time.time(),
+                )
+            )
+            for c in candidates
+        ]
 
     def interrupt(self) -> None:
         """Ends running measurements in a WorkerError."""
@@ -145,7 +165,9 @@ class RayEnvironment:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         where = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        node.actor = self._ray.remote(RayNode).options(num_cpus=node.num_cpus, scheduling_strategy=where).remote(self._settings)
+        node.actor = (
+            self._ray.remote(RayNode).options(num_cpus=node.num_cpus, scheduling_strategy=where).remote(self._settings)
+        )
 
     def _comes_up(self, node: _Node) -> bool:
         """Waits for a node's actor; a node that cannot measure is logged."""
@@ -168,4 +190,3 @@ class RayEnvironment:
     def _check_interrupted(self) -> None:
         if self._interrupted:
             raise WorkerError("measuring was interrupted")
-

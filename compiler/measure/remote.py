@@ -43,7 +43,9 @@ class Device:
         """
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5}):([\w.-]+)", text, re.ASCII)
         if match is None or not 1 <= int(match[2]) <= 65535:
-            raise OptionError(f"expected HOST:PORT:KEY of an RPC tracker, such as 192.168.1.5:9190:rasp4, but got {text!r}")
+            raise OptionError(
+                f"expected HOST:PORT:KEY of an RPC tracker, such as 192.168.1.5:9190:rasp4, but got {text!r}"
+            )
         return cls(match[1].strip("[]"), int(match[2]), match[3])
 
     def __str__(self) -> str:
@@ -61,7 +63,9 @@ class Session:
     def __init__(self, device: Device, limit_secs: float) -> None:
         from tvm import rpc
 
-        self._session = rpc.connect_tracker(device.host, device.port).request(device.key, session_timeout=limit_secs, max_retry=1)
+        self._session = rpc.connect_tracker(device.host, device.port).request(
+            device.key, session_timeout=limit_secs, max_retry=1
+        )
         self.num_threads = int(self._session.get_function("runtime.NumThreads")())
 
     def time(self, library: str, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> dict[str, Any]:
@@ -94,17 +98,24 @@ class Session:
         except Exception as error:  # the boundary to the device: becomes a status on the candidate's record
             if isinstance(error, tvm.error.RPCSessionTimeoutError):
                 return {"status": "run_timeout", "error": telling_line(error)}
-            return {"status": "run_error" if self._alive() else "lost", "error": f"{type(error).__name__}: {telling_line(error)}"}
+            return {
+                "status": "run_error" if self._alive() else "lost",
+                "error": f"{type(error).__name__}: {telling_line(error)}",
+            }
         finally:
             with contextlib.suppress(Exception):
                 self._session.remove(name)
 
-    def _time(self, module: tvm.runtime.Module, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> list[float]:
+    def _time(
+        self, module: tvm.runtime.Module, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float
+    ) -> list[float]:
         cpu = self._session.cpu()
         arguments = [tvm.runtime.tensor(a, cpu) for a in inputs]
 
         def seconds(number: int, repeat: int) -> list[float]:
-            return [float(t) for t in module.time_evaluator("main", cpu, number=number, repeat=repeat)(*arguments).results]
+            return [
+                float(t) for t in module.time_evaluator("main", cpu, number=number, repeat=repeat)(*arguments).results
+            ]
 
         number, repeat = repeats(lambda runs: seconds(runs, 1)[0] * 1e3, repeat, min_repeat_ms)
         return seconds(number, repeat)

@@ -56,7 +56,11 @@ class _Worker:
             schedule = traces.replay(context.mod, trace, request["seed"])
             canonical = traces.from_tvm(schedule.trace)
             if len(trace) and not context.post_process(schedule):
-                return {"status": "illegal", "error": "a post-processor rejects the schedule", "trace": canonical.to_json()}
+                return {
+                    "status": "illegal",
+                    "error": "a post-processor rejects the schedule",
+                    "trace": canonical.to_json(),
+                }
         except IllegalActionError as error:
             return {"status": "illegal", "error": str(error)}
         reply = {"status": "ok", "trace": canonical.to_json(), "program_hash": module_hash(schedule.mod)}
@@ -66,7 +70,9 @@ class _Worker:
         try:
             executable = tvm.compile(schedule.mod, target=tvm_target(target))
             if library := request.get("library"):
-                reply["library"] = library + (".so" if architecture(target) == architecture() else ".tar")  # a foreign device links for itself
+                reply["library"] = library + (
+                    ".so" if architecture(target) == architecture() else ".tar"
+                )  # a foreign device links for itself
                 executable.export_library(reply["library"])
             else:
                 self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
@@ -80,7 +86,10 @@ class _Worker:
         arguments = [tvm.runtime.tensor(a) for a in self._inputs(request["workload"], request["program"])]
         try:
             with self.pinning.pinned():
-                return {"status": "ok", "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"])}
+                return {
+                    "status": "ok",
+                    "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"]),
+                }
         except Exception as error:  # the worker boundary
             return {"status": "run_error", "error": f"{type(error).__name__}: {telling_line(error)}"}
 
@@ -104,7 +113,9 @@ class _Worker:
             self.session = None
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Compares a built candidate with the unscheduled program on the same random inputs; an exported one runs on the connected device."""
+        """Compares a built candidate with the unscheduled program on the same random inputs; an exported one runs on
+        the connected device.
+        """
         mod = module_from_program(request["program"])
         inputs = _random_inputs(mod, seed=request["seed"])
 
@@ -118,9 +129,15 @@ class _Worker:
             reply = session.run(library, inputs)
             if reply["status"] != "ok":
                 return reply
-            actual, expected = reply["arrays"], run(tvm.compile(mod, target={"kind": "llvm"})["main"])  # the device's code cannot run here
+            actual, expected = (
+                reply["arrays"],
+                run(tvm.compile(mod, target={"kind": "llvm"})["main"]),
+            )  # the device's code cannot run here
         else:
-            actual, expected = run(self.built[request["id"]][1]), run(tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"])
+            actual, expected = (
+                run(self.built[request["id"]][1]),
+                run(tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"]),
+            )
         return {"status": "ok", "max_rel_error": max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0)}
 
     def drop(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """MetaSchedule's builder and runner on top of Foretune's measuring processes.
 
-TVM's own local builder imports tensor intrinsics of all targets in each of its processes, which takes longer than its time limit
-on a small machine. Here the builder only writes each scheduled program to a file, in a folder of its own, as MetaSchedule
-expects; the runner has the measurer compile and time it.
+TVM's own local builder imports tensor intrinsics of all targets in each of its processes, which takes longer than its
+time limit on a small machine. Here the builder only writes each scheduled program to a file, in a folder of its own, as
+MetaSchedule expects; the runner has the measurer compile and time it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class MeasurerBuilder(meta_schedule.builder.PyBuilder):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(prefix="foretune-")
 
-    def build(self, build_inputs: Sequence[meta_schedule.builder.BuilderInput]) -> list[meta_schedule.builder.BuilderResult]:
+    def build(
+        self, build_inputs: Sequence[meta_schedule.builder.BuilderInput]
+    ) -> list[meta_schedule.builder.BuilderResult]:
         """One artifact for each program."""
         return [meta_schedule.builder.BuilderResult(self._write(i.mod, i.target), None) for i in build_inputs]
 
@@ -50,7 +52,9 @@ class MeasurerBuilder(meta_schedule.builder.PyBuilder):
         mod = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
         target = target_from_tvm(target, HardwareFeatures())
         path = Path(tempfile.mkdtemp(dir=self._folder.name)) / _ARTIFACT
-        path.write_text(json.dumps({"hash": module_hash(mod), "program": program_text(mod), "target": target.to_dict()}))
+        path.write_text(
+            json.dumps({"hash": module_hash(mod), "program": program_text(mod), "target": target.to_dict()})
+        )
         return str(path)
 
 

@@ -1,8 +1,8 @@
 """ForetuneCostModel: the latent cost model as MetaSchedule's cost model, for `tune_tir`, `tune_relax` and `tune_tasks`.
 
-It scores a finished schedule by its trace alone, without looking at the program that came out. TVM's evolutionary search
-treats negative scores as zero and samples parents in proportion to the scores; so a score here is a speed, relative to the
-best candidate that the model saw first since it last learnt.
+It scores a finished schedule by its trace alone, without looking at the program that came out. TVM's evolutionary
+search treats negative scores as zero and samples parents in proportion to the scores; so a score here is a speed,
+relative to the best candidate that the model saw first since it last learnt.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _live: weakref.WeakSet = weakref.WeakSet()
 class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
     """Ranks MetaSchedule's candidates, and adapts to their measurements.
 
-    Hand it to `tune_tir(..., cost_model=ForetuneCostModel())`. What cannot be understood, a trace or a whole program, gets a
-    neutral score, and one warning for each task.
+    Hand it to `tune_tir(..., cost_model=ForetuneCostModel())`. What cannot be understood, a trace or a whole program,
+    gets a neutral score, and one warning for each task.
 
     Args:
         model: ranks traces; the bundled weights by default.
@@ -59,7 +59,9 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         _live.add(self)
 
     @one_torch_thread()
-    def predict(self, context: meta_schedule.TuneContext, candidates: Sequence[meta_schedule.MeasureCandidate]) -> np.ndarray:
+    def predict(
+        self, context: meta_schedule.TuneContext, candidates: Sequence[meta_schedule.MeasureCandidate]
+    ) -> np.ndarray:
         """Speeds of finished schedules of one task, relative to each other; [N] float64, positive, higher is better."""
         scores = np.full(len(candidates), np.nan)
         task = self._task(context)
@@ -105,13 +107,19 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         self._best_scores.clear()
 
     def _task(self, context: meta_schedule.TuneContext) -> Task | None:
-        return self._guarded(str(context.task_name), lambda: self.online.task(context.mod, context.target, str(context.task_name)))
+        return self._guarded(
+            str(context.task_name), lambda: self.online.task(context.mod, context.target, str(context.task_name))
+        )
 
     def _trace(self, task: Task, candidate: meta_schedule.MeasureCandidate) -> Trace | None:
         return self._guarded(task.workload.name, lambda: trace_of(candidate.sch.trace))
 
-    def _by_space(self, task: Task, candidates: Sequence[meta_schedule.MeasureCandidate]) -> Iterator[tuple[list[int], list[Candidate]]]:
-        """Row numbers and candidates of each design space, so that one space that the model cannot read costs the others nothing."""
+    def _by_space(
+        self, task: Task, candidates: Sequence[meta_schedule.MeasureCandidate]
+    ) -> Iterator[tuple[list[int], list[Candidate]]]:
+        """Row numbers and candidates of each design space, so that one space that the model cannot read costs the
+        others nothing.
+        """
         groups: defaultdict[str, list[tuple[int, Candidate]]] = defaultdict(list)
         for row, candidate in enumerate(candidates):
             trace = self._trace(task, candidate)
@@ -135,12 +143,20 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
             if name not in self._warned:
                 self._warned.add(name)
-                warn_once(_log, "the cost model does not understand all of %s, and is neutral there: %s: %s", name, type(error).__name__, telling_line(error))
+                warn_once(
+                    _log,
+                    "the cost model does not understand all of %s, and is neutral there: %s: %s",
+                    name,
+                    type(error).__name__,
+                    telling_line(error),
+                )
             return None
 
 
 def find_cost_model(cost_model: meta_schedule.cost_model.CostModel | None) -> Any:
-    """The ForetuneCostModel behind TVM's handle, which callbacks get without its Python part; None if it is another model."""
+    """The ForetuneCostModel behind TVM's handle, which callbacks get without its Python part; None if it is another
+    model.
+    """
     if cost_model is not None:
         for found in list(_live):
             outer = found._outer()

@@ -82,7 +82,11 @@ def export_database(data: Path, out: Path, best: int | None = None) -> ExportRep
 
 
 def _chosen(store: RecordStore, best: int | None, skipped: Counter[str]) -> dict[tuple[str, str], list[MeasureRecord]]:
-    ours = {(row["workload"], row["trace_key"]) for row in store.rows(["workload", "trace_key", "source"]) if row["source"] in _SOURCES}
+    ours = {
+        (row["workload"], row["trace_key"])
+        for row in store.rows(["workload", "trace_key", "source"])
+        if row["source"] in _SOURCES
+    }
     tasks: dict[tuple[str, str], list[MeasureRecord]] = defaultdict(list)
     for trajectory in store.trajectories():
         record = trajectory.record
@@ -125,6 +129,8 @@ def _write_task(database: meta_schedule.database.Database, records: list[Measure
             skipped["does not replay"] += 1
             continue
         secs = [float(s) for s in record.run_secs]
-        database.commit_tuning_record(meta_schedule.database.TuningRecord(schedule.trace, workload, secs, tvm_target(task.target), arguments))
+        database.commit_tuning_record(
+            meta_schedule.database.TuningRecord(schedule.trace, workload, secs, tvm_target(task.target), arguments)
+        )
         written += 1
     return written

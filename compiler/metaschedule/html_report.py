@@ -58,7 +58,9 @@ class TaskSummary:
     @property
     def errors(self) -> list[tuple[str, int]]:
         """The most frequent error messages, with how often they came."""
-        return Counter(f"{r.status.value}: {r.error}" for r in self.records if r.status is not Status.OK).most_common(_SHOWN_ERRORS)
+        return Counter(f"{r.status.value}: {r.error}" for r in self.records if r.status is not Status.OK).most_common(
+            _SHOWN_ERRORS
+        )
 
     def schedule(self) -> str:
         """The best schedule as TVM calls that a person would write."""
@@ -89,20 +91,39 @@ def write_report(database: Path, out: Path) -> dict[str, Any]:
         summaries = [TaskSummary(task, opened.records(task)) for task in opened.tasks()]
         damaged = [str(row) for row in opened.damaged]
     summaries.sort(key=lambda s: -(s.best.best_secs if s.best is not None else 0.0))
-    environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("foretune.compiler", "templates"), undefined=jinja2.StrictUndefined)
-    page = environment.get_template("report.html").render(database=database, summaries=[_row(s) for s in summaries], gain=_mean_gain(summaries))
+    environment = jinja2.Environment(
+        autoescape=True, loader=jinja2.PackageLoader("foretune.compiler", "templates"), undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("report.html").render(
+        database=database, summaries=[_row(s) for s in summaries], gain=_mean_gain(summaries)
+    )
     write_text_atomically(out, page)
     records = [r for s in summaries for r in s.records]
-    return {"tasks": len(summaries), "records": len(records), "failed": sum(r.status is not Status.OK for r in records), "damaged": damaged, "out": str(out)}
+    return {
+        "tasks": len(summaries),
+        "records": len(records),
+        "failed": sum(r.status is not Status.OK for r in records),
+        "damaged": damaged,
+        "out": str(out),
+    }
 
 
 def _row(summary: TaskSummary) -> dict[str, Any]:
     best = summary.best
     return {
-        "name": summary.task.workload.name or "unnamed", "family": summary.task.workload.family, "hash": summary.task.workload.hash, "target": str(summary.task.target.key),
-        "num_records": len(summary.records), "best": _time(best.best_secs) if best else "none", "default": _time(summary.default_secs) if summary.default_secs else "unknown",
-        "gain": f"{summary.gain:.2f}" if summary.gain else "", "statuses": summary.statuses, "errors": summary.errors, "schedule": summary.schedule(), "curve": _curve(summary),
-    }  # fmt: skip
+        "name": summary.task.workload.name or "unnamed",
+        "family": summary.task.workload.family,
+        "hash": summary.task.workload.hash,
+        "target": str(summary.task.target.key),
+        "num_records": len(summary.records),
+        "best": _time(best.best_secs) if best else "none",
+        "default": _time(summary.default_secs) if summary.default_secs else "unknown",
+        "gain": f"{summary.gain:.2f}" if summary.gain else "",
+        "statuses": summary.statuses,
+        "errors": summary.errors,
+        "schedule": summary.schedule(),
+        "curve": _curve(summary),
+    }
 
 
 def _mean_gain(summaries: Sequence[TaskSummary]) -> str:
@@ -111,12 +132,16 @@ def _mean_gain(summaries: Sequence[TaskSummary]) -> str:
 
 
 def _time(secs: float) -> str:
-    unit, factor = next((u, f) for u, f in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)) if secs >= f or u == "ns")
+    unit, factor = next(
+        (u, f) for u, f in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)) if secs >= f or u == "ns"
+    )
     return f"{secs / factor:.4g} {unit}"
 
 
 def _curve(summary: TaskSummary) -> dict[str, Any] | None:
-    """The fastest time after each measurement, and each measurement's, on logarithmic axes: points of an SVG picture."""
+    """The fastest time after each measurement, and each measurement's, on logarithmic axes: points of an SVG
+    picture.
+    """
     timed = [(i, r.best_secs) for i, r in enumerate(summary.records, 1) if r.status is Status.OK]
     if len(timed) < 2:
         return None
@@ -136,6 +161,12 @@ def _curve(summary: TaskSummary) -> dict[str, Any] | None:
             line.append(place(number, best))
     line.append(place(len(summary.records), best))
     return {
-        "width": _WIDTH, "height": _HEIGHT, "margin": _MARGIN, "line": " ".join(f"{x},{y}" for x, y in line), "points": [place(*t) for t in timed],
-        "high": _time(high), "low": _time(low), "last": len(summary.records),
-    }  # fmt: skip
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "margin": _MARGIN,
+        "line": " ".join(f"{x},{y}" for x, y in line),
+        "points": [place(*t) for t in timed],
+        "high": _time(high),
+        "low": _time(low),
+        "last": len(summary.records),
+    }

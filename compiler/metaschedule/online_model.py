@@ -28,8 +28,8 @@ _CACHED_TASKS = 64
 class OnlineModel:
     """What MetaSchedule's cost model and search strategy share, so that each measurement is learnt once.
 
-    The file is JSON lines: a header with schema and checksum, then tasks and records. It holds no weights, so that it can be
-    read on top of others.
+    The file is JSON lines: a header with schema and checksum, then tasks and records. It holds no weights, so that it
+    can be read on top of others.
 
     Args:
         model: ranks traces; the bundled weights, loaded when first needed, if None.
@@ -143,9 +143,15 @@ def _read(path: Path) -> list[MeasureRecord]:
 def _record(task: Task, row: dict[str, Any]) -> MeasureRecord:
     settings = MeasureSettings(**row["settings"]) if row["settings"] else None
     return MeasureRecord(
-        Candidate(task, Trace.from_json(row["trace"])), Status(row["status"]), tuple(float(s) for s in row["run_secs"]), str(row["error"]),
-        str(row["program_hash"]), tuple(sorted(row["environment"].items())), settings, float(row["timestamp"]),
-    )  # fmt: skip
+        Candidate(task, Trace.from_json(row["trace"])),
+        Status(row["status"]),
+        tuple(float(s) for s in row["run_secs"]),
+        str(row["error"]),
+        str(row["program_hash"]),
+        tuple(sorted(row["environment"].items())),
+        settings,
+        float(row["timestamp"]),
+    )
 
 
 def _digest(text: str) -> str:

@@ -1,7 +1,7 @@
 """LatentTaskScheduler: Foretune's task scheduler as MetaSchedule's, for `tune_tir`, `tune_relax` and `tune_tasks`.
 
-With `LatentSearchStrategy` it knows what the model expects of each task's next batch; with any other strategy it goes by what the
-last batches brought, as TVM's own gradient scheduler does.
+With `LatentSearchStrategy` it knows what the model expects of each task's next batch; with any other strategy it goes
+by what the last batches brought, as TVM's own gradient scheduler does.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 @tvm.ir.utils.derived_object
 class LatentTaskScheduler(meta_schedule.task_scheduler.PyTaskScheduler):
-    """Spends the trials where the model's latency says it pays: each task's first batch, then weight times expected gain.
+    """Spends the trials where the model's latency says it pays: each task's first batch, then weight times expected
+    gain.
 
-    Hand it to `tune_relax(..., strategy=LatentSearchStrategy(), task_scheduler=LatentTaskScheduler())`. Identical tasks are tuned
-    once, with their weights added up; a task of which no more is expected ends early. The limits of the tuning call hold.
+    Hand it to `tune_relax(..., strategy=LatentSearchStrategy(), task_scheduler=LatentTaskScheduler())`. Identical tasks
+    are tuned once, with their weights added up; a task of which no more is expected ends early. The limits of the
+    tuning call hold.
 
     Args:
-        config: how to choose; MetaSchedule counts the trials itself, so that `total` and `max_trials` do not matter, nor does the
-            size of batches.
+        config: how to choose; MetaSchedule counts the trials itself, so that `total` and `max_trials` do not matter,
+            nor does the size of batches.
     """
 
     def __init__(self, config: SchedulerConfig = SchedulerConfig(min_trials=1)) -> None:

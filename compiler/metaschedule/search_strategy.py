@@ -1,4 +1,6 @@
-"""LatentSearchStrategy: the latent planner as MetaSchedule's search strategy, for `tune_tir`, `tune_relax` and `tune_tasks`."""
+"""LatentSearchStrategy: the latent planner as MetaSchedule's search strategy, for `tune_tir`, `tune_relax` and
+`tune_tasks`.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ _live: weakref.WeakSet = weakref.WeakSet()
 class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
     """Plans in latent space which candidates of a task to measure; the default schedule is in the first batch.
 
-    Hand it to `tune_tir(..., cost_model=ForetuneCostModel(), strategy=LatentSearchStrategy())`. It plans with the model of the
-    cost model that it is tuned with, if that is Foretune's.
+    Hand it to `tune_tir(..., cost_model=ForetuneCostModel(), strategy=LatentSearchStrategy())`. It plans with the model
+    of the cost model that it is tuned with, if that is Foretune's.
 
     Args:
         config: how to search.
@@ -53,13 +55,19 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         postprocs = tuple(context.space_generator.postprocs or ())
         self._address = context.search_strategy.__chandle__()
         seed = int(context.rand_state) if self._config.seed is None else self._config.seed
-        self._program = TuningProgram(context.mod, context.target, str(context.task_name), postprocs, seed & (2**31 - 1))
+        self._program = TuningProgram(
+            context.mod, context.target, str(context.task_name), postprocs, seed & (2**31 - 1)
+        )
 
     @one_torch_thread()
     def pre_tuning(
-        self, max_trials: int, num_trials_per_iter: int, design_spaces: Sequence[tvm.s_tir.Schedule],
-        database: meta_schedule.database.Database | None = None, cost_model: meta_schedule.cost_model.CostModel | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        max_trials: int,
+        num_trials_per_iter: int,
+        design_spaces: Sequence[tvm.s_tir.Schedule],
+        database: meta_schedule.database.Database | None = None,
+        cost_model: meta_schedule.cost_model.CostModel | None = None,
+    ) -> None:
         """Starts the tuning of one task.
 
         Raises:
@@ -67,10 +75,14 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
             ModelError: there is no model to plan with.
         """
         if self._program is None:
-            raise OptionError("a tuning context with `mod`, `target` and `space_generator` must be given, but one of them is missing")
+            raise OptionError(
+                "a tuning context with `mod`, `target` and `space_generator` must be given, but one of them is missing"
+            )
         found = find_cost_model(cost_model)
         config = replace(self._config, batch_size=min(int(num_trials_per_iter), self._config.batch_size))
-        self._search = TaskSearch(self._program, design_spaces, found.online if found is not None else self._own, config, int(max_trials))
+        self._search = TaskSearch(
+            self._program, design_spaces, found.online if found is not None else self._own, config, int(max_trials)
+        )
         if database is not None:
             self._search.recall(database)
 
@@ -78,13 +90,19 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         """Logs the counts."""
         report = self.report
         _log.info(
-            "%s: %d candidates in %.2f s, illegal %d, duplicates %d", self._program.name if self._program is not None else "",
-            report.num_trials, report.own_secs, report.num_illegal, report.num_duplicates,
-        )  # fmt: skip
+            "%s: %d candidates in %.2f s, illegal %d, duplicates %d",
+            self._program.name if self._program is not None else "",
+            report.num_trials,
+            report.own_secs,
+            report.num_illegal,
+            report.num_duplicates,
+        )
 
     @one_torch_thread()
     def expected_improvement(self) -> float | None:
-        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
+        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot
+        tell.
+        """
         return self._search.expected_improvement() if self._search is not None else None
 
     @one_torch_thread()
@@ -94,7 +112,9 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
 
     @one_torch_thread()
     def notify_runner_results(
-        self, measure_candidates: Sequence[meta_schedule.MeasureCandidate], results: Sequence[meta_schedule.runner.RunnerResult]
+        self,
+        measure_candidates: Sequence[meta_schedule.MeasureCandidate],
+        results: Sequence[meta_schedule.runner.RunnerResult],
     ) -> None:
         """Learns from the batch that was handed out last."""
         self._search.observe(results)

@@ -1,7 +1,8 @@
 """TaskSearch: which schedules of one MetaSchedule task to measure next.
 
-Thousands of traces are scored in latent space without being replayed. Only the chosen few are replayed, post-processed and
-handed out; what a post-processor rejects, and what gives a program that was handed out before, is replaced by the next best.
+Thousands of traces are scored in latent space without being replayed. Only the chosen few are replayed, post-processed
+and handed out; what a post-processor rejects, and what gives a program that was handed out before, is replaced by the
+next best.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class SearchConfig:
     Attributes:
         planner: of the search in latent space.
         first_batch: most candidates of the first batch; each later one has at most twice as many as the one before.
-        batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter` allows more.
-        rewrites: search rewrites of the program, too, such as the one with packed weights, beside the given design spaces.
+        batch_size: most candidates handed out between two adaptations, where MetaSchedule's `num_trials_per_iter`
+            allows more.
+        rewrites: search rewrites of the program, too, such as the one with packed weights, beside the given design
+            spaces.
         num_elites: measured traces that a search starts from: the fastest of each kind, of the fastest kinds.
         seed: of the search; by default that of the tuning context.
     """
@@ -103,7 +106,9 @@ class TuningProgram:
     postprocs: tuple[meta_schedule.postproc.Postproc, ...]
     seed: int
     rewrites: tuple[Rewrite, ...] = ()
-    _starts: dict[str, tvm.s_tir.Schedule] = field(default_factory=dict, init=False, repr=False, compare=False)  # by the prefix's key
+    _starts: dict[str, tvm.s_tir.Schedule] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # by the prefix's key
 
     def schedule(self, trace: Trace) -> tvm.s_tir.Schedule:
         """Replays and post-processes a trace.
@@ -177,7 +182,10 @@ class TaskSearch:
             return
         start = time.perf_counter()
         for kept in database.get_top_k(database.commit_workload(self.program.mod), _MAX_RECALLED):
-            if kept.target is not None and target_from_tvm(kept.target, HardwareFeatures()).key != self._task.target.key:
+            if (
+                kept.target is not None
+                and target_from_tvm(kept.target, HardwareFeatures()).key != self._task.target.key
+            ):
                 continue
             try:
                 candidate = Candidate(self._task, trace_of(kept.trace))
@@ -214,11 +222,19 @@ class TaskSearch:
                     break
                 self._take(sampled, wanted, batch, illegal)
         if self._task is not None:
-            self._learn([MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal])
+            self._learn(
+                [MeasureRecord(Candidate(self._task, trace), Status.ILLEGAL, error=error) for trace, error in illegal]
+            )
         self._count(start, num_trials=len(batch), num_illegal=len(illegal))
         return batch
 
-    def _take(self, proposals: Sequence[Trace], wanted: int, batch: list[meta_schedule.MeasureCandidate], illegal: list[tuple[Trace, str]]) -> None:
+    def _take(
+        self,
+        proposals: Sequence[Trace],
+        wanted: int,
+        batch: list[meta_schedule.MeasureCandidate],
+        illegal: list[tuple[Trace, str]],
+    ) -> None:
         """Replays proposals until a batch is full; what is rejected goes to `illegal`."""
         while proposals and len(batch) < wanted:
             part, proposals = proposals[: wanted - len(batch)], proposals[wanted - len(batch) :]
@@ -230,7 +246,9 @@ class TaskSearch:
                     batch.append(candidate)
 
     def expected_improvement(self) -> float | None:
-        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot tell."""
+        """How much the next batch is expected to decrease the logarithm of the best time; None where the model cannot
+        tell.
+        """
         timed = [r for r in self._measured if r.status is Status.OK]
         if self._planner is None or not any(len(r.trace) for r in timed):
             return None
@@ -239,7 +257,9 @@ class TaskSearch:
         if self._planned is None:
             self._planned = self._propose(wanted)
         try:
-            score, spread = self.online.model.predict_with_spread(self._task, [Candidate(self._task, t) for t in self._planned[:wanted]])
+            score, spread = self.online.model.predict_with_spread(
+                self._task, [Candidate(self._task, t) for t in self._planned[:wanted]]
+            )
             return expected_improvement(score, spread, -math.log(min(r.best_secs for r in timed)))
         except Exception as error:  # a guess must not end the tuning
             self._give_up_ranking(error)
@@ -251,7 +271,9 @@ class TaskSearch:
         """Learns from the results of the last batch, in its order."""
         start = time.perf_counter()
         if self._task is not None:
-            records = [record_of(Candidate(self._task, h.trace), r, h.program_hash) for h, r in zip(self._handed_out, results)]
+            records = [
+                record_of(Candidate(self._task, h.trace), r, h.program_hash) for h, r in zip(self._handed_out, results)
+            ]
             self._measured += records
             self._learn(records)
         self._count(start)
@@ -261,13 +283,21 @@ class TaskSearch:
         try:
             meta_schedule.arg_info.ArgInfo.from_entry_func(self.program.mod, remove_preproc=True)
         except Exception as error:  # TVM raises TypeError and others of its own
-            _log.warning("%s is left out of the tuning, because its arguments have no fixed shapes: %s", self.program.name, telling_line(error))
+            _log.warning(
+                "%s is left out of the tuning, because its arguments have no fixed shapes: %s",
+                self.program.name,
+                telling_line(error),
+            )
             return False
         return True
 
     def _next_size(self) -> int:
         """Candidates of the next batch: few at first, so that the model soon sees what it gets wrong."""
-        return min(self.config.first_batch << min(self._num_batches, 32), self.config.batch_size, self.max_trials - self.report.num_trials)
+        return min(
+            self.config.first_batch << min(self._num_batches, 32),
+            self.config.batch_size,
+            self.max_trials - self.report.num_trials,
+        )
 
     def _replayed(self, proposals: Sequence[Trace]) -> list[tvm.s_tir.Schedule | IllegalActionError]:
         """The schedule of each trace, or why there is none; TVM replays without Python's lock."""
@@ -289,17 +319,28 @@ class TaskSearch:
             return None
         self._programs.add(program_hash)
         self._handed_out.append(_HandedOut(trace, program_hash))
-        return meta_schedule.MeasureCandidate(schedule, meta_schedule.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True))
+        return meta_schedule.MeasureCandidate(
+            schedule, meta_schedule.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
+        )
 
     def _propose(self, num: int) -> list[Trace]:
-        """Traces that were not tried, the most promising first, and then some spare ones; a search costs more than they do."""
+        """Traces that were not tried, the most promising first, and then some spare ones; a search costs more than they
+        do.
+        """
         if num < 1 or not self._spaces:
             return []
         if self._planner is not None:
             try:
                 tried, num_elites = frozenset(self._tried), self.config.num_elites
-                found = [c.trace for c in propose_in_turn(self._planner, self._task, self._groups, self._measured, num + 2 + num // 8, tried, num_elites)]
-                num_random = round(self.config.planner.random_share * num)  # the planner's random ones come last, and are no spare ones
+                found = [
+                    c.trace
+                    for c in propose_in_turn(
+                        self._planner, self._task, self._groups, self._measured, num + 2 + num // 8, tried, num_elites
+                    )
+                ]
+                num_random = round(
+                    self.config.planner.random_share * num
+                )  # the planner's random ones come last, and are no spare ones
                 first, last = max(0, num - num_random), len(found) - num_random
                 return found[:first] + found[last:] + found[first:last] if first < last else found
             except Exception as error:  # a guess must not end the tuning
@@ -327,7 +368,13 @@ class TaskSearch:
 
     def _give_up_ranking(self, error: Exception) -> None:
         self._planner = None
-        warn_once(_log, "%s is searched at random, because the model cannot rank it: %s: %s", self.program.name, type(error).__name__, telling_line(error))
+        warn_once(
+            _log,
+            "%s is searched at random, because the model cannot rank it: %s: %s",
+            self.program.name,
+            type(error).__name__,
+            telling_line(error),
+        )
 
     def _make_task(self) -> Task | None:
         try:
@@ -340,7 +387,10 @@ class TaskSearch:
         spaces: dict[str, DesignSpace] = {}
         for template in self.templates:
             try:
-                spaces.update((space.space_id, space) for space in spaces_of(self.program.mod, [template.trace], num_cores(self.program.target)))
+                spaces.update(
+                    (space.space_id, space)
+                    for space in spaces_of(self.program.mod, [template.trace], num_cores(self.program.target))
+                )
             except ForetuneError as error:
                 warn_once(_log, "a design space of %s is left out: %s", self.program.name, error)
         rewritten = rewritten_spaces(self._task) if self.config.rewrites and self._task is not None else ()
@@ -363,7 +413,13 @@ class TaskSearch:
             return all_spaces
         if reason is not None:
             num = len(all_spaces) - len(readable)
-            _log.warning("%d of %d design spaces of %s are left out, because the model cannot read them: %s", num, len(all_spaces), self.program.name, reason)
+            _log.warning(
+                "%d of %d design spaces of %s are left out, because the model cannot read them: %s",
+                num,
+                len(all_spaces),
+                self.program.name,
+                reason,
+            )
         return tuple(readable)
 
     def _count(self, since: float | None = None, **more: Any) -> None:

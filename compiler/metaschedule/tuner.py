@@ -45,13 +45,15 @@ class TunerConfig:
     """How to tune.
 
     Attributes:
-        trials: measurements for each task on average, counting those already in the database. One task gets from a quarter of it
-            to three times as many; less is spent where the model expects nothing more, or a task has fewer schedules.
+        trials: measurements for each task on average, counting those already in the database. One task gets from a
+            quarter of it to three times as many; less is spent where the model expects nothing more, or a task has
+            fewer schedules.
         batch_size: most candidates measured between two adaptations.
         tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
         seed: of the search.
         secs: no batch begins so long after the start; tasks that had none by then are left to the model.
-        ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are, if there is none.
+        ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are,
+            if there is none.
     """
 
     trials: int = 64
@@ -63,14 +65,20 @@ class TunerConfig:
 
     def __post_init__(self) -> None:
         if self.trials < 0 or self.batch_size < 1:
-            raise OptionError(f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}")
+            raise OptionError(
+                f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}"
+            )
 
     def measures(self, task: Task) -> bool:
         """Whether the budget is for this task."""
-        return not self.ops or any(word in name for word in self.ops for name in (task.workload.name, task.workload.family))
+        return not self.ops or any(
+            word in name for word in self.ops for name in (task.workload.name, task.workload.family)
+        )
 
     def scheduler(self, num_tasks: int) -> SchedulerConfig:
-        """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a choice."""
+        """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a
+        choice.
+        """
         batch_size = min(self.batch_size, self.trials, max(_SMALL_BATCH, self.trials // 4))
         return SchedulerConfig(batch_size, self.trials * num_tasks, max(batch_size, self.trials // 4), 3 * self.trials)
 
@@ -99,7 +107,8 @@ class TuneReport:
         num_reused: measurements taken from the database.
         chosen: workload hash -> trace to use.
         secs: workload hash -> measured seconds of the chosen trace; missing where nothing was measured.
-        default_secs: workload hash -> measured seconds of the default schedule; missing where it was not measured, or failed.
+        default_secs: workload hash -> measured seconds of the default schedule; missing where it was not measured, or
+            failed.
     """
 
     num_tasks: int = 0
@@ -123,13 +132,20 @@ class _TaskState:
         self.records = {key: record for key, record in self.records.items() if self.fits(record.trace)}
 
     def fits(self, trace: Trace) -> bool:
-        """Whether the blocks that a trace looks up are there: equal programs of two models may name them differently."""
+        """Whether the blocks that a trace looks up are there: equal programs of two models may name them
+        differently.
+        """
         return all(action.attrs[0] in self._names for action in trace.actions if action.op == "GetSBlock")
 
     @cached_property
     def _names(self) -> frozenset[str]:
         mods = [self._program.mod, *(self._program.start(rewrite).mod for rewrite in self.task.workload.rewrites)]
-        return frozenset(node["data"] for mod in mods for node in json.loads(tvm.ir.save_json(mod))["nodes"] if node["type"] == "ffi.String")
+        return frozenset(
+            node["data"]
+            for mod in mods
+            for node in json.loads(tvm.ir.save_json(mod))["nodes"]
+            if node["type"] == "ffi.String"
+        )
 
     @property
     def best(self) -> MeasureRecord | None:
@@ -153,7 +169,14 @@ class _TaskState:
     @cached_property
     def _program(self) -> TuningProgram:
         context = ScheduleContext(module_from_program(self.task.workload.program), self.task.target)
-        return TuningProgram(context.mod, context.context.target, self.task.workload.name, tuple(context.context.space_generator.postprocs), 0, self.task.workload.rewrites)
+        return TuningProgram(
+            context.mod,
+            context.context.target,
+            self.task.workload.name,
+            tuple(context.context.space_generator.postprocs),
+            0,
+            self.task.workload.rewrites,
+        )
 
     def program_hash(self, trace: Trace) -> str | None:
         """Of the program that a trace gives; None if the trace is illegal."""
@@ -175,9 +198,13 @@ class Tuner:
     """
 
     def __init__(
-        self, model: LatentCostModel, database: Database, config: TunerConfig = TunerConfig(), measurer: Measurer | None = None,
+        self,
+        model: LatentCostModel,
+        database: Database,
+        config: TunerConfig = TunerConfig(),
+        measurer: Measurer | None = None,
         picks: dict[tuple[str, str], Trace] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._model, self._database, self._config, self._measurer = model, database, config, measurer
         self._picks = {} if picks is None else picks
         self._planner = Planner(model, seed=config.seed)
@@ -196,7 +223,9 @@ class Tuner:
             report: called after each batch.
         """
         end = time.perf_counter() + self._config.secs
-        all_states = [_TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)]
+        all_states = [
+            _TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)
+        ]
         states = [s for s in all_states if self._config.trials and self._config.measures(s.task)]
         result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
         if states:
@@ -214,7 +243,9 @@ class Tuner:
                 result.default_secs[state.task.workload.hash] = default.best_secs
         return result
 
-    def _spend_budget(self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]) -> None:
+    def _spend_budget(
+        self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]
+    ) -> None:
         scheduler = self._scheduler(states)
         while time.perf_counter() < end and (turn := scheduler.next()) is not None:
             index, wanted = turn
@@ -238,16 +269,22 @@ class Tuner:
             records = list(state.records.values())
             state.promise = self._database.promise(state.task)
             best = state.best
-            is_ended = best is not None and self._database.max_rel_error(best) is not None  # its finalists were measured again, out of order
+            is_ended = (
+                best is not None and self._database.max_rel_error(best) is not None
+            )  # its finalists were measured again, out of order
             step = max(1, len(records)) if is_ended else config.batch_size
             for end in range(step, len(records) + step, step):
-                scheduler.observe(i, min(end, len(records)) - (end - step), _best_secs(records[:end]), state.promise is not None)
+                scheduler.observe(
+                    i, min(end, len(records)) - (end - step), _best_secs(records[:end]), state.promise is not None
+                )
             if state.promise == 0.0 and not self._plan(state):
                 scheduler.close(i)
         return scheduler
 
     def _promise(self, state: _TaskState) -> float | None:
-        """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no measured schedule."""
+        """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no
+        measured schedule.
+        """
         if state.promise is not None:
             return state.promise
         planned = self._plan(state)
@@ -276,7 +313,9 @@ class Tuner:
                 programs.add(found)
                 return True
 
-            state.planned = propose_in_turn(self._planner, state.task, state.groups, list(state.records.values()), wanted, exclude, accept=accept)
+            state.planned = propose_in_turn(
+                self._planner, state.task, state.groups, list(state.records.values()), wanted, exclude, accept=accept
+            )
         return state.planned
 
     def _measure_batch(self, state: _TaskState, num: int) -> int:
@@ -318,7 +357,12 @@ class Tuner:
             self._database.set_checked(record, error, self._config.tolerance)
             if error <= self._config.tolerance:
                 return record
-            warn_once(_log, "a schedule of %s gives wrong output (relative error %.3g) and is not used", state.task.workload.name, error)
+            warn_once(
+                _log,
+                "a schedule of %s gives wrong output (relative error %.3g) and is not used",
+                state.task.workload.name,
+                error,
+            )
         return None
 
     def _pick_by_model(self, state: _TaskState) -> Trace:
@@ -326,7 +370,15 @@ class Tuner:
         known = self._picks.get(state.task.key) if not self._config.trials else None
         if known is not None and state.fits(known):
             return known
-        proposals = propose_in_turn(self._planner, state.task, state.groups, (), 1, greedy=True, accept=lambda trace: state.program_hash(trace) is not None)
+        proposals = propose_in_turn(
+            self._planner,
+            state.task,
+            state.groups,
+            (),
+            1,
+            greedy=True,
+            accept=lambda trace: state.program_hash(trace) is not None,
+        )
         trace = proposals[0].trace if proposals else DEFAULT_TRACE
         if not self._config.trials:
             self._picks[state.task.key] = trace

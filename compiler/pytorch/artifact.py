@@ -1,7 +1,9 @@
-"""Ahead-of-time tuning: a program with its schedules in one file, which `foretune.load` runs without measuring anything.
+"""Ahead-of-time tuning: a program with its schedules in one file, which `foretune.load` runs without measuring
+anything.
 
-The file is a zip archive of the exported program (PyTorch's `.pt2`), the measured records of its kernels and a manifest. It holds no
-machine code: kernels are built from the schedules when it is loaded, for the same kind of processor that they were tuned on.
+The file is a zip archive of the exported program (PyTorch's `.pt2`), the measured records of its kernels and a
+manifest. It holds no machine code: kernels are built from the schedules when it is loaded, for the same kind of
+processor that they were tuned on.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ def read_program(source: str, operators: Collection[str] = ()) -> torch.export.E
     """A program to tune.
 
     Args:
-        source: file of an exported program (`.pt2`), which is read without executing anything that it says; or `MODULE:FUNCTION`,
-            where the function returns a model and a tuple of inputs. The module is imported, as Python would from the current folder.
+        source: file of an exported program (`.pt2`), which is read without executing anything that it says; or
+            `MODULE:FUNCTION`, where the function returns a model and a tuple of inputs. The module is imported, as
+            Python would from the current folder.
         operators: namespaces of custom operators that the program in a file may call.
 
     Raises:

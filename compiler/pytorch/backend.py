@@ -42,7 +42,13 @@ CONTENDERS = (PYTORCH, TVM, MIXED, INDUCTOR, FROZEN)
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
-def foretune_backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options: dict[str, Any] | None = None, mode: str | None = None) -> Callable:
+def foretune_backend(
+    gm: torch.fx.GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    options: dict[str, Any] | None = None,
+    mode: str | None = None,
+) -> Callable:
     """Compiles a Dynamo graph; see `BackendOptions` for the options.
 
     Args:
@@ -76,7 +82,9 @@ class Backend:
         self.only = only or (None if options.guard else TVM)
         self.target = parse_target(options.target)
         self.database = Database(options.database)
-        self.model = LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+        self.model = (
+            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+        )
         self._picks: dict[tuple[str, str], Trace] = {}
 
     def compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
@@ -117,13 +125,25 @@ class Backend:
         if not later:
             return run
         switch = Switch(run)
-        tune_in_background(later, self.tuner, switch, report, None if only else lambda: self._choose_again(gm, contenders, inputs, report.choice))
+        tune_in_background(
+            later,
+            self.tuner,
+            switch,
+            report,
+            None if only else lambda: self._choose_again(gm, contenders, inputs, report.choice),
+        )
         return switch
 
     def _choose_again(
-        self, gm: torch.fx.GraphModule, contenders: dict[str, Callable[[], Callable]], inputs: Sequence[Any], first: Choice
-    ) -> tuple[Callable, Choice]:  # fmt: skip
-        """A contest in another thread, of those that were made already: compiling there would touch states of the process."""
+        self,
+        gm: torch.fx.GraphModule,
+        contenders: dict[str, Callable[[], Callable]],
+        inputs: Sequence[Any],
+        first: Choice,
+    ) -> tuple[Callable, Choice]:
+        """A contest in another thread, of those that were made already: compiling there would touch states of the
+        process.
+        """
         made = {name: make for name, make in contenders.items() if make.cache_info().currsize}
         with torch.no_grad():  # another thread has gradients on
             run, choice = choose(gm.forward, made, inputs, self.options.tolerance)
@@ -133,10 +153,14 @@ class Backend:
     def tuner(self, trials: int | None = None) -> Tuner:
         """Spends the budget of the options, or another one."""
         config = self.options.tuner()
-        return Tuner(self.model, self.database, config if trials is None else replace(config, trials=trials), picks=self._picks)
+        return Tuner(
+            self.model, self.database, config if trials is None else replace(config, trials=trials), picks=self._picks
+        )
 
 
-def _without_contest(name: str, contenders: dict[str, Callable[[], Callable]], reference: Callable) -> tuple[Callable, Choice]:
+def _without_contest(
+    name: str, contenders: dict[str, Callable[[], Callable]], reference: Callable
+) -> tuple[Callable, Choice]:
     if name not in contenders:
         return reference, Choice()
     try:
@@ -151,8 +175,12 @@ def _dynamic(symbols: Sequence[str]) -> str:
     return f"shapes are dynamic: {', '.join(symbols)}"
 
 
-def _once_a_call(inductor: Callable[[], Callable], reference: Callable, names: Iterable[str], effect: str) -> tuple[Callable, Choice]:
-    """Inductor, or PyTorch's own where that fails, without a contest: a program with effects must not be run to compare."""
+def _once_a_call(
+    inductor: Callable[[], Callable], reference: Callable, names: Iterable[str], effect: str
+) -> tuple[Callable, Choice]:
+    """Inductor, or PyTorch's own where that fails, without a contest: a program with effects must not be run to
+    compare.
+    """
     choice = Choice(INDUCTOR, refused={name: effect for name in names if name != INDUCTOR})
     try:
         return inductor(), choice

@@ -58,7 +58,9 @@ def tune_in_background(
         report: what happens is noted there.
         contest: says who is the fastest now; None where nobody else may run the graph.
     """
-    thread = threading.Thread(target=_tune, args=(graphs, make_tuner, switch, report, contest), name="foretune-background", daemon=True)
+    thread = threading.Thread(
+        target=_tune, args=(graphs, make_tuner, switch, report, contest), name="foretune-background", daemon=True
+    )
     report.background = "running"
     _threads.append(thread)
     thread.start()
@@ -73,7 +75,13 @@ def wait_for_background(timeout_secs: float | None = None) -> bool:
     return not _threads
 
 
-def _tune(graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport, contest: Callable | None) -> None:
+def _tune(
+    graphs: Sequence[RegionGraph],
+    make_tuner: Callable[[], Tuner],
+    switch: Switch,
+    report: CompileReport,
+    contest: Callable | None,
+) -> None:
     from foretune.compiler.pytorch.regions import kernel_reports
 
     def keep_on(_: Progress) -> None:

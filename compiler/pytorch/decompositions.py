@@ -1,7 +1,7 @@
 """Decompositions of ATen operators, chosen so that TVM fuses well.
 
-Two matter most: batch norm becomes a scale and a shift, which fuse into the convolution before it, and attention becomes two
-matrix products around a softmax.
+Two matter most: batch norm becomes a scale and a shift, which fuse into the convolution before it, and attention
+becomes two matrix products around a softmax.
 """
 
 from __future__ import annotations
@@ -15,10 +15,30 @@ _aten = torch.ops.aten
 
 # TVM, or PyTorch, has good kernels of its own for these; decompositions would only hide what they are.
 _KEPT_WHOLE = (
-    "native_layer_norm", "softmax", "upsample", "pool", "silu.", "hardswish.", "hardsigmoid", "hardtanh",
-    "leaky_relu.", "elu.", "sigmoid", "embedding.", "addmm.", "baddbmm.", "index_select", "index_add", "index_copy", "nll_loss", "take.", "std.", "index_fill", "_unsafe_masked_index",
+    "native_layer_norm",
+    "softmax",
+    "upsample",
+    "pool",
+    "silu.",
+    "hardswish.",
+    "hardsigmoid",
+    "hardtanh",
+    "leaky_relu.",
+    "elu.",
+    "sigmoid",
+    "embedding.",
+    "addmm.",
+    "baddbmm.",
+    "index_select",
+    "index_add",
+    "index_copy",
+    "nll_loss",
+    "take.",
+    "std.",
+    "index_fill",
+    "_unsafe_masked_index",
     "native_group_norm",
-)  # fmt: skip
+)
 
 
 def decompositions(attention: bool = True) -> dict:
@@ -29,8 +49,12 @@ def decompositions(attention: bool = True) -> dict:
     """
     from torch._decomp import core_aten_decompositions, get_decompositions
 
-    table = get_decompositions([_aten._native_batch_norm_legit_functional, _aten._native_batch_norm_legit])  # Relax's own translation leaves the statistics out
-    table |= {op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)}
+    table = get_decompositions(
+        [_aten._native_batch_norm_legit_functional, _aten._native_batch_norm_legit]
+    )  # Relax's own translation leaves the statistics out
+    table |= {
+        op: fn for op, fn in core_aten_decompositions().items() if not any(name in str(op) for name in _KEPT_WHOLE)
+    }
     table[_aten._native_batch_norm_legit_no_training.default] = _batch_norm_inference
     if attention:
         table[_aten._scaled_dot_product_flash_attention_for_cpu.default] = _attention
@@ -72,9 +96,27 @@ def _attention(query, key, value, dropout_p=0.0, is_causal=False, *, attn_mask=N
 
 
 def _encoder_layer(
-    x, width, heads, qkv_weight, qkv_bias, out_weight, out_bias, use_gelu, norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2,
-    up_weight, up_bias, down_weight, down_bias, mask=None, mask_type=None,
-):  # fmt: skip
+    x,
+    width,
+    heads,
+    qkv_weight,
+    qkv_bias,
+    out_weight,
+    out_bias,
+    use_gelu,
+    norm_first,
+    eps,
+    norm_weight_1,
+    norm_bias_1,
+    norm_weight_2,
+    norm_bias_2,
+    up_weight,
+    up_bias,
+    down_weight,
+    down_bias,
+    mask=None,
+    mask_type=None,
+):
     """PyTorch's fast path of `nn.TransformerEncoderLayer`, which is one operator; a mask hides where it is not zero."""
     if mask is not None:
         hidden = mask.to(torch.bool)
@@ -82,7 +124,12 @@ def _encoder_layer(
 
     def attend(y):
         batch, length, _ = y.shape
-        query, key, value = F.linear(y, qkv_weight, qkv_bias).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (
+            F.linear(y, qkv_weight, qkv_bias)
+            .view(batch, length, 3, heads, width // heads)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
         scores = torch.matmul(query / math.sqrt(width // heads), key.transpose(-2, -1))
         if mask is not None:
             scores = scores.masked_fill(mask, float("-inf"))

@@ -1,4 +1,6 @@
-"""Programs that must not be run twice, and so take part in no contest: random numbers, collectives, operators of the user's own."""
+"""Programs that must not be run twice, and so take part in no contest: random numbers, collectives, operators of the
+user's own.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ def effect_of(gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> str:
             for node in module.graph.nodes:
                 if isinstance(node.target, HigherOrderOperator):
                     return f"it has control flow or a program within it: {node.target.name()}"
-                if isinstance(node.target, OpOverload) and (why := _effect_of_operator(node.target, node.args, node.kwargs)):
+                if isinstance(node.target, OpOverload) and (
+                    why := _effect_of_operator(node.target, node.args, node.kwargs)
+                ):
                     return why
-                if isinstance(node.target, OpOverloadPacket) and not node.target._qualified_op_name.startswith(tuple(f"{name}::" for name in _PURE)):
+                if isinstance(node.target, OpOverloadPacket) and not node.target._qualified_op_name.startswith(
+                    tuple(f"{name}::" for name in _PURE)
+                ):
                     return f"{_FOREIGN}: {node.target._qualified_op_name}"
     watch = _Watch()
     try:
@@ -54,7 +60,9 @@ def changed_inputs(gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> frozenset
             gm(*fake)
     except Exception:  # of any kind: data decides what it does
         return frozenset(range(len(inputs)))
-    return frozenset(i for i, (x, version) in enumerate(zip(fake, before)) if isinstance(x, torch.Tensor) and x._version != version)
+    return frozenset(
+        i for i, (x, version) in enumerate(zip(fake, before)) if isinstance(x, torch.Tensor) and x._version != version
+    )
 
 
 class _Found(Exception):

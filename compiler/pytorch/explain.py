@@ -32,14 +32,16 @@ class Explanation:
 
 
 def explain(model: nn.Module | Callable) -> Explanation:
-    """Tells, for each graph of a model that was compiled with `backend="foretune"`, who runs it, how fast each contender was and
-    which operators stayed with PyTorch.
+    """Tells, for each graph of a model that was compiled with `backend="foretune"`, who runs it, how fast each
+    contender was and which operators stayed with PyTorch.
 
     Args:
-        model: the compiled model or the one that it was made from. Graphs are found by the weights that they use; of a function, or
-            a model without weights, all graphs without weights are told.
+        model: the compiled model or the one that it was made from. Graphs are found by the weights that they use; of a
+            function, or a model without weights, all graphs without weights are told.
     """
-    weights = {id(tensor) for tensor in (*model.parameters(), *model.buffers())} if isinstance(model, nn.Module) else set()
+    weights = (
+        {id(tensor) for tensor in (*model.parameters(), *model.buffers())} if isinstance(model, nn.Module) else set()
+    )
     return Explanation(tuple(graph for graph in compiled_graphs() if graph.uses(weights)))
 
 
@@ -48,12 +50,16 @@ def _describe(graph: CompiledGraph) -> str:
     choice = report.choice
     lines = [f"run by {choice.name}"]
     if choice.ms:
-        lines.append("milliseconds a call: " + ", ".join(f"{name} {ms:.4g}" for name, ms in sorted(choice.ms.items(), key=lambda item: item[1])))
+        lines.append(
+            "milliseconds a call: "
+            + ", ".join(f"{name} {ms:.4g}" for name, ms in sorted(choice.ms.items(), key=lambda item: item[1]))
+        )
     lines += [f"without {name}: {reason}" for name, reason in choice.refused.items()]
     if report.num_regions:
         lines.append(
-            f"TVM: {report.num_regions} regions, {report.num_tasks} kernels, {report.num_trials} measurements, {report.num_reused} from the database;"
-            f" {report.num_static_inputs} weights and buffers prepared ahead of time" + (", " + report.weights if report.num_static_inputs else "")
+            f"TVM: {report.num_regions} regions, {report.num_tasks} kernels, {report.num_trials} measurements,"
+            f" {report.num_reused} from the database; {report.num_static_inputs} weights and buffers prepared ahead of"
+            " time" + (", " + report.weights if report.num_static_inputs else "")
         )
         slow = sorted(report.kernels, key=lambda kernel: -kernel.weight * (kernel.secs or 0.0))
         lines += [f"  {kernel}" for kernel in slow[:_SHOWN_KERNELS]]

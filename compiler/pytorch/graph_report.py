@@ -58,7 +58,8 @@ class CompileReport:
         kernels: of the regions.
         products: heavy products, and the seconds that TVM and PyTorch's libraries take for each.
         choice: who runs the graph, and why.
-        background: what became of tuning in the background: empty if there is none, `running`, `done`, or why it failed.
+        background: what became of tuning in the background: empty if there is none, `running`, `done`, or why it
+            failed.
     """
 
     num_regions: int = 0
@@ -121,7 +122,9 @@ def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
 
 
 def compiled_graphs() -> list[CompiledGraph]:
-    """The graphs that this process compiled, oldest first, as far as their models are there; of functions the newest ones."""
+    """The graphs that this process compiled, oldest first, as far as their models are there; of functions the newest
+    ones.
+    """
     with _lock:
         return [graph for graph in _graphs if graph.is_alive]
 

@@ -1,8 +1,8 @@
 """Guard: of several ways to run a graph, the fastest that gives PyTorch's answers.
 
-The contenders run in turns on copies of the example inputs, in bursts with a pause between them, because the thread pools of
-PyTorch and TVM spin on for a while after each call. Where gradients are asked for, a run is forward and backward, and the
-gradients are compared as well.
+The contenders run in turns on copies of the example inputs, in bursts with a pause between them, because the thread
+pools of PyTorch and TVM spin on for a while after each call. Where gradients are asked for, a run is forward and
+backward, and the gradients are compared as well.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Choice:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]], inputs: Sequence[Any], tolerance: float) -> tuple[Callable, Choice]:
+def choose(
+    reference: Callable, contenders: Mapping[str, Callable[[], Callable]], inputs: Sequence[Any], tolerance: float
+) -> tuple[Callable, Choice]:
     """Runs PyTorch's own graph against others.
 
     Args:
@@ -78,9 +80,13 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
             choice.refused = dict.fromkeys(contenders, f"PyTorch's own run fails: {telling_line(error)}")
             return reference, choice
         if _largest_error(expected, again) > tolerance:
-            choice.refused = dict.fromkeys(contenders, "two runs of PyTorch's own differ, as those of random operators do")
+            choice.refused = dict.fromkeys(
+                contenders, "two runs of PyTorch's own differ, as those of random operators do"
+            )
             return reference, choice
-        if (secs := mean_secs(reference, _copies(inputs, expected.changed), trains, _BURST_SECS / 10)) < _TOO_SMALL_SECS:
+        if (
+            secs := mean_secs(reference, _copies(inputs, expected.changed), trains, _BURST_SECS / 10)
+        ) < _TOO_SMALL_SECS:
             choice.ms[PYTORCH] = secs * 1e3
             choice.refused = dict.fromkeys(contenders, f"PyTorch needs {secs * 1e6:.1f} us, as much as handing over")
             return reference, choice
@@ -99,7 +105,13 @@ def choose(reference: Callable, contenders: Mapping[str, Callable[[], Callable]]
                 continue
             if error > tolerance:
                 choice.refused[name] = f"differs from PyTorch by {error:.3g} (tolerance {tolerance:.3g})"
-                warn_once(_log, "the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used", name, error, tolerance)
+                warn_once(
+                    _log,
+                    "the graph compiled by %s differs from PyTorch's by %.3g (tolerance %.3g) and is not used",
+                    name,
+                    error,
+                    tolerance,
+                )
             else:
                 runs[name] = run
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}
@@ -116,8 +128,8 @@ def asks_for_gradients(inputs: Sequence[Any]) -> bool:
 def _random_numbers_kept() -> Iterator[contextlib.AbstractContextManager]:
     """Leaves PyTorch's random numbers as they are; gives what the first run goes under.
 
-    The user's own thread waits for the contest, so that the state can be put back. Beside other threads, which may draw numbers
-    meanwhile, that would have them drawn again: there no operator draws any.
+    The user's own thread waits for the contest, so that the state can be put back. Beside other threads, which may draw
+    numbers meanwhile, that would have them drawn again: there no operator draws any.
     """
     if threading.current_thread() is threading.main_thread():
         with torch.random.fork_rng(devices=[]):
@@ -128,7 +140,9 @@ def _random_numbers_kept() -> Iterator[contextlib.AbstractContextManager]:
 
 @contextlib.contextmanager
 def _metrics_of_its_own() -> Iterator[None]:
-    """Lets a graph be compiled once more: Dynamo notes figures of each compilation, and raises if one is noted twice."""
+    """Lets a graph be compiled once more: Dynamo notes figures of each compilation, and raises if one is noted
+    twice.
+    """
     context = get_metrics_context()
     if not context.in_progress():  # nothing is noted, as in the background
         yield
@@ -141,7 +155,9 @@ def _metrics_of_its_own() -> Iterator[None]:
         context._metrics, context._edits = kept
 
 
-def _race(runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozenset[int], trains: bool) -> dict[str, float]:
+def _race(
+    runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozenset[int], trains: bool
+) -> dict[str, float]:
     """Median milliseconds of a call of each, measured in turns."""
     copies = {name: _copies(inputs, changed) for name in runs}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -206,9 +222,16 @@ def _observe(run: Callable, inputs: Sequence[Any], trains: bool, changed: frozen
     copies = _copies(inputs, changed)
     outputs, gradients = _call(run, copies, trains)
     if changed is None:
-        changed = frozenset(i for i, (x, y) in enumerate(zip(inputs, copies)) if isinstance(x, torch.Tensor) and not torch.equal(x, y))
+        changed = frozenset(
+            i for i, (x, y) in enumerate(zip(inputs, copies)) if isinstance(x, torch.Tensor) and not torch.equal(x, y)
+        )
     shared = _shared_memory([*_flat(outputs), *copies])
-    return _Observed([*map(_kept, _flat(outputs)), *(_kept(copies[i]) for i in sorted(changed))], [*map(_kept, gradients)], changed, shared)
+    return _Observed(
+        [*map(_kept, _flat(outputs)), *(_kept(copies[i]) for i in sorted(changed))],
+        [*map(_kept, gradients)],
+        changed,
+        shared,
+    )
 
 
 def _shared_memory(values: Sequence[Any]) -> tuple[int, ...]:
@@ -219,7 +242,9 @@ def _shared_memory(values: Sequence[Any]) -> tuple[int, ...]:
 
 def _storage_of(value: Any) -> int:
     """The address of a tensor's memory; 0 if it has none."""
-    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) and value.layout == torch.strided else 0
+    return (
+        value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) and value.layout == torch.strided else 0
+    )
 
 
 def _kept(value: Any) -> Any:
@@ -270,8 +295,8 @@ def _error(expected: Any, actual: Any, floor: float = 0.0) -> float:
 def rel_error(expected: torch.Tensor, actual: torch.Tensor, floor: float = 0.0) -> float:
     """Largest difference relative to the largest finite expected magnitude, or to `floor` if that is more.
 
-    Of 16-bit types it is the error beyond what their rounding explains. Infinite where shapes, types, NaNs or infinities
-    disagree, or integers differ.
+    Of 16-bit types it is the error beyond what their rounding explains. Infinite where shapes, types, NaNs or
+    infinities disagree, or integers differ.
     """
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return math.inf
@@ -281,7 +306,9 @@ def rel_error(expected: torch.Tensor, actual: torch.Tensor, floor: float = 0.0) 
     eps = torch.finfo(expected.dtype).eps
     expected, actual = expected.detach().to(wide), actual.detach().to(wide)
     finite = expected.isfinite()
-    if not torch.equal(finite, actual.isfinite()) or not torch.equal(expected[~finite].nan_to_num(), actual[~finite].nan_to_num()):
+    if not torch.equal(finite, actual.isfinite()) or not torch.equal(
+        expected[~finite].nan_to_num(), actual[~finite].nan_to_num()
+    ):
         return math.inf
     difference = (expected - actual).abs()[finite]
     if not difference.numel():

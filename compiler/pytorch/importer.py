@@ -54,7 +54,9 @@ def _lift(mod: tvm.IRModule, static_inputs: frozenset[int]) -> tvm.IRModule:
     main = mod["main"]
     order = [i for i in range(len(main.params)) if i not in static_inputs] + sorted(static_inputs)
     reordered = relax.Function([main.params[i] for i in order], main.body, main.ret_ty, main.is_pure, main.attrs)
-    reordered = reordered.with_attr("num_input", len(main.params) - len(static_inputs)).with_attr("global_symbol", "main")
+    reordered = reordered.with_attr("num_input", len(main.params) - len(static_inputs)).with_attr(
+        "global_symbol", "main"
+    )
     mod = tvm.IRModule({**{gv: f for gv, f in mod.functions_items() if gv.name_hint != "main"}, "main": reordered})
     return relax.transform.LiftTransformParams()(mod)
 
@@ -124,7 +126,9 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
 
     What prepares weights ahead of time runs once, and is not worth tuning.
     """
-    mod = tvm.IRModule({name: function for name, function in mod.functions_items() if name.name_hint != "main_transform_params"})
+    mod = tvm.IRModule(
+        {name: function for name, function in mod.functions_items() if name.name_hint != "main_transform_params"}
+    )
     found: dict[str, GraphTask] = {}
     for extracted in meta_schedule.relax_integration.extract_tasks(mod, tvm_target(target)):
         kernel = extracted.dispatched[0]
@@ -133,14 +137,18 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
             task = task_from_module(kernel, target, name, family or family_of(name), float(extracted.weight))
         except UnsupportedError:
             continue  # stays at the default schedule; symbolic shapes are reported by the backend
-        known = found.get(task.workload.hash)  # equal programs may name their blocks differently: the first one's names hold
+        known = found.get(
+            task.workload.hash
+        )  # equal programs may name their blocks differently: the first one's names hold
         if known is not None:
             task, kernel = Task(known.task.workload, target, task.weight + known.task.weight), known.mod
         found[task.workload.hash] = GraphTask(task, kernel)
     return list(found.values())
 
 
-def schedule_database(graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target) -> meta_schedule.database.Database:
+def schedule_database(
+    graph_tasks: list[GraphTask], chosen: Mapping[str, Trace], target: Target
+) -> meta_schedule.database.Database:
     """Replays the chosen traces into a database that `apply_schedules` takes them from.
 
     Args:
@@ -161,7 +169,9 @@ def schedule_database(graph_tasks: list[GraphTask], chosen: Mapping[str, Trace],
         if not context.post_process(schedule):
             raise IllegalActionError("a post-processor rejects the schedule")
         workload = database.commit_workload(graph_task.mod)
-        database.commit_tuning_record(meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), []))
+        database.commit_tuning_record(
+            meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), [])
+        )
     return database
 
 

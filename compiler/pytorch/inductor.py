@@ -17,7 +17,9 @@ from foretune.errors import UnsupportedError
 _log = logging.getLogger("foretune")
 
 
-def compile_with_inductor(gm: torch.fx.GraphModule, inputs: Sequence[Any], mode: str | None = None, **config: Any) -> Callable:
+def compile_with_inductor(
+    gm: torch.fx.GraphModule, inputs: Sequence[Any], mode: str | None = None, **config: Any
+) -> Callable:
     """What `torch.compile` makes of a Dynamo graph by default.
 
     Args:
@@ -36,7 +38,8 @@ def compile_with_inductor(gm: torch.fx.GraphModule, inputs: Sequence[Any], mode:
 def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """The same program with a graph of its own, which a compiler may rewrite.
 
-    Where the inputs come from is kept: it tells compilers which of them are weights, and guards that no two are the same tensor.
+    Where the inputs come from is kept: it tells compilers which of them are weights, and guards that no two are the
+    same tensor.
     """
     made = torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
     made.meta = dict(gm.meta)
@@ -49,7 +52,8 @@ def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
 
 
 class FrozenGraph:
-    """A graph that Inductor compiled for the weights as they are: folded, and packed into the layouts that oneDNN likes.
+    """A graph that Inductor compiled for the weights as they are: folded, and packed into the layouts that oneDNN
+    likes.
 
     As soon as a weight changes, the graph with free weights runs instead, for good.
 
@@ -63,7 +67,9 @@ class FrozenGraph:
         UnsupportedError: there are no weights, gradients are asked for, or the graph changes a weight.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], free: Callable, mode: str | None = None) -> None:
+    def __init__(
+        self, gm: torch.fx.GraphModule, inputs: Sequence[Any], free: Callable, mode: str | None = None
+    ) -> None:
         self._weights = [i for i, x in enumerate(inputs) if is_weight(x)]
         if torch.is_grad_enabled() or not self._weights:
             raise UnsupportedError("gradients are asked for" if torch.is_grad_enabled() else "there are no weights")
@@ -89,7 +95,9 @@ class FrozenGraph:
 
 
 def _with_constants(gm: torch.fx.GraphModule, inputs: Sequence[Any], positions: Sequence[int]) -> torch.fx.GraphModule:
-    """The same program with some inputs as constants of its own, which Inductor's freezing folds; Dynamo has made inputs of all weights."""
+    """The same program with some inputs as constants of its own, which Inductor's freezing folds; Dynamo has made
+    inputs of all weights.
+    """
     made = torch.fx.GraphModule(gm, copy.deepcopy(gm.graph))
     placeholders = made.graph.find_nodes(op="placeholder")
     for position in positions:

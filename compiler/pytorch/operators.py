@@ -1,8 +1,9 @@
 """The one table of ATen operators: which TVM takes, under which conditions, and why it does not take the others.
 
-A kernel is chosen on one input and serves all later ones, so an operator is taken only if its lowering is right for every
-value that a later call may bring: NaN and infinities, zero divisors, negative and illegal indices. The conformance suite
-(`tests/compiler/pytorch/test_conformance.py`) holds each row against PyTorch; what fails there goes to `LEFT`, with its reason.
+A kernel is chosen on one input and serves all later ones, so an operator is taken only if its lowering is right for
+every value that a later call may bring: NaN and infinities, zero divisors, negative and illegal indices. The
+conformance suite (`tests/compiler/pytorch/test_conformance.py`) holds each row against PyTorch; what fails there goes
+to `LEFT`, with its reason.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Operator:
 
     Attributes:
         conditions: each may refuse a call.
-        indexed: argument positions of (tensor, dimension, index); indices must be in range for TVM's kernel to be called.
-            A dimension of None is the first one.
+        indexed: argument positions of (tensor, dimension, index); indices must be in range for TVM's kernel to be
+            called. A dimension of None is the first one.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -90,14 +91,18 @@ def origin_of(index: fx.Node) -> fx.Node:
     while index.op == "call_function":
         source = index.args[0] if index.args else None
         parts = index.target is operator.getitem and isinstance(source, fx.Node) and is_view(source)
-        if not isinstance(source, fx.Node) or not (parts or is_view(index) or (base_name(index) in _MOVES and _is_integer(source))):
+        if not isinstance(source, fx.Node) or not (
+            parts or is_view(index) or (base_name(index) in _MOVES and _is_integer(source))
+        ):
             break
         index = source
     return index
 
 
 def bounds_of(node: Any) -> tuple[int, int] | None:
-    """Smallest and largest value that an integer tensor can have whatever the inputs are; None where they are not known."""
+    """Smallest and largest value that an integer tensor can have whatever the inputs are; None where they are not
+    known.
+    """
     if not isinstance(node, fx.Node) or node.op != "call_function":
         return None
     name, args = operator_name(node), node.args
@@ -166,7 +171,9 @@ def _floats(node: fx.Node) -> str:
 
 
 def _one_type(node: fx.Node) -> str:
-    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch; a tensor without axes the other way round."""
+    """A number beside a tensor takes the tensor's type in Relax, but may lift it in PyTorch; a tensor without axes the
+    other way round.
+    """
     types = {v.dtype for v in (*_tensors(node), _value(node)) if v is not None}
     return f"types are mixed: {', '.join(sorted(map(str, types)))}" if len(types) > 1 else ""
 
@@ -193,7 +200,11 @@ def _numbers(node: fx.Node) -> str:
 def _branches_alike(node: fx.Node) -> str:
     out = _value(node)
     branches = [_value(a) for a in node.args[1:]]
-    return "" if out is not None and all(v is not None and v.dtype == out.dtype for v in branches) else "branches of two types"
+    return (
+        ""
+        if out is not None and all(v is not None and v.dtype == out.dtype for v in branches)
+        else "branches of two types"
+    )
 
 
 def _indexes_first(node: fx.Node) -> str:
@@ -217,7 +228,11 @@ def _scalar_compares(node: fx.Node) -> str:
 
 def _no_zero(node: fx.Node) -> str:
     """TVM's simplifier makes 0 of `x * 0`, and a product by 0 is NaN where x is not finite; it fails on `x / 0`."""
-    return "a factor or divisor of zero" if any(isinstance(a, (int, float)) and (a == 0 or a != a) for a in node.args) else ""
+    return (
+        "a factor or divisor of zero"
+        if any(isinstance(a, (int, float)) and (a == 0 or a != a) for a in node.args)
+        else ""
+    )
 
 
 def _no_zero_term(node: fx.Node) -> str:
@@ -228,7 +243,9 @@ def _no_zero_term(node: fx.Node) -> str:
 
 
 def _alpha_alone(node: fx.Node) -> str:
-    if set(node.kwargs) - {"alpha"} or (node.kwargs and (_one_type(node) or not all(isinstance(a, fx.Node) for a in node.args))):
+    if set(node.kwargs) - {"alpha"} or (
+        node.kwargs and (_one_type(node) or not all(isinstance(a, fx.Node) for a in node.args))
+    ):
         return f"arguments {sorted(node.kwargs)}"
     return "a factor of zero" if node.kwargs.get("alpha", 1) == 0 else ""
 
@@ -245,7 +262,11 @@ def _bounds_are_numbers(node: fx.Node) -> str:
 
 
 def _power_is_simple(node: fx.Node) -> str:
-    return "" if len(node.args) == 2 and node.args[1] in POWERS and not isinstance(node.args[1], bool) else "a power other than " + ", ".join(map(str, POWERS))
+    return (
+        ""
+        if len(node.args) == 2 and node.args[1] in POWERS and not isinstance(node.args[1], bool)
+        else "a power other than " + ", ".join(map(str, POWERS))
+    )
 
 
 def _converts_exactly(node: fx.Node) -> str:
@@ -255,7 +276,11 @@ def _converts_exactly(node: fx.Node) -> str:
         return "a copy into another memory format"
     if source.is_floating_point() and not out.is_floating_point() and out.dtype != torch.bool:
         return f"{source.dtype} to {out.dtype}"
-    return "integers to narrower ones" if not out.is_floating_point() and out.dtype != torch.bool and out.itemsize < source.itemsize else ""
+    return (
+        "integers to narrower ones"
+        if not out.is_floating_point() and out.dtype != torch.bool and out.itemsize < source.itemsize
+        else ""
+    )
 
 
 def _only_the_first_output(node: fx.Node) -> str:
@@ -276,7 +301,13 @@ def _not_transposed(node: fx.Node) -> str:
 def _small_windows(node: fx.Node) -> str:
     """Windows of up to four elements, all within the input; wider ones would be TVM's reduction, which loses NaN."""
     args = [*node.args, *([], [0, 0], [1, 1], False)[len(node.args) - 2 :]]
-    fits = math.prod(args[1]) <= 4 and len(args[1]) == 2 and not any(args[3]) and all(d == 1 for d in args[4]) and not args[5]
+    fits = (
+        math.prod(args[1]) <= 4
+        and len(args[1]) == 2
+        and not any(args[3])
+        and all(d == 1 for d in args[4])
+        and not args[5]
+    )
     return "" if fits else "large windows: TVM's maxima lose NaN"
 
 
@@ -287,7 +318,14 @@ def _no_divisor(node: fx.Node) -> str:
 def _one_place(node: fx.Node) -> str:
     value, index = _value(node.args[0]), _value(node.args[2])
     source = _value(node.args[3])
-    fits = value is not None and value.dim() and index is not None and index.numel() == 1 and source is not None and source.dtype == value.dtype
+    fits = (
+        value is not None
+        and value.dim()
+        and index is not None
+        and index.numel() == 1
+        and source is not None
+        and source.dtype == value.dtype
+    )
     return "" if fits else "several places"
 
 
@@ -299,21 +337,71 @@ def _indices_are_integers(node: fx.Node) -> str:
 
 
 def _fills(node: fx.Node) -> str:
-    return "" if all(isinstance(a, (int, float, bool, list, tuple)) for a in node.args) else "a value that is not a number"
+    return (
+        "" if all(isinstance(a, (int, float, bool, list, tuple)) for a in node.args) else "a value that is not a number"
+    )
 
 
 # -- the table ----------------------------------------------------------------------------------------
 
 POWERS = (2, 3, 0.5, -0.5, -1)
 
-_MOVES = frozenset({
-    "view", "reshape", "_unsafe_view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy",
-    "flip", "repeat",
-})  # fmt: skip
+_MOVES = frozenset(
+    {
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "squeeze",
+        "unsqueeze",
+        "slice",
+        "select",
+        "alias",
+        "detach",
+        "clone",
+        "_to_copy",
+        "flip",
+        "repeat",
+    }
+)
 
-_VIEWS = ("view", "reshape", "permute", "transpose", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "split", "split_with_sizes", "unbind")
+_VIEWS = (
+    "view",
+    "reshape",
+    "permute",
+    "transpose",
+    "expand",
+    "squeeze",
+    "unsqueeze",
+    "slice",
+    "select",
+    "alias",
+    "detach",
+    "split",
+    "split_with_sizes",
+    "unbind",
+)
 _COPIES = ("clone", "cat", "stack", "flip", "repeat", "constant_pad_nd", "roll")
-_ELEMENTWISE_FLOAT = ("exp", "erf", "sigmoid", "tanh", "sqrt", "rsqrt", "sin", "cos", "silu", "gelu", "hardswish", "hardsigmoid", "relu6", "leaky_relu", "log")
+_ELEMENTWISE_FLOAT = (
+    "exp",
+    "erf",
+    "sigmoid",
+    "tanh",
+    "sqrt",
+    "rsqrt",
+    "sin",
+    "cos",
+    "silu",
+    "gelu",
+    "hardswish",
+    "hardsigmoid",
+    "relu6",
+    "leaky_relu",
+    "log",
+)
 
 TAKEN: dict[str, Operator] = {
     **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), Operator((_floats, _one_type, _plain))),
@@ -362,9 +450,25 @@ _INDEXES = "TVM's kernel does not check indices"
 _ORDER = "TVM orders NaN otherwise"
 
 LEFT: dict[str, str] = {
-    **dict.fromkeys(("bernoulli", "dropout", "dropout_", "native_dropout", "exponential", "rand", "randn", "rand_like", "randn_like"), _RANDOM),
+    **dict.fromkeys(
+        (
+            "bernoulli",
+            "dropout",
+            "dropout_",
+            "native_dropout",
+            "exponential",
+            "rand",
+            "randn",
+            "rand_like",
+            "randn_like",
+        ),
+        _RANDOM,
+    ),
     **dict.fromkeys(("empty", "empty_like", "empty_permuted"), "its values are whatever stood in memory"),
-    **dict.fromkeys(("amax", "amin", "max", "min", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool3d_with_indices"), _NOT_A_NUMBER),
+    **dict.fromkeys(
+        ("amax", "amin", "max", "min", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool3d_with_indices"),
+        _NOT_A_NUMBER,
+    ),
     **dict.fromkeys(("argmax", "argmin", "sort", "argsort", "topk", "median"), _ORDER),
     **dict.fromkeys(("floor_divide", "fmod", "remainder"), _REMAINDERS),
     **dict.fromkeys(("scatter", "index_put", "take", "slice_scatter", "one_hot", "masked_select"), _INDEXES),
@@ -376,4 +480,4 @@ LEFT: dict[str, str] = {
     "grid_sampler_2d": "TVM rounds positions otherwise",
     **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), "TVM filters otherwise"),
     **dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "PyTorch's kernel checks the targets"),
-}  # fmt: skip
+}

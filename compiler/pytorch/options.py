@@ -25,11 +25,14 @@ class BackendOptions:
         tolerance: largest error accepted, relative to the largest magnitude of the reference output.
         cost_model: file of model weights; None for the bundled ones.
         guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.
-        seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the model.
-        ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by default all.
+        seconds: no measurements begin so long after the tuning of a graph did; what has none by then is left to the
+            model.
+        ops: words such as `conv2d`, `matmul` or `softmax`; only kernels with one of them in their name are measured, by
+            default all.
         background: start with the model's picks at once, tune while the program runs, and swap the faster kernels in.
-        freeze: a promise that weights change only as PyTorch notices (not through `.data`, NumPy or another process), so that what
-            is prepared from them ahead of time is not checked against them in each call, and Inductor takes part with frozen weights.
+        freeze: a promise that weights change only as PyTorch notices (not through `.data`, NumPy or another process),
+            so that what is prepared from them ahead of time is not checked against them in each call, and Inductor
+            takes part with frozen weights.
     """
 
     trials: int = 64
@@ -52,7 +55,9 @@ class BackendOptions:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds > 0:
             raise OptionError(f"`seconds > 0` must hold, but got seconds={self.seconds!r}")
-        if not isinstance(self.ops, (list, tuple, set, frozenset)) or not all(isinstance(op, str) and op for op in self.ops):
+        if not isinstance(self.ops, (list, tuple, set, frozenset)) or not all(
+            isinstance(op, str) and op for op in self.ops
+        ):
             raise OptionError(f"ops must be a list of words such as ['conv2d', 'matmul'], but got {self.ops!r}")
         object.__setattr__(self, "ops", tuple(self.ops))
         for name in ("progress", "guard", "background", "freeze"):
@@ -61,7 +66,9 @@ class BackendOptions:
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
             raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
         if not isinstance(self.target, str):
-            raise OptionError(f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}")
+            raise OptionError(
+                f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}"
+            )
         if not isinstance(self.database, (str, Path)):
             raise OptionError(f"database must be a path, but got {self.database!r}")
         if not isinstance(self.cost_model, (str, Path, type(None))):

@@ -23,9 +23,27 @@ from foretune.compiler.pytorch.operators import (
 from foretune.compiler.pytorch.region import reason_against_tensor
 
 # moving these alone to TVM would only add a hand-over
-_NO_WORK = frozenset({
-    "view", "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "slice", "select", "alias", "detach", "clone", "_to_copy", "full", "full_like", "arange", "scalar_tensor",
-})  # fmt: skip
+_NO_WORK = frozenset(
+    {
+        "view",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "squeeze",
+        "unsqueeze",
+        "slice",
+        "select",
+        "alias",
+        "detach",
+        "clone",
+        "_to_copy",
+        "full",
+        "full_like",
+        "arange",
+        "scalar_tensor",
+    }
+)
 
 
 def translatable_operators() -> frozenset[str]:
@@ -59,7 +77,11 @@ class _Support(OperatorSupportBase):
             source = node.args[0]
             return isinstance(source, torch.fx.Node) and self.is_node_supported(submodules, source)
         name = operator_name(node)
-        why = ("" if name in self._names else LEFT.get(base_name(node), "Relax has no translation")) or _strange_value(node) or reason_against(node)
+        why = (
+            ("" if name in self._names else LEFT.get(base_name(node), "Relax has no translation"))
+            or _strange_value(node)
+            or reason_against(node)
+        )
         if why:
             self.refused.setdefault(name, why)
         return not why
@@ -78,7 +100,8 @@ def _strange_value(node: torch.fx.Node) -> str:
 
 
 def keep_output_views(graph: torch.fx.GraphModule) -> None:
-    """Has PyTorch compute, at the end of a graph, returned views of inputs and of tensors that are returned otherwise, too.
+    """Has PyTorch compute, at the end of a graph, returned views of inputs and of tensors that are returned otherwise,
+    too.
 
     They share memory with these, as eager's do; whatever else a region returns has memory of its own.
     """
@@ -139,7 +162,9 @@ KEPT = "foretune_kept"  # mark in a node's meta: it stays with PyTorch
 
 
 def kept_nodes(graph: torch.fx.GraphModule) -> frozenset[torch.fx.Node]:
-    """What stays with PyTorch for its place: marked nodes, and what computes indices, which must be seen before a region is called."""
+    """What stays with PyTorch for its place: marked nodes, and what computes indices, which must be seen before a
+    region is called.
+    """
     kept = {node for node in graph.graph.nodes if node.meta.get(KEPT)}
     uses = [use for node in graph.graph.nodes for use in index_uses(node) if not is_within(use)]
     sizes: dict[torch.fx.Node, set[int]] = {}
@@ -151,7 +176,9 @@ def kept_nodes(graph: torch.fx.GraphModule) -> frozenset[torch.fx.Node]:
     return frozenset(kept)
 
 
-def partition(graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()) -> tuple[torch.fx.GraphModule, list[str], dict[str, str]]:
+def partition(
+    graph: torch.fx.GraphModule, refuse: frozenset[str] = frozenset()
+) -> tuple[torch.fx.GraphModule, list[str], dict[str, str]]:
     """Groups what TVM can run into submodules.
 
     Args:

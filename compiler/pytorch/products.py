@@ -1,8 +1,9 @@
-"""Heavy products that stay with PyTorch: matrix products and convolutions that its libraries compute faster than TVM's kernels.
+"""Heavy products that stay with PyTorch: matrix products and convolutions that its libraries compute faster than TVM's
+kernels.
 
-Each product is measured by itself, as PyTorch runs it and, where its weights rarely change, with these packed ahead of time into
-the layout of oneDNN or MKL. What is faster than TVM's kernel by more than a hand-over costs leaves its region; the chains around
-it stay with TVM. Whether the whole gains by that is for the guard to say.
+Each product is measured by itself, as PyTorch runs it and, where its weights rarely change, with these packed ahead of
+time into the layout of oneDNN or MKL. What is faster than TVM's kernel by more than a hand-over costs leaves its
+region; the chains around it stay with TVM. Whether the whole gains by that is for the guard to say.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from foretune.compiler.pytorch.operators import operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task
 
-_OPERANDS = {"mm.default": 0, "bmm.default": 0, "addmm.default": 1, "baddbmm.default": 1, "convolution.default": 0}  # position of the first of the two
+_OPERANDS = {
+    "mm.default": 0,
+    "bmm.default": 0,
+    "addmm.default": 1,
+    "baddbmm.default": 1,
+    "convolution.default": 0,
+}  # position of the first of the two
 _NAMES = ("matmul", "conv")  # of TVM's kernels
 _HAND_OVER_SECS = 10e-6
 _ROUNDS, _BURST_SECS = 5, 2e-3
@@ -78,7 +85,9 @@ class ProductTimes:
         return self.secs[self.best] + _HAND_OVER_SECS < self.tvm_secs
 
     def __str__(self) -> str:
-        return f"{self.product}: TVM {self.tvm_secs * 1e6:.4g} us, " + ", ".join(f"{way} {secs * 1e6:.4g} us" for way, secs in self.secs.items())
+        return f"{self.product}: TVM {self.tvm_secs * 1e6:.4g} us, " + ", ".join(
+            f"{way} {secs * 1e6:.4g} us" for way, secs in self.secs.items()
+        )
 
 
 class LibraryProduct(torch.nn.Module):
@@ -107,7 +116,11 @@ class LibraryProduct(torch.nn.Module):
 
 
 def measure_products(
-    graph: torch.fx.Graph, static: frozenset[str], tasks: Sequence[Task], secs: Mapping[str, float], frozen: bool = False
+    graph: torch.fx.Graph,
+    static: frozenset[str],
+    tasks: Sequence[Task],
+    secs: Mapping[str, float],
+    frozen: bool = False,
 ) -> list[ProductTimes]:
     """Measures the products of a functional ATen graph whose kernels TVM has measured.
 
@@ -118,7 +131,11 @@ def measure_products(
         secs: workload hash -> measured seconds.
         frozen: whether packed weights need not be checked in each call.
     """
-    kernels = [(_sizes_of(task), secs[task.workload.hash]) for task in tasks if task.workload.hash in secs and _is_product(task)]
+    kernels = [
+        (_sizes_of(task), secs[task.workload.hash])
+        for task in tasks
+        if task.workload.hash in secs and _is_product(task)
+    ]
     known: dict[str, Mapping[str, float]] = {}
     found = []
     for node in graph.nodes:
@@ -139,7 +156,9 @@ def measure_products(
 
 
 def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes], frozen: bool = False) -> None:
-    """Puts a `LibraryProduct` in the place of each product that is there, in place; the graph may have been decomposed otherwise."""
+    """Puts a `LibraryProduct` in the place of each product that is there, in place; the graph may have been decomposed
+    otherwise.
+    """
     nodes = {node.name: node for node in gm.graph.nodes}
     for number, measured in enumerate(times):
         node = nodes.get(measured.node)
@@ -165,8 +184,18 @@ def _product_of(node: torch.fx.Node) -> Product | None:
         return None
     tensors = _tensors(node)
     values = [source.meta.get("val") for source in tensors]
-    fits = all(isinstance(v, torch.Tensor) and v.dtype == torch.float32 and v.numel() and all(isinstance(d, int) for d in v.shape) for v in values)
-    return Product(node.target, tuple(node.args[len(tensors) :])) if fits and tensors == list(node.args[: len(tensors)]) else None
+    fits = all(
+        isinstance(v, torch.Tensor)
+        and v.dtype == torch.float32
+        and v.numel()
+        and all(isinstance(d, int) for d in v.shape)
+        for v in values
+    )
+    return (
+        Product(node.target, tuple(node.args[len(tensors) :]))
+        if fits and tensors == list(node.args[: len(tensors)])
+        else None
+    )
 
 
 def _words(product: Product, values: Sequence[torch.Tensor]) -> str:
@@ -205,7 +234,9 @@ def _packed_by_onednn(product: Product, inputs: Sequence[torch.Tensor]) -> Calla
     weight = inputs[first + 1].detach()
     if product.name == "convolution.default":
         stride, padding, dilation, _, _, groups = product.rest[-6:]
-        packed = onednn._reorder_convolution_weight(weight.contiguous(), padding, stride, dilation, groups, inputs[0].shape)
+        packed = onednn._reorder_convolution_weight(
+            weight.contiguous(), padding, stride, dilation, groups, inputs[0].shape
+        )
         convolution = onednn._convolution_pointwise.default
         return lambda x, _, b=None: convolution(x, packed, b, padding, stride, dilation, groups, "none", [], "")
     packed = onednn._reorder_linear_weight(weight.t().contiguous(), inputs[first].shape[0])

@@ -18,7 +18,9 @@ from foretune.errors import UnsupportedError
 _item = tvm_ffi.get_global_func("ffi.ArrayGetItem")  # half the time of `array[i]`
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
 
-SUPPORTED_DTYPES = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool})
+SUPPORTED_DTYPES = frozenset(
+    {torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool}
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Signature:
 class CompiledRegion(torch.nn.Module):
     """Calls a Relax program through DLPack.
 
-    Static inputs (weights) go through `main_transform_params` once; it runs again when one of them has been changed or replaced.
-    Where an index is negative or out of range, PyTorch runs the region: it wraps, or raises its own error.
+    Static inputs (weights) go through `main_transform_params` once; it runs again when one of them has been changed or
+    replaced. Where an index is negative or out of range, PyTorch runs the region: it wraps, or raises its own error.
 
     Args:
         executable: compiled Relax module with `main`, and `main_transform_params` if there are static inputs.
@@ -56,7 +58,11 @@ class CompiledRegion(torch.nn.Module):
     """
 
     def __init__(
-        self, executable: tvm.runtime.Executable | tvm.runtime.Module, signature: Signature, reference: torch.nn.Module, frozen: bool = False
+        self,
+        executable: tvm.runtime.Executable | tvm.runtime.Module,
+        signature: Signature,
+        reference: torch.nn.Module,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         set_num_threads()
@@ -79,7 +85,9 @@ class CompiledRegion(torch.nn.Module):
             self._watched = StaticInputs(self._frozen)
             self._transformed: tuple = ()
             self._held: tuple = ()
-            self._borrowed: tuple[int, ...] | None = None  # outputs that are other tensors' memory; known after the first call
+            self._borrowed: tuple[int, ...] | None = (
+                None  # outputs that are other tensors' memory; known after the first call
+            )
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
@@ -107,7 +115,9 @@ class CompiledRegion(torch.nn.Module):
         return results[0] if self._signature.single else tuple(results)
 
     def _find_borrowed(self, results: Sequence[torch.Tensor], dynamic: Sequence[torch.Tensor]) -> tuple[int, ...]:
-        """Outputs to be copied, because the program returns an input, a prepared weight, or one tensor twice; the same in each call."""
+        """Outputs to be copied, because the program returns an input, a prepared weight, or one tensor twice; the same
+        in each call.
+        """
         taken = {t.data_ptr() for t in dynamic} | {_from_capsule(t.__dlpack__()).data_ptr() for t in self._transformed}
         found = []
         for i, result in enumerate(results):

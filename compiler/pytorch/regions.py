@@ -46,7 +46,14 @@ class RegionGraph:
         eager_operators: what stays with PyTorch.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, static: frozenset[str], target: Target, left: Sequence[ProductTimes] = (), frozen: bool = False) -> None:
+    def __init__(
+        self,
+        gm: torch.fx.GraphModule,
+        static: frozenset[str],
+        target: Target,
+        left: Sequence[ProductTimes] = (),
+        frozen: bool = False,
+    ) -> None:
         sink_views(gm)
         keep_output_views(gm)
         leave_with_library(gm, left, frozen)
@@ -73,10 +80,16 @@ class RegionGraph:
         for name, (mod, signature) in list(self._imported.items()):
             region = getattr(self._fused, name)
             try:
-                executable = on_openmp(importer.build(importer.apply_schedules(mod, schedules, self._target), self._target))
+                executable = on_openmp(
+                    importer.build(importer.apply_schedules(mod, schedules, self._target), self._target)
+                )
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
                 if isinstance(region, CompiledRegion):
-                    warn_once(_log, "a region keeps its kernels, because TVM cannot build it with others: %s", telling_line(error))
+                    warn_once(
+                        _log,
+                        "a region keeps its kernels, because TVM cannot build it with others: %s",
+                        telling_line(error),
+                    )
                 else:
                     self._leave(name, telling_line(error))
                 continue
@@ -89,7 +102,9 @@ class RegionGraph:
     def _leave(self, name: str, why: str) -> None:
         """Leaves a region with PyTorch for good."""
         warn_once(_log, "a region stays with PyTorch, because TVM cannot build it: %s", why)
-        self.eager_operators.append(f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})")
+        self.eager_operators.append(
+            f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})"
+        )
         del self._imported[name], self._graph_tasks[name]
 
     def runner(self) -> Callable:
@@ -100,18 +115,33 @@ class RegionGraph:
         """Adds what was tuned to a report."""
         report.num_regions += len(self._imported)
         report.num_static_inputs += sum(len(signature.static_inputs) for _, signature in self._imported.values())
-        report.weights = "by your promise (freeze)" if self._frozen else "read again in each call to see whether they changed (freeze spares it)"
+        report.weights = (
+            "by your promise (freeze)"
+            if self._frozen
+            else "read again in each call to see whether they changed (freeze spares it)"
+        )
         report.num_tasks += tuned.num_tasks
         report.num_trials += tuned.num_trials
         report.num_reused += tuned.num_reused
-        report.operators += sorted({operator for name in self._imported for operator in self._operators[name]} - {*report.operators})
+        report.operators += sorted(
+            {operator for name in self._imported for operator in self._operators[name]} - {*report.operators}
+        )
         report.eager_operators += self.eager_operators
         report.kernels += kernel_reports(self.tasks, tuned)
 
 
 def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelReport]:
     """One report for each task."""
-    return [KernelReport(t.workload.name, t.workload.hash, t.weight, tuned.secs.get(t.workload.hash), tuned.default_secs.get(t.workload.hash)) for t in tasks]
+    return [
+        KernelReport(
+            t.workload.name,
+            t.workload.hash,
+            t.weight,
+            tuned.secs.get(t.workload.hash),
+            tuned.default_secs.get(t.workload.hash),
+        )
+        for t in tasks
+    ]
 
 
 _Imported = tuple[Any, Signature]  # (Relax module, how it is called)
@@ -122,7 +152,8 @@ def _import_regions(
 ) -> tuple[torch.fx.GraphModule, dict[str, _Imported], list[str]]:
     """(graph with regions as submodules, what each becomes in TVM and how it is called, what stays with PyTorch).
 
-    Where a region cannot be imported, the operators of it that cannot be by themselves are refused, and the graph is split anew.
+    Where a region cannot be imported, the operators of it that cannot be by themselves are refused, and the graph is
+    split anew.
     """
     refused: dict[str, str] = {}
     while True:
@@ -154,16 +185,22 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
     single = isinstance(output, torch.fx.Node)
     values = [n.meta["val"] for n in ([output] if single else output)]
     signature = Signature(
-        len(placeholders), frozenset(i for i, p in enumerate(placeholders) if p in prepared), single,
-        {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous() and 0 not in value.stride()}, _escaping(call, single), _indices(submodule, placeholders),
-    )  # fmt: skip
+        len(placeholders),
+        frozenset(i for i, p in enumerate(placeholders) if p in prepared),
+        single,
+        {i: value.stride() for i, value in enumerate(values) if not value.is_contiguous() and 0 not in value.stride()},
+        _escaping(call, single),
+        _indices(submodule, placeholders),
+    )
     return importer.import_exported(_exported(submodule), signature.static_inputs), signature
 
 
 def _prepared_ahead(submodule: torch.fx.GraphModule, weights: set[torch.fx.Node], frozen: bool) -> set[torch.fx.Node]:
-    """The weights of which something is computed ahead of time: a node takes nothing but them, or what was made of them.
+    """The weights of which something is computed ahead of time: a node takes nothing but them, or what was made of
+    them.
 
-    Unless they are frozen they are read in each call, to see whether they are still the same; many are better used as they are.
+    Unless they are frozen they are read in each call, to see whether they are still the same; many are better used as
+    they are.
     """
     known, prepared = set(weights), set()
     for node in submodule.graph.nodes:

@@ -12,9 +12,9 @@ import xxhash
 class StaticInputs:
     """Watches tensors that rarely change.
 
-    PyTorch counts changes in place, but not those through `.data`, NumPy, another process or shared memory. The one sure test is
-    to read the weights: their XXH3 hash of 128 bits costs 20 to 80 gigabytes a second. Where the user promised not to change
-    them behind PyTorch's back, its own counts do.
+    PyTorch counts changes in place, but not those through `.data`, NumPy, another process or shared memory. The one
+    sure test is to read the weights: their XXH3 hash of 128 bits costs 20 to 80 gigabytes a second. Where the user
+    promised not to change them behind PyTorch's back, its own counts do.
 
     Args:
         frozen: whether there is that promise.

@@ -32,7 +32,8 @@ _log = logging.getLogger("foretune")
 
 
 class TvmGraph:
-    """Compiles a graph of Dynamo's: AOTAutograd makes functional ATen graphs of it, and TVM's programs take the place of regions.
+    """Compiles a graph of Dynamo's: AOTAutograd makes functional ATen graphs of it, and TVM's programs take the place
+    of regions.
 
     Args:
         gm: the graph; it stays as it is.
@@ -44,7 +45,13 @@ class TvmGraph:
     """
 
     def __init__(
-        self, gm: torch.fx.GraphModule, inputs: Sequence[Any], options: BackendOptions, target: Target, make_tuner: Callable[[int | None], Tuner], report: CompileReport
+        self,
+        gm: torch.fx.GraphModule,
+        inputs: Sequence[Any],
+        options: BackendOptions,
+        target: Target,
+        make_tuner: Callable[[int | None], Tuner],
+        report: CompileReport,
     ) -> None:
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
         self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
@@ -69,7 +76,8 @@ class TvmGraph:
         return self._with_aot(build)
 
     def compile_around_libraries(self) -> Callable:
-        """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its libraries compute faster.
+        """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its
+        libraries compute faster.
 
         Raises:
             UnsupportedError: there are none.
@@ -80,9 +88,13 @@ class TvmGraph:
         self._report.products += [str(product) for products in times for product in products]
         left = [[product for product in products if product.leaves] for products in times]
         if not any(left) and not self._has_attention:
-            raise UnsupportedError("TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured")
+            raise UnsupportedError(
+                "TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured"
+            )
         report, graphs = CompileReport(), iter(left)
-        run = self._with_aot(lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False)
+        run = self._with_aot(
+            lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False
+        )
         self._report.num_trials += report.num_trials
         known = {kernel.workload for kernel in self._report.kernels}
         self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
@@ -92,13 +104,17 @@ class TvmGraph:
     def _has_attention(self) -> bool:
         return any(node.target is torch.nn.functional.scaled_dot_product_attention for node in self._gm.graph.nodes)
 
-    def _with_aot(self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True) -> Callable:
+    def _with_aot(
+        self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True
+    ) -> Callable:
         """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple.
 
         What AOTAutograd does around a graph in each call, 10 us and more, is left out where it has nothing to do.
         """
         source, plain = own_graph(self._gm), []
-        autocast = torch._C._is_any_autocast_enabled()  # which AOTAutograd turns off around a graph, in which its casts are written out
+        autocast = (
+            torch._C._is_any_autocast_enabled()
+        )  # which AOTAutograd turns off around a graph, in which its casts are written out
 
         def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
             with unset_fake_temporarily():  # the cost model computes with real tensors
@@ -108,24 +124,36 @@ class TvmGraph:
             return make_boxed_func(run)
 
         compiler = aot_autograd(
-            fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)), bw_compiler=lambda gm, _: built(gm, frozenset()),
+            fw_compiler=lambda gm, _: built(gm, _static_placeholders(gm)),
+            bw_compiler=lambda gm, _: built(gm, frozenset()),
             inference_compiler=lambda gm, _: built(gm, _static_placeholders(gm), inference=True),
-            decompositions=decompositions(attention and not self._trains), partition_fn=min_cut_rematerialization_partition,
-        )  # fmt: skip
+            decompositions=decompositions(attention and not self._trains),
+            partition_fn=min_cut_rematerialization_partition,
+        )
         run = compiler(source, self._inputs)
         return plain[0] if plain else run
 
     def _build(
-        self, gm: torch.fx.GraphModule, static: frozenset[str], report: CompileReport, left: Sequence[ProductTimes], trials: int | None
+        self,
+        gm: torch.fx.GraphModule,
+        static: frozenset[str],
+        report: CompileReport,
+        left: Sequence[ProductTimes],
+        trials: int | None,
     ) -> tuple[Callable, RegionGraph]:
         graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
-        with progress_bar("tuning", self._options.progress, transient=True) as show, contextlib.closing(self._make_tuner(trials)) as tuner:
+        with (
+            progress_bar("tuning", self._options.progress, transient=True) as show,
+            contextlib.closing(self._make_tuner(trials)) as tuner,
+        ):
             tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
         if report is self._report:
             packable = frozenset() if self._trains else static  # weights that are trained change at each step
-            self._tuned.append(lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs, self._options.freeze))
+            self._tuned.append(
+                lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs, self._options.freeze)
+            )
         graph.build(tuned.chosen)
         graph.report(tuned, report)
         return graph.runner(), graph
@@ -144,9 +172,14 @@ def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
         len(inputs) == len(given) == len(metadata.input_info)
         and all(i.mutation_type is MutationType.NOT_MUTATED for i in metadata.input_info)
         and all(o.output_type is OutputType.non_alias for o in metadata.output_info)
-        and all(isinstance(m, PlainTensorMeta) for m in (*metadata.subclass_inp_meta, *metadata.subclass_fw_graph_out_meta))
-        and metadata.grad_enabled_mutation is None and not metadata.tokens and not metadata.num_intermediate_bases and not metadata.is_rng_op_functionalized
-    )  # fmt: skip
+        and all(
+            isinstance(m, PlainTensorMeta) for m in (*metadata.subclass_inp_meta, *metadata.subclass_fw_graph_out_meta)
+        )
+        and metadata.grad_enabled_mutation is None
+        and not metadata.tokens
+        and not metadata.num_intermediate_bases
+        and not metadata.is_rng_op_functionalized
+    )
 
 
 def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
@@ -173,7 +206,12 @@ class _FirstCallCheck:
         error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
         self._checked = True
         if error > self._tolerance:
-            warn_once(_log, "the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead", error, self._tolerance)
+            warn_once(
+                _log,
+                "the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead",
+                error,
+                self._tolerance,
+            )
             self._run = self._reference
             return expected
         return actual

@@ -14,12 +14,28 @@ _aten = torch.ops.aten
 _VIEWS = (_aten.view.default, _aten.reshape.default, _aten._unsafe_view.default)
 _POINTWISE = frozenset(
     {
-        _aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor, _aten.relu.default, _aten.neg.default,
-        _aten.erf.default, _aten.exp.default, _aten.tanh.default, _aten.sigmoid.default, _aten.silu.default, _aten.abs.default,
-        _aten.sqrt.default, _aten.rsqrt.default, _aten.hardswish.default, _aten.hardtanh.default, _aten.clamp.default, _aten.gelu.default,
-        _aten.leaky_relu.default, _aten.elu.default,
+        _aten.add.Tensor,
+        _aten.sub.Tensor,
+        _aten.mul.Tensor,
+        _aten.div.Tensor,
+        _aten.relu.default,
+        _aten.neg.default,
+        _aten.erf.default,
+        _aten.exp.default,
+        _aten.tanh.default,
+        _aten.sigmoid.default,
+        _aten.silu.default,
+        _aten.abs.default,
+        _aten.sqrt.default,
+        _aten.rsqrt.default,
+        _aten.hardswish.default,
+        _aten.hardtanh.default,
+        _aten.clamp.default,
+        _aten.gelu.default,
+        _aten.leaky_relu.default,
+        _aten.elu.default,
     }
-)  # fmt: skip
+)
 
 
 def sink_views(graph: torch.fx.GraphModule) -> None:
@@ -67,14 +83,23 @@ def _sinkable(node: torch.fx.Node) -> torch.fx.Node | None:
         return None
     operands = [a for a in node.args if isinstance(a, torch.fx.Node)]
     values = [_value(a) for a in operands]
-    if any(v is None or v.shape != out.shape or not v.is_contiguous() or v.dtype != out.dtype for v in values) or not out.is_contiguous():
+    if (
+        any(v is None or v.shape != out.shape or not v.is_contiguous() or v.dtype != out.dtype for v in values)
+        or not out.is_contiguous()
+    ):
         return None
     for operand in operands:
         if operand.target in _VIEWS and len(operand.users) == 1:
             source = operand.args[0]
             value = _value(source)
             # only towards the shape that a computation produced, so that two views never chase each other
-            if value is not None and value.is_contiguous() and value.shape != out.shape and source.op == "call_function" and source.target not in _VIEWS:
+            if (
+                value is not None
+                and value.is_contiguous()
+                and value.shape != out.shape
+                and source.op == "call_function"
+                and source.target not in _VIEWS
+            ):
                 return source
     return None
 

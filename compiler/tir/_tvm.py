@@ -2,8 +2,9 @@
 
 Three traps are closed before TVM is used (tried on 0.27):
 
-- Importing `tvm.s_tir.tensor_intrin` takes 20 s or more by itself, and MetaSchedule imports it. `intrinsics.py` makes that
-  import fast, and loads for Foretune's own use only the intrinsics of the target at hand, when a schedule asks for them.
+- Importing `tvm.s_tir.tensor_intrin` takes 20 s or more by itself, and MetaSchedule imports it. `intrinsics.py` makes
+  that import fast, and loads for Foretune's own use only the intrinsics of the target at hand, when a schedule asks for
+  them.
 - TVM's thread pool pins the calling thread to one core, which cripples every other thread pool of the
   process (PyTorch ran 100 times slower). `TVM_BIND_THREADS=0` is TVM's only switch for that.
 - By itself TVM starts one thread; `set_num_threads` sets the pool to the number of usable cores.
@@ -48,7 +49,9 @@ def set_num_threads(num_threads: int | None = None) -> None:
     """
     threads_share_cores = -2
     num_threads = num_threads or num_usable_cores()
-    tvm.get_global_func("runtime.config_threadpool")(threads_share_cores, num_threads, [str(core) for core in range(num_threads)])
+    tvm.get_global_func("runtime.config_threadpool")(
+        threads_share_cores, num_threads, [str(core) for core in range(num_threads)]
+    )
 
 
 __all__ = ["intrinsics", "meta_schedule", "set_num_threads", "tvm"]

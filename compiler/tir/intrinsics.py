@@ -1,12 +1,13 @@
 """Tensor intrinsics of TVM, loaded for the target at hand.
 
-MetaSchedule looks intrinsics up by name, and imports those of all targets for that: `tvm.s_tir.tensor_intrin` runs 250 TVMScript
-parsers. `load` imports only the module of one target, without its package. What was loaded so is the real module: a later import of
-the package, by TVM or by the user, takes it and registers the rest.
+MetaSchedule looks intrinsics up by name, and imports those of all targets for that: `tvm.s_tir.tensor_intrin` runs 250
+TVMScript parsers. `load` imports only the module of one target, without its package. What was loaded so is the real
+module: a later import of the package, by TVM or by the user, takes it and registers the rest.
 
-Each parser also asks `inspect` for the module of every frame that called it. `inspect` scans all modules for a file that none of
-them has, as often as it is asked; of 40 s for the whole package 37 went there. `know_frames_without_module` puts the answer
-("none") for Python's import machinery and for TVM's evaluator into the cache of `inspect`.
+Each parser also asks `inspect` for the module of every frame that called it. `inspect` scans all modules for a file
+that none of them has, as often as it is asked; of 40 s for the whole package 37 went there.
+`know_frames_without_module` puts the answer ("none") for Python's import machinery and for TVM's evaluator into the
+cache of `inspect`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,26 @@ _PACKAGE = "tvm.s_tir.tensor_intrin"
 _NO_MODULE = "<no module>"
 _FILES_WITHOUT_MODULE = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>", "<ast>", "<string>")
 _ARM = ("dot_product_common", "arm_cpu")
-_OF_ARCHITECTURE = {"x86_64": ("x86",), "i686": ("x86",), "aarch64": _ARM, "arm64": _ARM, "arm": _ARM, "riscv64": ("riscv_cpu",), "riscv32": ("riscv_cpu",)}
-_OF_KIND = {"cuda": ("dot_product_common", "cuda"), "rocm": ("dot_product_common", "rocm"), "hexagon": ("dot_product_common", "hexagon")}
+_OF_ARCHITECTURE = {
+    "x86_64": ("x86",),
+    "i686": ("x86",),
+    "aarch64": _ARM,
+    "arm64": _ARM,
+    "arm": _ARM,
+    "riscv64": ("riscv_cpu",),
+    "riscv32": ("riscv_cpu",),
+}
+_OF_KIND = {
+    "cuda": ("dot_product_common", "cuda"),
+    "rocm": ("dot_product_common", "rocm"),
+    "hexagon": ("dot_product_common", "hexagon"),
+}
 _NONE_NEEDED = frozenset({"c", "opencl", "vulkan", "metal", "webgpu"})
 
 
 def parts_of(kind: str, architecture: str) -> tuple[str, ...] | None:
-    """The modules with the intrinsics that MetaSchedule's rules for a target ask for, in order of import; None if all may be needed.
+    """The modules with the intrinsics that MetaSchedule's rules for a target ask for, in order of import; None if all
+    may be needed.
 
     Args:
         kind: of the target, such as `llvm`.
@@ -69,7 +83,9 @@ class _LoadedModules(MetaPathFinder, Loader):
         self._folder = os.path.join(os.path.dirname(tvm.s_tir.__file__), "tensor_intrin")
 
     def load(self, parts: Sequence[str]) -> bool:
-        """Runs modules that have not run yet; False if the package is imported, or just now being imported, by somebody else."""
+        """Runs modules that have not run yet; False if the package is imported, or just now being imported, by somebody
+        else.
+        """
         with self._lock:
             for part in parts:
                 name = f"{_PACKAGE}.{part}"
@@ -93,7 +109,9 @@ class _LoadedModules(MetaPathFinder, Loader):
                 sys.modules.pop(loaded, None)
         return module
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The spec of a module that has run; waits for one that is running."""
         if not fullname.startswith(f"{_PACKAGE}."):
             return None

@@ -1,8 +1,9 @@
 """Lowerings of ATen operators that Relax's importer lacks or gets wrong.
 
-TVM's maxima lose NaN, and its simplifier takes floats for real numbers: it makes `x == x` true, `x - x` and `(x + y) - x` 0 and y,
-`not (x < y)` `y <= x`. So comparisons, differences and clamps are written here in forms that it leaves alone, and that LLVM makes
-the same instructions of. Norms are computed around their mean, where Relax's lose all digits of numbers far from zero.
+TVM's maxima lose NaN, and its simplifier takes floats for real numbers: it makes `x == x` true, `x - x` and `(x + y) -
+x` 0 and y, `not (x < y)` `y <= x`. So comparisons, differences and clamps are written here in forms that it leaves
+alone, and that LLVM makes the same instructions of. Norms are computed around their mean, where Relax's lose all digits
+of numbers far from zero.
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ def _type(x: Any) -> str:
 
 
 def _unary(name: str, expression: Callable[..., Any]) -> Convert:
-    """A translation of an operator on one tensor, element by element; Python's numbers go to the expression as they are."""
+    """A translation of an operator on one tensor, element by element; Python's numbers go to the expression as they
+    are.
+    """
 
     def convert(node: torch.fx.Node, importer: Any) -> Any:
         from tvm import te, topi
@@ -157,7 +160,9 @@ def _unary(name: str, expression: Callable[..., Any]) -> Convert:
 
 
 def _binary(name: str, expression: Callable[[Any, Any], Any]) -> Convert:
-    """A translation of an operator on two operands, broadcast, element by element; a number takes the type of the tensor beside it."""
+    """A translation of an operator on two operands, broadcast, element by element; a number takes the type of the
+    tensor beside it.
+    """
 
     def convert(node: torch.fx.Node, importer: Any) -> Any:
         from tvm import te, tirx, topi
@@ -167,14 +172,19 @@ def _binary(name: str, expression: Callable[[Any, Any], Any]) -> Convert:
 
         def compute(*tensors: Any) -> Any:
             def element(*index: Any) -> Any:
-                values = [tirx.const(operand, _type(tensors[0])) if k not in places else None for k, operand in enumerate(operands)]
+                values = [
+                    tirx.const(operand, _type(tensors[0])) if k not in places else None
+                    for k, operand in enumerate(operands)
+                ]
                 for k, tensor in zip(places, tensors):
                     values[k] = tensor(*_broadcast(index, tensor.shape))
                 return expression(*values)
 
             return te.compute(tuple(shape), element, name=f"T_{name}", tag=topi.tag.BROADCAST)
 
-        return importer.block_builder.emit_te(compute, *[importer.env[operands[k]] for k in places], primfunc_name_hint=name)
+        return importer.block_builder.emit_te(
+            compute, *[importer.env[operands[k]] for k in places], primfunc_name_hint=name
+        )
 
     return convert
 
@@ -205,7 +215,9 @@ def _to_copy(node: torch.fx.Node, importer: Any) -> Any:
 
 
 def _max_pool(node: torch.fx.Node, importer: Any) -> Any:
-    """The first output of `max_pool2d_with_indices` over small windows, written out, so that NaN is not lost; nobody uses the second."""
+    """The first output of `max_pool2d_with_indices` over small windows, written out, so that NaN is not lost; nobody
+    uses the second.
+    """
     from tvm import te, topi
 
     kernel = node.args[1]
@@ -345,7 +357,9 @@ def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
             tensors = list(affine)
             factor = tirx.rsqrt(squares(n, g) * scale + tirx.const(eps, _type(x)))
             factor = factor * tensors.pop(0)(c) if weight is not None else factor
-            term = sums(n, g) * scale * factor * tirx.const(_NEGATIVE, _type(x))  # as PyTorch does, which shows where weights are infinite
+            term = (
+                sums(n, g) * scale * factor * tirx.const(_NEGATIVE, _type(x))
+            )  # as PyTorch does, which shows where weights are infinite
             return x(n, c, *rest) * factor + (term + tensors.pop(0)(c) if bias is not None else term)
 
         return te.compute(x.shape, element, name="T_group_norm")
@@ -362,4 +376,3 @@ def _affine(value: Any, tensors: Sequence[Any], has_weight: bool, has_bias: bool
     if has_weight:
         value = value * tensors.pop(0)(*index)
     return value + tensors.pop(0)(*index) if has_bias else value
-

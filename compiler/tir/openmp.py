@@ -16,14 +16,18 @@ from foretune.compiler.tir._tvm import tvm
 
 _log = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("openmp_launch.c")
-_HOOKS = {"__TVMBackendParallelLaunch": "foretune_parallel_launch", "__TVMBackendParallelBarrier": "foretune_parallel_barrier"}
+_HOOKS = {
+    "__TVMBackendParallelLaunch": "foretune_parallel_launch",
+    "__TVMBackendParallelBarrier": "foretune_parallel_barrier",
+}
 _TIMEOUT_SECS = 60.0
 
 
 def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tvm.runtime.Module:
     """The program with its parallel loops on OpenMP's threads; as it is where no C compiler is found.
 
-    TVM's generated code calls whatever its library's variables `__TVMBackend…` point at, which is TVM's own pool at first.
+    TVM's generated code calls whatever its library's variables `__TVMBackend…` point at, which is TVM's own pool at
+    first.
     """
     launcher = _launcher()
     if launcher is None:
@@ -43,7 +47,8 @@ def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tv
 
 @lru_cache(maxsize=2)
 def range_check(bits: int) -> Callable[[int, int, int], int] | None:
-    """(address of indices, how many, size) -> whether all are from 0 to below the size; None where no C compiler is found.
+    """(address of indices, how many, size) -> whether all are from 0 to below the size; None where no C compiler is
+    found.
 
     Args:
         bits: of an index, 32 or 64.

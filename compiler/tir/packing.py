@@ -1,10 +1,11 @@
 """Packing: a contraction's weights copied into panels of one vector's width, as the beginning of a trace.
 
-MetaSchedule tiles the loops of a program as they are, and its vectors run along the innermost dimension of the output. In a
-convolution that is the width of a picture, which is short and odd. What libraries do is to let vectors run along the output
-channels, with the weights in panels, and to keep a tile of the output in registers (Georganas et al., Anatomy of high-performance
-deep learning convolutions on SIMD architectures, 2018). After a few scheduling steps, the panel is a block and the vector a loop of
-the program, and MetaSchedule's own rules tile it well. The copy is made in each run, and pays where each weight is used often.
+MetaSchedule tiles the loops of a program as they are, and its vectors run along the innermost dimension of the output.
+In a convolution that is the width of a picture, which is short and odd. What libraries do is to let vectors run along
+the output channels, with the weights in panels, and to keep a tile of the output in registers (Georganas et al.,
+Anatomy of high-performance deep learning convolutions on SIMD architectures, 2018). After a few scheduling steps, the
+panel is a block and the vector a loop of the program, and MetaSchedule's own rules tile it well. The copy is made in
+each run, and pays where each weight is used often.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from foretune.trace import Trace
 
 _log = logging.getLogger(__name__)
 _LANES = 16  # elements of a panel's row: of float32, two vectors or four are as good as one
-_MIN_REUSE = 48  # how often each weight is used at least; where it is 36, tuned convolutions of the training split lose by the copy
+# how often each weight is used at least; where it is 36, tuned convolutions of the training split lose by the copy
+_MIN_REUSE = 48
 _MIN_REDUCTION = 48  # products that are summed up for each element of the output, at least
 
 
@@ -50,8 +52,8 @@ def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
         mod: one unscheduled function.
 
     Returns:
-        None where there is nothing that pays: no contraction, vectors that run along the last dimension anyway, few uses of each
-        weight, or a number of channels that no vector divides.
+        None where there is nothing that pays: no contraction, vectors that run along the last dimension anyway, few
+        uses of each weight, or a number of channels that no vector divides.
     """
     try:
         found = max(_contractions(traces.unscheduled(mod)), key=lambda item: item[0], default=None)
@@ -59,7 +61,8 @@ def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
             return None
         schedule = traces.unscheduled(mod)
         _apply(schedule, *found[1:])
-    except Exception as error:  # a program of a kind that TVM's primitives refuse, with plain RuntimeError and others of its own
+    except Exception as error:
+        # a program of a kind that TVM's primitives refuse, with plain RuntimeError and others of its own
         _log.debug("a contraction is not packed: %s: %s", type(error).__name__, telling_line(error))
         return None
     return traces.from_tvm(schedule.trace), schedule.mod
@@ -83,7 +86,13 @@ def _panels(block: tvm.s_tir.SBlock) -> Panels | None:
     is_sum = [v.iter_type == v.CommReduce for v in block.iter_vars]
     total = getattr(block.body, "value", None)
     product = total.b if _kind(total) == "Add" else None
-    if block.init is None or not any(is_sum) or _kind(product) != "Mul" or _kind(product.a) != "TensorLoad" or _kind(product.b) != "TensorLoad":
+    if (
+        block.init is None
+        or not any(is_sum)
+        or _kind(product) != "Mul"
+        or _kind(product.a) != "TensorLoad"
+        or _kind(product.b) != "TensorLoad"
+    ):
         return None
     loads = [product.a, product.b]
     if math.prod(extent for extent, summed in zip(extents, is_sum) if summed) < _MIN_REDUCTION:
@@ -117,12 +126,18 @@ def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
         return [*v[:at], v[at] // _LANES, *v[at + 1 : last], v[at] % _LANES, *v[last:]]
 
     def to_panels(dim: int, rank: int) -> tvm.tirx.IndexMap:
-        return tvm.tirx.IndexMap.from_func(lambda *v: [*v[:dim], v[dim] // _LANES, *v[dim + 1 :], v[dim] % _LANES], ndim=rank, index_dtype=index_type)
+        return tvm.tirx.IndexMap.from_func(
+            lambda *v: [*v[:dim], v[dim] // _LANES, *v[dim + 1 :], v[dim] % _LANES], ndim=rank, index_dtype=index_type
+        )
 
-    schedule.transform_block_layout(rv, tvm.tirx.IndexMap.from_func(iterations, ndim=len(is_sum), index_dtype=index_type))
+    schedule.transform_block_layout(
+        rv, tvm.tirx.IndexMap.from_func(iterations, ndim=len(is_sum), index_dtype=index_type)
+    )
     block = schedule.get(rv)
     schedule.cache_read(rv, panels.operand, "global")
-    schedule.transform_layout(rv, ("read", panels.operand), to_panels(panels.dim, len(block.reads[panels.operand].source.shape)))
+    schedule.transform_layout(
+        rv, ("read", panels.operand), to_panels(panels.dim, len(block.reads[panels.operand].source.shape))
+    )
     out = block.writes[0].source
     _, function = traces.function_of(schedule.mod)
     if not any(out.same_as(buffer) for buffer in function.body.block.alloc_buffers):  # an argument keeps its layout

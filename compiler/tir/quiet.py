@@ -1,13 +1,14 @@
 """TVM's work where it would print warnings that are no news to the user.
 
-It prints them from C++, straight to the standard error of the process, without a switch. So what causes them is avoided:
+It prints them from C++, straight to the standard error of the process, without a switch. So what causes them is
+avoided:
 
-- "Fast mode segfaults when there are out-of-bounds indices": each time that it lowers `take` without a mode. The importer checks
-  indices before; `legalizations` lowers it to the same program without the warning.
-- "BlockBuilder destroyed with remaining blocks": whenever an import fails half-way, which is how operators are found out that
-  Relax cannot translate; `import_program` ends the blocks.
-- "Unknown schedule rule": for pooling, which asks for rules that TVM has for GPUs alone; `register_rules` adds some that
-  take the question off the block, which is what MetaSchedule does after the warning.
+- "Fast mode segfaults when there are out-of-bounds indices": each time that it lowers `take` without a mode. The
+  importer checks indices before; `legalizations` lowers it to the same program without the warning.
+- "BlockBuilder destroyed with remaining blocks": whenever an import fails half-way, which is how operators are found
+  out that Relax cannot translate; `import_program` ends the blocks.
+- "Unknown schedule rule": for pooling, which asks for rules that TVM has for GPUs alone; `register_rules` adds some
+  that take the question off the block, which is what MetaSchedule does after the warning.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def _take(data: Any, indices: Any, axis: int) -> Any:
 
 
 def register_rules() -> None:
-    """Registers schedule rules that leave a block to the common ones, under the names that programs ask for and TVM does not have for CPUs."""
+    """Registers schedule rules that leave a block to the common ones, under the names that programs ask for and TVM
+    does not have for CPUs.
+    """
     for rule in _RULES:
         name = f"s_tir.meta_schedule.cpu.{rule}"
         if tvm.get_global_func(name, allow_missing=True) is None:

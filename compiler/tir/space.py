@@ -54,13 +54,17 @@ class ScheduleContext:
 
 
 def _tune_context(mod: tvm.IRModule, target: tvm.target.Target) -> meta_schedule.TuneContext:
-    """What TuneContext's constructor makes with `post-order-apply`; that constructor would import the intrinsics of all targets."""
+    """What TuneContext's constructor makes with `post-order-apply`; that constructor would import the intrinsics of all
+    targets.
+    """
     tune_context = meta_schedule.tune_context
     generator = meta_schedule.space_generator.SpaceGenerator.create("post-order-apply")
     context = meta_schedule.TuneContext.__new__(meta_schedule.TuneContext)
     log = tune_context.get_logging_func(tune_context.get_logger(tune_context.__name__))
     with target:  # the rules for riscv64 ask for the current target
-        context.__init_handle_by_constructor__(tune_context._ffi_api.TuneContext, mod, target, generator, None, "task", 1, 1, log)
+        context.__init_handle_by_constructor__(
+            tune_context._ffi_api.TuneContext, mod, target, generator, None, "task", 1, 1, log
+        )
         tune_context._ffi_api.TuneContextInitialize(context)
     return context
 
@@ -76,27 +80,38 @@ def design_spaces(task: Task) -> tuple[DesignSpace, ...]:
     try:
         templates = ScheduleContext(mod, task.target).design_traces()
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-        raise UnsupportedError(f"MetaSchedule has no design space for {task.workload.name}: {telling_line(error)}") from error
+        raise UnsupportedError(
+            f"MetaSchedule has no design space for {task.workload.name}: {telling_line(error)}"
+        ) from error
     return spaces_of(mod, templates, num_cores(task.target))
 
 
 @lru_cache(maxsize=64)
 def rewritten_spaces(task: Task) -> tuple[DesignSpace, ...]:
-    """Design spaces of the rewrites of a task's workload, where it runs on a CPU; their traces begin with the rewrite."""
+    """Design spaces of the rewrites of a task's workload, where it runs on a CPU; their traces begin with the
+    rewrite.
+    """
     spaces: list[DesignSpace] = []
     for rewrite in task.workload.rewrites if task.target.kind == "llvm" else ():
         mod = module_from_program(task.workload.program)
         try:
             start = traces.replay(mod, rewrite.prefix)
             templates = ScheduleContext(start.mod, task.target).design_traces()
-            spaces += [_behind(rewrite.prefix, start, space) for space in spaces_of(start.mod, templates, num_cores(task.target))]
+            spaces += [
+                _behind(rewrite.prefix, start, space)
+                for space in spaces_of(start.mod, templates, num_cores(task.target))
+            ]
         except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
-            warn_once(_log, "%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, telling_line(error))
+            warn_once(
+                _log, "%s is not rewritten: %s: %s", task.workload.name, type(error).__name__, telling_line(error)
+            )
     return tuple(spaces)
 
 
 def _behind(prefix: Trace, start: tvm.s_tir.Schedule, space: DesignSpace) -> DesignSpace:
-    """A design space of what some actions make of a program, as one of the program itself; `start` has these actions applied."""
+    """A design space of what some actions make of a program, as one of the program itself; `start` has these actions
+    applied.
+    """
     schedule = traces.replay(start.mod, Trace(prefix.actions + space.template.actions), start=start)
     domains = tuple(replace(domain, action=domain.action + len(prefix)) for domain in space.domains)
     return DesignSpace(traces.from_tvm(schedule.trace), domains)
@@ -108,7 +123,8 @@ def num_cores(target: Target | tvm.target.Target) -> int:
 
 
 def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], cores: int) -> tuple[DesignSpace, ...]:
-    """The design spaces of a program that sampled TVM traces are points of; unless there is one core, each of them on one thread, too.
+    """The design spaces of a program that sampled TVM traces are points of; unless there is one core, each of them on
+    one thread, too.
 
     Raises:
         IllegalActionError: an action has arguments that are not plain data.

@@ -49,7 +49,9 @@ def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None
     found = Target.from_dict(_plain(target.export()))
     if hardware is None:
         local = found.kind == "llvm" and architecture(found) == architecture()
-        hardware = _hardware(int(dict(found.attrs).get("num-cores", num_usable_cores()))) if local else HardwareFeatures()
+        hardware = (
+            _hardware(int(dict(found.attrs).get("num-cores", num_usable_cores()))) if local else HardwareFeatures()
+        )
     return replace(found, hardware=hardware)
 
 
@@ -88,7 +90,9 @@ def tvm_target(target: Target) -> tvm.target.Target:
     attrs = dict(target.attrs)
     mcpu, triple = attrs.get("mcpu"), str(attrs.get("mtriple", codegen.llvm_get_system_triple()))
     if target.kind == "llvm" and mcpu is not None and not codegen.llvm_is_valid_cpu(str(mcpu), triple):
-        raise TargetError(f"unknown processor mcpu={mcpu!r} for {triple}; this machine's is {codegen.llvm_get_system_cpu()!r}")
+        raise TargetError(
+            f"unknown processor mcpu={mcpu!r} for {triple}; this machine's is {codegen.llvm_get_system_cpu()!r}"
+        )
     try:
         return tvm.target.Target(target.to_dict())
     except (ValueError, TypeError, tvm.error.TVMError) as error:

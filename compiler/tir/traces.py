@@ -30,7 +30,11 @@ def from_tvm_json(rows: list[Any], decisions: list[Any]) -> Trace:
     chosen = {int(_plain(index)): _plain(value) for index, value in decisions}
     actions = []
     for i, (op, inputs, attrs, outputs) in enumerate(rows):
-        actions.append(Action(str(op), freeze(_plain(inputs)), freeze(_plain(attrs)), tuple(map(str, outputs)), freeze(chosen.get(i))))
+        actions.append(
+            Action(
+                str(op), freeze(_plain(inputs)), freeze(_plain(attrs)), tuple(map(str, outputs)), freeze(chosen.get(i))
+            )
+        )
     return Trace(tuple(actions))
 
 
@@ -50,17 +54,21 @@ def function_of(mod: tvm.IRModule) -> tuple[tvm.ir.GlobalVar, tvm.tirx.PrimFunc]
     return next((name, function) for name, function in mod.functions_items() if isinstance(function, tvm.tirx.PrimFunc))
 
 
-def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Schedule | None = None) -> tvm.s_tir.Schedule:
+def replay(
+    mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Schedule | None = None
+) -> tvm.s_tir.Schedule:
     """Applies a trace to a program.
 
     Args:
         mod: the unscheduled program.
         trace: whole.
         seed: of what the trace leaves open.
-        start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays as it is.
+        start: a schedule of the program with the first actions of the trace applied, which spares their time; it stays
+            as it is.
 
     Raises:
-        IllegalActionError: TVM refuses an action, its own words are in the message; or an action would link foreign code.
+        IllegalActionError: TVM refuses an action, its own words are in the message; or an action would link foreign
+            code.
     """
     for action in trace.actions:
         if action.op == "Annotate" and any(str(attr).startswith(_FOREIGN_CODE) for attr in action.attrs):
@@ -77,7 +85,6 @@ def replay(mod: tvm.IRModule, trace: Trace, seed: int = 1, start: tvm.s_tir.Sche
 def as_python(mod: tvm.IRModule, trace: Trace) -> str:
     """The trace as the TVM schedule calls that a person would write."""
     return "\n".join(replay(mod, trace).trace.as_python())
-
 
 
 def _plain(value: Any) -> Any:

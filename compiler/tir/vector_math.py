@@ -18,7 +18,15 @@ from tvm import tirx
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
-_ERF = (7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2, 1.128358514861418e-1, -3.761262582423300e-1, 1.128379165726710)
+_ERF = (
+    7.853861353153693e-5,
+    -8.010193625184903e-4,
+    5.188327685732524e-3,
+    -2.685381193529856e-2,
+    1.128358514861418e-1,
+    -3.761262582423300e-1,
+    1.128379165726710,
+)
 _ERF_TAIL = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 _LOG2_E = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
@@ -65,7 +73,9 @@ class _Vector:
         r = self.bind(clamped - n * self.constant(_LN2_HIGH) - n * self.constant(_LN2_LOW))
         y = self.polynomial(r, _EXP) * r * r + r + self.constant(1.0)
         exponent = self.bind(tirx.Cast(self.int_dtype, n), self.int_dtype)
-        y = self.bind(y * self.power_of_two(exponent - self.constant(1, "int32")) * self.constant(2.0))  # 2**128 is no float
+        y = self.bind(
+            y * self.power_of_two(exponent - self.constant(1, "int32")) * self.constant(2.0)
+        )  # 2**128 is no float
         y = tirx.Select(x > self.constant(_OVERFLOW), self.constant(float("inf")), y)
         y = tirx.Select(x < self.constant(_UNDERFLOW), self.constant(0.0), y)
         return self.bind(tirx.Select(x.equal(x), y, x))
@@ -109,7 +119,9 @@ def _c_library(function: str) -> Callable:
         if dtype == "float64":
             return tirx.call_pure_extern(dtype, function, *node.args)
         if dtype in ("float16", "bfloat16"):
-            return tirx.Cast(dtype, tirx.call_pure_extern("float32", f"{function}f", tirx.Cast("float32", node.args[0])))
+            return tirx.Cast(
+                dtype, tirx.call_pure_extern("float32", f"{function}f", tirx.Cast("float32", node.args[0]))
+            )
         return node
 
     return call

@@ -61,4 +61,6 @@ def module_from_program(program: str) -> tvm.IRModule:
     try:
         return tvm.ir.load_json(decoded)
     except Exception as error:  # TVM raises plain RuntimeError and others of its own
-        raise DataError(f"a stored program cannot be read by TVM {tvm.__version__}; another version may have written it") from error
+        raise DataError(
+            f"a stored program cannot be read by TVM {tvm.__version__}; another version may have written it"
+        ) from error

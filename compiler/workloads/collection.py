@@ -84,17 +84,24 @@ def run(config: CollectionConfig) -> dict[str, Any]:
     guide = _guide(config)
     try:
         with _ended_by_signals(), RecordStore(config.out, writable=True) as store:
-            with _environment(config, target, device) as (environment, target), progress_bar("collecting", config.progress) as show:
+            with (
+                _environment(config, target, device) as (environment, target),
+                progress_bar("collecting", config.progress) as show,
+            ):
                 tasks = _tasks(config, families, target)
                 done = collect(tasks, environment, store, limits, show, guide)
             store.compact()
             return {"num_records": done, "num_tasks": len(tasks)}
     except KeyboardInterrupt:
-        raise ForetuneError(f"stopped; what was measured is in {config.out}, and the same command goes on from there") from None
+        raise ForetuneError(
+            f"stopped; what was measured is in {config.out}, and the same command goes on from there"
+        ) from None
 
 
 @contextlib.contextmanager
-def _environment(config: CollectionConfig, target: Target, device: Device | None) -> Iterator[tuple[Environment, Target]]:
+def _environment(
+    config: CollectionConfig, target: Target, device: Device | None
+) -> Iterator[tuple[Environment, Target]]:
     """Where to measure, and the target of what is measured there."""
     if config.ray:
         from foretune.compiler.measure.ray_cluster import RayEnvironment
@@ -103,7 +110,9 @@ def _environment(config: CollectionConfig, target: Target, device: Device | None
             yield environment, target
         return
     cores = dict(target.attrs).get("num-cores") if device is None else None
-    with Measurer(SETTINGS, num_threads=cores, store_features=True, device=device, quiet_wait_secs=_QUIET_WAIT_SECS) as measurer:
+    with Measurer(
+        SETTINGS, num_threads=cores, store_features=True, device=device, quiet_wait_secs=_QUIET_WAIT_SECS
+    ) as measurer:
         if device is not None:
             target = _device_target(config.target, target, measurer.num_device_threads())
         yield TvmEnvironment(measurer), target
@@ -117,7 +126,8 @@ def _device_target(text: str, target: Target, num_threads: int) -> Target:
     stated = Target.parse(text)
     if dict(stated.attrs).get("num-cores", num_threads) != num_threads:
         raise OptionError(
-            f"the remote devices run {num_threads} threads, but the target says {stated}; change its num-cores, or start the servers with TVM_NUM_THREADS set"
+            f"the remote devices run {num_threads} threads, but the target says {stated}; change its num-cores, or"
+            " start the servers with TVM_NUM_THREADS set"
         )
     return Target.from_dict({**stated.to_dict(), "num-cores": num_threads}, HardwareFeatures(cores=num_threads))
 
@@ -125,7 +135,9 @@ def _device_target(text: str, target: Target, num_threads: int) -> Target:
 def _guide(config: CollectionConfig) -> ModelGuide | None:
     if config.cost_model == "none":
         return None
-    model = LatentCostModel.bundled() if config.cost_model == "bundled" else LatentCostModel.load(Path(config.cost_model))
+    model = (
+        LatentCostModel.bundled() if config.cost_model == "bundled" else LatentCostModel.load(Path(config.cost_model))
+    )
     return ModelGuide(model, config.seed)
 
 
@@ -141,7 +153,12 @@ def _tasks(config: CollectionConfig, families: tuple[str, ...], target: Target) 
     from foretune.compiler.workloads.zoo import zoo_tasks
 
     kept = config.out / "tasks.json"
-    key = {"version": _TASKS_VERSION, "families": list(families), "target": target.to_dict(), "random": [config.num_random, config.seed] if config.num_random else []}
+    key = {
+        "version": _TASKS_VERSION,
+        "families": list(families),
+        "target": target.to_dict(),
+        "random": [config.num_random, config.seed] if config.num_random else [],
+    }
     if kept.exists():
         data = json.loads(kept.read_text())
         if {name: data.get(name) for name in key} == key:

@@ -43,7 +43,12 @@ class DemoConfig:
 
     def options(self) -> BackendOptions:
         """The backend's options."""
-        return BackendOptions(trials=self.trials, seed=self.seed, database=Path(self.database) if self.database else "", progress=self.progress)
+        return BackendOptions(
+            trials=self.trials,
+            seed=self.seed,
+            database=Path(self.database) if self.database else "",
+            progress=self.progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,12 @@ def run(config: DemoConfig) -> DemoReport:
     return DemoReport(
         [
             ModelReport(
-                name, *(latency[engine, name] for engine in ENGINES), t.max_rel_error, t.report.num_tasks, t.report.num_trials, round(t.secs, 1)
+                name,
+                *(latency[engine, name] for engine in ENGINES),
+                t.max_rel_error,
+                t.report.num_tasks,
+                t.report.num_trials,
+                round(t.secs, 1),
             )
             for name, t in tuned.items()
         ]
@@ -134,7 +144,11 @@ def _time_engines(seed: int, tuned: dict[str, _Tuned]) -> dict[tuple[str, str], 
         processes = {}
         for engine in ENGINES:
             if engine != "foretune":
-                processes[engine] = WorkerProcess("foretune.compiler.workloads.engine", {"engine": engine, "seed": seed, "cases": "DEMO_MODELS"}, _TIMEOUT_SECS)
+                processes[engine] = WorkerProcess(
+                    "foretune.compiler.workloads.engine",
+                    {"engine": engine, "seed": seed, "cases": "DEMO_MODELS"},
+                    _TIMEOUT_SECS,
+                )
                 stack.callback(processes[engine].close)
         with ThreadPoolExecutor(len(processes)) as pool:
             list(pool.map(lambda process: process.start(), processes.values()))
@@ -144,7 +158,9 @@ def _time_engines(seed: int, tuned: dict[str, _Tuned]) -> dict[tuple[str, str], 
                     times[engine, name] += time_calls(tuned[name].compiled, tuned[name].inputs, _BURST_SECS)
                     continue
                 try:
-                    times[engine, name] += processes[engine].request({"model": name, "secs": _BURST_SECS}, _TIMEOUT_SECS)["run_ms"]
+                    times[engine, name] += processes[engine].request(
+                        {"model": name, "secs": _BURST_SECS}, _TIMEOUT_SECS
+                    )["run_ms"]
                 except (Silence, Death) as error:
                     raise WorkerError(f"timing {engine} on {name} failed: {error}") from error
     return {key: statistics.median(values) for key, values in times.items()}

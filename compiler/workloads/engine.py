@@ -64,7 +64,8 @@ def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Compiles the models and answers requests `{"model", "secs"}` with the times of calls.
 
     Args:
-        hello: `engine`, `seed`, `cases` (`DEMO_MODELS` or `BENCHMARK_MODELS`), and optionally `only` (names) and `options`.
+        hello: `engine`, `seed`, `cases` (`DEMO_MODELS` or `BENCHMARK_MODELS`), and optionally `only` (names) and
+            `options`.
 
     Yields:
         What compiling took; then, for each request sent in, the times.
@@ -73,7 +74,11 @@ def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 
     known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello["cases"]]
-    cases = {case.name: make_case(case, hello["seed"]) for case in known if case.name in hello.get("only", [c.name for c in known])}
+    cases = {
+        case.name: make_case(case, hello["seed"])
+        for case in known
+        if case.name in hello.get("only", [c.name for c in known])
+    }
     compiled, made = {}, {}
     with torch.no_grad():
         for name, (model, inputs) in cases.items():
@@ -82,7 +87,11 @@ def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
             compiled[name] = compile_with(hello["engine"], model, hello.get("options"))
             actual = compiled[name](*copy.deepcopy(inputs))
             made[name] = {"compile_secs": time.perf_counter() - start, "max_rel_error": outputs_error(expected, actual)}
-    request = yield {"made": made, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "reports": reports()}
+    request = yield {
+        "made": made,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "reports": reports(),
+    }
     while True:
         times = time_calls(compiled[request["model"]], cases[request["model"]][1], request["secs"])
         request = yield {"run_ms": times}

@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 class ModelGuide:
     """Proposes traces with a short search of the planner, and adapts the model to what was measured of a task.
 
-    It keeps itself to a small share of the collector's time: where the next search would exceed it, it proposes nothing.
+    It keeps itself to a small share of the collector's time: where the next search would exceed it, it proposes
+    nothing.
 
     Args:
         model: ranks traces.

@@ -1,8 +1,8 @@
 """Small models of real architectures that the backend is measured on; none of them is in the training data.
 
-The query model answers logical queries over a knowledge graph by embedding them, after Ren and Leskovec, "Beta Embeddings for
-Multi-Hop Logical Reasoning in Knowledge Graphs" (2020), with the fuzzy connectives of Chen, Hu and Sun, "Fuzzy Logic Based
-Logical Query Answering on Knowledge Graphs" (2022).
+The query model answers logical queries over a knowledge graph by embedding them, after Ren and Leskovec, "Beta
+Embeddings for Multi-Hop Logical Reasoning in Knowledge Graphs" (2020), with the fuzzy connectives of Chen, Hu and Sun,
+"Fuzzy Logic Based Logical Query Answering on Knowledge Graphs" (2022).
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from foretune.compiler.workloads.models import DLRM, Attention, DiffusionBlock, InvertedResidual, LSTMStep, MLPMixer, ModelCase, ResNet, TransformerBlock, ViT
+from foretune.compiler.workloads.models import (
+    DLRM,
+    Attention,
+    DiffusionBlock,
+    InvertedResidual,
+    LSTMStep,
+    MLPMixer,
+    ModelCase,
+    ResNet,
+    TransformerBlock,
+    ViT,
+)
 
 
 class MobileNetV2(nn.Module):
@@ -41,7 +52,9 @@ class DeepUNet(nn.Module):
 
     @staticmethod
     def _block(channels_in: int, channels_out: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, 1, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU())
+        return nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, 1, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []
@@ -59,7 +72,13 @@ class Bert(nn.Module):
     def __init__(self, width: int = 128, heads: int = 4, layers: int = 3, words: int = 1000, length: int = 64) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(words, width), nn.Parameter(torch.randn(length, width) * 0.02)
-        layer = {"d_model": width, "nhead": heads, "dim_feedforward": 4 * width, "activation": "gelu", "batch_first": True}
+        layer = {
+            "d_model": width,
+            "nhead": heads,
+            "dim_feedforward": 4 * width,
+            "activation": "gelu",
+            "batch_first": True,
+        }
         self.layers = nn.ModuleList(nn.TransformerEncoderLayer(**layer) for _ in range(layers))
         self.pool = nn.Linear(width, width)
 
@@ -85,7 +104,11 @@ class CachedAttention(nn.Module):
         keys.index_copy_(2, place, key)
         values.index_copy_(2, place, value)
         seen = torch.arange(keys.shape[2]) <= place
-        return self.out(F.scaled_dot_product_attention(query, keys, values, attn_mask=seen[None]).transpose(1, 2).reshape(batch, 1, width))
+        return self.out(
+            F.scaled_dot_product_attention(query, keys, values, attn_mask=seen[None])
+            .transpose(1, 2)
+            .reshape(batch, 1, width)
+        )
 
 
 class GptStep(nn.Module):
@@ -96,11 +119,15 @@ class GptStep(nn.Module):
         self.words = nn.Embedding(words, width)
         self.norms = nn.ModuleList(nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)]) for _ in range(layers))
         self.attention = nn.ModuleList(CachedAttention(width, heads) for _ in range(layers))
-        self.mlps = nn.ModuleList(nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)) for _ in range(layers))
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)) for _ in range(layers)
+        )
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words, bias=False)
         self.head.weight = self.words.weight
 
-    def forward(self, token: torch.Tensor, place: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, token: torch.Tensor, place: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
         x = self.words(token)
         for i, (norms, attention, mlp) in enumerate(zip(self.norms, self.attention, self.mlps)):
             x = x + attention(norms[0](x), keys[i], values[i], place)
@@ -152,7 +179,11 @@ class Gnn(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.first, self.second, self.head = GraphIsomorphismLayer(width), GraphIsomorphismLayer(width), nn.Linear(width, 4)
+        self.first, self.second, self.head = (
+            GraphIsomorphismLayer(width),
+            GraphIsomorphismLayer(width),
+            nn.Linear(width, 4),
+        )
 
     def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         return self.head(self.second(self.first(x, edges), edges).mean(0))
@@ -179,7 +210,9 @@ class QueryAnswering(nn.Module):
     def __init__(self, entities: int = 2000, relations: int = 40, width: int = 96) -> None:
         super().__init__()
         self.entities, self.relations = nn.Embedding(entities, width), nn.Embedding(relations, width)
-        self.project_mlp = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width), nn.LayerNorm(width))
+        self.project_mlp = nn.Sequential(
+            nn.Linear(2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width), nn.LayerNorm(width)
+        )
         self.weigh = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def project(self, query: torch.Tensor, relation: torch.Tensor) -> torch.Tensor:

@@ -38,16 +38,36 @@ def _dense() -> Iterator[tuple]:
 
 
 def _batch_matmul() -> Iterator[tuple]:
-    for b, m, k, n in [(4, 64, 32, 64), (8, 32, 64, 128), (12, 128, 64, 128), (6, 49, 32, 49), (16, 16, 128, 16), (2, 200, 96, 56), (3, 256, 64, 64)]:
+    for b, m, k, n in [
+        (4, 64, 32, 64),
+        (8, 32, 64, 128),
+        (12, 128, 64, 128),
+        (6, 49, 32, 49),
+        (16, 16, 128, 16),
+        (2, 200, 96, 56),
+        (3, 256, 64, 64),
+    ]:
         yield f"b{b}m{m}k{k}n{n}", Function(torch.bmm), (torch.randn(b, m, k), torch.randn(b, k, n))
 
 
 def _conv2d() -> Iterator[tuple]:
     shapes = [  # batch, channels in, size, channels out, kernel, stride, dilation
-        (1, 3, 64, 32, 3, 1, 1), (1, 16, 56, 32, 3, 1, 1), (1, 32, 28, 64, 3, 2, 1), (1, 64, 28, 64, 3, 1, 1), (1, 64, 14, 128, 1, 1, 1),
-        (1, 128, 14, 128, 3, 1, 1), (1, 3, 112, 16, 7, 2, 1), (1, 48, 20, 96, 5, 1, 1), (1, 256, 7, 256, 1, 1, 1), (2, 24, 32, 48, 3, 2, 1),
-        (4, 32, 16, 32, 3, 1, 1), (1, 32, 30, 32, 3, 1, 2), (1, 64, 24, 32, 3, 1, 4), (1, 96, 12, 64, 1, 2, 1), (1, 20, 40, 40, 3, 1, 1),
-    ]  # fmt: skip
+        (1, 3, 64, 32, 3, 1, 1),
+        (1, 16, 56, 32, 3, 1, 1),
+        (1, 32, 28, 64, 3, 2, 1),
+        (1, 64, 28, 64, 3, 1, 1),
+        (1, 64, 14, 128, 1, 1, 1),
+        (1, 128, 14, 128, 3, 1, 1),
+        (1, 3, 112, 16, 7, 2, 1),
+        (1, 48, 20, 96, 5, 1, 1),
+        (1, 256, 7, 256, 1, 1, 1),
+        (2, 24, 32, 48, 3, 2, 1),
+        (4, 32, 16, 32, 3, 1, 1),
+        (1, 32, 30, 32, 3, 1, 2),
+        (1, 64, 24, 32, 3, 1, 4),
+        (1, 96, 12, 64, 1, 2, 1),
+        (1, 20, 40, 40, 3, 1, 1),
+    ]
     for b, c, s, o, k, stride, dilation in shapes:
         conv = nn.Conv2d(c, o, k, stride, dilation * (k // 2), dilation)
         yield f"b{b}c{c}s{s}o{o}k{k}x{stride}d{dilation}", nn.Sequential(conv, nn.ReLU()), (torch.randn(b, c, s, s),)
@@ -55,17 +75,42 @@ def _conv2d() -> Iterator[tuple]:
 
 def _group_conv2d() -> Iterator[tuple]:
     for c, s, o, groups, stride in [(32, 28, 64, 4, 1), (64, 14, 64, 8, 1), (48, 20, 96, 2, 2), (64, 24, 32, 16, 1)]:
-        yield f"c{c}s{s}o{o}g{groups}x{stride}", nn.Conv2d(c, o, 3, stride, 1, groups=groups), (torch.randn(1, c, s, s),)
+        yield (
+            f"c{c}s{s}o{o}g{groups}x{stride}",
+            nn.Conv2d(c, o, 3, stride, 1, groups=groups),
+            (torch.randn(1, c, s, s),),
+        )
 
 
 def _depthwise_conv2d() -> Iterator[tuple]:
-    for c, s, k, stride in [(32, 56, 3, 1), (96, 28, 3, 2), (144, 14, 5, 1), (64, 40, 3, 1), (240, 10, 3, 1), (24, 64, 7, 2)]:
-        yield f"c{c}s{s}k{k}x{stride}", nn.Sequential(nn.Conv2d(c, c, k, stride, k // 2, groups=c), nn.ReLU6()), (torch.randn(1, c, s, s),)
+    for c, s, k, stride in [
+        (32, 56, 3, 1),
+        (96, 28, 3, 2),
+        (144, 14, 5, 1),
+        (64, 40, 3, 1),
+        (240, 10, 3, 1),
+        (24, 64, 7, 2),
+    ]:
+        yield (
+            f"c{c}s{s}k{k}x{stride}",
+            nn.Sequential(nn.Conv2d(c, c, k, stride, k // 2, groups=c), nn.ReLU6()),
+            (torch.randn(1, c, s, s),),
+        )
 
 
 def _conv1d() -> Iterator[tuple]:
-    for c, s, o, k, stride in [(16, 256, 32, 3, 1), (64, 128, 64, 5, 1), (32, 400, 64, 9, 2), (80, 100, 96, 3, 1), (128, 64, 128, 1, 1)]:
-        yield f"c{c}s{s}o{o}k{k}x{stride}", nn.Sequential(nn.Conv1d(c, o, k, stride, k // 2), nn.ReLU()), (torch.randn(1, c, s),)
+    for c, s, o, k, stride in [
+        (16, 256, 32, 3, 1),
+        (64, 128, 64, 5, 1),
+        (32, 400, 64, 9, 2),
+        (80, 100, 96, 3, 1),
+        (128, 64, 128, 1, 1),
+    ]:
+        yield (
+            f"c{c}s{s}o{o}k{k}x{stride}",
+            nn.Sequential(nn.Conv1d(c, o, k, stride, k // 2), nn.ReLU()),
+            (torch.randn(1, c, s),),
+        )
 
 
 def _conv3d() -> Iterator[tuple]:
@@ -74,7 +119,13 @@ def _conv3d() -> Iterator[tuple]:
 
 
 def _conv_transpose() -> Iterator[tuple]:
-    for c, s, o, k, stride in [(32, 14, 16, 2, 2), (64, 8, 32, 4, 2), (16, 28, 8, 3, 2), (24, 20, 24, 3, 1), (48, 10, 24, 2, 2)]:
+    for c, s, o, k, stride in [
+        (32, 14, 16, 2, 2),
+        (64, 8, 32, 4, 2),
+        (16, 28, 8, 3, 2),
+        (24, 20, 24, 3, 1),
+        (48, 10, 24, 2, 2),
+    ]:
         yield f"c{c}s{s}o{o}k{k}x{stride}", nn.ConvTranspose2d(c, o, k, stride), (torch.randn(1, c, s, s),)
 
 

@@ -28,7 +28,9 @@ class _Draw:
         return values[self._rng.integers(len(values))]
 
     def size(self, low: int, high: int) -> int:
-        """A size on a logarithmic scale, rounded the way that models' sizes are: mostly to multiples of 8, now and then not at all."""
+        """A size on a logarithmic scale, rounded the way that models' sizes are: mostly to multiples of 8, now and then
+        not at all.
+        """
         value = float(np.exp(self._rng.uniform(np.log(low), np.log(high))))
         multiple = self.one_of(1, 4, 8, 8, 16, 16, 32)
         return int(min(high, max(low, multiple * round(value / multiple))))
@@ -55,10 +57,16 @@ def _batch_matmul(draw: _Draw) -> tuple[float, nn.Module, tuple]:
     x = torch.randn(b, m, k)
     if draw.one_of(True, False):
         return 2.0 * b * m * k * n, Function(torch.bmm), (x, torch.randn(b, k, n))
-    return 2.0 * b * m * k * n, Function(lambda x, y: torch.bmm(x, y.transpose(1, 2)) * 0.125), (x, torch.randn(b, n, k))
+    return (
+        2.0 * b * m * k * n,
+        Function(lambda x, y: torch.bmm(x, y.transpose(1, 2)) * 0.125),
+        (x, torch.randn(b, n, k)),
+    )
 
 
-def _conv(draw: _Draw, make: type, dims: int, channels: tuple[int, int], space: tuple[int, int], groups: int = 1) -> tuple[float, nn.Module, tuple]:
+def _conv(
+    draw: _Draw, make: type, dims: int, channels: tuple[int, int], space: tuple[int, int], groups: int = 1
+) -> tuple[float, nn.Module, tuple]:
     step = groups if groups > 1 else 1
     c, o = (step * max(1, draw.size(*channels) // step) for _ in range(2))
     size, kernel, stride = draw.size(*space), draw.one_of(1, 3, 3, 3, 5, 7), draw.one_of(1, 1, 1, 2)
@@ -93,13 +101,26 @@ def _depthwise_conv2d(draw: _Draw) -> tuple[float, nn.Module, tuple]:
 
 
 def _conv_transpose(draw: _Draw) -> tuple[float, nn.Module, tuple]:
-    c, o, size, (kernel, stride) = draw.size(8, 96), draw.size(8, 64), draw.size(5, 28), draw.one_of((2, 2), (4, 2), (3, 2), (3, 1))
-    return 2.0 * c * o * kernel**2 * size**2 * stride, nn.ConvTranspose2d(c, o, kernel, stride), (torch.randn(1, c, size, size),)
+    c, o, size, (kernel, stride) = (
+        draw.size(8, 96),
+        draw.size(8, 64),
+        draw.size(5, 28),
+        draw.one_of((2, 2), (4, 2), (3, 2), (3, 1)),
+    )
+    return (
+        2.0 * c * o * kernel**2 * size**2 * stride,
+        nn.ConvTranspose2d(c, o, kernel, stride),
+        (torch.randn(1, c, size, size),),
+    )
 
 
 def _pooling(draw: _Draw) -> tuple[float, nn.Module, tuple]:
     c, size, kernel, stride = draw.size(8, 256), draw.size(8, 112), draw.one_of(2, 3, 5), draw.one_of(1, 2)
-    return float(c * size**2 * kernel**2), draw.one_of(nn.MaxPool2d, nn.AvgPool2d)(kernel, stride), (torch.randn(1, c, size, size),)
+    return (
+        float(c * size**2 * kernel**2),
+        draw.one_of(nn.MaxPool2d, nn.AvgPool2d)(kernel, stride),
+        (torch.randn(1, c, size, size),),
+    )
 
 
 def _softmax(draw: _Draw) -> tuple[float, nn.Module, tuple]:
@@ -136,19 +157,36 @@ def _reduction(draw: _Draw) -> tuple[float, nn.Module, tuple]:
 
 def _elementwise(draw: _Draw) -> tuple[float, nn.Module, tuple]:
     chain = draw.one_of(
-        lambda x, y: F.gelu(x + y) * y, lambda x, y: torch.sigmoid(x) * torch.tanh(y), lambda x, y: F.silu(x) * y,
-        lambda x, y: F.relu(x - y) + 1, lambda x, y: (x * y).clamp(-1, 1), lambda x, y: torch.exp(-x.abs()) / (1 + y * y),
-    )  # fmt: skip
-    shape = draw.one_of((draw.size(4, 1024), draw.size(16, 1024)), (1, draw.size(8, 128), draw.size(7, 56), draw.size(7, 56)))
+        lambda x, y: F.gelu(x + y) * y,
+        lambda x, y: torch.sigmoid(x) * torch.tanh(y),
+        lambda x, y: F.silu(x) * y,
+        lambda x, y: F.relu(x - y) + 1,
+        lambda x, y: (x * y).clamp(-1, 1),
+        lambda x, y: torch.exp(-x.abs()) / (1 + y * y),
+    )
+    shape = draw.one_of(
+        (draw.size(4, 1024), draw.size(16, 1024)), (1, draw.size(8, 128), draw.size(7, 56), draw.size(7, 56))
+    )
     return 20.0 * float(np.prod(shape)), Function(chain), (torch.randn(shape), torch.randn(shape))
 
 
-_FAMILIES: dict[str, tuple[int, Callable[[_Draw], tuple[float, nn.Module, tuple]]]] = {  # family -> (weight, how to draw)
-    "dense": (22, _dense), "conv2d": (22, _conv2d), "batch_matmul": (7, _batch_matmul), "depthwise_conv2d": (8, _depthwise_conv2d),
-    "group_conv2d": (4, _group_conv2d), "conv1d": (4, _conv1d), "conv3d": (4, _conv3d), "conv_transpose": (4, _conv_transpose),
-    "pooling": (7, _pooling), "softmax": (7, _softmax), "norm": (8, _norm), "attention": (4, _attention), "reduction": (10, _reduction),
+# family -> (weight, how to draw)
+_FAMILIES: dict[str, tuple[int, Callable[[_Draw], tuple[float, nn.Module, tuple]]]] = {
+    "dense": (22, _dense),
+    "conv2d": (22, _conv2d),
+    "batch_matmul": (7, _batch_matmul),
+    "depthwise_conv2d": (8, _depthwise_conv2d),
+    "group_conv2d": (4, _group_conv2d),
+    "conv1d": (4, _conv1d),
+    "conv3d": (4, _conv3d),
+    "conv_transpose": (4, _conv_transpose),
+    "pooling": (7, _pooling),
+    "softmax": (7, _softmax),
+    "norm": (8, _norm),
+    "attention": (4, _attention),
+    "reduction": (10, _reduction),
     "elementwise": (3, _elementwise),
-}  # fmt: skip
+}
 
 
 def random_entries(num: int, seed: int, families: tuple[str, ...]) -> Iterator[ZooEntry]:

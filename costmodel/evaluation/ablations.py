@@ -30,11 +30,17 @@ class _Ablation(LatentCostModel):
     def default_config(cls, seed: int) -> TrainConfig:
         """How `fit` trains."""
         config = super().default_config(seed)
-        return replace(config, network=replace(config.network, **cls.network_settings), losses=replace(config.losses, **cls.loss_weights))
+        return replace(
+            config,
+            network=replace(config.network, **cls.network_settings),
+            losses=replace(config.losses, **cls.loss_weights),
+        )
 
 
 class NoDynamics(_Ablation):
-    """A bag of actions beside the unscheduled program: the state is never stepped, neither the learned nor the symbolic part."""
+    """A bag of actions beside the unscheduled program: the state is never stepped, neither the learned nor the symbolic
+    part.
+    """
 
     name = "latent_no_dynamics"
     network_settings: Mapping[str, bool] = {"dynamics": False, "symbolic": False}

@@ -1,12 +1,13 @@
 """Evaluation: trains cost models on one part of a data set and scores them on workloads that none of them has seen.
 
-Each model is fitted on the training workloads, may use the validation workloads to stop early, and is scored on the test
-workloads. What a trained model scored is written to a folder as soon as it is known and is not computed again for the
-same data and settings, so that a run that was stopped goes on.
+Each model is fitted on the training workloads, may use the validation workloads to stop early, and is scored on the
+test workloads. What a trained model scored is written to a folder as soon as it is known and is not computed again for
+the same data and settings, so that a run that was stopped goes on.
 
-`candidates_per_sec` counts scoring alone, in one thread pool of `num_threads`, with nothing cached before a task's first
-candidate. Models that look at the finished program need every candidate replayed and its features extracted
-before they can score it; that time is not counted here, and `needs_final_program` says for which models it comes on top.
+`candidates_per_sec` counts scoring alone, in one thread pool of `num_threads`, with nothing cached before a task's
+first candidate. Models that look at the finished program need every candidate replayed and its features extracted
+before they can score it; that time is not counted here, and `needs_final_program` says for which models it comes on
+top.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ class _Parts:
 
 
 def evaluate(
-    data: RecordStore | Sequence[Trajectory], split: Split | None, config: EvaluationConfig, report: Callable[[str], None] = lambda line: None
+    data: RecordStore | Sequence[Trajectory],
+    split: Split | None,
+    config: EvaluationConfig,
+    report: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """Trains and scores models.
 
@@ -135,24 +139,38 @@ def evaluate(
                 report(f"{name}: skipped: {error}")
                 break
             rows.append(row)
-            report(f"{name}, {share:.0%} of the {config.unit}: top-1 {row['top1_mean']:.3f}, top-5 {row['top5_mean']:.3f}, pairs {row['pairwise']:.3f}")
+            report(
+                f"{name}, {share:.0%} of the {config.unit}: top-1 {row['top1_mean']:.3f}, top-5 {row['top5_mean']:.3f},"
+                f" pairs {row['pairwise']:.3f}"
+            )
         if rows and name not in skipped:
             found[name] = rows[0]
             if len(shares) > 1:
                 curves[name] = rows[::-1]
     counts = {f"num_{part}_records": len(getattr(parts, part)) for part in ("train", "validation", "test")}
     data_figures = {
-        **counts, "num_train_tasks": _num_tasks(parts.train), "num_test_tasks": _num_tasks(parts.test), "num_ranked_test_tasks": len(groups),
-        "min_timed": metrics.MIN_TIMED, "hash": _hash([_data_hash(parts.train), hashes]),
-    }  # fmt: skip
-    settings = {"seed": config.seed, "unit": config.unit, "shares": shares[::-1], "num_threads": torch.get_num_threads()}
+        **counts,
+        "num_train_tasks": _num_tasks(parts.train),
+        "num_test_tasks": _num_tasks(parts.test),
+        "num_ranked_test_tasks": len(groups),
+        "min_timed": metrics.MIN_TIMED,
+        "hash": _hash([_data_hash(parts.train), hashes]),
+    }
+    settings = {
+        "seed": config.seed,
+        "unit": config.unit,
+        "shares": shares[::-1],
+        "num_threads": torch.get_num_threads(),
+    }
     return EvaluationReport(found, skipped, curves, data_figures, settings)
 
 
 # -- one model -----------------------------------------------------------------------------------
 
 
-def _row(name: str, share: float, parts: _Parts, groups: Sequence[Group], hashes: Mapping[str, str], config: EvaluationConfig) -> dict[str, Any]:
+def _row(
+    name: str, share: float, parts: _Parts, groups: Sequence[Group], hashes: Mapping[str, str], config: EvaluationConfig
+) -> dict[str, Any]:
     weights = config.weights.get(name) if share == 1.0 else None
 
     def path_of(model_name: str) -> Path | None:
@@ -175,9 +193,12 @@ def _row(name: str, share: float, parts: _Parts, groups: Sequence[Group], hashes
         model.fit(parts.train, parts.validation)
         train_secs = time.perf_counter() - start
     row = {
-        "share": share, "num_train_tasks": _num_tasks(parts.train), "num_train_records": len(parts.train), "train_secs": train_secs,
+        "share": share,
+        "num_train_tasks": _num_tasks(parts.train),
+        "num_train_records": len(parts.train),
+        "train_secs": train_secs,
         **score_model(model, groups, parts.test),
-    }  # fmt: skip
+    }
     if path is not None:
         if weights is None and share == 1.0:
             model.save(path.with_suffix(".safetensors"))
@@ -201,9 +222,10 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
         trajectories: those that the groups were made of.
 
     Returns:
-        `top1_mean, top1_sum, top5_mean, top5_sum, pairwise, spearman` (higher is better), `regret1, regret5, regret10` (lower
-        is better), `calibration`, `legality_auc` (None where the model or the data has none), `candidates_per_sec`,
-        `needs_final_program`, and `families` and `targets`, the same for each operator family and each target.
+        `top1_mean, top1_sum, top5_mean, top5_sum, pairwise, spearman` (higher is better), `regret1, regret5, regret10`
+        (lower is better), `calibration`, `legality_auc` (None where the model or the data has none),
+        `candidates_per_sec`, `needs_final_program`, and `families` and `targets`, the same for each operator family and
+        each target.
     """
     if isinstance(model, StaticCostModel):
         model.bind(recorded_features(trajectories))
@@ -225,12 +247,18 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
     networks = {k: metrics.network_top_k(ranked, k) for k in (1, 5)}
     means = _means(everything)
     return {
-        "top1_mean": networks[1]["mean"], "top1_sum": networks[1]["sum"], "top5_mean": networks[5]["mean"], "top5_sum": networks[5]["sum"],
+        "top1_mean": networks[1]["mean"],
+        "top1_sum": networks[1]["sum"],
+        "top5_mean": networks[5]["mean"],
+        "top5_sum": networks[5]["sum"],
         **{name: means[name] for name in ("pairwise", "spearman", "regret1", "regret5", "regret10")},
-        "calibration": metrics.calibration(spreads), "legality_auc": _legality_auc(model, groups, records),
-        "candidates_per_sec": sum(len(g.candidates) for g in groups) / max(secs, 1e-9), "needs_final_program": isinstance(model, StaticCostModel),
-        "families": _means_by_name(families), "targets": _means_by_name(targets),
-    }  # fmt: skip
+        "calibration": metrics.calibration(spreads),
+        "legality_auc": _legality_auc(model, groups, records),
+        "candidates_per_sec": sum(len(g.candidates) for g in groups) / max(secs, 1e-9),
+        "needs_final_program": isinstance(model, StaticCostModel),
+        "families": _means_by_name(families),
+        "targets": _means_by_name(targets),
+    }
 
 
 def _scores_and_spreads(model: CostModel, group: Group) -> tuple[np.ndarray, np.ndarray | None]:
@@ -246,7 +274,11 @@ def _means_by_name(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[st
 def _task_figures(task: metrics.RankedTask) -> dict[str, float]:
     figures = {f"top{k}": metrics.top_k_score(task.scores, task.secs, k) for k in (1, 5)}
     figures |= {f"regret{k}": metrics.regret(task.scores, task.secs, k) for k in (1, 5, 10)}
-    return {**figures, "pairwise": metrics.pairwise_accuracy(task.scores, task.secs), "spearman": metrics.spearman(task.scores, -task.secs)}
+    return {
+        **figures,
+        "pairwise": metrics.pairwise_accuracy(task.scores, task.secs),
+        "spearman": metrics.spearman(task.scores, -task.secs),
+    }
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
@@ -257,7 +289,9 @@ def _legality_auc(model: CostModel, groups: Sequence[Group], records: Mapping[tu
     if not isinstance(model, PredictsLegality):
         return None
     legal = np.array([records[c.key].status in (Status.OK, Status.WRONG_OUTPUT) for g in groups for c in g.candidates])
-    return metrics.area_under_curve(np.concatenate([model.predict_legality(g.task, g.candidates) for g in groups]), legal)
+    return metrics.area_under_curve(
+        np.concatenate([model.predict_legality(g.task, g.candidates) for g in groups]), legal
+    )
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -267,7 +301,9 @@ def _parts(data: RecordStore | Sequence[Trajectory], split: Split | None) -> _Pa
     if split is None:
         split = data.split() if isinstance(data, RecordStore) else None
         if split is None:
-            raise DataError("the data has no split: pass one, or write it beside the data with `make_split(...).save(folder)`")
+            raise DataError(
+                "the data has no split: pass one, or write it beside the data with `make_split(...).save(folder)`"
+            )
     trajectories = list(data.trajectories()) if isinstance(data, RecordStore) else data
     members: dict[str, list[Trajectory]] = {"train": [], "validation": [], "test": []}
     part_of = {workload: part for part in members for workload in getattr(split, part)}
@@ -279,7 +315,9 @@ def _parts(data: RecordStore | Sequence[Trajectory], split: Split | None) -> _Pa
 
 
 def _subset(trajectories: list[Trajectory], share: float, unit: str, seed: int) -> list[Trajectory]:
-    """A share of the data; smaller shares are parts of larger ones, and at least two tasks or two records of each task stay."""
+    """A share of the data; smaller shares are parts of larger ones, and at least two tasks or two records of each task
+    stay.
+    """
     if share >= 1:
         return trajectories
     by_task: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)

@@ -45,7 +45,10 @@ def draw_scores(report: EvaluationReport) -> Figure:
     figure = Figure(figsize=(7, 1.2 + 0.42 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     at = np.arange(len(names))
-    for offset, key, label, colour in ((0.2, "top1_mean", "top-1", _COLOURS[0]), (-0.2, "top5_mean", "top-5", _COLOURS[4])):
+    for offset, key, label, colour in (
+        (0.2, "top1_mean", "top-1", _COLOURS[0]),
+        (-0.2, "top5_mean", "top-5", _COLOURS[4]),
+    ):
         values = [report.models[name][key] for name in names]
         bars = axes.barh(at + offset, values, 0.38, color=colour, label=label)
         axes.bar_label(bars, [f"{v:.3f}" for v in values], padding=3, fontsize=8)
@@ -64,8 +67,19 @@ def draw_learning_curves(report: EvaluationReport) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, key, title in zip(panels, ("top1_mean", "pairwise"), ("top-1 score", "pairwise accuracy")):
         for i, (name, rows) in enumerate(report.curves.items()):
-            style = {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)], "linestyle": "-" if i < len(_COLOURS) else "--"}
-            axes.plot([row["num_train_records"] for row in rows], [row[key] for row in rows], label=name, linewidth=1.5, markersize=5, **style)
+            style = {
+                "color": _COLOURS[i % len(_COLOURS)],
+                "marker": _MARKERS[i % len(_MARKERS)],
+                "linestyle": "-" if i < len(_COLOURS) else "--",
+            }
+            axes.plot(
+                [row["num_train_records"] for row in rows],
+                [row[key] for row in rows],
+                label=name,
+                linewidth=1.5,
+                markersize=5,
+                **style,
+            )
         axes.set_xscale("log")
         counts = sorted({row["num_train_records"] for rows in report.curves.values() for row in rows})
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -90,7 +104,15 @@ def draw_families(report: EvaluationReport) -> Figure:
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(families)), [f"{family} ({counts[family]})" for family in families])
     for row, column in np.ndindex(values.shape):
-        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8, color="white" if values[row, column] < 0.6 else "black")
+        axes.text(
+            column,
+            row,
+            f"{values[row, column]:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if values[row, column] < 0.6 else "black",
+        )
     axes.set_title("top-1 score by family (test tasks)", loc="left", fontweight="bold")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure

@@ -37,7 +37,9 @@ _OF_PASSES = {"passes": "foretune.costmodel.passes.model:PassCostModel"}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all cost models of schedules: the latent model, its ablations, the rivals, which serve passes as well, then plug-ins."""
+    """Names of all cost models of schedules: the latent model, its ablations, the rivals, which serve passes as well,
+    then plug-ins.
+    """
     return tuple(dict.fromkeys((*_CLASSES, *plugin_names(COST_MODELS))))
 
 

@@ -65,18 +65,22 @@ class TrainingRun:
             raise OptionError(f"`0 < share <= 1` must hold, but got share={self.share}")
         if self.epochs is not None and self.epochs < 1:
             raise OptionError(f"`epochs >= 1` must hold, but got epochs={self.epochs}")
-        only_latent = [name for name in ("epochs", "start", "checkpoint", "tensorboard") if getattr(self, name) is not None]
+        only_latent = [
+            name for name in ("epochs", "start", "checkpoint", "tensorboard") if getattr(self, name) is not None
+        ]
         only_latent += ["settings"] if self.settings else []
         if self.model != "latent" and only_latent:
-            raise OptionError(f"{', '.join(only_latent)} can only be set for the latent model, but got model={self.model!r}")
+            raise OptionError(
+                f"{', '.join(only_latent)} can only be set for the latent model, but got model={self.model!r}"
+            )
 
 
 def run_training(run: TrainingRun) -> dict[str, Any]:
     """Trains a model and writes it.
 
     Returns:
-        `{"model", "num_records", "num_validation_records", "secs"}`, and for the latent model `top1, top5, pairwise` on the
-        validation tasks and `epochs`, those of all members together.
+        `{"model", "num_records", "num_validation_records", "secs"}`, and for the latent model `top1, top5, pairwise` on
+        the validation tasks and `epochs`, those of all members together.
     """
     training, validation = _parts(run)
     start = time.perf_counter()
@@ -88,7 +92,13 @@ def run_training(run: TrainingRun) -> dict[str, Any]:
         model.fit(training, validation)
         model.save(run.out)
     secs = time.perf_counter() - start
-    return {"model": run.model, "num_records": len(training), "num_validation_records": len(validation), "secs": round(secs, 1), **figures}
+    return {
+        "model": run.model,
+        "num_records": len(training),
+        "num_validation_records": len(validation),
+        "secs": round(secs, 1),
+        **figures,
+    }
 
 
 def _parts(run: TrainingRun) -> tuple[list[Trajectory], list[Trajectory]]:

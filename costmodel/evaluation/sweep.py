@@ -100,7 +100,10 @@ def run_sweep(run: Any, trials: Sequence[tuple[Setting, ...]], ray_address: str 
         settings = {s.name: s.value for s in trials[i]}
         reports.append({"settings": settings, **report})
         score = report["top1"] + report["top5"] + report["pairwise"]
-        print(f"{settings}: top-1 {report['top1']:.3f}, top-5 {report['top5']:.3f}, pairs {report['pairwise']:.3f}", file=sys.stderr)
+        print(
+            f"{settings}: top-1 {report['top1']:.3f}, top-5 {report['top5']:.3f}, pairs {report['pairwise']:.3f}",
+            file=sys.stderr,
+        )
         if score > best:
             best, chosen = score, reports[-1]
             write_atomically(run.out, lambda temporary, weights=weights: temporary.write_bytes(weights))
@@ -122,7 +125,9 @@ def _here(run: Any, trials: Sequence[tuple[Setting, ...]]) -> Iterator[tuple[int
         yield i, *_train(run, trial)
 
 
-def _on_ray(run: Any, trials: Sequence[tuple[Setting, ...]], address: str) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+def _on_ray(
+    run: Any, trials: Sequence[tuple[Setting, ...]], address: str
+) -> Iterator[tuple[int, dict[str, Any], bytes]]:
     from foretune.workers.ray_connection import connect
 
     ray = connect(address, store_bytes=512 << 20)

@@ -1,8 +1,9 @@
 """A language model as its GGUF file has it: read, dequantised, and run in PyTorch, to adapt it and to score answers.
 
-It serves the architectures `llama` and `qwen2` (RMSNorm, rotary positions, grouped attention, SwiGLU). Weights keep the file's own
-names and order of rows, so that low-rank changes can be written back under those names. All weights are frozen; what is trained are the
-low-rank changes beside them (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
+It serves the architectures `llama` and `qwen2` (RMSNorm, rotary positions, grouped attention, SwiGLU). Weights keep the
+file's own names and order of rows, so that low-rank changes can be written back under those names. All weights are
+frozen; what is trained are the low-rank changes beside them (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
+Models", 2021).
 
 T tokens, P tokens before them, D width, H heads, G groups of keys and values, C width of a head.
 """
@@ -72,14 +73,24 @@ class Block(nn.Module):
     def __init__(self, tensors: dict[str, Tensor], prefix: str, config: CausalLmConfig) -> None:
         super().__init__()
         self._config = config
-        self.projections = nn.ModuleDict({name: Projection(tensors.pop(f"{prefix}{name}.weight"), tensors.pop(f"{prefix}{name}.bias", None)) for name in PROJECTIONS})
+        self.projections = nn.ModuleDict(
+            {
+                name: Projection(tensors.pop(f"{prefix}{name}.weight"), tensors.pop(f"{prefix}{name}.bias", None))
+                for name in PROJECTIONS
+            }
+        )
         for name in ("attn_norm", "ffn_norm"):
             self.register_buffer(name, tensors.pop(f"{prefix}{name}.weight"), persistent=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         p, config = self.projections, self._config
         y = _normed(x, self.attn_norm, config.epsilon)  # [T, D]
-        q, k, v = (p[name](y).unflatten(1, (n, -1)).transpose(0, 1) for name, n in (("attn_q", config.heads), ("attn_k", config.groups), ("attn_v", config.groups)))
+        q, k, v = (
+            p[name](y).unflatten(1, (n, -1)).transpose(0, 1)
+            for name, n in (("attn_q", config.heads), ("attn_k", config.groups), ("attn_v", config.groups))
+        )
         q, k = _turned(q, turn, config.architecture), _turned(k, turn, config.architecture)  # [H, T, C], [G, T, C]
         mask = None
         if past is not None:
@@ -87,7 +98,9 @@ class Block(nn.Module):
             mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
         shared = config.heads // config.groups
         keys, values = (t.repeat_interleave(shared, 0)[None] for t in (k, v))  # [1, H, P + T, C]
-        seen = F.scaled_dot_product_attention(q[None], keys, values, attn_mask=mask, is_causal=mask is None)[0]  # [H, T, C]
+        seen = F.scaled_dot_product_attention(q[None], keys, values, attn_mask=mask, is_causal=mask is None)[
+            0
+        ]  # [H, T, C]
         x = x + p["attn_output"](seen.transpose(0, 1).flatten(1))  # [T, D]
         y = _normed(x, self.ffn_norm, config.epsilon)
         return x + p["ffn_down"](F.silu(p["ffn_gate"](y)) * p["ffn_up"](y)), (k, v)
@@ -115,7 +128,10 @@ class CausalLm(nn.Module):
         except KeyError as error:
             raise ModelError(f"the language model lacks the tensor {error}") from error
         if tensors:
-            raise UnsupportedError(f"models of architecture {config.architecture} with the tensor {next(iter(tensors))!r} cannot be adapted")
+            raise UnsupportedError(
+                f"models of architecture {config.architecture} with the tensor {next(iter(tensors))!r} cannot be"
+                " adapted"
+            )
 
     def enter(self, tokens: Sequence[int]) -> Tensor:
         """Tokens as the first block gets them: [T, D]."""
@@ -141,7 +157,9 @@ class CausalLm(nn.Module):
         return x, found
 
     def log_likelihoods(self, x: Tensor, following: Sequence[int]) -> Tensor:
-        """Log-likelihood of the token that follows each position: [T, D] after the last block -> [T]; higher is better."""
+        """Log-likelihood of the token that follows each position: [T, D] after the last block -> [T]; higher is
+        better.
+        """
         logits = F.linear(_normed(x, self.norm, self.config.epsilon), self.head)  # [T, V]
         return -F.cross_entropy(logits, torch.tensor(following), reduction="none")
 
@@ -157,7 +175,9 @@ def _normed(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 
 def _turned(x: Tensor, turn: tuple[Tensor, Tensor], architecture: str) -> Tensor:
-    """Rotary positions; GGUF has the rows of `llama` ordered so that neighbours turn together, those of others so that halves do."""
+    """Rotary positions; GGUF has the rows of `llama` ordered so that neighbours turn together, those of others so that
+    halves do.
+    """
     cos, sin = turn
     if architecture == "llama":
         u, v = x[..., 0::2], x[..., 1::2]  # [H, T, C / 2]
@@ -179,8 +199,17 @@ def read_gguf(path: Path) -> CausalLm:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{path} is no GGUF file")
         reader = gguf.GGUFReader(path)
-        config = _config(path, {name: field.contents() for name, field in reader.fields.items() if not name.startswith(("tokenizer.ggml.t", "tokenizer.ggml.m"))})
-        tensors = {t.name: torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy()) for t in reader.tensors}
+        config = _config(
+            path,
+            {
+                name: field.contents()
+                for name, field in reader.fields.items()
+                if not name.startswith(("tokenizer.ggml.t", "tokenizer.ggml.m"))
+            },
+        )
+        tensors = {
+            t.name: torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy()) for t in reader.tensors
+        }
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnsupportedError:
@@ -193,16 +222,28 @@ def read_gguf(path: Path) -> CausalLm:
 def _config(path: Path, fields: dict[str, Any]) -> CausalLmConfig:
     architecture = fields["general.architecture"]
     if architecture not in ARCHITECTURES or fields.get("general.type", "model") != "model":
-        raise UnsupportedError(f"a language model of architecture {' or '.join(ARCHITECTURES)} can be adapted, but {path} is a {fields.get('general.type', 'model')} of {architecture!r}")
+        raise UnsupportedError(
+            f"a language model of architecture {' or '.join(ARCHITECTURES)} can be adapted, but {path} is a"
+            f" {fields.get('general.type', 'model')} of {architecture!r}"
+        )
     own = {name.removeprefix(f"{architecture}."): value for name, value in fields.items()}
     heads, width = int(own["attention.head_count"]), int(own["embedding_length"])
     scaling, turned = own.get("rope.scaling.type", "none"), own.get("rope.dimension_count", width // heads)
     if scaling != "none" or turned != own.get("attention.key_length", width // heads):
-        raise UnsupportedError(f"{path} has rotary positions of another kind (scaling {scaling!r}, {turned} dimensions)")
+        raise UnsupportedError(
+            f"{path} has rotary positions of another kind (scaling {scaling!r}, {turned} dimensions)"
+        )
     return CausalLmConfig(
-        architecture, int(own["block_count"]), width, heads, int(own.get("attention.head_count_kv", heads)), float(own.get("rope.freq_base", 10_000.0)),
-        float(own["attention.layer_norm_rms_epsilon"]), int(own["context_length"]), int(fields["tokenizer.ggml.eos_token_id"]),
-    )  # fmt: skip
+        architecture,
+        int(own["block_count"]),
+        width,
+        heads,
+        int(own.get("attention.head_count_kv", heads)),
+        float(own.get("rope.freq_base", 10_000.0)),
+        float(own["attention.layer_norm_rms_epsilon"]),
+        int(own["context_length"]),
+        int(fields["tokenizer.ggml.eos_token_id"]),
+    )
 
 
 def import_gguf() -> Any:

@@ -76,7 +76,9 @@ def attach(model: CausalLm, config: LowRankConfig) -> None:
         OptionError: the model has fewer blocks.
     """
     if config.blocks > len(model.blocks):
-        raise OptionError(f"the last {config.blocks} blocks shall be adapted, but the language model has {len(model.blocks)}")
+        raise OptionError(
+            f"the last {config.blocks} blocks shall be adapted, but the language model has {len(model.blocks)}"
+        )
     generator = torch.Generator().manual_seed(config.seed)
     for projection in _adapted(model, config.blocks).values():
         out, width = projection.weight.shape
@@ -106,8 +108,12 @@ def adapt(
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
     warm_up = max(1, round(_WARM_UP * config.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, (config.steps - step) / max(1, config.steps - warm_up), 1.0))
-    identity = hashlib.sha256(json.dumps([asdict(config), asdict(model.config), [asdict(e) for e in examples]]).encode()).hexdigest()
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, (config.steps - step) / max(1, config.steps - warm_up), 1.0)
+    )
+    identity = hashlib.sha256(
+        json.dumps([asdict(config), asdict(model.config), [asdict(e) for e in examples]]).encode()
+    ).hexdigest()
     state = Checkpoint(model, optimizer, schedule, np.random.default_rng(config.seed), identity)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
@@ -152,12 +158,22 @@ def answer_likelihoods(model: CausalLm, question: Sequence[int], answers: Sequen
 
 
 def write_adapter(model: CausalLm, config: LowRankConfig, folder: Path) -> tuple[Path, Path]:
-    """Writes the changes as `adapter.safetensors` and as `adapter.gguf`, which llama.cpp reads; each whole or not at all."""
+    """Writes the changes as `adapter.safetensors` and as `adapter.gguf`, which llama.cpp reads; each whole or not at
+    all.
+    """
     from safetensors.torch import save_file
 
     gguf = import_gguf()
-    tensors = {f"{name}.weight.lora_{part}": getattr(p, part).detach().contiguous() for name, p in _adapted(model, config.blocks).items() for part in "ab"}
-    header = {"schema": "foretune-adapter-1", "architecture": model.config.architecture, "config": json.dumps(asdict(config))}
+    tensors = {
+        f"{name}.weight.lora_{part}": getattr(p, part).detach().contiguous()
+        for name, p in _adapted(model, config.blocks).items()
+        for part in "ab"
+    }
+    header = {
+        "schema": "foretune-adapter-1",
+        "architecture": model.config.architecture,
+        "config": json.dumps(asdict(config)),
+    }
 
     def write_gguf(path: Path) -> None:
         writer = gguf.GGUFWriter(path, model.config.architecture)
@@ -179,4 +195,8 @@ def write_adapter(model: CausalLm, config: LowRankConfig, folder: Path) -> tuple
 
 def _adapted(model: CausalLm, num_blocks: int) -> dict[str, Projection]:
     first = len(model.blocks) - num_blocks
-    return {f"blk.{first + i}.{name}": p for i, block in enumerate(model.blocks[first:]) for name, p in block.projections.items()}
+    return {
+        f"blk.{first + i}.{name}": p
+        for i, block in enumerate(model.blocks[first:])
+        for name, p in block.projections.items()
+    }

@@ -1,4 +1,5 @@
-"""Adaptation to one task: a Gaussian process on the frozen latent features and the symbolic state of measured candidates.
+"""Adaptation to one task: a Gaussian process on the frozen latent features and the symbolic state of measured
+candidates.
 
 The network's score is the prior mean; the process models what it gets wrong on this task. It is
 refitted in closed form after each batch, in milliseconds, and never touches the network's weights.
@@ -14,7 +15,9 @@ import numpy as np
 
 _MAX_POINTS = 512
 _SAME = 1e-9  # share of the largest squared distance below which two points differ by rounding alone
-_CONSTANT = 1e-5  # deviation, for a mean of 1, below which a column differs by rounding alone: features are made in float32
+_CONSTANT = (
+    1e-5  # deviation, for a mean of 1, below which a column differs by rounding alone: features are made in float32
+)
 
 
 class TaskAdaptation:
@@ -58,7 +61,11 @@ class TaskAdaptation:
         if len(self._log_secs) > _MAX_POINTS:  # keep the fastest half of the budget and the newest rest
             fastest = np.argsort(self._log_secs)[: _MAX_POINTS // 2]
             keep = np.union1d(fastest, np.arange(len(self._log_secs) - _MAX_POINTS // 2, len(self._log_secs)))
-            self._features, self._scores, self._log_secs = self._features[keep], self._scores[keep], self._log_secs[keep]
+            self._features, self._scores, self._log_secs = (
+                self._features[keep],
+                self._scores[keep],
+                self._log_secs[keep],
+            )
         self._fit()
 
     def predict(self, features: np.ndarray, scores: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +119,9 @@ class TaskAdaptation:
         self._scale = 1.0 / (deviation * np.sqrt(counts))[self._columns]
 
     def _scaled(self, features: np.ndarray) -> np.ndarray:
-        """Features with mean 0 and deviation 1 over what was measured, each part of them with the same weight; what is constant is left out."""
+        """Features with mean 0 and deviation 1 over what was measured, each part of them with the same weight; what is
+        constant is left out.
+        """
         return (features[:, self._columns] - self._shift) * self._scale
 
     def _kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -122,8 +131,8 @@ class TaskAdaptation:
 class StepAdaptation(TaskAdaptation):
     """Corrects scores of sequences of passes: alike are those that have the same steps, whatever the latent states say.
 
-    Steps that were seldom measured count no more than others, unlike in a distance between standardised columns; of the distances tried on
-    training programs, this one ranked unseen sequences best.
+    Steps that were seldom measured count no more than others, unlike in a distance between standardised columns; of the
+    distances tried on training programs, this one ranked unseen sequences best.
 
     Args:
         num_steps: the last columns of the features tell which steps a sequence has.

@@ -27,8 +27,21 @@ class Checkpoint:
         best_weights: of the epoch with the highest score.
     """
 
-    def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, rng: np.random.Generator, identity: str) -> None:
-        self._network, self._optimizer, self._schedule, self._rng, self._identity = network, optimizer, schedule, rng, identity
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Any,
+        rng: np.random.Generator,
+        identity: str,
+    ) -> None:
+        self._network, self._optimizer, self._schedule, self._rng, self._identity = (
+            network,
+            optimizer,
+            schedule,
+            rng,
+            identity,
+        )
         self.history: list[dict[str, float]] = []
         self.best_weights = _copy(network.state_dict())
         self._best, self._best_epoch = float("-inf"), 0
@@ -36,7 +49,11 @@ class Checkpoint:
     def add(self, figures: dict[str, float], score: float) -> None:
         """Notes an epoch's figures, and its weights if its score is the highest so far."""
         if score > self._best:
-            self._best, self._best_epoch, self.best_weights = score, len(self.history), _copy(self._network.state_dict())
+            self._best, self._best_epoch, self.best_weights = (
+                score,
+                len(self.history),
+                _copy(self._network.state_dict()),
+            )
         self.history.append(figures)
 
     def is_stale(self, patience: int) -> bool:
@@ -54,9 +71,13 @@ class Checkpoint:
             tensors.update({f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()})
         tensors["torch_rng"] = torch.get_rng_state()
         header = {
-            "history": self.history, "best": self._best, "best_epoch": self._best_epoch, "rng": self._rng.bit_generator.state,
-            "groups": optimizer["param_groups"], "schedule": {k: v for k, v in self._schedule.state_dict().items() if _is_plain(v)},
-        }  # fmt: skip
+            "history": self.history,
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+            "rng": self._rng.bit_generator.state,
+            "groups": optimizer["param_groups"],
+            "schedule": {k: v for k, v in self._schedule.state_dict().items() if _is_plain(v)},
+        }
         metadata = {"schema": SCHEMA, "identity": self._identity, "state": json.dumps(header)}
         contiguous = {k: v.clone().contiguous() for k, v in tensors.items()}
         write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata))
@@ -76,7 +97,9 @@ class Checkpoint:
             if metadata.get("schema") != SCHEMA:
                 raise ModelError(f"{path} has schema {metadata.get('schema')!r}, but this release reads {SCHEMA!r}")
             if metadata["identity"] != self._identity:
-                raise ModelError(f"{path} is a checkpoint of other data or another configuration; delete it to begin anew")
+                raise ModelError(
+                    f"{path} is a checkpoint of other data or another configuration; delete it to begin anew"
+                )
             header = json.loads(metadata["state"])
             self._network.load_state_dict(_part(tensors, "network."))
             self.best_weights = _part(tensors, "best.")

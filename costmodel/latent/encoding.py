@@ -65,7 +65,12 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, list[str]]:
         """The vocabulary as JSON data."""
-        return {"node_kinds": list(self.node_kinds), "edge_kinds": list(self.edge_kinds), "symbols": list(self.symbols), "target_kinds": list(self.target_kinds)}
+        return {
+            "node_kinds": list(self.node_kinds),
+            "edge_kinds": list(self.edge_kinds),
+            "symbols": list(self.symbols),
+            "target_kinds": list(self.target_kinds),
+        }
 
 
 def _position(items: tuple[str, ...], item: str) -> int:

@@ -1,8 +1,9 @@
 """Ensemble: several latent networks and boosted trees, trained apart, that answer together.
 
-Their disagreement is the uncertainty (Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive Uncertainty
-Estimation using Deep Ensembles, 2017). States, steps and features are those of the members one after the other, so an ensemble is
-used as one network is. The trees (`trees.py`) read the symbolic state alone; their score is one more latent feature.
+Their disagreement is the uncertainty (Lakshminarayanan, Pritzel and Blundell, Simple and Scalable Predictive
+Uncertainty Estimation using Deep Ensembles, 2017). States, steps and features are those of the members one after the
+other, so an ensemble is used as one network is. The trees (`trees.py`) read the symbolic state alone; their score is
+one more latent feature.
 
 Dimension letters: as in `network.py`; M members, D latent of all of them together.
 """
@@ -33,7 +34,9 @@ class Ensemble(nn.Module):
         linear: another score of it, which brings all scores into units of log speed, or None.
     """
 
-    def __init__(self, members: Sequence[LatentNetwork], trees: TreeHead | None = None, linear: LinearHead | None = None) -> None:
+    def __init__(
+        self, members: Sequence[LatentNetwork], trees: TreeHead | None = None, linear: LinearHead | None = None
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.trees = trees
@@ -73,8 +76,12 @@ class Ensemble(nn.Module):
         """The latent state after an action; [N, D], [N, D] -> [N, D]."""
         return self._together(lambda m, state, action: m.next(state, action), z, a)
 
-    def rollout_shared(self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """States at the ends and sums of the steps, with each distinct prefix rolled once; see `LatentNetwork.rollout_shared`."""
+    def rollout_shared(
+        self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States at the ends and sums of the steps, with each distinct prefix rolled once; see
+        `LatentNetwork.rollout_shared`.
+        """
         pairs = [m.rollout_shared(z, s, ids) for m, z, s in zip(self.members, self._parts(z0), self._parts(steps))]
         ends, totals = zip(*pairs)
         return torch.cat(ends, 1), torch.cat(totals, 1)
@@ -84,12 +91,16 @@ class Ensemble(nn.Module):
         return self._with_trees(self._together(lambda m, *parts: m.features(*parts, nest), start, end, total), nest)
 
     def final_features(self, final: torch.Tensor) -> torch.Tensor:
-        """The latent features of finished programs, of which the trees say nothing: [N, D + 1]; see `LatentNetwork.final_features`."""
+        """The latent features of finished programs, of which the trees say nothing: [N, D + 1]; see
+        `LatentNetwork.final_features`.
+        """
         features = torch.cat([m.final_features(final) for m in self.members], 1)
         return torch.cat([features, features.new_zeros(len(features), 1)], 1)
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
-        """Scores by each head of each member, with the trees' score in each: [N, D + 1] -> [N, M K], higher is better."""
+        """Scores by each head of each member, with the trees' score in each: [N, D + 1] -> [N, M K], higher is
+        better.
+        """
         heads = self._together(lambda m, part: m.score(part), features[:, :-1])
         return (heads if self.linear is None else self.linear.network_weight * heads) + features[:, -1:]
 
@@ -99,7 +110,9 @@ class Ensemble(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The latent features [N, D + 1] at the ends of all trajectories of a batch."""
-        return self._with_trees(torch.cat([m(batch) for m in self.members], 1), torch.from_numpy(np.concatenate(batch.nests)))
+        return self._with_trees(
+            torch.cat([m(batch) for m in self.members], 1), torch.from_numpy(np.concatenate(batch.nests))
+        )
 
     def weigh_trees(self, tasks: Sequence[LabelledTask]) -> None:
         """Gives the trees as much say as all networks together have, by the spread of their scores within tasks."""
@@ -117,7 +130,9 @@ class Ensemble(nn.Module):
         self.tree_weight.fill_(own / trees if trees > 1e-9 else 0.0)
 
     def calibrate(self, tasks: Sequence[LabelledTask]) -> None:
-        """Weighs networks and trees against the linear score, by what each of them adds to it on these tasks; never below nothing."""
+        """Weighs networks and trees against the linear score, by what each of them adds to it on these tasks; never
+        below nothing.
+        """
         if self.linear is None:
             return
         columns, rest = [], []

@@ -28,7 +28,12 @@ class Familiarity:
         reason = self._strangeness(task, encoded)
         if reason and reason not in self._told:
             self._told.add(reason)
-            _log.warning("%s: %s, so scores say little until something is measured; train a model on data of your own with `foretune train`", task.workload.name, reason)
+            _log.warning(
+                "%s: %s, so scores say little until something is measured; train a model on data of your own with"
+                " `foretune train`",
+                task.workload.name,
+                reason,
+            )
         return STRANGE_SPREAD if reason else 1.0
 
     def _strangeness(self, task: Task, encoded: EncodedSpace) -> str:

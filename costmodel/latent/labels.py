@@ -48,7 +48,13 @@ class LabelledTask:
         inside = [kept[(kept >= a) & (kept < b)] - a for a, b in itertools.pairwise(starts)]
         ids = tuple(rows[i] for rows, i in zip(self.encoded.ids, inside))
         nests = tuple(nest[i] for nest, i in zip(self.encoded.nests, inside))
-        return LabelledTask(replace(self.encoded, ids=ids, nests=nests), self.relative[kept], self.legal[kept], self.final[kept], self.observed[kept])
+        return LabelledTask(
+            replace(self.encoded, ids=ids, nests=nests),
+            self.relative[kept],
+            self.legal[kept],
+            self.final[kept],
+            self.observed[kept],
+        )
 
 
 def group_by_task(trajectories: Iterable[Trajectory]) -> dict[tuple[str, str], list[Trajectory]]:
@@ -60,7 +66,12 @@ def group_by_task(trajectories: Iterable[Trajectory]) -> dict[tuple[str, str], l
     return dict(groups)
 
 
-def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, final_width: int = 0, encoder: TraceEncoder = ScheduleTraces()) -> LabelledTask:
+def label_task(
+    trajectories: Sequence[Trajectory],
+    vocabulary: Vocabulary,
+    final_width: int = 0,
+    encoder: TraceEncoder = ScheduleTraces(),
+) -> LabelledTask:
     """Encodes the trajectories of one task.
 
     Args:
@@ -69,7 +80,9 @@ def label_task(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, final
         final_width: F, or 0 to leave static features out.
         encoder: of the domain.
     """
-    encoded, order = encoder.encode(trajectories[0].record.candidate.task, [t.record.trace for t in trajectories], vocabulary)
+    encoded, order = encoder.encode(
+        trajectories[0].record.candidate.task, [t.record.trace for t in trajectories], vocabulary
+    )
     ordered = [trajectories[i] for i in order]
     records = [t.record for t in ordered]
     secs = np.array([r.best_secs if r.status is Status.OK else np.nan for r in records])

@@ -1,7 +1,8 @@
 """LinearHead: a ridge regression on the symbolic state, a member of the ensemble that needs little data.
 
-Labels and features are taken relative to their means over a task, so that nothing is spent on telling tasks apart, and what does not vary
-within tasks has no say (Hoerl and Kennard, Ridge Regression, 1970). Labels are in units of log speed, and so are the scores.
+Labels and features are taken relative to their means over a task, so that nothing is spent on telling tasks apart, and
+what does not vary within tasks has no say (Hoerl and Kennard, Ridge Regression, 1970). Labels are in units of log
+speed, and so are the scores.
 
 Dimension letters: N points, F features.
 """
@@ -50,7 +51,9 @@ class LinearHead(nn.Module):
 
 
 def non_negative_weights(columns: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Weights of at least 0 that fit a target best, by least squares over all subsets of a few columns: [N, K], [N] -> [K]."""
+    """Weights of at least 0 that fit a target best, by least squares over all subsets of a few columns: [N, K], [N] ->
+    [K].
+    """
     best, lowest = np.zeros(columns.shape[1]), float(target @ target)
     for chosen in range(1, 2 ** columns.shape[1]):
         picked = [k for k in range(columns.shape[1]) if chosen >> k & 1]

@@ -1,7 +1,7 @@
 """The losses of the latent model.
 
-- ranking within a task: pairwise logistic, pairs weighted towards the fast end in the manner of LambdaRank (Burges, From
-  RankNet to LambdaRank to LambdaMART, 2010)
+- ranking within a task: pairwise logistic, pairs weighted towards the fast end in the manner of LambdaRank (Burges,
+  From RankNet to LambdaRank to LambdaMART, 2010)
 - regression of the logarithm of relative speed
 - legality
 - consistency: rollouts shall end where the encoding of the program that the trace really produced is (latent
@@ -32,7 +32,8 @@ class LossConfig:
 
     Attributes:
         regression, legality, consistency, prediction: weights.
-        focus: how much more pairs weigh in the ranking, the faster the faster one is: with this power of its relative speed.
+        focus: how much more pairs weigh in the ranking, the faster the faster one is: with this power of its relative
+            speed.
     """
 
     regression: float = 0.3
@@ -47,7 +48,9 @@ class LossConfig:
                 raise OptionError(f"`{name} >= 0` must hold, but got {name}={value}")
 
 
-def batch_loss(network: LatentNetwork, tasks: Sequence[LabelledTask], config: LossConfig = LossConfig()) -> torch.Tensor:
+def batch_loss(
+    network: LatentNetwork, tasks: Sequence[LabelledTask], config: LossConfig = LossConfig()
+) -> torch.Tensor:
     """Mean loss of several tasks."""
     features = network(collate([t.encoded for t in tasks]))
     sizes = [len(t.relative) for t in tasks]
@@ -76,7 +79,14 @@ def _speed_loss(scores: torch.Tensor, relative: np.ndarray, config: LossConfig) 
     return ranking_loss(scores, target, config.focus) + config.regression * regression
 
 
-def _final_loss(network: LatentNetwork, features: torch.Tensor, final: torch.Tensor, observed: torch.Tensor, tasks: Sequence[LabelledTask], config: LossConfig) -> torch.Tensor:
+def _final_loss(
+    network: LatentNetwork,
+    features: torch.Tensor,
+    final: torch.Tensor,
+    observed: torch.Tensor,
+    tasks: Sequence[LabelledTask],
+    config: LossConfig,
+) -> torch.Tensor:
     ended = network.final_features(final)  # [N, D]
     scores = network.score(ended).split([len(t.relative) for t in tasks])
     known = [np.where(t.observed, t.relative, np.nan) for t in tasks]

@@ -17,7 +17,14 @@ import torch
 
 from foretune.costmodel.base import CostModel
 from foretune.costmodel.latent.adaptation import TaskAdaptation
-from foretune.costmodel.latent.encoding import EncodedSpace, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
+from foretune.costmodel.latent.encoding import (
+    EncodedSpace,
+    Vocabulary,
+    encode_graph,
+    encode_hardware,
+    encode_space,
+    observed_space,
+)
 from foretune.costmodel.latent.ensemble import Ensemble
 from foretune.costmodel.latent.familiarity import Familiarity
 from foretune.costmodel.latent.network import NetworkConfig
@@ -71,14 +78,18 @@ class LatentCostModel(CostModel):
     encoder: TraceEncoder = ScheduleTraces()
     weights_file = "cpu.safetensors"
 
-    def __init__(self, network: Ensemble | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, network: Ensemble | None = None, training_hash: str = "", config: TrainConfig | None = None, seed: int = 0
+    ) -> None:
         self._network = network.eval() if network is not None else None
         self.training_hash = training_hash
         self._config = config if config is not None else self.default_config(seed)
         self._programs: RecentCache[tuple[torch.Tensor, torch.Tensor]] = RecentCache(_CACHED_TASKS)
         self._spaces: RecentCache[tuple[EncodedSpace, torch.Tensor, float]] = RecentCache(_CACHED_TASKS)
         self._familiarity: Familiarity | None = None
-        self._searched: RecentCache[DesignSpace] = RecentCache(_CACHED_SPACES)  # the largest of each identity; its encoding serves its traces, too
+        self._searched: RecentCache[DesignSpace] = RecentCache(
+            _CACHED_SPACES
+        )  # the largest of each identity; its encoding serves its traces, too
         self._adaptations: defaultdict[tuple[str, ...], TaskAdaptation] = defaultdict(self._new_adaptation)
 
     @classmethod
@@ -99,13 +110,18 @@ class LatentCostModel(CostModel):
             ModelError: the model was neither trained nor loaded.
         """
         if self._network is None:
-            raise ModelError(f"the {self.name} model has neither been trained nor loaded: there is nothing to predict with, and nothing to save")
+            raise ModelError(
+                f"the {self.name} model has neither been trained nor loaded: there is nothing to predict with, and"
+                " nothing to save"
+            )
         return self._network
 
     @property
     def _feature_widths(self) -> tuple[int, int]:
         """Of the latent features, with the trees' score, and of the symbolic state."""
-        return self.network.config.latent * self.network.config.members + 1, self.encoder.state_width(self.network.vocabulary)
+        return self.network.config.latent * self.network.config.members + 1, self.encoder.state_width(
+            self.network.vocabulary
+        )
 
     def _new_adaptation(self) -> TaskAdaptation:
         return TaskAdaptation(self._feature_widths)
@@ -123,7 +139,9 @@ class LatentCostModel(CostModel):
     # -- the model -------------------------------------------------------------------------------
 
     def encode(self, task: Task, rewrite: Rewrite | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """(latent state of the unscheduled program [1, D], its nodes [V, D]), or of a rewrite of it; computed once for each."""
+        """(latent state of the unscheduled program [1, D], its nodes [V, D]), or of a rewrite of it; computed once for
+        each.
+        """
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
             nodes = self.network.encode_nodes(encode_graph(task.workload.graph_after(rewrite), self.network.vocabulary))
@@ -149,17 +167,25 @@ class LatentCostModel(CostModel):
             self._searched.put(key, space)
         rewrite = task.workload.rewrite_of(space.template)
         prediction = self._score_with_network(task, rewrite, space, points)
-        score, spread = self._adaptations[_view_key(task, rewrite)].predict(prediction.features, prediction.score, prediction.spread)
+        score, spread = self._adaptations[_view_key(task, rewrite)].predict(
+            prediction.features, prediction.score, prediction.spread
+        )
         return Prediction(score, spread, prediction.legality, prediction.features)
 
-    def _score_with_network(self, task: Task, rewrite: Rewrite | None, space: DesignSpace, points: np.ndarray) -> Prediction:
+    def _score_with_network(
+        self, task: Task, rewrite: Rewrite | None, space: DesignSpace, points: np.ndarray
+    ) -> Prediction:
         z0, nodes = self.encode(task, rewrite)
 
         def make() -> tuple[EncodedSpace, torch.Tensor, float]:
             encoded = encode_space(_after(rewrite, space), task.workload.graph_after(rewrite), self.network.vocabulary)
             if self._familiarity is None:
                 self._familiarity = Familiarity(self.network.vocabulary)
-            return encoded, self.network.encode_steps(encoded.table, nodes), self._familiarity.spread_factor(task, encoded)
+            return (
+                encoded,
+                self.network.encode_steps(encoded.table, nodes),
+                self._familiarity.spread_factor(task, encoded),
+            )
 
         with torch.inference_mode():
             encoded, steps, widening = self._spaces.get((task.key, space), make)
@@ -169,13 +195,17 @@ class LatentCostModel(CostModel):
         return Prediction(score, widening * spread, legality, features)
 
     @torch.inference_mode()
-    def _score_chunk(self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _score_chunk(
+        self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
         nest = torch.from_numpy(encoded.nest.features(points))
         features = self.network.features(z0.expand_as(z), z, total, nest)
         heads = self.network.score(features)  # [N, K]
         legality = torch.sigmoid(self.network.legality(features))
-        return tuple(part.double().numpy() for part in (heads.mean(1), heads.std(1), legality, torch.cat([features, nest], 1)))
+        return tuple(
+            part.double().numpy() for part in (heads.mean(1), heads.std(1), legality, torch.cat([features, nest], 1))
+        )
 
     # -- the CostModel role ----------------------------------------------------------------------
 
@@ -242,9 +272,12 @@ class LatentCostModel(CostModel):
         from safetensors.torch import save_file
 
         header = {
-            "schema": self.schema, "vocabulary": json.dumps(self.network.vocabulary.to_json()),
-            "config": json.dumps(asdict(self.network.config)), "training_hash": self.training_hash, "fingerprint": self.fingerprint,
-        }  # fmt: skip
+            "schema": self.schema,
+            "vocabulary": json.dumps(self.network.vocabulary.to_json()),
+            "config": json.dumps(asdict(self.network.config)),
+            "training_hash": self.training_hash,
+            "fingerprint": self.fingerprint,
+        }
         header["digest"] = _digest(header)
         weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_atomically(path, lambda temporary: save_file(weights, temporary, header))
@@ -263,11 +296,15 @@ class LatentCostModel(CostModel):
         if header.get("schema") != cls.schema:
             raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
         if "digest" in header and header["digest"] != _digest(header):
-            raise ModelError(f"{path} is damaged or does not fit this release: its header does not have the digest that it states")
+            raise ModelError(
+                f"{path} is damaged or does not fit this release: its header does not have the digest that it states"
+            )
         try:
             vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
             known = Vocabulary(**vocabulary)
-            network = Ensemble.untrained(known, NetworkConfig(**json.loads(header["config"])), cls.encoder.state_width(known))
+            network = Ensemble.untrained(
+                known, NetworkConfig(**json.loads(header["config"])), cls.encoder.state_width(known)
+            )
             network.load_state_dict(load_file(path))
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error
@@ -287,7 +324,9 @@ class LatentCostModel(CostModel):
 
 def _digest(header: dict[str, str]) -> str:
     """Of a whole header, which states the fingerprint of the weights; older releases wrote none."""
-    return hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _read_header(path: Path) -> dict[str, str]:
@@ -319,4 +358,6 @@ def _after(rewrite: Rewrite | None, space: DesignSpace) -> DesignSpace:
     if rewrite is None:
         return space
     count = len(rewrite.prefix)
-    return DesignSpace(Trace(space.template.actions[count:]), tuple(replace(d, action=d.action - count) for d in space.domains))
+    return DesignSpace(
+        Trace(space.template.actions[count:]), tuple(replace(d, action=d.action - count) for d in space.domains)
+    )

@@ -2,7 +2,8 @@
 
     z0 = encode(program, hardware)        once per workload
     z' = next(z, a)                       once per distinct prefix
-    score(z0, zT, sum of a, state)        once per trajectory; the symbolic state is exact: for schedules, the loop nest (`loopnest.py`)
+    score(z0, zT, sum of a, state)        once per trajectory; the symbolic state is exact: for schedules, the loop nest
+    (`loopnest.py`)
 
 Dimension letters: G programs, N trajectories, T steps, U distinct steps, V nodes, E edges, D latent, K heads.
 """
@@ -42,12 +43,14 @@ class NetworkConfig:
         trees, tree_levels: boosted trees beside the members, and their depth; 0 trees for none.
         heads: K score heads of each member.
         bins: of each symbolic feature.
-        final: width of the static features of the final program that the latent is trained to agree with; 0 without them.
+        final: width of the static features of the final program that the latent is trained to agree with; 0 without
+            them.
         dynamics: step the state by actions; False takes the bag of actions instead.
         symbolic: see the symbolic part of the state; False for learned parts alone.
         program: see the program's structure; False sees the actions alone.
         hardware: see the hardware's features.
-        linear: a linear score of the symbolic state beside the members, and scores in units of log speed; for domains with little data.
+        linear: a linear score of the symbolic state beside the members, and scores in units of log speed; for domains
+            with little data.
     """
 
     latent: int = 48
@@ -65,14 +68,31 @@ class NetworkConfig:
     linear: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.trees) is not int or self.trees < 0 or type(self.tree_levels) is not int or not 1 <= self.tree_levels <= 12:
-            raise OptionError(f"`trees >= 0` and `1 <= tree_levels <= 12` must hold, but got trees={self.trees} and tree_levels={self.tree_levels}")
+        if (
+            type(self.trees) is not int
+            or self.trees < 0
+            or type(self.tree_levels) is not int
+            or not 1 <= self.tree_levels <= 12
+        ):
+            raise OptionError(
+                f"`trees >= 0` and `1 <= tree_levels <= 12` must hold, but got trees={self.trees} and"
+                f" tree_levels={self.tree_levels}"
+            )
         for name in ("latent", "rounds", "members", "heads", "bins"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise OptionError(f"`{name} >= 1` must hold, but got {name}={value}")
-        if type(self.final) is not int or self.final < 0 or not all(type(v) is bool for v in (self.dynamics, self.symbolic, self.program, self.hardware, self.linear)):
-            raise OptionError(f"final must be a width, and dynamics, symbolic, program, hardware and linear truth values, but got {self}")
+        if (
+            type(self.final) is not int
+            or self.final < 0
+            or not all(
+                type(v) is bool for v in (self.dynamics, self.symbolic, self.program, self.hardware, self.linear)
+            )
+        ):
+            raise OptionError(
+                "final must be a width, and dynamics, symbolic, program, hardware and linear truth values, but got"
+                f" {self}"
+            )
 
     @property
     def sees_nest(self) -> bool:
@@ -93,7 +113,9 @@ class LatentNetwork(nn.Module):
         state: width of the symbolic state.
     """
 
-    def __init__(self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig(), state: int = loopnest.NUM_FEATURES) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig(), state: int = loopnest.NUM_FEATURES
+    ) -> None:
         super().__init__()
         self.vocabulary, self.config = vocabulary, config
         width = config.latent
@@ -117,13 +139,17 @@ class LatentNetwork(nn.Module):
         self.nest_in = nn.Sequential(
             PiecewiseLayer(state, config.bins, 2 * width), nn.SiLU(), nn.Linear(2 * width, width),
         )  # fmt: skip
-        self.score_heads = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+        self.score_heads = nn.Sequential(
+            nn.Linear(4 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU()
+        )
         self.score_out = nn.Linear(width, config.heads)
         self.legality_out = nn.Linear(width, 1)
         if config.final:
             self.register_buffer("final_mean", torch.zeros(config.final))
             self.register_buffer("final_scale", torch.zeros(config.final))
-            self.final_in = nn.Sequential(nn.Linear(config.final, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
+            self.final_in = nn.Sequential(
+                nn.Linear(config.final, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU()
+            )
             self.final_out = nn.Linear(width, config.final)
             self.agree = nn.Linear(width, width)
 
@@ -143,7 +169,9 @@ class LatentNetwork(nn.Module):
     def encode_nodes(self, graph: GraphArrays) -> torch.Tensor:
         """Embeds a program's nodes by message passing; [V, D]."""
         source, destination = torch.from_numpy(graph.edges)  # [E], [E]
-        edge = self.edge_kind(torch.from_numpy(graph.edge_kinds)) + self.edge_in(torch.from_numpy(graph.edge_features))  # [E, D]
+        edge = self.edge_kind(torch.from_numpy(graph.edge_kinds)) + self.edge_in(
+            torch.from_numpy(graph.edge_features)
+        )  # [E, D]
         h = self.node_kind(torch.from_numpy(graph.kinds)) + self.node_in(torch.from_numpy(graph.features))  # [V, D]
         for i, norm in enumerate(self.node_norm):
             total = torch.zeros_like(h)
@@ -185,7 +213,11 @@ class LatentNetwork(nn.Module):
         step_nodes = torch.from_numpy(step_nodes)
         mask = (step_nodes >= 0).unsqueeze(2)
         touched = (nodes[step_nodes.clamp(min=0)] * mask).sum(1) / mask.sum(1).clamp(min=1)  # [U, D]
-        x = self.symbol(torch.from_numpy(symbols)) + self.numbers_in(torch.from_numpy(numbers)) + self.touched_in(touched)
+        x = (
+            self.symbol(torch.from_numpy(symbols))
+            + self.numbers_in(torch.from_numpy(numbers))
+            + self.touched_in(touched)
+        )
         return self.step_out(x)
 
     def next(self, z: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
@@ -215,7 +247,9 @@ class LatentNetwork(nn.Module):
         """
         return self._rollout(z, steps, self._gates(steps), ids)
 
-    def rollout_shared(self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rollout_shared(
+        self, z0: torch.Tensor, steps: torch.Tensor, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """`rollout` from one start [1, D], with each distinct prefix rolled once."""
         gates = self._gates(steps)
         which = torch.zeros(len(ids), dtype=torch.int64)  # [N] prefix of each trajectory
@@ -230,7 +264,9 @@ class LatentNetwork(nn.Module):
             which = inverse
         return z[which], total[which]
 
-    def _rollout(self, z: torch.Tensor, steps: torch.Tensor, gates: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rollout(
+        self, z: torch.Tensor, steps: torch.Tensor, gates: torch.Tensor, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         total = torch.zeros_like(z)
         for t in range(ids.shape[1]):
             z, total = self._next(z, gates[ids[:, t]]), total + steps[ids[:, t]]
@@ -241,7 +277,9 @@ class LatentNetwork(nn.Module):
         return functional.linear(steps, self.transition.weight_ih, self.transition.bias_ih)
 
     def _next(self, z: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
-        """The gated recurrent unit, with the step's part of its gates computed beforehand; [N, D], [N, 3 D] -> [N, D]."""
+        """The gated recurrent unit, with the step's part of its gates computed beforehand; [N, D], [N, 3 D] -> [N,
+        D].
+        """
         if not self.config.dynamics:
             return z
         width = z.shape[1]

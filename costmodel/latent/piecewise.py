@@ -39,7 +39,9 @@ class PiecewiseLayer(nn.Module):
         # most features are the same for all points of a design space: they are told once
         varies = (x != x[0]).any(0).nonzero().squeeze(1)
         weight = self.linear.weight.unflatten(1, self.low.shape)[:, varies].flatten(1)  # [out, varying * bins]
-        constant = self.linear(self._positions(x[:1], slice(None))) - functional.linear(self._positions(x[:1, varies], varies), weight)
+        constant = self.linear(self._positions(x[:1], slice(None))) - functional.linear(
+            self._positions(x[:1, varies], varies), weight
+        )
         return torch.addmm(constant, self._positions(x[:, varies], varies), weight.T)
 
     def _positions(self, x: torch.Tensor, features: slice | torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,9 @@ _LARGEST = 3
 
 
 def largest_first(final: np.ndarray) -> np.ndarray:
-    """The stores of a program [S, F], those with the most arithmetic first; as they come where the layout is unknown."""
+    """The stores of a program [S, F], those with the most arithmetic first; as they come where the layout is
+    unknown.
+    """
     if final.shape[1] != NUM_COLUMNS:
         return final
     return final[np.argsort(-final[:, FLOAT_OPERATIONS].max(1), kind="stable")]

@@ -1,7 +1,8 @@
-"""Work shared among threads, each with one thread of PyTorch's own: less waiting for each other than operators split in two.
+"""Work shared among threads, each with one thread of PyTorch's own: less waiting for each other than operators split in
+two.
 
-`torch.set_num_threads` is no way to it: what it sets for one thread is also what every thread begins with that any part of the
-program starts later. OpenMP and MKL, which compute for PyTorch, keep a number for each thread by themselves.
+`torch.set_num_threads` is no way to it: what it sets for one thread is also what every thread begins with that any part
+of the program starts later. OpenMP and MKL, which compute for PyTorch, keep a number for each thread by themselves.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 @contextlib.contextmanager
 def threads_of_this_thread(count: int) -> Iterator[None]:
-    """Has PyTorch compute on so many threads where this thread calls it; all other threads of the program are left alone.
+    """Has PyTorch compute on so many threads where this thread calls it; all other threads of the program are left
+    alone.
 
     Args:
         count: of threads. Where PyTorch was built without OpenMP it has no effect.

@@ -7,7 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from foretune.costmodel.latent.encoding import EncodedTask, Vocabulary, encode_graph, encode_hardware, encode_space, observed_space
+from foretune.costmodel.latent.encoding import (
+    EncodedTask,
+    Vocabulary,
+    encode_graph,
+    encode_hardware,
+    encode_space,
+    observed_space,
+)
 from foretune.costmodel.schedules import loopnest
 from foretune.costmodel.schedules.actions import read_steps
 from foretune.errors import IllegalActionError

@@ -58,8 +58,15 @@ class TrainConfig:
     losses: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.patience, self.tasks_per_step) < 1 or self.trajectories_per_task < 2 or self.learning_rate <= 0:
-            raise OptionError(f"epochs, patience, tasks_per_step, trajectories_per_task and learning_rate must be positive, but got {self}")
+        if (
+            min(self.epochs, self.patience, self.tasks_per_step) < 1
+            or self.trajectories_per_task < 2
+            or self.learning_rate <= 0
+        ):
+            raise OptionError(
+                "epochs, patience, tasks_per_step, trajectories_per_task and learning_rate must be positive, but got"
+                f" {self}"
+            )
         if not 0 <= self.validation_share < 1:
             raise OptionError(f"`0 <= validation_share < 1` must hold, but got {self.validation_share}")
 
@@ -97,8 +104,8 @@ def train(
         config: how.
         report: called with the figures of each epoch.
         validation: of other tasks, for early stopping; a share of the tasks is held out if there are none.
-        checkpoint: a file that is written after each epoch, one more for each further member; if it is there, training goes on
-            from it, exactly as if it had not been interrupted.
+        checkpoint: a file that is written after each epoch, one more for each further member; if it is there, training
+            goes on from it, exactly as if it had not been interrupted.
         start: trained networks to go on from in place (fine-tuning); they keep their vocabulary and sizes.
         encoder: of the domain.
 
@@ -110,12 +117,16 @@ def train(
     if not groups:
         raise DataError("training needs at least one task with two measured schedules")
     torch.manual_seed(config.seed)
-    training_hash = _hash(t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v)
+    training_hash = _hash(
+        t.record.trace.key + t.record.candidate.task.workload.hash for v in groups.values() for t in v
+    )
     ensemble = _untrained(list(groups.values()), config, encoder) if start is None else start
     held_out = _labelled(group_by_task(validation).values(), ensemble, encoder)
     labelled = _labelled(groups.values(), ensemble, encoder)
     if not labelled:
-        raise DataError(f"none of the {len(groups)} tasks has schedules that the model can read; the warnings above say why")
+        raise DataError(
+            f"none of the {len(groups)} tasks has schedules that the model can read; the warnings above say why"
+        )
     if not held_out:
         order = np.random.default_rng(config.seed).permutation(len(labelled))
         count = int(len(labelled) * config.validation_share)
@@ -125,7 +136,14 @@ def train(
     history = []
     for i, network in enumerate(ensemble.members):
         member_config = replace(config, seed=config.seed + i)
-        identity = _hash([training_hash, json.dumps(asdict(member_config), sort_keys=True), str(i), "" if start is None else "fine-tuned"])
+        identity = _hash(
+            [
+                training_hash,
+                json.dumps(asdict(member_config), sort_keys=True),
+                str(i),
+                "" if start is None else "fine-tuned",
+            ]
+        )
         path = checkpoint if checkpoint is None or i == 0 else checkpoint.with_name(f"{checkpoint.name}.{i}")
         history += _train_member(network, labelled, held_out or labelled, member_config, report, path, identity, i)
     if ensemble.trees is not None:
@@ -175,8 +193,12 @@ def _train_member(
 
 
 def _untrained(groups: Sequence[list[Trajectory]], config: TrainConfig, encoder: TraceEncoder) -> Ensemble:
-    vocabulary = encoder.vocabulary((t.record.trace, v[0].record.candidate.task.workload.graph) for v in groups for t in v)
-    vocabulary = replace(vocabulary, target_kinds=tuple(sorted({v[0].record.candidate.task.target.kind for v in groups})))
+    vocabulary = encoder.vocabulary(
+        (t.record.trace, v[0].record.candidate.task.workload.graph) for v in groups for t in v
+    )
+    vocabulary = replace(
+        vocabulary, target_kinds=tuple(sorted({v[0].record.candidate.task.target.kind for v in groups}))
+    )
     final = max((pooled_width(t) for v in groups for t in v), default=0)
     return Ensemble.untrained(vocabulary, replace(config.network, final=final), encoder.state_width(vocabulary))
 
@@ -193,7 +215,14 @@ def _steps_per_epoch(num_tasks: int, config: TrainConfig) -> int:
     return max(_MIN_STEPS, -(-num_tasks // config.tasks_per_step))
 
 
-def _epoch(network: LatentNetwork, tasks: Sequence[LabelledTask], optimizer, schedule, rng: np.random.Generator, config: TrainConfig) -> float:
+def _epoch(
+    network: LatentNetwork,
+    tasks: Sequence[LabelledTask],
+    optimizer,
+    schedule,
+    rng: np.random.Generator,
+    config: TrainConfig,
+) -> float:
     network.train()
     losses = []
     order: list[int] = []
@@ -213,7 +242,9 @@ def _epoch(network: LatentNetwork, tasks: Sequence[LabelledTask], optimizer, sch
 
 
 def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask]) -> dict[str, float]:
-    """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories; higher is better."""
+    """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories; higher is
+    better.
+    """
     rows = []
     with torch.inference_mode():
         for task in tasks:
@@ -221,7 +252,9 @@ def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask]) -
             if timed.sum() >= MIN_TIMED:
                 scores = network.score(network(collate([task.encoded]))).mean(1).double().numpy()[timed]
                 secs = np.exp(-task.relative[timed])
-                rows.append((top_k_score(scores, secs, 1), top_k_score(scores, secs, 5), pairwise_accuracy(scores, secs)))
+                rows.append(
+                    (top_k_score(scores, secs, 1), top_k_score(scores, secs, 5), pairwise_accuracy(scores, secs))
+                )
     top1, top5, pairwise = np.nanmean(rows, 0) if rows else (1.0, 1.0, 0.5)
     return {"top1": float(top1), "top5": float(top5), "pairwise": float(pairwise)}
 

@@ -1,9 +1,10 @@
 """TreeHead: boosted trees on the symbolic state, a member of the ensemble that knows thresholds.
 
-The symbolic state is a table of exact numbers, which trees read better than networks do (Grinsztajn, Oyallon and Varoquaux, Why
-do tree-based models still outperform deep learning on typical tabular data?, 2022). CatBoost grows oblivious trees: all nodes of
-a level ask the same question (Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, 2018). What is kept of
-them are arrays, and a compiled loop walks them for many points at once without a branch.
+The symbolic state is a table of exact numbers, which trees read better than networks do (Grinsztajn, Oyallon and
+Varoquaux, Why do tree-based models still outperform deep learning on typical tabular data?, 2022). CatBoost grows
+oblivious trees: all nodes of a level ask the same question (Prokhorenkova et al., CatBoost: unbiased boosting with
+categorical features, 2018). What is kept of them are arrays, and a compiled loop walks them for many points at once
+without a branch.
 
 Dimension letters: N points, F features, T trees, L levels.
 """
@@ -54,7 +55,13 @@ class TreeHead(nn.Module):
         if int(self.feature.min()) < 0 or int(self.feature.max()) >= x.shape[1]:
             raise ValueError(f"the trees ask for features up to {int(self.feature.max())}, but there are {x.shape[1]}")
         out = torch.empty(len(x))
-        _walk(x.detach().contiguous().numpy(), self.feature.numpy(), self.threshold.numpy(), self.value.numpy(), out.numpy())
+        _walk(
+            x.detach().contiguous().numpy(),
+            self.feature.numpy(),
+            self.threshold.numpy(),
+            self.value.numpy(),
+            out.numpy(),
+        )
         return out
 
     def fit(self, tasks: Sequence[LabelledTask], seed: int) -> None:
@@ -82,11 +89,18 @@ class TreeHead(nn.Module):
         groups = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
         model = catboost.CatBoost(
             {
-                "loss_function": "QueryRMSE", "iterations": len(self.value), "depth": self.feature.shape[1], "learning_rate": _LEARNING_RATE,
-                "rsm": _FEATURE_SHARE, "border_count": _BORDERS, "random_seed": seed, "thread_count": torch.get_num_threads(),
-                "allow_writing_files": False, "verbose": False,
+                "loss_function": "QueryRMSE",
+                "iterations": len(self.value),
+                "depth": self.feature.shape[1],
+                "learning_rate": _LEARNING_RATE,
+                "rsm": _FEATURE_SHARE,
+                "border_count": _BORDERS,
+                "random_seed": seed,
+                "thread_count": torch.get_num_threads(),
+                "allow_writing_files": False,
+                "verbose": False,
             }
-        )  # fmt: skip
+        )
         model.fit(catboost.Pool(x, y, group_id=groups))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trees.json"
@@ -96,7 +110,9 @@ class TreeHead(nn.Module):
     def _keep(self, trees: list[dict]) -> None:
         for row, tree in enumerate(trees):
             splits = tree["splits"] or []  # a leaf's number has a bit for each, the first one's lowest
-            self.feature[row, : len(splits)] = torch.tensor([s["float_feature_index"] for s in splits], dtype=torch.int64)
+            self.feature[row, : len(splits)] = torch.tensor(
+                [s["float_feature_index"] for s in splits], dtype=torch.int64
+            )
             self.threshold[row, : len(splits)] = torch.tensor([s["border"] for s in splits])
             self.threshold[row, len(splits) :] = torch.inf  # levels that were not needed
             self.value[row, : len(tree["leaf_values"])] = torch.tensor(tree["leaf_values"])
@@ -111,8 +127,14 @@ def speed_label(relative: np.ndarray) -> np.ndarray:
     return np.exp(relative) + _LOG_SHARE * np.maximum(relative, _SLOWEST)
 
 
-# with its types said, it is there after the import, and so is all that Numba loads for the first function; kept beside Python's own bytecode
-@numba.njit("void(float32[:, ::1], int64[:, ::1], float32[:, ::1], float32[:, ::1], float32[::1])", nogil=True, fastmath=True, cache=True)
+# with its types said, it is there after the import, and so is all that Numba loads for the first function; kept beside
+# Python's own bytecode
+@numba.njit(
+    "void(float32[:, ::1], int64[:, ::1], float32[:, ::1], float32[:, ::1], float32[::1])",
+    nogil=True,
+    fastmath=True,
+    cache=True,
+)
 def _walk(x, feature, threshold, value, out):
     """Sums the trees' values: [N, F] float32, [T, L] int64, [T, L], [T, 2 ** L] -> [N]."""
     columns = np.empty((x.shape[1], _BLOCK), np.float32)  # of a block of points

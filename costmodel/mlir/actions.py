@@ -23,10 +23,15 @@ def symbol(action: Action) -> str:
 
 
 def encode_traces(traces: Sequence[Trace], symbols: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids [N, T] int64, -1 behind the last action and 0 for a symbol that is not known, and numbers [N, T, NUM_NUMBERS] float32."""
+    """Ids [N, T] int64, -1 behind the last action and 0 for a symbol that is not known, and numbers [N, T, NUM_NUMBERS]
+    float32.
+    """
     known = {name: i + 1 for i, name in enumerate(symbols)}
     longest = max((len(trace) for trace in traces), default=0)
-    ids, numbers = np.full((len(traces), longest), -1, np.int64), np.zeros((len(traces), longest, NUM_NUMBERS), np.float32)
+    ids, numbers = (
+        np.full((len(traces), longest), -1, np.int64),
+        np.zeros((len(traces), longest, NUM_NUMBERS), np.float32),
+    )
     for n, trace in enumerate(traces):
         for t, action in enumerate(trace.actions):
             ids[n, t] = known.get(symbol(action), 0)

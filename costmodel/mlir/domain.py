@@ -63,14 +63,16 @@ class MlirDomain:
             if name in _SIZES and reached[i] > self.largest[i] + _SLACK:
                 sizes = max(sizes, float(reached[i] - self.largest[i]))
                 reasons.append(
-                    f"the {_SIZES[name]} are {2.0 ** float(reached[i]):.3g}, but at most {2.0 ** float(self.largest[i]):.3g} in the training data"
+                    f"the {_SIZES[name]} are {2.0 ** float(reached[i]):.3g}, but at most"
+                    f" {2.0 ** float(self.largest[i]):.3g} in the training data"
                 )
             elif name.startswith("n.") and reached[i] > self.largest[i]:
                 beyond = np.log2((1 + reached[i]) / (1 + self.largest[i]))
                 counts = max(counts, float(beyond))
                 if beyond > _SLACK or self.largest[i] == 0:
                     reasons.append(
-                        f"a statement has {reached[i]:g} operations of kind {name[2:]}, but at most {self.largest[i]:g} in the training data"
+                        f"a statement has {reached[i]:g} operations of kind {name[2:]}, but at most {self.largest[i]:g}"
+                        " in the training data"
                     )
         if len(program.statements) > self.statements:
             counts = max(counts, float(np.log2(len(program.statements) / self.statements)))

@@ -19,8 +19,10 @@ class EncodedProgram:
 
     Attributes:
         statements: [S, F] float32.
-        nest: [S] int64: statements with equal numbers share their outermost loop; those outside loops have numbers of their own.
-        parent: [S] int64: statements with equal numbers are in the same loop, or in loops directly inside of the same one.
+        nest: [S] int64: statements with equal numbers share their outermost loop; those outside loops have numbers of
+            their own.
+        parent: [S] int64: statements with equal numbers are in the same loop, or in loops directly inside of the same
+            one.
     """
 
     statements: np.ndarray
@@ -50,4 +52,6 @@ def encode(graph: ProgramGraph) -> EncodedProgram:
         while top in parent_of:
             top = parent_of[top]
         nest[i] = top
-    return EncodedProgram(np.array(rows, np.float32), np.unique(nest, return_inverse=True)[1], np.unique(parent, return_inverse=True)[1])
+    return EncodedProgram(
+        np.array(rows, np.float32), np.unique(nest, return_inverse=True)[1], np.unique(parent, return_inverse=True)[1]
+    )

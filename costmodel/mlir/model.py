@@ -1,7 +1,8 @@
 """MlirCostModel: what a program will cost, from its MLIR module alone, before it is lowered.
 
-An ensemble of networks over program graphs (`mlir_network`) predicts instruction counts, registers, spills, memory traffic, llvm-mca's
-cycles and run time for the code that the default lowering and LLVM's -O3 make. The parts that single statements add explain it.
+An ensemble of networks over program graphs (`mlir_network`) predicts instruction counts, registers, spills, memory
+traffic, llvm-mca's cycles and run time for the code that the default lowering and LLVM's -O3 make. The parts that
+single statements add explain it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class MlirPrediction:
 
     Attributes:
         costs: label -> value; `foretune.passes.mlir.costs.labels` says what they mean.
-        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were held out; 0 of what was counted.
+        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were
+            held out; 0 of what was counted.
         sources: label -> `counted` or `predicted`.
         notes: what was assumed, and why numbers may be far off.
     """
@@ -92,9 +94,18 @@ class MlirCostModel:
         training_hash: identifies the data that the weights were trained on.
     """
 
-    def __init__(self, networks: Sequence[MlirNetwork], feature_names: Sequence[str], actions: Sequence[str] = (), calibration: np.ndarray | None = None, training_hash: str = "") -> None:
+    def __init__(
+        self,
+        networks: Sequence[MlirNetwork],
+        feature_names: Sequence[str],
+        actions: Sequence[str] = (),
+        calibration: np.ndarray | None = None,
+        training_hash: str = "",
+    ) -> None:
         self.networks = nn.ModuleList(networks).eval()
-        for parameter in self.networks.parameters():  # stored in half precision; in memory, too, they are what the file holds
+        for (
+            parameter
+        ) in self.networks.parameters():  # stored in half precision; in memory, too, they are what the file holds
             if parameter.ndim > 1:
                 parameter.data = parameter.data.half().float()
         self.feature_names, self.actions = tuple(feature_names), tuple(actions)
@@ -114,10 +125,15 @@ class MlirCostModel:
     def _batch(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]):
         for program in programs:
             if program.statements.shape[1] != len(self.feature_names):
-                raise ModelError(f"the model reads {len(self.feature_names)} features of a statement, but got {program.statements.shape[1]}: graph and weights are of different releases")
+                raise ModelError(
+                    f"the model reads {len(self.feature_names)} features of a statement, but got"
+                    f" {program.statements.shape[1]}: graph and weights are of different releases"
+                )
         return collate([(p, t.features) for p, t in zip(programs, targets)], self._runs)
 
-    def predict_scaled(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]) -> tuple[np.ndarray, np.ndarray]:
+    def predict_scaled(
+        self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean [P, A + Q] over the members, on the scale of `mlir_labels`, and their deviation [P, A + Q]."""
         parts = []
         with torch.inference_mode(), one_thread(len(programs) <= _FEW):
@@ -142,19 +158,36 @@ class MlirCostModel:
         """What each statement adds to each additive label, as a share of the whole; [S, A]."""
         with torch.inference_mode():
             batch = self._batch([program], [target])
-            shares = [torch.softmax(network.statement_parts(network.encode(batch), batch), 0) for network in self.networks]
+            shares = [
+                torch.softmax(network.statement_parts(network.encode(batch), batch), 0) for network in self.networks
+            ]
         return torch.stack(shares).mean(0).double().numpy()
 
-    def predict_after_scaled(self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget) -> tuple[np.ndarray, np.ndarray]:
+    def predict_after_scaled(
+        self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `predict_scaled`, of one program after each of N schedules, which are rolled out and not applied."""
         actions, numbers = encode_traces(traces, self.actions)
         with torch.inference_mode():
             batch = self._batch([program] * len(traces), [target] * len(traces))
-            every = torch.stack([network.rollout(batch, torch.from_numpy(actions), torch.from_numpy(numbers))[1] for network in self.networks]).double().numpy()
+            every = (
+                torch.stack(
+                    [
+                        network.rollout(batch, torch.from_numpy(actions), torch.from_numpy(numbers))[1]
+                        for network in self.networks
+                    ]
+                )
+                .double()
+                .numpy()
+            )
         return every.mean(0), every.std(0)
 
-    def predict_after(self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget) -> list[MlirPrediction]:
-        """Predicts the costs of a program after schedules, by rolling them out from the program as it is, without applying them."""
+    def predict_after(
+        self, program: EncodedProgram, traces: Sequence[Trace], target: MlirTarget
+    ) -> list[MlirPrediction]:
+        """Predicts the costs of a program after schedules, by rolling them out from the program as it is, without
+        applying them.
+        """
         if not traces:
             return []
         return [self._prediction(m, d) for m, d in zip(*self.predict_after_scaled(program, traces, target))]
@@ -167,12 +200,19 @@ class MlirCostModel:
         """Writes the weights as safetensors with a JSON header."""
         matrices = {name for name, value in self.networks[0].named_parameters() if value.ndim > 1}
         arrays = {
-            f"{k}.{name}": value.detach().numpy().astype(np.float16 if name in matrices else np.float32) for k, network in enumerate(self.networks) for name, value in network.state_dict().items()
+            f"{k}.{name}": value.detach().numpy().astype(np.float16 if name in matrices else np.float32)
+            for k, network in enumerate(self.networks)
+            for name, value in network.state_dict().items()
         }
         header = {
-            "config": asdict(self.networks[0].config), "members": len(self.networks), "features": list(self.feature_names), "actions": list(self.actions),
-            "labels": list(LABELS), "calibration": self.calibration.tolist(), "training_hash": self.training_hash,
-        }  # fmt: skip
+            "config": asdict(self.networks[0].config),
+            "members": len(self.networks),
+            "features": list(self.feature_names),
+            "actions": list(self.actions),
+            "labels": list(LABELS),
+            "calibration": self.calibration.tolist(),
+            "training_hash": self.training_hash,
+        }
         write_model(path, NAME, header, arrays)
 
     @classmethod
@@ -190,9 +230,21 @@ class MlirCostModel:
             for k in range(int(header["members"])):
                 network = MlirNetwork(MlirNetworkConfig(**header["config"]))
                 prefix = f"{k}."
-                network.load_state_dict({n[len(prefix) :]: torch.from_numpy(a.astype(np.float32)) for n, a in arrays.items() if n.startswith(prefix)})
+                network.load_state_dict(
+                    {
+                        n[len(prefix) :]: torch.from_numpy(a.astype(np.float32))
+                        for n, a in arrays.items()
+                        if n.startswith(prefix)
+                    }
+                )
                 networks.append(network)
-            return cls(networks, tuple(map(str, header["features"])), tuple(map(str, header["actions"])), np.array(header["calibration"], np.float64), str(header["training_hash"]))
+            return cls(
+                networks,
+                tuple(map(str, header["features"])),
+                tuple(map(str, header["actions"])),
+                np.array(header["calibration"], np.float64),
+                str(header["training_hash"]),
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
 

@@ -1,14 +1,15 @@
 """The network of the MLIR cost model: statements, encoded with what is around them, each add their part of every cost.
 
-Costs add up: a program executes, occupies and moves what its statements do. The heads therefore give the logarithm of each
-statement's part, on top of the logarithm of how often it runs where a cost is dynamic, and a program's cost is the sum. That
-makes the parts an explanation as well. What does not add up (registers, shares) is read off pooled states.
+Costs add up: a program executes, occupies and moves what its statements do. The heads therefore give the logarithm of
+each statement's part, on top of the logarithm of how often it runs where a cost is dynamic, and a program's cost is the
+sum. That makes the parts an explanation as well. What does not add up (registers, shares) is read off pooled states.
 
-A schedule that was not applied yet is rolled out in latent space: a gated recurrent unit steps the pooled state by embedded actions,
-trained to end where the encoding of the transformed module is (Hafner et al., Dream to Control, 2020, in the manner of
-`network.py`), and the same heads read the parts of the costs that the steps changed.
+A schedule that was not applied yet is rolled out in latent space: a gated recurrent unit steps the pooled state by
+embedded actions, trained to end where the encoding of the transformed module is (Hafner et al., Dream to Control, 2020,
+in the manner of `network.py`), and the same heads read the parts of the costs that the steps changed.
 
-Dimension letters: P programs, S statements of all programs, F features, D latent, A additive labels, Q pooled labels, T actions.
+Dimension letters: P programs, S statements of all programs, F features, D latent, A additive labels, Q pooled labels, T
+actions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-ADDITIVE = ("instructions", "memory_operands", "spills", "reloads", "dynamic_instructions", "bytes_read", "bytes_written", "mca_cycles", "mca_throughput", "secs")
+ADDITIVE = (
+    "instructions",
+    "memory_operands",
+    "spills",
+    "reloads",
+    "dynamic_instructions",
+    "bytes_read",
+    "bytes_written",
+    "mca_cycles",
+    "mca_throughput",
+    "secs",
+)
 DYNAMIC = frozenset(ADDITIVE[4:])
 POOLED = ("registers", "gpr_registers", "vector_registers", "vector_share", "dynamic_vector_share")
 LABELS = (*ADDITIVE, *POOLED)
@@ -72,7 +84,9 @@ class Batch:
 
 
 def _scale(x: torch.Tensor) -> torch.Tensor:
-    """What makes deviations 1; 0 for what never changes in the training data, of which nothing can be known. [N, F] -> [F]."""
+    """What makes deviations 1; 0 for what never changes in the training data, of which nothing can be known. [N, F] ->
+    [F].
+    """
     deviation = x.std(0, correction=0)
     return torch.where(deviation > 1e-3, 1 / deviation.clamp(min=1e-2), torch.zeros(()))
 
@@ -112,10 +126,19 @@ class MlirNetwork(nn.Module):
         self.register_buffer("target_scale", torch.ones(config.target))
         self.register_buffer("label_mean", torch.zeros(len(LABELS)))
         self.register_buffer("label_scale", torch.ones(len(LABELS)))
-        self.inside = nn.Sequential(nn.Linear(2 * config.features + config.target, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-        self.messages = nn.ModuleList(nn.Sequential(nn.LayerNorm(5 * width), nn.Linear(5 * width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(config.rounds))
-        self.parts = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, len(ADDITIVE)))
-        self.pooled = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(POOLED)))
+        self.inside = nn.Sequential(
+            nn.Linear(2 * config.features + config.target, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
+        self.messages = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(5 * width), nn.Linear(5 * width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(config.rounds)
+        )
+        self.parts = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, len(ADDITIVE))
+        )
+        self.pooled = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(POOLED))
+        )
         self.register_buffer("part_bounds", torch.tensor([[-1e4], [1e4]]).repeat(1, len(ADDITIVE)))
         self.register_buffer("pooled_bounds", torch.tensor([[-1e4], [1e4]]).repeat(1, len(POOLED)))
         self.register_buffer("runs", torch.tensor([float(name in DYNAMIC) for name in ADDITIVE]))
@@ -124,7 +147,9 @@ class MlirNetwork(nn.Module):
         self.action = nn.Embedding(config.actions, width)
         self.action_numbers = nn.Linear(config.action_numbers, width)
         self.transition = nn.GRUCell(width, width)
-        self.change = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(LABELS)))
+        self.change = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(LABELS))
+        )
 
     def fit_scales(self, statements: torch.Tensor, target: torch.Tensor, labels: torch.Tensor) -> None:
         """Standardises inputs and labels over the training data; labels [P, A + Q] are NaN where unknown."""
@@ -151,9 +176,11 @@ class MlirNetwork(nn.Module):
         nests, parents = int(batch.nest.max()) + 1, int(batch.parent.max()) + 1
         for message in self.messages:
             around = [
-                _mean(h, batch.nest, nests)[batch.nest], _mean(h, batch.parent, parents)[batch.parent], _mean(h, batch.program, batch.count)[batch.program],
+                _mean(h, batch.nest, nests)[batch.nest],
+                _mean(h, batch.parent, parents)[batch.parent],
+                _mean(h, batch.program, batch.count)[batch.program],
                 _max(h, batch.program, batch.count)[batch.program],
-            ]  # fmt: skip
+            ]
             h = h + message(torch.cat([h, *around], 1))
         return h
 
@@ -171,14 +198,20 @@ class MlirNetwork(nn.Module):
             parts: [S, A] what `parts` gives for the training data.
             labels: [P, A + Q] of it; NaN where unknown.
         """
-        self.part_bounds.copy_(torch.quantile(parts[:: max(1, len(parts) // 100_000)], torch.tensor([0.0002, 0.9998]), dim=0))
+        self.part_bounds.copy_(
+            torch.quantile(parts[:: max(1, len(parts) // 100_000)], torch.tensor([0.0002, 0.9998]), dim=0)
+        )
         pooled = labels[:, len(ADDITIVE) :]
         self.pooled_bounds[0], self.pooled_bounds[1] = pooled.nan_to_num(1e4).amin(0), pooled.nan_to_num(-1e4).amax(0)
 
     def pooled_labels(self, h: torch.Tensor, batch: Batch) -> torch.Tensor:
         """What does not add up; [P, Q]."""
         found = self.pooled(self.state(h, batch)) * self.label_scale[len(ADDITIVE) :] + self.label_mean[len(ADDITIVE) :]
-        return found if self.training else torch.minimum(torch.maximum(found, self.pooled_bounds[0]), self.pooled_bounds[1])
+        return (
+            found
+            if self.training
+            else torch.minimum(torch.maximum(found, self.pooled_bounds[0]), self.pooled_bounds[1])
+        )
 
     def state(self, h: torch.Tensor, batch: Batch) -> torch.Tensor:
         """[P, 2 D]."""
@@ -186,13 +219,17 @@ class MlirNetwork(nn.Module):
 
     def labels(self, h: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Predicted labels of encoded programs, on the scale of `mlir_labels.to_scale`; [P, A + Q]."""
-        return torch.cat([_log_sum(self.statement_parts(h, batch), batch.program, batch.count), self.pooled_labels(h, batch)], 1)
+        return torch.cat(
+            [_log_sum(self.statement_parts(h, batch), batch.program, batch.count), self.pooled_labels(h, batch)], 1
+        )
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Predicted labels; [P, A + Q]."""
         return self.labels(self.encode(batch), batch)
 
-    def roll(self, state: torch.Tensor, start: torch.Tensor, actions: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def roll(
+        self, state: torch.Tensor, start: torch.Tensor, actions: torch.Tensor, numbers: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Steps the state of programs by actions that were not applied.
 
         Args:

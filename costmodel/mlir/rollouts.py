@@ -1,7 +1,8 @@
-"""Training of rollouts: from a program and a schedule to where the transformed program is, without applying the schedule.
+"""Training of rollouts: from a program and a schedule to where the transformed program is, without applying the
+schedule.
 
-The encoder stays as it is. The transition, the embeddings of actions and the head of changes learn to predict the labels of the
-transformed program, and to end where its encoding is (latent consistency).
+The encoder stays as it is. The transition, the embeddings of actions and the head of changes learn to predict the
+labels of the transformed program, and to end where its encoding is (latent consistency).
 """
 
 from __future__ import annotations
@@ -40,8 +41,15 @@ class RolloutExample:
     labels: np.ndarray
 
 
-def train_rollouts(network: MlirNetwork, examples: Sequence[RolloutExample], symbols: Sequence[str], runs_column: int, epochs: int = 12, seed: int = 0,
-                   report: Callable[[dict[str, float]], None] = lambda figures: None) -> None:  # fmt: skip
+def train_rollouts(
+    network: MlirNetwork,
+    examples: Sequence[RolloutExample],
+    symbols: Sequence[str],
+    runs_column: int,
+    epochs: int = 12,
+    seed: int = 0,
+    report: Callable[[dict[str, float]], None] = lambda figures: None,
+) -> None:
     """Trains the rollout parts of a network in place."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -49,7 +57,9 @@ def train_rollouts(network: MlirNetwork, examples: Sequence[RolloutExample], sym
     before, start = _encoded(network, [(e.before, e.target) for e in examples], runs_column)
     after, _ = _encoded(network, [(e.after, e.target) for e in examples], runs_column)
     parts = (network.state_in, network.action, network.action_numbers, network.transition, network.change)
-    optimizer = torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=_RATE, weight_decay=1e-2, fused=True)
+    optimizer = torch.optim.AdamW(
+        [p for part in parts for p in part.parameters()], lr=_RATE, weight_decay=1e-2, fused=True
+    )
     actions, numbers = (torch.from_numpy(part) for part in encode_traces([e.trace for e in examples], symbols))
     labels = torch.from_numpy(np.stack([e.labels for e in examples])).float()
     for epoch in range(epochs):
@@ -65,7 +75,10 @@ def train_rollouts(network: MlirNetwork, examples: Sequence[RolloutExample], sym
                 wanted = network.state_in(after[rows])
             known = ~labels[rows].isnan()
             error = (predicted - labels[rows].nan_to_num()) * known
-            loss = torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=0.25) + _CONSISTENCY * (_direction(z) - _direction(wanted)).square().mean()
+            loss = (
+                torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=0.25)
+                + _CONSISTENCY * (_direction(z) - _direction(wanted)).square().mean()
+            )
             loss.backward()
             torch.nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters()], 1.0)
             optimizer.step()
@@ -79,7 +92,9 @@ def _direction(z: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _encoded(network: MlirNetwork, programs: Sequence[tuple[EncodedProgram, np.ndarray]], runs_column: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _encoded(
+    network: MlirNetwork, programs: Sequence[tuple[EncodedProgram, np.ndarray]], runs_column: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(states [N, 2 D], labels [N, A + Q]) of programs as they are; the encoder does not change."""
     states, labels = [], []
     for first in range(0, len(programs), 256):

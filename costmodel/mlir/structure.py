@@ -1,4 +1,6 @@
-"""Sums over a program's statements that say what counts of its machine code do not: the C library's work, and how far accesses reach."""
+"""Sums over a program's statements that say what counts of its machine code do not: the C library's work, and how far
+accesses reach.
+"""
 
 from __future__ import annotations
 

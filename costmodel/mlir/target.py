@@ -56,9 +56,47 @@ _KNOWN = {"": None, "haswell": (256, 16, True), "x86-64": (128, 16, False)}
 
 
 TRAINED_ON = "an Intel Xeon with AVX-512 that LLVM calls rocketlake"
-_WIDE = ("znver4", "znver5", "znver6", "skylake-avx512", "skx", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake", "sapphirerapids", "emeraldrapids",
-         "graniterapids", "diamondrapids", "x86-64-v4", "knl", "knm")  # fmt: skip
-_NARROW = ("x86-64-v2", "x86-64", "core2", "penryn", "nehalem", "westmere", "corei7", "bonnell", "silvermont", "goldmont", "tremont", "amdfam10", "barcelona", "btver1", "k8", "opteron", "atom", "nocona", "slm")  # fmt: skip
+_WIDE = (
+    "znver4",
+    "znver5",
+    "znver6",
+    "skylake-avx512",
+    "skx",
+    "cascadelake",
+    "cooperlake",
+    "cannonlake",
+    "icelake",
+    "tigerlake",
+    "rocketlake",
+    "sapphirerapids",
+    "emeraldrapids",
+    "graniterapids",
+    "diamondrapids",
+    "x86-64-v4",
+    "knl",
+    "knm",
+)
+_NARROW = (
+    "x86-64-v2",
+    "x86-64",
+    "core2",
+    "penryn",
+    "nehalem",
+    "westmere",
+    "corei7",
+    "bonnell",
+    "silvermont",
+    "goldmont",
+    "tremont",
+    "amdfam10",
+    "barcelona",
+    "btver1",
+    "k8",
+    "opteron",
+    "atom",
+    "nocona",
+    "slm",
+)
 
 
 def similar_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> MlirTarget:
@@ -72,7 +110,9 @@ def similar_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> M
         return known_target(cpu, hardware)
     bits = 512 if cpu.startswith(_WIDE) else 128 if cpu in _NARROW else 256
     like = known_target({512: "", 256: "haswell", 128: "x86-64"}[bits], hardware)
-    return replace(like, cpu=cpu, vector_bits=bits, vector_registers=32 if bits == 512 else 16, fma=bits >= 256, similar=True)
+    return replace(
+        like, cpu=cpu, vector_bits=bits, vector_registers=32 if bits == 512 else 16, fma=bits >= 256, similar=True
+    )
 
 
 def known_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> MlirTarget:
@@ -86,7 +126,13 @@ def known_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> Mli
         OptionError: the model was not trained for it.
     """
     if cpu not in _KNOWN:
-        raise OptionError(f"the MLIR cost model knows the processors {[name or 'native' for name in _KNOWN]}, but got {cpu!r}")
+        raise OptionError(
+            f"the MLIR cost model knows the processors {[name or 'native' for name in _KNOWN]}, but got {cpu!r}"
+        )
     hardware = hardware or measure_host()
-    bits, registers, fma = _KNOWN[cpu] or (hardware.vector_bits, 32 if hardware.vector_bits == 512 else 16, hardware.vector_bits >= 256)
+    bits, registers, fma = _KNOWN[cpu] or (
+        hardware.vector_bits,
+        32 if hardware.vector_bits == 512 else 16,
+        hardware.vector_bits >= 256,
+    )
     return MlirTarget(cpu, bits, registers, fma, hardware.l1_bytes, hardware.l2_bytes, hardware.l3_bytes)

@@ -1,7 +1,8 @@
 """MlirTimeModel: how long a program runs, from the counts of its machine code.
 
-Counts are exact, time is not: caches, the front end and the C library stand between them. A few small networks learn the logarithm of
-what a cycle of llvm-mca takes, from the counts themselves, sums over the program's structure and the processor.
+Counts are exact, time is not: caches, the front end and the C library stand between them. A few small networks learn
+the logarithm of what a cycle of llvm-mca takes, from the counts themselves, sums over the program's structure and the
+processor.
 
 Dimension letters: P programs, F features, K members.
 """
@@ -24,9 +25,20 @@ from foretune.errors import ModelError
 NAME = "mlir_time"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mlir_time.safetensors"
 COUNTS = (
-    "instructions", "gpr_registers", "vector_registers", "spills", "reloads", "memory_operands", "vector_share", "dynamic_instructions", "dynamic_vector_share",
-    "bytes_read", "bytes_written", "mca_cycles", "mca_throughput",
-)  # fmt: skip
+    "instructions",
+    "gpr_registers",
+    "vector_registers",
+    "spills",
+    "reloads",
+    "memory_operands",
+    "vector_share",
+    "dynamic_instructions",
+    "dynamic_vector_share",
+    "bytes_read",
+    "bytes_written",
+    "mca_cycles",
+    "mca_throughput",
+)
 NEEDED = ("dynamic_instructions", "bytes_read", "bytes_written", "mca_cycles", "mca_throughput")
 """Without these there is no time."""
 _CYCLE_SECS = 3e-10

@@ -56,7 +56,9 @@ class MlirTrainConfig:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.batch, self.latent, self.members) < 1 or self.learning_rate <= 0:
-            raise OptionError(f"epochs, patience, batch, latent, members and learning_rate must be positive, but got {self}")
+            raise OptionError(
+                f"epochs, patience, batch, latent, members and learning_rate must be positive, but got {self}"
+            )
 
 
 _HUBER = 0.25  # of the logarithms: a quarter off is where errors stop counting squared
@@ -70,16 +72,26 @@ def collate(examples: Sequence[tuple[EncodedProgram, np.ndarray]], runs_column: 
     parents = np.cumsum([0, *(int(p.parent.max()) + 1 for p, _ in examples)])
     statements = torch.from_numpy(np.concatenate([p.statements for p, _ in examples]))
     return Batch(
-        statements, torch.from_numpy(np.repeat(np.arange(len(examples)), counts)), torch.from_numpy(np.concatenate([p.nest + n for (p, _), n in zip(examples, nests)])),
-        torch.from_numpy(np.concatenate([p.parent + n for (p, _), n in zip(examples, parents)])), statements[:, runs_column] * float(np.log(2)),
+        statements,
+        torch.from_numpy(np.repeat(np.arange(len(examples)), counts)),
+        torch.from_numpy(np.concatenate([p.nest + n for (p, _), n in zip(examples, nests)])),
+        torch.from_numpy(np.concatenate([p.parent + n for (p, _), n in zip(examples, parents)])),
+        statements[:, runs_column] * float(np.log(2)),
         torch.from_numpy(np.stack([t for _, t in examples]).astype(np.float32)),
-    )  # fmt: skip
+    )
 
 
 def train_member(
-    examples: Sequence[MlirExample], held_out: Sequence[MlirExample], network_config: MlirNetworkConfig, runs_column: int, label_names: Sequence[str],
-    config: MlirTrainConfig, report: Callable[[dict[str, float]], None] = lambda figures: None, deadline: Callable[[], bool] = lambda: False, start: MlirNetwork | None = None,
-) -> MlirNetwork:  # fmt: skip
+    examples: Sequence[MlirExample],
+    held_out: Sequence[MlirExample],
+    network_config: MlirNetworkConfig,
+    runs_column: int,
+    label_names: Sequence[str],
+    config: MlirTrainConfig,
+    report: Callable[[dict[str, float]], None] = lambda figures: None,
+    deadline: Callable[[], bool] = lambda: False,
+    start: MlirNetwork | None = None,
+) -> MlirNetwork:
     """Trains one network to the weights of its best epoch.
 
     Args:
@@ -102,19 +114,26 @@ def train_member(
     network = start if start is not None else MlirNetwork(replace(network_config, latent=config.latent))
     labels = torch.from_numpy(np.stack([e.labels for e in examples])).float()
     if start is None:
-        statements, targets = np.concatenate([e.program.statements for e in examples]), np.stack([e.target for e in examples])
+        statements, targets = (
+            np.concatenate([e.program.statements for e in examples]),
+            np.stack([e.target for e in examples]),
+        )
         network.fit_scales(torch.from_numpy(statements), torch.from_numpy(targets).float(), labels)
     weights = torch.tensor([_IMPORTANCE.get(name, 1.0) for name in label_names])
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
     steps = max(1, -(-len(examples) // config.batch))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.epochs * steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.epochs * steps + 1, pct_start=0.1
+    )
     best, best_epoch, kept = float("inf"), 0, copy.deepcopy(network.state_dict())
     sizes = np.array([len(e.program.nest) for e in examples])
     for epoch in range(config.epochs):
         network.train()
         losses = []
         order = rng.permutation(len(examples))
-        order = order[np.argsort(sizes[order] // 8 + rng.integers(0, 3, len(order)), kind="stable")]  # programs of like size in one step
+        order = order[
+            np.argsort(sizes[order] // 8 + rng.integers(0, 3, len(order)), kind="stable")
+        ]  # programs of like size in one step
         parts = [order[i : i + config.batch] for i in range(0, len(order), config.batch)]
         for at in rng.permutation(len(parts)):
             chosen = parts[at]
@@ -127,7 +146,11 @@ def train_member(
             schedule.step()
             losses.append(float(loss.detach()))
         network.eval()
-        figures = {"epoch": epoch, "loss": float(np.mean(losses)), "held_out": held_out_loss(network, held_out or examples, runs_column, weights)}
+        figures = {
+            "epoch": epoch,
+            "loss": float(np.mean(losses)),
+            "held_out": held_out_loss(network, held_out or examples, runs_column, weights),
+        }
         report(figures)
         if figures["held_out"] < best:
             best, best_epoch, kept = figures["held_out"], epoch, copy.deepcopy(network.state_dict())
@@ -138,7 +161,10 @@ def train_member(
     network.load_state_dict(kept)
     network.eval()
     with torch.inference_mode():
-        parts = [network.parts(network.encode(collate([(e.program, e.target) for e in examples[i : i + 256]], runs_column))) for i in range(0, len(examples), 256)]
+        parts = [
+            network.parts(network.encode(collate([(e.program, e.target) for e in examples[i : i + 256]], runs_column)))
+            for i in range(0, len(examples), 256)
+        ]
     network.fit_bounds(torch.cat(parts), labels)
     return network
 
@@ -147,15 +173,21 @@ def _loss(network: MlirNetwork, predicted: torch.Tensor, labels: torch.Tensor, w
     known = ~labels.isnan()
     error = (predicted - labels.nan_to_num()) * known
     error = error / torch.where(network.label_scale < 0.4, network.label_scale, torch.ones(())).clamp(min=0.05)
-    return (torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=_HUBER, reduction="none") * known * weights).sum() / (known * weights).sum().clamp(min=1)
+    return (
+        torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=_HUBER, reduction="none") * known * weights
+    ).sum() / (known * weights).sum().clamp(min=1)
 
 
 @torch.inference_mode()
-def held_out_loss(network: MlirNetwork, examples: Sequence[MlirExample], runs_column: int, weights: torch.Tensor) -> float:
+def held_out_loss(
+    network: MlirNetwork, examples: Sequence[MlirExample], runs_column: int, weights: torch.Tensor
+) -> float:
     """Mean loss over programs; lower is better."""
     total = 0.0
     for start in range(0, len(examples), 256):
         part = examples[start : start + 256]
         batch = collate([(e.program, e.target) for e in part], runs_column)
-        total += float(_loss(network, network(batch), torch.from_numpy(np.stack([e.labels for e in part])).float(), weights)) * len(part)
+        total += float(
+            _loss(network, network(batch), torch.from_numpy(np.stack([e.labels for e in part])).float(), weights)
+        ) * len(part)
     return total / max(1, len(examples))

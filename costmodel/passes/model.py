@@ -1,4 +1,6 @@
-"""PassCostModel: the latent model of compiler passes. It ranks sequences by rolling them forward from the unoptimised program."""
+"""PassCostModel: the latent model of compiler passes. It ranks sequences by rolling them forward from the unoptimised
+program.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,12 @@ class PassCostModel(LatentCostModel):
     @classmethod
     def default_config(cls, seed: int) -> TrainConfig:
         """How `fit` trains unless it is told otherwise."""
-        return TrainConfig(epochs=24, tasks_per_step=6, seed=seed, network=NetworkConfig(latent=32, rounds=2, trees=600, tree_levels=5, linear=True))
+        return TrainConfig(
+            epochs=24,
+            tasks_per_step=6,
+            seed=seed,
+            network=NetworkConfig(latent=32, rounds=2, trees=600, tree_levels=5, linear=True),
+        )
 
     def _new_adaptation(self) -> StepAdaptation:
         return StepAdaptation(len(self.network.vocabulary.symbols))

@@ -1,4 +1,5 @@
-"""Sequences of compiler passes as arrays: each pass is rolled, and the symbolic state tells the program and what is done to it.
+"""Sequences of compiler passes as arrays: each pass is rolled, and the symbolic state tells the program and what is
+done to it.
 
 Dimension letters: N traces, T steps, U distinct steps, S width of the symbolic state.
 """
@@ -32,8 +33,9 @@ _PER_KIND = 2 * MAX_NODE_FEATURES + 1
 class PassTraces:
     """Reads passes and flags: an operation with options, or a named flag with a decision.
 
-    The symbolic state is, for each kind of node, how many there are, the sums of their features, and the same sums with nodes in
-    loops counting ten times for each level, then for each known symbol how often it occurs, or the number that a flag was given.
+    The symbolic state is, for each kind of node, how many there are, the sums of their features, and the same sums with
+    nodes in loops counting ten times for each level, then for each known symbol how often it occurs, or the number that
+    a flag was given.
     """
 
     def vocabulary(self, traces: Iterable[tuple[Trace, ProgramGraph]]) -> Vocabulary:
@@ -68,14 +70,24 @@ class PassTraces:
         for members in by_length.values():
             ids.append(np.array([[*(rows[action] for action in traces[i].actions), 0] for i in members], np.int64))
             bags = np.stack([_bag(traces[i], index) for i in members])
-            nests.append(np.concatenate([np.broadcast_to(program, (len(members), len(program))), bags], 1).astype(np.float32))
+            nests.append(
+                np.concatenate([np.broadcast_to(program, (len(members), len(program))), bags], 1).astype(np.float32)
+            )
         table = _table(list(rows), index)
-        encoded = EncodedTask(encode_graph(task.workload.graph, vocabulary), encode_hardware(task.target.hardware), (table,) * len(ids), tuple(ids), tuple(nests))
+        encoded = EncodedTask(
+            encode_graph(task.workload.graph, vocabulary),
+            encode_hardware(task.target.hardware),
+            (table,) * len(ids),
+            tuple(ids),
+            tuple(nests),
+        )
         return encoded, [i for members in by_length.values() for i in members]
 
 
 def _symbols(action: Action) -> list[tuple[str, float]]:
-    """(symbol, number) of an action: of the operation, or the flag, and of each of its options; words are part of the symbol."""
+    """(symbol, number) of an action: of the operation, or the flag, and of each of its options; words are part of the
+    symbol.
+    """
     if action.op == "flag":
         return [_symbol(f"flag:{action.attrs[0]}", action.decision)]
     return [(action.op, 1.0), *(_symbol(f"{action.op}:{name}", value) for name, value in action.attrs)]
@@ -129,9 +141,14 @@ def _table(actions: Sequence[Action | None], index: dict[str, int]) -> StepTable
 
     options = len(option_symbols)
     return StepTable(
-        np.array(symbols, np.int64), nodes(len(symbols)), np.stack(numbers), np.array(fixed, np.int64).reshape(-1, 2),
-        np.array(option_symbols, np.int64).reshape(options), nodes(options), np.array(option_numbers, np.float32).reshape(options, NUMBER_FEATURES),
-    )  # fmt: skip
+        np.array(symbols, np.int64),
+        nodes(len(symbols)),
+        np.stack(numbers),
+        np.array(fixed, np.int64).reshape(-1, 2),
+        np.array(option_symbols, np.int64).reshape(options),
+        nodes(options),
+        np.array(option_numbers, np.float32).reshape(options, NUMBER_FEATURES),
+    )
 
 
 def _numbers(number: float) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Archive: good traces of one task that differ in kind.
 
-A grid of cells over what a schedule looks like, each with the fastest trace of its kind: MAP-Elites. A search that starts from
-them keeps several ways to be fast in sight, where one that starts from the fastest few sees neighbours of one.
+A grid of cells over what a schedule looks like, each with the fastest trace of its kind: MAP-Elites. A search that
+starts from them keeps several ways to be fast in sight, where one that starts from the fastest few sees neighbours of
+one.
 
 Source: Mouret and Clune, Illuminating search spaces by mapping elites, 2015.
 
@@ -19,14 +20,18 @@ from foretune.record import MeasureRecord, Status
 from foretune.space import DesignSpace, Domain
 from foretune.trace import Trace
 
-_BITS_OF_TILE, _BITS_OF_GRAIN = 2.0, 3.0  # width of a cell: doublings of the inner tile, and of the number of outermost iterations
+_BITS_OF_TILE, _BITS_OF_GRAIN = (
+    2.0,
+    3.0,
+)  # width of a cell: doublings of the inner tile, and of the number of outermost iterations
 
 
 def cells(space: DesignSpace, points: np.ndarray) -> np.ndarray:
     """What kind of schedule each point of a space is.
 
-    The innermost factor of the last tiled axis, which becomes the vector; the size of the innermost tile; the number of outermost
-    iterations, which are shared out among threads. Axes are those that are tiled the deepest. A space that tiles none is one cell.
+    The innermost factor of the last tiled axis, which becomes the vector; the size of the innermost tile; the number of
+    outermost iterations, which are shared out among threads. Axes are those that are tiled the deepest. A space that
+    tiles none is one cell.
 
     Args:
         points: [N, number of domains] option indices.
@@ -82,7 +87,11 @@ class Archive:
 def _depth(domain: Domain) -> int:
     """Factors of a tiling decision; 0 for a decision of another kind."""
     first = domain.options[0]
-    return len(first) if isinstance(first, tuple) and len(first) > 1 and all(isinstance(x, int) and x > 0 for x in first) else 0
+    return (
+        len(first)
+        if isinstance(first, tuple) and len(first) > 1 and all(isinstance(x, int) and x > 0 for x in first)
+        else 0
+    )
 
 
 def _bits(domain: Domain) -> np.ndarray:

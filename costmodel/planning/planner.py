@@ -1,13 +1,14 @@
 """Planner: searches design spaces in latent space, without touching the compiler.
 
-An evolutionary search over option indices: thousands of points are scored by rollouts, and the best of them, some from each design
-space, have children. A child is a speculation: it changes a few decisions of its parent, and is scored after the last of them.
-Where it is among the best, the search looks back: in the next generation it scores the child after each earlier change, too, with the
-rest as the parent has it, and so keeps the useful beginning where a later decision spoils it.
+An evolutionary search over option indices: thousands of points are scored by rollouts, and the best of them, some from
+each design space, have children. A child is a speculation: it changes a few decisions of its parent, and is scored
+after the last of them. Where it is among the best, the search looks back: in the next generation it scores the child
+after each earlier change, too, with the rest as the parent has it, and so keeps the useful beginning where a later
+decision spoils it.
 
-What is proposed in the end balances expected speed against the model's uncertainty and differs in kind (`archive.py`), with a
-share of purely random points, so that a wrong model cannot starve the search. The next search of the same task goes on from the
-best points of the last one, and is shorter.
+What is proposed in the end balances expected speed against the model's uncertainty and differs in kind (`archive.py`),
+with a share of purely random points, so that a wrong model cannot starve the search. The next search of the same task
+goes on from the best points of the last one, and is shorter.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class PlannerConfig:
         generations: rounds of breeding after the first, random one.
         more_generations: the same where a search goes on from an earlier one of the task.
         survivors: points of all generations that are parents of the next.
-        share_of_spaces: share of the survivors that are the best of each design space, alike; the others are the best of all.
+        share_of_spaces: share of the survivors that are the best of each design space, alike; the others are the best
+            of all.
         changes: most decisions in which a child differs from its parent.
-        rollback: score the beginnings of the changes of those children that survive, among the points of the next generation.
+        rollback: score the beginnings of the changes of those children that survive, among the points of the next
+            generation.
         random_share: share of the proposals that are uniform samples.
         optimism: standard deviations added to the score of a proposal, spread evenly from 0 to this.
         diversity: standard deviations taken off a proposal for each earlier one of its kind.
@@ -63,9 +66,14 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         if min(self.population, self.survivors, self.changes) < 1 or min(self.generations, self.more_generations) < 0:
-            raise OptionError(f"population, survivors and changes must be positive and generations not negative, but got {self}")
+            raise OptionError(
+                f"population, survivors and changes must be positive and generations not negative, but got {self}"
+            )
         if not 0 <= self.random_share <= 1 or not 0 <= self.share_of_spaces <= 1:
-            raise OptionError(f"`random_share` and `share_of_spaces` must be between 0 and 1, but got {self.random_share} and {self.share_of_spaces}")
+            raise OptionError(
+                f"`random_share` and `share_of_spaces` must be between 0 and 1, but got {self.random_share} and"
+                f" {self.share_of_spaces}"
+            )
 
 
 @dataclass
@@ -105,7 +113,13 @@ class Planner:
         self._best_points: RecentCache[dict[str, np.ndarray]] = RecentCache(_REMEMBERED_TASKS)  # by design space
 
     def propose(
-        self, task: Task, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] = frozenset(), elites: Sequence[Trace] = (), greedy: bool = False,
+        self,
+        task: Task,
+        spaces: Sequence[DesignSpace],
+        num: int,
+        exclude: frozenset[str] = frozenset(),
+        elites: Sequence[Trace] = (),
+        greedy: bool = False,
         accept: Callable[[Trace], bool] = lambda trace: True,
     ) -> list[Candidate]:
         """Finds promising traces that have not been measured.
@@ -134,12 +148,21 @@ class Planner:
             chosen.setdefault(trace.key, trace)
         return [Candidate(task, trace) for trace in list(chosen.values())[:num]]
 
-    def _search(self, task: Task, spaces: Sequence[DesignSpace], elites: Sequence[Trace], optimism: float) -> list[_Pool]:
-        """Samples all spaces alike, and then breeds where the best points are, by their scores and so many deviations."""
+    def _search(
+        self, task: Task, spaces: Sequence[DesignSpace], elites: Sequence[Trace], optimism: float
+    ) -> list[_Pool]:
+        """Samples all spaces alike, and then breeds where the best points are, by their scores and so many
+        deviations.
+        """
         share = max(_MIN_SHARE, self.config.population // len(spaces))
         best = self._best_points.get(task.key, dict)
-        num_generations = self.config.more_generations if any(space.space_id in best for space in spaces) else self.config.generations
-        pools = [self._scored(task, space, self._first_points(space, elites, best.get(space.space_id), share)) for space in spaces]
+        num_generations = (
+            self.config.more_generations if any(space.space_id in best for space in spaces) else self.config.generations
+        )
+        pools = [
+            self._scored(task, space, self._first_points(space, elites, best.get(space.space_id), share))
+            for space in spaces
+        ]
         beginnings = [pool.points[:0] for pool in pools]
         for _ in range(num_generations):
             beginnings = self._breed(task, pools, beginnings, optimism)
@@ -147,15 +170,22 @@ class Planner:
         best.update((pool.space.space_id, pool.points[pool.value(optimism) >= bar]) for pool in pools)
         return pools
 
-    def _first_points(self, space: DesignSpace, elites: Sequence[Trace], best: np.ndarray | None, num: int) -> np.ndarray:
+    def _first_points(
+        self, space: DesignSpace, elites: Sequence[Trace], best: np.ndarray | None, num: int
+    ) -> np.ndarray:
         if space.size <= 2 * num:
             return _all_points(space)
-        seeds = np.array([p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None], np.int64)
+        seeds = np.array(
+            [p for t in elites if t.space_id == space.space_id and (p := space.encode(t)) is not None], np.int64
+        )
         known = [seeds.reshape(len(seeds), len(space.domains)), *([best] if best is not None else [])]
         return np.unique(np.concatenate([*known, space.sample(self._rng, num)]), axis=0)
 
-    def _breed(self, task: Task, pools: list[_Pool], beginnings: Sequence[np.ndarray], optimism: float) -> list[np.ndarray]:
-        """Adds children of the survivors to their pools, and points that the last generation left to be looked at, its `beginnings`.
+    def _breed(
+        self, task: Task, pools: list[_Pool], beginnings: Sequence[np.ndarray], optimism: float
+    ) -> list[np.ndarray]:
+        """Adds children of the survivors to their pools, and points that the last generation left to be looked at, its
+        `beginnings`.
 
         Returns:
             For each pool, the beginnings of the changes of those children that are among the best.
@@ -169,7 +199,9 @@ class Planner:
         for i, pool in enumerate(pools):
             rows = row_of[chosen[pool_of[chosen] == i]]
             parents, mates = pool.points[rows], pool.points[row_of[best[pool_of[best] == i]]]
-            points = np.concatenate([self._changed(pool.space, parents, mates) if len(rows) else parents, beginnings[i]])
+            points = np.concatenate(
+                [self._changed(pool.space, parents, mates) if len(rows) else parents, beginnings[i]]
+            )
             new = pool.new(points)
             if not len(new):
                 left.append(points[:0])
@@ -195,7 +227,11 @@ class Planner:
     def _changed(self, space: DesignSpace, parents: np.ndarray, mates: np.ndarray) -> np.ndarray:
         """Children with a few decisions drawn anew or taken from a mate: [N, D] points, [M, D] points -> [N, D]."""
         num = len(parents)
-        drawn = np.where(self._rng.random(parents.shape) < _CROSSOVER, mates[self._rng.integers(len(mates), size=num)], space.sample(self._rng, num))
+        drawn = np.where(
+            self._rng.random(parents.shape) < _CROSSOVER,
+            mates[self._rng.integers(len(mates), size=num)],
+            space.sample(self._rng, num),
+        )
         rank = self._rng.random(parents.shape).argsort(1).argsort(1)
         return np.where(rank < self._rng.integers(1, self.config.changes + 1, size=(num, 1)), drawn, parents)
 
@@ -203,7 +239,9 @@ class Planner:
         prediction = self.model.score(task, space, points)
         return _Pool(space, points, prediction.score, prediction.spread, prediction.legality)
 
-    def _ranked(self, pools: Sequence[_Pool], exclude: frozenset[str], optimism: np.ndarray, accept: Callable[[Trace], bool]) -> list[Trace]:
+    def _ranked(
+        self, pools: Sequence[_Pool], exclude: frozenset[str], optimism: np.ndarray, accept: Callable[[Trace], bool]
+    ) -> list[Trace]:
         """One trace for each degree of optimism, all different."""
         score = np.concatenate([p.score for p in pools])
         spread = np.concatenate([p.spread for p in pools])
@@ -236,7 +274,13 @@ class Planner:
                 break
         return traces
 
-    def _random(self, spaces: Sequence[DesignSpace], num: int, exclude: frozenset[str] | set[str], accept: Callable[[Trace], bool]) -> list[Trace]:
+    def _random(
+        self,
+        spaces: Sequence[DesignSpace],
+        num: int,
+        exclude: frozenset[str] | set[str],
+        accept: Callable[[Trace], bool],
+    ) -> list[Trace]:
         sizes = np.array([min(s.size, 1 << 20) for s in spaces], float)
         found: dict[str, Trace] = {}
         for _ in range(20 * num):
@@ -257,11 +301,15 @@ def _all_points(space: DesignSpace) -> np.ndarray:
 
 
 def _beginnings(parents: np.ndarray, children: np.ndarray) -> np.ndarray:
-    """Children that differ from their parents in k decisions, taken back to the first 1 to k - 1 of them in the order of the trace."""
+    """Children that differ from their parents in k decisions, taken back to the first 1 to k - 1 of them in the order
+    of the trace.
+    """
     differs = parents != children
     place = np.cumsum(differs, 1)  # [N, D], from 1 at the first change
     most = int(place.max(initial=0))
-    return np.concatenate([parents[:0], *(np.where(place <= kept, children, parents)[place[:, -1] > kept] for kept in range(1, most))])
+    return np.concatenate(
+        [parents[:0], *(np.where(place <= kept, children, parents)[place[:, -1] > kept] for kept in range(1, most))]
+    )
 
 
 def _places(pools: Sequence[_Pool]) -> tuple[np.ndarray, np.ndarray]:

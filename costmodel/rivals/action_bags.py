@@ -36,8 +36,9 @@ class ActionBags:
     def table(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
         """Vectors of candidates of one task.
 
-        For each symbol: its count, and the sum of the logarithms of its numbers. For each of the first 12 decisions: the
-        logarithms of its numbers. For each place of a tile counted from the innermost loop: log of the tiles' product.
+        For each symbol: its count, and the sum of the logarithms of its numbers. For each of the first 12 decisions:
+        the logarithms of its numbers. For each place of a tile counted from the innermost loop: log of the tiles'
+        product.
 
         Returns:
             [N, F] float32.
@@ -64,7 +65,9 @@ class ActionBags:
                         tiles[i, int(len(logs) > 2), : len(logs)] += logs[::-1]
                     elif columns[a] >= 0:
                         sums[i, columns[a]] += logs.sum()
-        return np.concatenate([counts, sums, decided.reshape(len(candidates), -1), tiles.reshape(len(candidates), -1)], 1)
+        return np.concatenate(
+            [counts, sums, decided.reshape(len(candidates), -1), tiles.reshape(len(candidates), -1)], 1
+        )
 
 
 def _logs(numbers: Sequence[float]) -> np.ndarray:

@@ -42,7 +42,9 @@ def rows_by_space(candidates: Sequence[Candidate]) -> Iterator[list[int]]:
     yield from rows.values()
 
 
-def encode_sequences(task: Task, candidates: Sequence[Candidate], symbols: dict[str, int]) -> list[tuple[np.ndarray, np.ndarray]]:
+def encode_sequences(
+    task: Task, candidates: Sequence[Candidate], symbols: dict[str, int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Tokens of each candidate.
 
     Args:
@@ -81,7 +83,9 @@ def _template_features(trace: Trace) -> np.ndarray:
 
 
 def _number_features(numbers: Sequence[float]) -> np.ndarray:
-    """Logarithms, running products from the last number back, and which numbers are there; [3 * MAX_NUMBERS] float32."""
+    """Logarithms, running products from the last number back, and which numbers are there; [3 * MAX_NUMBERS]
+    float32.
+    """
     out = np.zeros((3, MAX_NUMBERS), np.float32)
     if numbers:
         x = np.array(numbers[:MAX_NUMBERS], np.float64)

@@ -43,11 +43,15 @@ _TRACE_MEASURES: dict[str, Callable[[Candidate, np.ndarray], float]] = {
     "num_actions": lambda candidate, final: len(candidate.trace),
     "num_decisions": lambda candidate, final: len(candidate.trace.decisions),
 }
-_STORE_MEASURES: dict[str, Callable[[Candidate, np.ndarray], float]] = {"num_stores": lambda candidate, final: len(final)}
+_STORE_MEASURES: dict[str, Callable[[Candidate, np.ndarray], float]] = {
+    "num_stores": lambda candidate, final: len(final)
+}
 _COLUMN_MEASURES: dict[str, Callable[[Candidate, np.ndarray], float]] = {
     "num_loops": _column(store_features.NUM_LOOPS),
     "written_bytes": _column(store_features.WRITTEN_BYTES),
-    "touched_bytes": lambda candidate, final: float(np.exp2(store_features.buffer_rows(final)[:, store_features.BUFFER_UNIQUE_BYTES]).sum()),
+    "touched_bytes": lambda candidate, final: float(
+        np.exp2(store_features.buffer_rows(final)[:, store_features.BUFFER_UNIQUE_BYTES]).sum()
+    ),
 }
 _MEASURES = {**_TRACE_MEASURES, **_STORE_MEASURES, **_COLUMN_MEASURES}
 
@@ -55,8 +59,8 @@ _MEASURES = {**_TRACE_MEASURES, **_STORE_MEASURES, **_COLUMN_MEASURES}
 class SizeModel(Rival, StaticCostModel):
     """Ranks by one measure of size, of the trace or of the final program.
 
-    Training chooses the measure and whether more or less of it is better, by pairwise accuracy on the training tasks. Data
-    without final-program features leaves the measures of the trace, and then no featurizer is needed.
+    Training chooses the measure and whether more or less of it is better, by pairwise accuracy on the training tasks.
+    Data without final-program features leaves the measures of the trace, and then no featurizer is needed.
 
     Attributes:
         measure: the chosen one.
@@ -69,13 +73,19 @@ class SizeModel(Rival, StaticCostModel):
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
         widths = {f.shape[1] for g in groups for f in g.finals if len(f)}
-        measures = {**_TRACE_MEASURES, **(_STORE_MEASURES if widths else {}), **(_COLUMN_MEASURES if widths == {store_features.NUM_COLUMNS} else {})}
+        measures = {
+            **_TRACE_MEASURES,
+            **(_STORE_MEASURES if widths else {}),
+            **(_COLUMN_MEASURES if widths == {store_features.NUM_COLUMNS} else {}),
+        }
         accuracy = {name: _accuracy(name, groups) for name in measures}
         self.measure = max(accuracy, key=lambda name: abs(accuracy[name] - 0.5))
         self.sign = 1.0 if accuracy[self.measure] >= 0.5 else -1.0
 
     def _finals(self, task: Task, candidates: Sequence[Candidate]) -> Sequence[np.ndarray]:
-        return super()._finals(task, candidates) if self.measure in _TRACE_MEASURES else self.featurize(task, candidates)
+        return (
+            super()._finals(task, candidates) if self.measure in _TRACE_MEASURES else self.featurize(task, candidates)
+        )
 
     def _score(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> np.ndarray:
         return self.sign * _sizes(self.measure, candidates, finals, missing=-self.sign * np.inf)
@@ -85,11 +95,15 @@ class SizeModel(Rival, StaticCostModel):
 
     def _restore(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         if header["measure"] not in _MEASURES:
-            raise ModelError(f"the size model knows the measures {sorted(_MEASURES)}, but the file names {header['measure']!r}")
+            raise ModelError(
+                f"the size model knows the measures {sorted(_MEASURES)}, but the file names {header['measure']!r}"
+            )
         self.measure, self.sign = header["measure"], float(header["sign"])
 
 
-def _sizes(measure: str, candidates: Sequence[Candidate], finals: Sequence[np.ndarray], missing: float = np.nan) -> np.ndarray:
+def _sizes(
+    measure: str, candidates: Sequence[Candidate], finals: Sequence[np.ndarray], missing: float = np.nan
+) -> np.ndarray:
     if measure in _TRACE_MEASURES:
         return np.array([_MEASURES[measure](c, f) for c, f in zip(candidates, finals)], np.float64)
     return np.array([_MEASURES[measure](c, f) if len(f) else missing for c, f in zip(candidates, finals)], np.float64)

@@ -1,4 +1,5 @@
-"""The latent model's own trees on static features of the final program: what is left of its lead if a rival has them, too.
+"""The latent model's own trees on static features of the final program: what is left of its lead if a rival has them,
+too.
 
 Source: Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, 2018.
 """

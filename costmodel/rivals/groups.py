@@ -40,7 +40,12 @@ class Group:
 
     def select(self, rows: np.ndarray) -> Group:
         """Some candidates of the group; labels stay relative to the best of all."""
-        return Group(self.task, tuple(self.candidates[i] for i in rows), tuple(self.finals[i] for i in rows), self.throughput[rows])
+        return Group(
+            self.task,
+            tuple(self.candidates[i] for i in rows),
+            tuple(self.finals[i] for i in rows),
+            self.throughput[rows],
+        )
 
 
 def labelled_groups(trajectories: Sequence[Trajectory], min_timed: int = 2) -> list[Group]:
@@ -117,5 +122,7 @@ def selection_score(predict: Callable[[Group], np.ndarray], groups: Sequence[Gro
     for group in groups:
         timed = np.flatnonzero(group.throughput)
         scores, secs = predict(group)[timed], 1.0 / group.throughput[timed]
-        figures.append((top_k_score(scores, secs, 1) + top_k_score(scores, secs, 5) + pairwise_accuracy(scores, secs)) / 3)
+        figures.append(
+            (top_k_score(scores, secs, 1) + top_k_score(scores, secs, 5) + pairwise_accuracy(scores, secs)) / 3
+        )
     return float(np.nanmean(figures)) if figures else 0.0

@@ -25,7 +25,15 @@ def relevance(throughput: np.ndarray) -> np.ndarray:
 def parameters(num_rows: int, seed: int, num_threads: int, **others: Any) -> dict[str, Any]:
     """LightGBM's parameters for so many candidates, and what a model adds to them."""
     return {
-        "objective": "lambdarank", "label_gain": [2.0 ** (5 * i / _LEVELS) - 1 for i in range(_LEVELS + 1)], "metric": "None", "num_leaves": 31,
-        "deterministic": True, "force_row_wise": True, "verbosity": -1, "seed": seed, "num_threads": num_threads,
-        "min_data_in_leaf": min(20, max(1, num_rows // 20)), **others,
-    }  # fmt: skip
+        "objective": "lambdarank",
+        "label_gain": [2.0 ** (5 * i / _LEVELS) - 1 for i in range(_LEVELS + 1)],
+        "metric": "None",
+        "num_leaves": 31,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        "seed": seed,
+        "num_threads": num_threads,
+        "min_data_in_leaf": min(20, max(1, num_rows // 20)),
+        **others,
+    }

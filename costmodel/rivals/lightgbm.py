@@ -4,7 +4,8 @@ Source: Burges, From RankNet to LambdaRank to LambdaMART, 2010; Ke et al., Light
 MetaSchedule rank with boosted trees on the same per-store features (Zheng et al., Ansor, 2020; Shao et al., Tensor
 Program Optimization with Probabilistic Programs, 2022).
 
-Parameters were chosen by the validation score. Measurements of a task that is being tuned add trees to the trained ones.
+Parameters were chosen by the validation score. Measurements of a task that is being tuned add trees to the trained
+ones.
 """
 
 from __future__ import annotations
@@ -35,11 +36,19 @@ class _LambdaRank:
     _booster: Any = None
     _base: Any = None
 
-    def _boost(self, tables: Sequence[np.ndarray], groups: Sequence[Group], tables_validation: Sequence[np.ndarray], validation: Sequence[Group]) -> None:
+    def _boost(
+        self,
+        tables: Sequence[np.ndarray],
+        groups: Sequence[Group],
+        tables_validation: Sequence[np.ndarray],
+        validation: Sequence[Group],
+    ) -> None:
         lightgbm = require("lightgbm", "the lightgbm model")
         data = self._dataset(tables, groups)
         if not validation:
-            self._booster = self._base = lightgbm.train(self._parameters(len(data.data)), data, _ROUNDS_WITHOUT_VALIDATION)
+            self._booster = self._base = lightgbm.train(
+                self._parameters(len(data.data)), data, _ROUNDS_WITHOUT_VALIDATION
+            )
             return
         starts = np.cumsum([0] + [len(g.candidates) for g in validation])
 
@@ -55,7 +64,9 @@ class _LambdaRank:
 
     def _boost_further(self, tables: Sequence[np.ndarray], groups: Sequence[Group]) -> None:
         data = self._dataset(tables, groups)
-        self._booster = require("lightgbm", "the lightgbm model").train(self._parameters(len(data.data)), data, _ADAPTATION_ROUNDS, init_model=self._base)
+        self._booster = require("lightgbm", "the lightgbm model").train(
+            self._parameters(len(data.data)), data, _ADAPTATION_ROUNDS, init_model=self._base
+        )
 
     def _dataset(self, tables: Sequence[np.ndarray], groups: Sequence[Group], reference: Any = None) -> Any:
         x = np.concatenate([t[:MAX_GROUP] for t in tables])
@@ -73,7 +84,9 @@ class _LambdaRank:
         return {"booster": text_array(self._booster.model_to_string())}
 
     def _restore_booster(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._booster = self._base = require("lightgbm", "the lightgbm model").Booster(model_str=arrays["booster"].tobytes().decode())
+        self._booster = self._base = require("lightgbm", "the lightgbm model").Booster(
+            model_str=arrays["booster"].tobytes().decode()
+        )
 
 
 class LightGbmModel(_LambdaRank, StaticRival):
@@ -82,7 +95,9 @@ class LightGbmModel(_LambdaRank, StaticRival):
     name = "lightgbm"
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
-        self._boost([pool_stores(g.finals) for g in groups], groups, [pool_stores(g.finals) for g in validation], validation)
+        self._boost(
+            [pool_stores(g.finals) for g in groups], groups, [pool_stores(g.finals) for g in validation], validation
+        )
 
     def _adapt(self, groups: Sequence[Group]) -> None:
         self._boost_further([pool_stores(g.finals) for g in groups], groups)

@@ -1,8 +1,8 @@
 """A selective state-space model over the sequence of actions, as in TCL.
 
 Source: Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023. The recurrence is
-evaluated in its dual form, one masked matrix product for each head (Dao and Gu, Transformers are SSMs, 2024), which is exact
-and, for traces of some tens of actions, faster than a scan.
+evaluated in its dual form, one masked matrix product for each head (Dao and Gu, Transformers are SSMs, 2024), which is
+exact and, for traces of some tens of actions, faster than a scan.
 
 Dimension letters: N candidates, T actions, D width, H heads, P width of a head, S state of a head.
 """
@@ -46,9 +46,13 @@ class SelectiveStateSpace(nn.Module):
         value = value.unflatten(2, (_HEADS, _HEAD_WIDTH)).transpose(1, 2)  # [N, H, T, P]
         step = F.softplus(step).transpose(1, 2)  # [N, H, T]
         elapsed = torch.cumsum(step * self.log_rate.exp()[:, None], 2)  # [N, H, T]
-        decay = elapsed[:, :, None, :] - elapsed[:, :, :, None]  # [N, H, T, T], at most 0 where the second step is not later
+        decay = (
+            elapsed[:, :, None, :] - elapsed[:, :, :, None]
+        )  # [N, H, T, T], at most 0 where the second step is not later
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        kernel = torch.exp(decay.masked_fill(~causal, -torch.inf)) * (read @ write.transpose(1, 2))[:, None]  # [N, H, T, T]
+        kernel = (
+            torch.exp(decay.masked_fill(~causal, -torch.inf)) * (read @ write.transpose(1, 2))[:, None]
+        )  # [N, H, T, T]
         out = kernel @ (value * step.unsqueeze(3)) + self.skip[:, None] * value  # [N, H, T, P]
         out = out.transpose(1, 2).flatten(2)  # [N, T, H * P]
         return x + self.project_out(self.norm_out(out) * F.silu(gate))

@@ -1,8 +1,9 @@
 """Rivals of the MLIR cost model: language models over the module's text, and tables of operation counts.
 
-The text models follow Das and Mannarswamy, ML-driven Hardware Cost Model for MLIR, 2023: an LSTM, a one-dimensional convolution and a
-transformer over tokens, each read out by a small head; LightGBM and ridge regression see counts of operations and types and the
-logarithms of extents. All are trained on the same labels and the same split as the model that they are rivals of, and know the target.
+The text models follow Das and Mannarswamy, ML-driven Hardware Cost Model for MLIR, 2023: an LSTM, a one-dimensional
+convolution and a transformer over tokens, each read out by a small head; LightGBM and ridge regression see counts of
+operations and types and the logarithms of extents. All are trained on the same labels and the same split as the model
+that they are rivals of, and know the target.
 
 Dimension letters: N programs, L tokens, D width, A labels.
 """
@@ -26,7 +27,9 @@ from foretune.support.optional import require
 
 TEXT_RIVALS = ("lstm", "conv1d", "transformer")
 COUNT_RIVALS = ("lightgbm", "ridge")
-_TOKEN = re.compile(r"%[\w#:]+|@[\w]+|\^\w+|#\w+|\d+\.\d+e[+-]?\d+|[A-Za-z_][\w]*(?:\.[\w.]+)?|-?\d+|->|[\[\](){}<>=,:*+]")
+_TOKEN = re.compile(
+    r"%[\w#:]+|@[\w]+|\^\w+|#\w+|\d+\.\d+e[+-]?\d+|[A-Za-z_][\w]*(?:\.[\w.]+)?|-?\d+|->|[\[\](){}<>=,:*+]"
+)
 _MAX_WORDS = 1500
 
 
@@ -78,7 +81,9 @@ class TextModel(nn.Module):
         if kind == "lstm":
             self.body: nn.Module = nn.LSTM(width, width, batch_first=True)
         elif kind == "conv1d":
-            self.body = nn.Sequential(*(part for _ in range(3) for part in (nn.Conv1d(width, width, 5, padding=2), nn.SiLU())))
+            self.body = nn.Sequential(
+                *(part for _ in range(3) for part in (nn.Conv1d(width, width, 5, padding=2), nn.SiLU()))
+            )
         else:
             self.position = nn.Embedding(1024, width)
             layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
@@ -112,10 +117,18 @@ class TextRival:
         budget_secs: training ends after the epoch in which so much time has passed.
     """
 
-    def __init__(self, kind: str, seed: int = 0, max_tokens: int = 384, epochs: int = 12, budget_secs: float = math.inf) -> None:
+    def __init__(
+        self, kind: str, seed: int = 0, max_tokens: int = 384, epochs: int = 12, budget_secs: float = math.inf
+    ) -> None:
         if kind not in TEXT_RIVALS:
             raise OptionError(f"a text model must be one of {list(TEXT_RIVALS)}, but got {kind!r}")
-        self.kind, self.seed, self.max_tokens, self.epochs, self.budget_secs = kind, seed, max_tokens, epochs, budget_secs
+        self.kind, self.seed, self.max_tokens, self.epochs, self.budget_secs = (
+            kind,
+            seed,
+            max_tokens,
+            epochs,
+            budget_secs,
+        )
         self._model: TextModel | None = None
 
     def fit(self, examples: Sequence[TextExample], held_out: Sequence[TextExample] = ()) -> None:
@@ -127,13 +140,18 @@ class TextRival:
         labels = np.stack([e.labels for e in examples])
         self._mean, self._scale = np.nanmean(labels, 0), np.maximum(np.nanstd(labels, 0), 1e-2)
         targets = np.stack([e.target for e in examples])
-        self._target_mean, self._target_scale = targets.mean(0), np.where(targets.std(0) > 1e-3, 1 / np.maximum(targets.std(0), 1e-3), 0)
+        self._target_mean, self._target_scale = (
+            targets.mean(0),
+            np.where(targets.std(0) > 1e-3, 1 / np.maximum(targets.std(0), 1e-3), 0),
+        )
         self._model = TextModel(self.kind, len(self._words), targets.shape[1], labels.shape[1])
         coded, held = [self._code(e.text) for e in examples], [self._code(e.text) for e in held_out]
         y = torch.from_numpy((labels - self._mean) / self._scale).float()
         optimizer = torch.optim.AdamW(self._model.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
         size = 64
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=self.epochs * (-(-len(examples) // size)) + 1, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 2e-3, total_steps=self.epochs * (-(-len(examples) // size)) + 1, pct_start=0.1
+        )
         best, kept, start = math.inf, None, time.monotonic()
         lengths = np.array([len(c) for c in coded])
         for _ in range(self.epochs):
@@ -146,14 +164,20 @@ class TextRival:
                 optimizer.zero_grad()
                 predicted = self._model(_padded([coded[i] for i in rows]), self._targets([examples[i] for i in rows]))
                 known = ~y[rows].isnan()
-                loss = (nn.functional.huber_loss(predicted, y[rows].nan_to_num(), reduction="none", delta=0.5) * known).sum() / known.sum().clamp(min=1)
+                loss = (
+                    nn.functional.huber_loss(predicted, y[rows].nan_to_num(), reduction="none", delta=0.5) * known
+                ).sum() / known.sum().clamp(min=1)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
             self._model.eval()
             if held_out:
-                error = float(np.nanmean(np.abs(self._predict(held, held_out) - np.stack([e.labels for e in held_out])) / self._scale))
+                error = float(
+                    np.nanmean(
+                        np.abs(self._predict(held, held_out) - np.stack([e.labels for e in held_out])) / self._scale
+                    )
+                )
                 if error < best:
                     best, kept = error, copy.deepcopy(self._model.state_dict())
             if time.monotonic() - start > self.budget_secs:
@@ -170,11 +194,16 @@ class TextRival:
         if self._model is None:
             raise ModelError(f"the {self.kind} model has not been trained")
         with torch.inference_mode():
-            parts = [self._model(_padded(coded[i : i + 128]), self._targets(examples[i : i + 128])).numpy() for i in range(0, len(coded), 128)]
+            parts = [
+                self._model(_padded(coded[i : i + 128]), self._targets(examples[i : i + 128])).numpy()
+                for i in range(0, len(coded), 128)
+            ]
         return np.concatenate(parts) * self._scale + self._mean
 
     def _targets(self, examples: Sequence[TextExample]) -> torch.Tensor:
-        return torch.from_numpy((np.stack([e.target for e in examples]) - self._target_mean) * self._target_scale).float()
+        return torch.from_numpy(
+            (np.stack([e.target for e in examples]) - self._target_mean) * self._target_scale
+        ).float()
 
     def _code(self, text: str) -> np.ndarray:
         return np.array([self._words.get(word, 1) for word in tokens(text, self.max_tokens)] or [1], np.int64)
@@ -213,13 +242,25 @@ class CountRival:
 
     def _one(self, x: np.ndarray, y: np.ndarray, held_out: Sequence[TextExample], label: int):
         if self.kind == "ridge":
-            linear, processing = require("sklearn.linear_model", "the ridge model"), require("sklearn.preprocessing", "the ridge model")
+            linear, processing = (
+                require("sklearn.linear_model", "the ridge model"),
+                require("sklearn.preprocessing", "the ridge model"),
+            )
             scaler = processing.StandardScaler().fit(x)
             model = linear.Ridge(alpha=10.0).fit(scaler.transform(x), y)
             low, high = y.min(), y.max()
             return lambda table: np.clip(model.predict(scaler.transform(table)), low, high)
         lightgbm = require("lightgbm", "the lightgbm model")
-        parameters = {"objective": "l2", "learning_rate": 0.06, "num_leaves": 31, "feature_fraction": 0.5, "min_data_in_leaf": 5, "verbose": -1, "seed": self.seed, "num_threads": torch.get_num_threads()}
+        parameters = {
+            "objective": "l2",
+            "learning_rate": 0.06,
+            "num_leaves": 31,
+            "feature_fraction": 0.5,
+            "min_data_in_leaf": 5,
+            "verbose": -1,
+            "seed": self.seed,
+            "num_threads": torch.get_num_threads(),
+        }
         booster = lightgbm.train(parameters, lightgbm.Dataset(x, y), self.rounds)
         return booster.predict
 

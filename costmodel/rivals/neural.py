@@ -55,10 +55,18 @@ class NeuralConfig:
     adaptation_rate: float = 3e-4
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.patience, self.tasks_per_step, self.adaptation_steps) < 1 or self.candidates_per_task < 2:
-            raise OptionError(f"epochs, patience, tasks_per_step and adaptation_steps must be at least 1 and candidates_per_task at least 2, but got {self}")
+        if (
+            min(self.epochs, self.patience, self.tasks_per_step, self.adaptation_steps) < 1
+            or self.candidates_per_task < 2
+        ):
+            raise OptionError(
+                "epochs, patience, tasks_per_step and adaptation_steps must be at least 1 and candidates_per_task at"
+                f" least 2, but got {self}"
+            )
         if min(self.learning_rate, self.adaptation_rate) <= 0:
-            raise OptionError(f"learning rates must be positive, but got {self.learning_rate} and {self.adaptation_rate}")
+            raise OptionError(
+                f"learning rates must be positive, but got {self.learning_rate} and {self.adaptation_rate}"
+            )
 
 
 class NeuralRival(Rival):
@@ -96,11 +104,19 @@ class NeuralRival(Rival):
         self._optimise(groups, inputs, validation, held_out)
         self._base = copy.deepcopy(self.network.state_dict())
 
-    def _optimise(self, groups: Sequence[Group], inputs: Sequence[list[Inputs]], validation: Sequence[Group], held_out: Sequence[list[Inputs]]) -> None:
+    def _optimise(
+        self,
+        groups: Sequence[Group],
+        inputs: Sequence[list[Inputs]],
+        validation: Sequence[Group],
+        held_out: Sequence[list[Inputs]],
+    ) -> None:
         config, rng = self.config, np.random.default_rng(self.seed)
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
         steps = config.epochs * -(-len(groups) // config.tasks_per_step)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+        )
         best, best_epoch, best_state = -np.inf, 0, None
         for epoch in range(config.epochs):
             order = rng.permutation(len(groups))
@@ -120,13 +136,21 @@ class NeuralRival(Rival):
             self.network.load_state_dict(best_state)
         self.network.eval()
 
-    def _step(self, optimizer: torch.optim.Optimizer, groups: Sequence[Group], inputs: Sequence[list[Inputs]], rng: np.random.Generator) -> None:
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        groups: Sequence[Group],
+        inputs: Sequence[list[Inputs]],
+        rng: np.random.Generator,
+    ) -> None:
         rows = [self._drawn(len(g.candidates), rng) for g in groups]
         self.network.train()
         optimizer.zero_grad()
         scores = self.network(collate([items[i] for items, kept in zip(inputs, rows) for i in kept]))
         parts = zip(scores.split([len(kept) for kept in rows]), groups, rows)
-        loss = torch.stack([lambda_rank_loss(s, torch.from_numpy(graded_relevance(g.throughput[kept]))) for s, g, kept in parts]).sum()
+        loss = torch.stack(
+            [lambda_rank_loss(s, torch.from_numpy(graded_relevance(g.throughput[kept]))) for s, g, kept in parts]
+        ).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         optimizer.step()
@@ -152,7 +176,9 @@ class NeuralRival(Rival):
     def _network_scores(self, inputs: Sequence[Inputs]) -> np.ndarray:
         self.network.eval()
         with torch.inference_mode():
-            parts = [self.network(collate(inputs[i : i + _SCORED_AT_ONCE])) for i in range(0, len(inputs), _SCORED_AT_ONCE)]
+            parts = [
+                self.network(collate(inputs[i : i + _SCORED_AT_ONCE])) for i in range(0, len(inputs), _SCORED_AT_ONCE)
+            ]
         return torch.cat(parts).double().numpy()
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -198,7 +224,8 @@ def collate(inputs: Sequence[Inputs]) -> dict[str, torch.Tensor]:
     """Pads the sequences of a batch.
 
     Returns:
-        For each name: the rows [N, L, F] or ids [N, L], and under `name_mask` what is real [N, L] bool. L is at least 1.
+        For each name: the rows [N, L, F] or ids [N, L], and under `name_mask` what is real [N, L] bool. L is at least
+        1.
     """
     batch: dict[str, torch.Tensor] = {}
     for name, first in inputs[0].items():
@@ -223,7 +250,9 @@ def lambda_rank_loss(scores: torch.Tensor, relevance: torch.Tensor) -> torch.Ten
     position = scores.detach().argsort(descending=True).argsort()
     discount = 1 / torch.log2(position + 2.0)  # [N]
     ideal = (gain.sort(descending=True).values / torch.log2(torch.arange(len(gain)) + 2.0)).sum().clamp(min=1e-6)
-    weight = (gain[:, None] - gain[None, :]).clamp(min=0) * (discount[:, None] - discount[None, :]).abs() / ideal  # [N, N]
+    weight = (
+        (gain[:, None] - gain[None, :]).clamp(min=0) * (discount[:, None] - discount[None, :]).abs() / ideal
+    )  # [N, N]
     return (weight * F.softplus(scores[None, :] - scores[:, None])).sum()
 
 

@@ -1,10 +1,10 @@
 """PaCM, Pruner's pattern-aware cost model: statements, and attention over patterns of data movement.
 
-Source: Qiao et al., Pruner: A Draft-then-Verify Exploration Mechanism to Accelerate Tensor Program Tuning, 2025. Statement
-features go through a perceptron and are summed; a sequence of data-movement blocks goes through multi-head attention; a head
-joins both. Pruner reads the data movement of a GPU's multi-level tiles from the schedule. Here the tokens are the buffer
-accesses of the final program in program order (what they touch, how often it is reused and at what distance), and the
-footprints, runs and iteration counts at each cut of the tiled loop nest.
+Source: Qiao et al., Pruner: A Draft-then-Verify Exploration Mechanism to Accelerate Tensor Program Tuning, 2025.
+Statement features go through a perceptron and are summed; a sequence of data-movement blocks goes through multi-head
+attention; a head joins both. Pruner reads the data movement of a GPU's multi-level tiles from the schedule. Here the
+tokens are the buffer accesses of the final program in program order (what they touch, how often it is reused and at
+what distance), and the footprints, runs and iteration counts at each cut of the tiled loop nest.
 
 Dimension letters: N candidates, S stores, A accesses, F features, D width.
 """
@@ -32,17 +32,29 @@ _WIDTH, _HEADS, _LAYERS, _NEST_TOKENS = 96, 4, 1, 5
 
 
 class PacmNetwork(nn.Module):
-    """Stores [N, S, F], accesses [N, A, BUFFER_COLUMNS + 1] and the loop nest [N, 1, NUM_NEST_FEATURES] -> scores [N]."""
+    """Stores [N, S, F], accesses [N, A, BUFFER_COLUMNS + 1] and the loop nest [N, 1, NUM_NEST_FEATURES] -> scores
+    [N].
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.store_in = nn.Sequential(
-            Standardised("stores", num_features), nn.Linear(num_features, 2 * _WIDTH), nn.ReLU(), nn.Linear(2 * _WIDTH, _WIDTH), nn.ReLU()
+            Standardised("stores", num_features),
+            nn.Linear(num_features, 2 * _WIDTH),
+            nn.ReLU(),
+            nn.Linear(2 * _WIDTH, _WIDTH),
+            nn.ReLU(),
         )
         self.access_in = nn.Sequential(
-            Standardised("accesses", BUFFER_COLUMNS + 1), nn.Linear(BUFFER_COLUMNS + 1, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH)
+            Standardised("accesses", BUFFER_COLUMNS + 1),
+            nn.Linear(BUFFER_COLUMNS + 1, _WIDTH),
+            nn.ReLU(),
+            nn.Linear(_WIDTH, _WIDTH),
         )
-        self.nest_in = nn.Sequential(Standardised("nest", loopnest.NUM_NEST_FEATURES), nn.Linear(loopnest.NUM_NEST_FEATURES, _NEST_TOKENS * _WIDTH))
+        self.nest_in = nn.Sequential(
+            Standardised("nest", loopnest.NUM_NEST_FEATURES),
+            nn.Linear(loopnest.NUM_NEST_FEATURES, _NEST_TOKENS * _WIDTH),
+        )
         self.nest_kind = nn.Parameter(0.1 * torch.randn(_NEST_TOKENS, _WIDTH))
         layer = nn.TransformerEncoderLayer(_WIDTH, _HEADS, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
         self.attention = nn.TransformerEncoder(layer, _LAYERS, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
@@ -69,7 +81,10 @@ class PacmModel(StaticRival, NeuralRival):
 
     def _network(self, shape: Mapping[str, Any]) -> nn.Module:
         if int(shape["num_nest_features"]) != loopnest.NUM_NEST_FEATURES:
-            raise ValueError(f"the loop nest has {loopnest.NUM_NEST_FEATURES} features in this release, but the file was trained on {shape['num_nest_features']}")
+            raise ValueError(
+                f"the loop nest has {loopnest.NUM_NEST_FEATURES} features in this release, but the file was trained on"
+                f" {shape['num_nest_features']}"
+            )
         return PacmNetwork(int(shape["num_features"]))
 
     def _inputs(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> list[Inputs]:

@@ -25,8 +25,8 @@ _STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 class RidgeModel(StaticRival):
     """Ridge regression of log throughput (Hoerl and Kennard, Ridge Regression, 1970).
 
-    Features and labels are taken relative to their means over the task, so that nothing is spent on telling tasks apart.
-    The strength of the penalty is the one that ranks validation tasks best. Failed candidates are left out.
+    Features and labels are taken relative to their means over the task, so that nothing is spent on telling tasks
+    apart. The strength of the penalty is the one that ranks validation tasks best. Failed candidates are left out.
     """
 
     name = "ridge"
@@ -61,8 +61,8 @@ class RidgeModel(StaticRival):
 class ForestModel(StaticRival):
     """A random forest regressing throughput relative to the task's best (Breiman, Random Forests, 2001).
 
-    After training only the trees' arrays are kept, and predictions walk them with numpy: no scikit-learn object is stored,
-    and a saved file needs no scikit-learn to be read.
+    After training only the trees' arrays are kept, and predictions walk them with numpy: no scikit-learn object is
+    stored, and a saved file needs no scikit-learn to be read.
     """
 
     name = "forest"
@@ -72,14 +72,22 @@ class ForestModel(StaticRival):
         x = np.concatenate([pool_stores(g.finals) for g in groups])
         y = np.concatenate([g.throughput for g in groups])
         forest = ensemble.RandomForestRegressor(
-            n_estimators=100, min_samples_leaf=2, max_features=0.2, random_state=self.seed, n_jobs=torch.get_num_threads()
+            n_estimators=100,
+            min_samples_leaf=2,
+            max_features=0.2,
+            random_state=self.seed,
+            n_jobs=torch.get_num_threads(),
         ).fit(x, y)
         trees = [estimator.tree_ for estimator in forest.estimators_]
         starts = np.cumsum([0] + [t.node_count for t in trees])
         self._trees = {
             "roots": starts[:-1].astype(np.int32),
-            "left": np.concatenate([np.where(t.children_left >= 0, t.children_left + s, -1) for t, s in zip(trees, starts)]).astype(np.int32),
-            "right": np.concatenate([np.where(t.children_right >= 0, t.children_right + s, -1) for t, s in zip(trees, starts)]).astype(np.int32),
+            "left": np.concatenate(
+                [np.where(t.children_left >= 0, t.children_left + s, -1) for t, s in zip(trees, starts)]
+            ).astype(np.int32),
+            "right": np.concatenate(
+                [np.where(t.children_right >= 0, t.children_right + s, -1) for t, s in zip(trees, starts)]
+            ).astype(np.int32),
             "feature": np.concatenate([np.maximum(t.feature, 0) for t in trees]).astype(np.int32),
             "threshold": np.concatenate([t.threshold for t in trees]),
             "value": np.concatenate([t.value[:, 0, 0] for t in trees]),

@@ -48,7 +48,9 @@ class Rival(CostModel):
 
     @abstractmethod
     def _score(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores candidates; `finals` are empty arrays for models that do not look at the finished program; [N] float64."""
+        """Scores candidates; `finals` are empty arrays for models that do not look at the finished program; [N]
+        float64.
+        """
 
     @abstractmethod
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -136,12 +138,14 @@ class StaticRival(Rival, StaticCostModel):
         built = [g for g in map(_built, groups) if np.count_nonzero(g.throughput) >= 2]
         if not built:
             raise ModelError(
-                f"the {self.name} model needs features of final programs, but the data has no task with two measured schedules that carry them "
-                "(imported logs have only actions and times)"
+                f"the {self.name} model needs features of final programs, but the data has no task with two measured"
+                " schedules that carry them (imported logs have only actions and times)"
             )
         widths = {f.shape[1] for g in built for f in g.finals}
         if len(widths) > 1:
-            raise ModelError(f"the {self.name} model needs features of one width, but the data has widths {sorted(widths)}")
+            raise ModelError(
+                f"the {self.name} model needs features of one width, but the data has widths {sorted(widths)}"
+            )
         self.num_features = widths.pop()
         super()._train_from_scratch(built, [g for g in map(_built, validation) if np.count_nonzero(g.throughput) >= 2])
 
@@ -153,7 +157,10 @@ class StaticRival(Rival, StaticCostModel):
         rows = [i for i, final in enumerate(finals) if len(final)]
         if rows:
             if finals[rows[0]].shape[1] != self.num_features:
-                raise ModelError(f"the {self.name} model was trained on {self.num_features} features a store, but got {finals[rows[0]].shape[1]}")
+                raise ModelError(
+                    f"the {self.name} model was trained on {self.num_features} features a store, but got"
+                    f" {finals[rows[0]].shape[1]}"
+                )
             scores[rows] = self._score(task, [candidates[i] for i in rows], [finals[i] for i in rows])
         return scores
 

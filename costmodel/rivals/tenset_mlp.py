@@ -26,7 +26,11 @@ class TensetMlpNetwork(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.store_in = nn.Sequential(
-            Standardised("stores", num_features), nn.Linear(num_features, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()
+            Standardised("stores", num_features),
+            nn.Linear(num_features, _HIDDEN),
+            nn.ReLU(),
+            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.ReLU(),
         )
         self.residual = nn.ModuleList(nn.Sequential(nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()) for _ in range(2))
         self.out = nn.Linear(_HIDDEN, 1)

@@ -66,7 +66,9 @@ class ActionSequenceRival(NeuralRival):
 
     def _inputs(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> list[Inputs]:
         ids = {symbol: i + 1 for i, symbol in enumerate(self._shape["symbols"])}
-        return [{"symbols": symbols, "numbers": numbers} for symbols, numbers in encode_sequences(task, candidates, ids)]
+        return [
+            {"symbols": symbols, "numbers": numbers} for symbols, numbers in encode_sequences(task, candidates, ids)
+        ]
 
 
 class TlpModel(ActionSequenceRival):

@@ -1,9 +1,10 @@
 """XGBoost as in TVM's MetaSchedule: one regression tree ensemble for stores, summed over the stores of a program.
 
-Source: Shao et al., Tensor Program Optimization with Probabilistic Programs, 2022, and the defaults of TVM's `XGBModel`:
-depth 10, eta 0.2, gamma 0.001, no minimum child weight; the squared error between relative throughput and the sum of the
-stores' predictions, each weighted by the throughput; up to 10,000 rounds, stopped after 50 without progress. TVM watches the
-training error because it has nothing else; given validation tasks, this watches how well they are ranked.
+Source: Shao et al., Tensor Program Optimization with Probabilistic Programs, 2022, and the defaults of TVM's
+`XGBModel`: depth 10, eta 0.2, gamma 0.001, no minimum child weight; the squared error between relative throughput and
+the sum of the stores' predictions, each weighted by the throughput; up to 10,000 rounds, stopped after 50 without
+progress. TVM watches the training error because it has nothing else; given validation tasks, this watches how well they
+are ranked.
 
 TVM answers at random until it has 100 measurements. This does not: it predicts as soon as it has been trained.
 """
@@ -22,7 +23,14 @@ from foretune.costmodel.rivals.rival import StaticRival
 from foretune.support.optional import require
 from foretune.task import Candidate, Task
 
-_PARAMETERS = {"max_depth": 10, "gamma": 0.001, "min_child_weight": 0, "eta": 0.2, "tree_method": "hist", "base_score": 0.5}
+_PARAMETERS = {
+    "max_depth": 10,
+    "gamma": 0.001,
+    "min_child_weight": 0,
+    "eta": 0.2,
+    "tree_method": "hist",
+    "base_score": 0.5,
+}
 _ROUNDS, _PATIENCE, _ADAPTATION_ROUNDS = 10_000, 50, 30
 
 
@@ -49,16 +57,31 @@ class XgboostModel(StaticRival):
                 error = packed.sums(per_store)[packed.owner] - packed.labels
                 return "rmse", float(np.sqrt(np.mean(error * error)))
 
-        stop = callback.EarlyStopping(rounds=_PATIENCE, maximize=bool(validation), save_best=True, min_delta=0.0 if validation else 1e-5)
-        self._booster = self._base = self._boost(packed, _ROUNDS, evals=[(watched.data, "watched")], custom_metric=metric, callbacks=[stop])
+        stop = callback.EarlyStopping(
+            rounds=_PATIENCE, maximize=bool(validation), save_best=True, min_delta=0.0 if validation else 1e-5
+        )
+        self._booster = self._base = self._boost(
+            packed, _ROUNDS, evals=[(watched.data, "watched")], custom_metric=metric, callbacks=[stop]
+        )
 
     def _adapt(self, groups: Sequence[Group]) -> None:
         self._booster = self._boost(_pack(groups), _ADAPTATION_ROUNDS, xgb_model=self._base)
 
     def _boost(self, packed: _Packed, rounds: int, **options: Any) -> Any:
-        parameters = {**_PARAMETERS, "seed": self.seed, "nthread": torch.get_num_threads(), "disable_default_eval_metric": 1, "verbosity": 0}
+        parameters = {
+            **_PARAMETERS,
+            "seed": self.seed,
+            "nthread": torch.get_num_threads(),
+            "disable_default_eval_metric": 1,
+            "verbosity": 0,
+        }
         return require("xgboost", f"the {self.name} model").train(
-            parameters, packed.data, num_boost_round=rounds, obj=lambda per_store, data: packed.gradients(per_store), verbose_eval=False, **options
+            parameters,
+            packed.data,
+            num_boost_round=rounds,
+            obj=lambda per_store, data: packed.gradients(per_store),
+            verbose_eval=False,
+            **options,
         )
 
     def _score(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> np.ndarray:
@@ -84,7 +107,9 @@ class _Packed:
         xgboost = require("xgboost", "the xgboost model")
         self.owner = _owners(finals)
         self.labels = throughput[self.owner]
-        self.data = xgboost.DMatrix(np.concatenate(finals), label=self.labels, weight=self.labels, nthread=torch.get_num_threads())
+        self.data = xgboost.DMatrix(
+            np.concatenate(finals), label=self.labels, weight=self.labels, nthread=torch.get_num_threads()
+        )
 
     def sums(self, per_store: np.ndarray) -> np.ndarray:
         """Predictions of the candidates from those of their stores."""

@@ -56,7 +56,9 @@ def _read_all(trace: Trace, graph: ProgramGraph) -> tuple[list[Step], dict[str, 
         try:
             steps.append(_read(action, graph, names))
         except (IndexError, TypeError, ValueError) as error:  # traces come from logs and from schedules written by hand
-            raise IllegalActionError(f"action {i} of a trace cannot be read ({type(error).__name__}: {error}): {str(action)[:120]}") from error
+            raise IllegalActionError(
+                f"action {i} of a trace cannot be read ({type(error).__name__}: {error}): {str(action)[:120]}"
+            ) from error
     return steps, names
 
 
@@ -68,7 +70,9 @@ _WORDS = ("none", "unroll", "vec", "vectorize", "parallel", "vthread", "blockIdx
 
 
 def _read(action: Action, graph: ProgramGraph, names: dict[str, tuple[int, ...]]) -> Step:
-    nodes = tuple(dict.fromkeys(n for v in action.inputs if isinstance(v, str) for n in names.get(v) or _named(graph, v)))
+    nodes = tuple(
+        dict.fromkeys(n for v in action.inputs if isinstance(v, str) for n in names.get(v) or _named(graph, v))
+    )
     if action.op in _NAMED:
         found = [graph.index.get((kind, str(a))) for a in action.attrs[:1] for kind in ("block", "root")]
         nodes = tuple(n for n in found if n is not None)
@@ -95,9 +99,13 @@ def _neighbours(graph: ProgramGraph, blocks: tuple[int, ...], forward: bool) -> 
     out, back = ("write", "read") if forward else ("read", "write")
     if forward:
         buffers = {e.dst for e in graph.edges if e.kind == out and e.src in blocks}
-        return tuple(dict.fromkeys(e.dst for e in graph.edges if e.kind == back and e.src in buffers and e.dst not in blocks))
+        return tuple(
+            dict.fromkeys(e.dst for e in graph.edges if e.kind == back and e.src in buffers and e.dst not in blocks)
+        )
     buffers = {e.src for e in graph.edges if e.kind == out and e.dst in blocks}
-    return tuple(dict.fromkeys(e.src for e in graph.edges if e.kind == back and e.dst in buffers and e.src not in blocks))
+    return tuple(
+        dict.fromkeys(e.src for e in graph.edges if e.kind == back and e.dst in buffers and e.src not in blocks)
+    )
 
 
 def _symbol(action: Action) -> str:
@@ -109,7 +117,9 @@ def _symbol(action: Action) -> str:
 
 def numbers_of(action: Action, decision: Value) -> tuple[float, ...]:
     """The numbers of an action if `decision` were taken: the decision itself, or else the constants."""
-    if action.op == "SP" and isinstance(decision, tuple) and len(action.attrs) == 3:  # Ansor leaves the outermost factor out
+    if (
+        action.op == "SP" and isinstance(decision, tuple) and len(action.attrs) == 3
+    ):  # Ansor leaves the outermost factor out
         extent, lengths = action.attrs[1], _flatten(decision)
         inner = math.prod(lengths)
         return (float(math.ceil(extent / inner)), *lengths)[:MAX_NUMBERS] if extent and inner > 0 else lengths

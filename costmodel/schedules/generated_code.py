@@ -1,8 +1,10 @@
-"""What code generation makes of scheduled loops: vector lanes, the unrolled body, chunks of work, reuse, and memory traffic.
+"""What code generation makes of scheduled loops: vector lanes, the unrolled body, chunks of work, reuse, and memory
+traffic.
 
 MetaSchedule's post-processing fuses the innermost loops into a vector loop as far as every access stays contiguous, the
-outermost ones into a parallel loop until there are enough chunks, and unrolls outwards from the vector loop up to a limit. All
-of it follows exactly from extents and strides. Points are many and loops few, so a compiled function takes one point after the other.
+outermost ones into a parallel loop until there are enough chunks, and unrolls outwards from the vector loop up to a
+limit. All of it follows exactly from extents and strides. Points are many and loops few, so a compiled function takes
+one point after the other.
 
 Dimension letters: N points, L loops from the outermost in, B buffers.
 """
@@ -91,7 +93,12 @@ class Access:
 
 
 def features(
-    origins: Sequence[int], is_reduce: Sequence[bool], extents: np.ndarray, accesses: Sequence[Access], limits: Limits, is_alone: bool
+    origins: Sequence[int],
+    is_reduce: Sequence[bool],
+    extents: np.ndarray,
+    accesses: Sequence[Access],
+    limits: Limits,
+    is_alone: bool,
 ) -> np.ndarray:
     """Log-scaled features of the code for a block; what it writes comes first among its accesses.
 
@@ -109,7 +116,19 @@ def features(
     loops, steps, uses, layout = _prepared(tuple(origins), tuple(accesses[:NUM_BUFFERS]))
     out = np.zeros((len(extents), NUM_FEATURES), np.float32)
     unroll = limits.unroll.astype(np.float32)
-    _fill(extents.astype(np.float32), loops, np.array(is_reduce, bool), steps, uses, layout, np.float32(limits.vector), np.float32(limits.parallel), unroll, is_alone, out)
+    _fill(
+        extents.astype(np.float32),
+        loops,
+        np.array(is_reduce, bool),
+        steps,
+        uses,
+        layout,
+        np.float32(limits.vector),
+        np.float32(limits.parallel),
+        unroll,
+        is_alone,
+        out,
+    )
     return out
 
 
@@ -131,19 +150,27 @@ class _Layout(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _prepared(origins: tuple[int, ...], accesses: tuple[Access, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Layout]:
-    """(place of each loop's node among the nodes [L], steps of buffers by nodes [B, nodes], uses of nodes by buffers, dimensions)."""
+def _prepared(
+    origins: tuple[int, ...], accesses: tuple[Access, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Layout]:
+    """(place of each loop's node among the nodes [L], steps of buffers by nodes [B, nodes], uses of nodes by buffers,
+    dimensions).
+    """
     nodes = {node: i for i, node in enumerate(dict.fromkeys(origins))}
-    steps = np.array([[a.step(node) for node in nodes] for a in accesses], np.float32).reshape(len(accesses), len(nodes))
+    steps = np.array([[a.step(node) for node in nodes] for a in accesses], np.float32).reshape(
+        len(accesses), len(nodes)
+    )
     uses = np.array([[a.uses(node) for node in nodes] for a in accesses], bool).reshape(steps.shape)
     dims = [dim for a in accesses for dim in a.dims]
     index = [[(nodes[node], abs(coefficient)) for node, coefficient in dim if node in nodes] for dim in dims]
     entries = [entry for dim in index for entry in dim]
     layout = _Layout(
-        np.cumsum([0] + [len(a.dims) for a in accesses]), np.cumsum([0] + [len(dim) for dim in index]),
-        np.array([node for node, _ in entries], np.int64), np.array([coefficient for _, coefficient in entries], np.float32),
+        np.cumsum([0] + [len(a.dims) for a in accesses]),
+        np.cumsum([0] + [len(dim) for dim in index]),
+        np.array([node for node, _ in entries], np.int64),
+        np.array([coefficient for _, coefficient in entries], np.float32),
         np.array([a.element_bytes for a in accesses], np.float32),
-    )  # fmt: skip
+    )
     return np.array([nodes[node] for node in origins], np.int64), steps, uses, layout
 
 
@@ -174,7 +201,9 @@ def _fill(extents, loops, is_reduce, steps, uses, layout, max_vector, enough, ma
 
 @_inner
 def _vector_loop(extent, is_reduce, strides, limit, is_alone):
-    """Fuses innermost loops as far as each buffer stays contiguous or in place: (extent of the vector loop, outermost of its loops)."""
+    """Fuses innermost loops as far as each buffer stays contiguous or in place: (extent of the vector loop, outermost
+    of its loops).
+    """
     depth = len(extent)
     fusible = depth
     for b in range(len(strides)):
@@ -295,9 +324,15 @@ def _body_features(extent, is_reduce, strides, layout, tile, vector, first, unro
 
 @_inner
 def _loop_features(extent, loops, uses, layout, tile, out):
-    """Reuse of each buffer, and traffic through caches of several sizes, from the innermost loop out; `tile` is all ones."""
+    """Reuse of each buffer, and traffic through caches of several sizes, from the innermost loop out; `tile` is all
+    ones.
+    """
     num_buffers, num_caches = len(uses), len(_CACHES)
-    size_bytes, lines, inner = np.empty(num_buffers, np.float32), np.empty(num_buffers, np.float32), np.empty(num_buffers, np.float32)
+    size_bytes, lines, inner = (
+        np.empty(num_buffers, np.float32),
+        np.empty(num_buffers, np.float32),
+        np.empty(num_buffers, np.float32),
+    )
     touched = np.float32(0)
     for b in range(num_buffers):
         size_bytes[b] = layout.element_bytes[b]

@@ -1,9 +1,10 @@
-"""The symbolic part of the latent state: extents of the scheduled loops, what they touch, and where blocks are computed.
+"""The symbolic part of the latent state: extents of the scheduled loops, what they touch, and where blocks are
+computed.
 
 Splits, reorders, fusions, factored reductions and compute locations change loops in ways that need not be learned. The
-template of a design space is followed once, symbolically (`template_walk.py`); after that, extents, footprints, contiguous
-runs, recomputed work and the generated code (`generated_code.py`) follow exactly for many points at a time. Nothing here
-builds or replays a program.
+template of a design space is followed once, symbolically (`template_walk.py`); after that, extents, footprints,
+contiguous runs, recomputed work and the generated code (`generated_code.py`) follow exactly for many points at a time.
+Nothing here builds or replays a program.
 
 Dimension letters: N points, L loops of a nest, C cuts, B buffers.
 """
@@ -26,7 +27,9 @@ NUM_NEST_FEATURES = _CUTS * _PER_CUT + _TAIL + _PLACEMENTS * _PER_PLACEMENT + 2
 MAX_OTHERS = 2  # blocks beside the main one whose code is looked at
 WHOLE = -1  # stands for the domain of a part that is an original loop, whole
 LITERAL = -2  # stands for the domain of a part whose extent is written in the trace, in the place of the factor
-INFERRED = -3  # stands for the domain of a part that is what a split leaves of its loop, with the split's number in the place of the factor
+# stands for the domain of a part that is what a split leaves of its loop, with the split's number in the place of the
+# factor
+INFERRED = -3
 NUM_FEATURES = NUM_NEST_FEATURES + (1 + MAX_OTHERS) * generated_code.NUM_FEATURES
 
 
@@ -34,7 +37,9 @@ NUM_FEATURES = NUM_NEST_FEATURES + (1 + MAX_OTHERS) * generated_code.NUM_FEATURE
 class Loop:
     """A loop: a factor of an original loop, or several of them fused."""
 
-    parts: tuple[tuple[int, int, int], ...]  # (node of the original loop, deciding domain or -1, position in the decision)
+    parts: tuple[
+        tuple[int, int, int], ...
+    ]  # (node of the original loop, deciding domain or -1, position in the decision)
     is_reduce: bool
     level: int | None = None  # position in the split that made it, where that says more than the decision
 
@@ -55,7 +60,9 @@ class Loop:
 
 @dataclass(frozen=True)
 class InferredSplit:
-    """A split with one factor left open, as in `split(loop, [None, 16])`: its extent follows from the others, rounded up."""
+    """A split with one factor left open, as in `split(loop, [None, 16])`: its extent follows from the others, rounded
+    up.
+    """
 
     whole: tuple[tuple[int, int, int], ...]  # parts of the loop that is split
     known: tuple[tuple[int, int, int], ...]  # its other factors
@@ -181,7 +188,9 @@ class LoopNest:
             out[:, 2] = extents[:, last] % 8 == 0
             out[:, 3] = np.log2(extents[:, band]).sum(1) / 4
             for b, access in enumerate(main.accesses[:_BUFFERS]):
-                out[:, 8 + b] = bool(access.dims) and any(node == main.loops[last].origin and abs(c) == 1 for node, c in access.dims[-1])
+                out[:, 8 + b] = bool(access.dims) and any(
+                    node == main.loops[last].origin and abs(c) == 1 for node, c in access.dims[-1]
+                )
         outer = main.loops[0].factor
         parallel = [i for i, loop in enumerate(main.loops) if loop.factor == outer and not loop.is_reduce]
         chunks = extents[:, parallel].prod(1) if parallel else np.ones(len(extents))
@@ -201,8 +210,16 @@ class LoopNest:
                 chosen = location == at
                 if chosen.any():
                     tile = _tiles(placement.loops[at + 1 :], extents[:, at + 1 :])
-                    needed = placement.access.footprint(tile)[0] if placement.access is not None else placement.elements / 2 ** outer[:, at + 1]
-                    redundancy = np.where(chosen, np.maximum(0.0, outer[:, at + 1] + np.log2(needed) - np.log2(placement.elements)), redundancy)
+                    needed = (
+                        placement.access.footprint(tile)[0]
+                        if placement.access is not None
+                        else placement.elements / 2 ** outer[:, at + 1]
+                    )
+                    redundancy = np.where(
+                        chosen,
+                        np.maximum(0.0, outer[:, at + 1] + np.log2(needed) - np.log2(placement.elements)),
+                        redundancy,
+                    )
                     outside = np.where(chosen, outer[:, at + 1], outside)
             if placement.block in repeated:
                 repeated[placement.block] = np.maximum(repeated[placement.block], redundancy)
@@ -299,7 +316,9 @@ def _placed(block: Block, placement: Placement, at: int, own: np.ndarray, outer:
 
 
 def _placed_part(block: Block, placement: Placement, at: int, own: np.ndarray, outer: np.ndarray) -> _Nest:
-    """A part of a factored reduction under loop `at` of the rest of it: the factored loop comes first inside, reductions last."""
+    """A part of a factored reduction under loop `at` of the rest of it: the factored loop comes first inside,
+    reductions last.
+    """
     around = placement.loops[: at + 1]
     shared = {loop.parts for loop in around}
     factored = {loop.parts for loop in placement.loops if loop.is_reduce}

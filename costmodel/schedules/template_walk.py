@@ -1,4 +1,5 @@
-"""Following the template of a design space symbolically: which loops there are in the end, and what their extents depend on.
+"""Following the template of a design space symbolically: which loops there are in the end, and what their extents
+depend on.
 
 Dimension letters: N points, L loops of a nest.
 """
@@ -12,7 +13,17 @@ import numpy as np
 
 from foretune.costmodel.schedules.actions import read_names
 from foretune.costmodel.schedules.generated_code import Access
-from foretune.costmodel.schedules.loopnest import INFERRED, LITERAL, MAX_OTHERS, WHOLE, Block, InferredSplit, Loop, LoopNest, Placement
+from foretune.costmodel.schedules.loopnest import (
+    INFERRED,
+    LITERAL,
+    MAX_OTHERS,
+    WHOLE,
+    Block,
+    InferredSplit,
+    Loop,
+    LoopNest,
+    Placement,
+)
 from foretune.errors import IllegalActionError
 from foretune.program import ProgramGraph
 from foretune.space import DesignSpace
@@ -34,8 +45,15 @@ def loop_nest(space: DesignSpace, graph: ProgramGraph) -> LoopNest:
     for i, action in enumerate(space.template.actions):
         try:
             walk.follow(i, action)
-        except (IndexError, KeyError, TypeError, ValueError) as error:  # traces come from logs and from schedules written by hand
-            raise IllegalActionError(f"action {i} of a trace cannot be followed ({type(error).__name__}: {error}): {str(action)[:120]}") from error
+        except (
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # traces come from logs and from schedules written by hand
+            raise IllegalActionError(
+                f"action {i} of a trace cannot be followed ({type(error).__name__}: {error}): {str(action)[:120]}"
+            ) from error
     return walk.finish()
 
 
@@ -44,7 +62,9 @@ class _Walk:
     space: DesignSpace
     graph: ProgramGraph
     nests: dict[int, list[Loop]] = field(default_factory=dict)  # block -> its loops, from the outermost in
-    factored: dict[int, list[Loop]] = field(default_factory=dict)  # block -> loops of the block that its reduction was factored into
+    factored: dict[int, list[Loop]] = field(
+        default_factory=dict
+    )  # block -> loops of the block that its reduction was factored into
     loops: dict[str, Loop] = field(default_factory=dict)  # value -> loop
     decided: dict[str, tuple[int, int]] = field(default_factory=dict)  # value -> (domain, position)
     fixed: dict[str, Value] = field(default_factory=dict)  # value -> what it is at all points
@@ -110,7 +130,9 @@ class _Walk:
         if parent is None:
             return
         parts = [self._part(parent.origin, value) for value in action.inputs[1:]]
-        by_tiling = all(isinstance(v, int) or self._is_tile(v) for v in action.inputs[1:])  # else a decision's position says nothing of the loop's
+        by_tiling = all(
+            isinstance(v, int) or self._is_tile(v) for v in action.inputs[1:]
+        )  # else a decision's position says nothing of the loop's
         made = []
         for level, (output, part) in enumerate(zip(action.outputs, parts, strict=True)):
             if part is None:
@@ -205,7 +227,9 @@ class _Walk:
             loops = self.nests.get(consumer, [])
             access = _read_of(self.graph, consumer, buffer) if consumer is not None else None
             elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
-        self.placements.append(Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block))
+        self.placements.append(
+            Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block)
+        )
 
     def _ReverseComputeAt(self, index: int, action: Action) -> None:
         block, loop = self._block(action.inputs[0]), self.loops.get(action.inputs[1])
@@ -217,7 +241,9 @@ class _Walk:
         written = [access for (_, is_write), access in _accesses_of(self.graph, producer).items() if is_write]
         if written:
             node = self.graph.nodes[block]
-            self.placements.append(Placement(-1, (at,), tuple(order), written[0], 2.0 ** node.features[3], 2.0 ** node.features[3], block))
+            self.placements.append(
+                Placement(-1, (at,), tuple(order), written[0], 2.0 ** node.features[3], 2.0 ** node.features[3], block)
+            )
 
     def _ComputeInline(self, index: int, action: Action) -> None:
         block = self._block(action.inputs[0])
@@ -246,23 +272,42 @@ class _Walk:
         blocks = self._blocks(main)
         loops = blocks[0].loops if blocks else ()
         cuts = [
-            i for i in range(len(loops) - 1, 0, -1) if (loops[i].is_reduce, loops[i].factor) != (loops[i - 1].is_reduce, loops[i - 1].factor)
+            i
+            for i in range(len(loops) - 1, 0, -1)
+            if (loops[i].is_reduce, loops[i].factor) != (loops[i - 1].is_reduce, loops[i - 1].factor)
         ]
         extents = {i: float(round(2.0 ** n.features[0])) for i, n in enumerate(nodes) if n.kind == "loop"}
         work = {i: 2.0 ** n.features[3] for i, n in enumerate(nodes) if n.kind == "block"}
         return LoopNest(
-            blocks[0] if blocks else None, blocks[1:], tuple(cuts), extents, self.max_parallel, self.max_vector, self.tables,
-            tuple(self.inferred), self.unroll, tuple(self.placements), work,
-        )  # fmt: skip
+            blocks[0] if blocks else None,
+            blocks[1:],
+            tuple(cuts),
+            extents,
+            self.max_parallel,
+            self.max_vector,
+            self.tables,
+            tuple(self.inferred),
+            self.unroll,
+            tuple(self.placements),
+            work,
+        )
 
     def _blocks(self, main: int | None) -> tuple[Block, ...]:
         """The main block and the largest others that are not inlined."""
-        others = sorted((b for b in self.nests if b != main and b not in self.inlined), key=lambda b: -self.graph.nodes[b].features[3])
+        others = sorted(
+            (b for b in self.nests if b != main and b not in self.inlined),
+            key=lambda b: -self.graph.nodes[b].features[3],
+        )
         placement_of: dict[int, int] = {}
         for i, placement in enumerate(self.placements):
-            if placement.access is None or placement.block not in self.factored:  # of a factored block, its part is looked at
+            if (
+                placement.access is None or placement.block not in self.factored
+            ):  # of a factored block, its part is looked at
                 placement_of.setdefault(placement.block, i)
-        found = [Block(tuple(self._order(b)), _accesses(self.graph, b), placement_of.get(b, -1)) for b in ([] if main is None else [main]) + others]
+        found = [
+            Block(tuple(self._order(b)), _accesses(self.graph, b), placement_of.get(b, -1))
+            for b in ([] if main is None else [main]) + others
+        ]
         return tuple(block for i, block in enumerate(found) if block.accesses or i == 0)[: 1 + MAX_OTHERS]
 
     def _order(self, block: int) -> list[Loop]:
@@ -270,11 +315,16 @@ class _Walk:
 
 
 def _table(action: Action, options: Sequence[Value]) -> np.ndarray | None:
-    """The numbers that each option of a decision stands for, [options, numbers] float64; None if they are no numbers."""
+    """The numbers that each option of a decision stands for, [options, numbers] float64; None if they are no
+    numbers.
+    """
     if action.op == "SampleCategorical" and action.attrs and isinstance(action.attrs[0], tuple):
         choices = action.attrs[0]
         options = [(choices[o],) if isinstance(o, int) and 0 <= o < len(choices) else None for o in options]
-    if not options or not all(isinstance(o, tuple) and len(o) == len(options[0]) and all(isinstance(n, (int, float)) for n in o) for o in options):
+    if not options or not all(
+        isinstance(o, tuple) and len(o) == len(options[0]) and all(isinstance(n, (int, float)) for n in o)
+        for o in options
+    ):
         return None
     return np.array(options, np.float64)
 
@@ -285,7 +335,9 @@ def _are_factors(table: np.ndarray | None) -> bool:
 
 def _read_of(graph: ProgramGraph, block: int, buffer: int | None) -> Access | None:
     """How a block reads a buffer; None if no index moves with a loop."""
-    found = [access for (node, is_write), access in _accesses_of(graph, block).items() if node == buffer and not is_write]
+    found = [
+        access for (node, is_write), access in _accesses_of(graph, block).items() if node == buffer and not is_write
+    ]
     return found[0] if found else None
 
 
@@ -293,7 +345,9 @@ def _accesses(graph: ProgramGraph, block: int) -> tuple[Access, ...]:
     """Accesses of a block: what it writes first, then what it reads, the largest first."""
     found = _accesses_of(graph, block)
     written = {buffer for buffer, is_write in found if is_write}
-    keys = sorted((k for k in found if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0]))
+    keys = sorted(
+        (k for k in found if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0])
+    )
     return tuple(found[k] for k in keys)
 
 
@@ -311,5 +365,7 @@ def _accesses_of(graph: ProgramGraph, block: int) -> dict[tuple[int, bool], Acce
     for key, per_dim in dims.items():
         features = graph.nodes[key[0]].features
         count = range(int(features[2]))
-        found[key] = Access(features[3], tuple(tuple(per_dim.get(d, ())) for d in count), tuple(strides[key].get(d, 0.0) for d in count))
+        found[key] = Access(
+            features[3], tuple(tuple(per_dim.get(d, ())) for d in count), tuple(strides[key].get(d, 0.0) for d in count)
+        )
     return found

@@ -25,15 +25,30 @@ from foretune.task import Task, Workload
 SOURCE = "ansor"
 # IteratorAnnotation of loop_state.h
 ANNOTATIONS = (
-    "none", "unroll", "vectorize", "parallel", "vthread", "blockIdx.x", "threadIdx.x", "blockIdx.y", "threadIdx.y", "blockIdx.z",
-    "threadIdx.z", "tensorize",
-)  # fmt: skip
+    "none",
+    "unroll",
+    "vectorize",
+    "parallel",
+    "vthread",
+    "blockIdx.x",
+    "threadIdx.x",
+    "blockIdx.y",
+    "threadIdx.y",
+    "blockIdx.z",
+    "threadIdx.z",
+    "tensorize",
+)
 Row = list[Any]  # [op, inputs, attrs, outputs, decision]
 
 
 def matches(data: Any) -> bool:
     """Whether a line looks like Ansor's."""
-    return isinstance(data, dict) and isinstance(data.get("i"), list) and bool(data["i"]) and isinstance(data["i"][0], list)
+    return (
+        isinstance(data, dict)
+        and isinstance(data.get("i"), list)
+        and bool(data["i"])
+        and isinstance(data["i"][0], list)
+    )
 
 
 class AnsorReader:
@@ -103,7 +118,9 @@ def _hardware(values: Any) -> HardwareFeatures:
     if not isinstance(values, list) or len(values) < 3 or not all(isinstance(v, int) for v in values):
         return HardwareFeatures()
     shared = values[3] if len(values) > 3 else 0
-    return HardwareFeatures(cores=max(0, values[0]), vector_bits=max(0, 8 * values[1]), shared_bytes=max(0, min(shared, 1 << 30)))
+    return HardwareFeatures(
+        cores=max(0, values[0]), vector_bits=max(0, 8 * values[1]), shared_bytes=max(0, min(shared, 1 << 30))
+    )
 
 
 # -- steps -----------------------------------------------------------------------------------------
@@ -156,7 +173,13 @@ def _text(value: Any) -> str:
 
 def _split(step: list[Any]) -> Row:
     _, stage, iterator, extent, lengths, inner_to_outer = step
-    return ["SP", [f"s{_int(stage)}"], [_int(iterator), _int(extent if extent is not None else 0), _flag(inner_to_outer)], [], _ints(lengths)]
+    return [
+        "SP",
+        [f"s{_int(stage)}"],
+        [_int(iterator), _int(extent if extent is not None else 0), _flag(inner_to_outer)],
+        [],
+        _ints(lengths),
+    ]
 
 
 def _follow_split(step: list[Any]) -> Row:
@@ -166,7 +189,13 @@ def _follow_split(step: list[Any]) -> Row:
 
 def _follow_fused_split(step: list[Any]) -> Row:
     _, stage, iterator, sources, level, factor_or_parts = step
-    return ["FFSP", [f"s{_int(stage)}"], [_int(iterator), _ints(sources), _int(level), _flag(factor_or_parts)], [], None]
+    return [
+        "FFSP",
+        [f"s{_int(stage)}"],
+        [_int(iterator), _ints(sources), _int(level), _flag(factor_or_parts)],
+        [],
+        None,
+    ]
 
 
 def _annotation(step: list[Any]) -> Row:
@@ -217,15 +246,28 @@ def _numbers(step: list[Any]) -> Row:
 
 
 _STEPS: dict[str, Callable[[list[Any]], Row]] = {
-    "SP": _split, "FSP": _follow_split, "FFSP": _follow_fused_split, "AN": _annotation, "PR": _pragma, "CA": _compute_at, "RE": _order,
-    "FU": _order, "CI": _stage_only, "CR": _stage_only, "CHR": _cache_read, "CHW": _cache_write, "RF": _numbers, "SA": _numbers,
-}  # fmt: skip
+    "SP": _split,
+    "FSP": _follow_split,
+    "FFSP": _follow_fused_split,
+    "AN": _annotation,
+    "PR": _pragma,
+    "CA": _compute_at,
+    "RE": _order,
+    "FU": _order,
+    "CI": _stage_only,
+    "CR": _stage_only,
+    "CHR": _cache_read,
+    "CHW": _cache_write,
+    "RF": _numbers,
+    "SA": _numbers,
+}
 
 
 def split_extents(steps: list[Any]) -> dict[int, dict[int, int]]:
     """Extents of the original iterators that the splits of a record state.
 
-    Iterator positions move as earlier splits, reorders and fusions of the stage change its loops, so these are followed.
+    Iterator positions move as earlier splits, reorders and fusions of the stage change its loops, so these are
+    followed.
 
     Returns:
         stage -> original position -> extent.

@@ -23,7 +23,12 @@ def argument_nodes(arguments: Sequence[Any]) -> list[Node]:
     """
     nodes = []
     for i, argument in enumerate(arguments):
-        if isinstance(argument, list) and len(argument) >= 3 and argument[0] == "TENSOR" and isinstance(argument[1], list):
+        if (
+            isinstance(argument, list)
+            and len(argument) >= 3
+            and argument[0] == "TENSOR"
+            and isinstance(argument[1], list)
+        ):
             shape = [float(d) for d in argument[1] if isinstance(d, int)]
             elements = math.prod(shape) if all(d > 0 for d in shape) else 0.0
             features = (float(i), _element_bytes(str(argument[2])), math.log2(max(1.0, elements)), *_padded(shape))

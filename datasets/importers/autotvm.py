@@ -46,7 +46,12 @@ class AutoTvmReader:
             LineError: the line has another shape.
         """
         source, entities, result = _parts(data)
-        if not isinstance(source, list) or len(source) < 3 or not isinstance(source[0], str) or not isinstance(source[1], str):
+        if (
+            not isinstance(source, list)
+            or len(source) < 3
+            or not isinstance(source[0], str)
+            or not isinstance(source[1], str)
+        ):
             raise LineError(f"the input must be [target, template, arguments, keywords], but got {str(source)[:60]}")
         if not isinstance(entities, list):
             raise LineError(f"the configuration's entity must be a list, but got {str(entities)[:60]}")

@@ -1,4 +1,6 @@
-"""Which part of a log a data set already has: by the content of its files, the format asked for, and the version of the readers."""
+"""Which part of a log a data set already has: by the content of its files, the format asked for, and the version of the
+readers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-READERS = 2  # raised when readers understand more, or otherwise: logs are then read again, and what is there stays as it is
+READERS = (
+    2  # raised when readers understand more, or otherwise: logs are then read again, and what is there stays as it is
+)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -35,7 +39,8 @@ class LogFiles:
 def identify(log: LogFiles, log_format: str, sources: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Key of a log's entry in a manifest's `sources`, and the entry.
 
-    Where an earlier import read the same files, or what are now their first bytes, the entry says after how many lines to go on.
+    Where an earlier import read the same files, or what are now their first bytes, the entry says after how many lines
+    to go on.
 
     Args:
         log: its files.
@@ -47,7 +52,15 @@ def identify(log: LogFiles, log_format: str, sources: Mapping[str, Any]) -> tupl
     hashes = {path: _prefix_hashes(path, sizes[path]) for path in log}
     files = [{"bytes": max(hashes[path]), "sha256": hashes[path][max(hashes[path])]} for path in log]
     key = hashlib.sha256(repr((files, log_format, READERS)).encode()).hexdigest()
-    entry = {"name": log.records.name, "format": log_format, "readers": READERS, "files": files, "lines": 0, "records": 0, "complete": False}
+    entry = {
+        "name": log.records.name,
+        "format": log_format,
+        "readers": READERS,
+        "files": files,
+        "lines": 0,
+        "records": 0,
+        "complete": False,
+    }
     for earlier in wanted:
         begins = all(hashes[path].get(file["bytes"]) == file["sha256"] for path, file in zip(log, earlier["files"]))
         if begins and earlier["lines"] >= entry["lines"]:
@@ -62,8 +75,15 @@ def _is_of(entry: Any, log: LogFiles, log_format: str) -> bool:
     if not isinstance(entry, dict) or (entry.get("readers"), entry.get("format")) != (READERS, log_format):
         return False
     files, lines = entry.get("files"), entry.get("lines")
-    whole = isinstance(files, list) and len(files) == len([*log]) and type(lines) is int and isinstance(entry.get("complete"), bool)
-    return whole and all(isinstance(f, dict) and type(f.get("bytes")) is int and isinstance(f.get("sha256"), str) for f in files)
+    whole = (
+        isinstance(files, list)
+        and len(files) == len([*log])
+        and type(lines) is int
+        and isinstance(entry.get("complete"), bool)
+    )
+    return whole and all(
+        isinstance(f, dict) and type(f.get("bytes")) is int and isinstance(f.get("sha256"), str) for f in files
+    )
 
 
 def _prefix_hashes(path: Path, sizes: set[int]) -> dict[int, str]:

@@ -55,7 +55,9 @@ class _Template:
 
     heads: tuple[str, ...]  # JSON of each action up to its decision
     space_id: str
-    segments: dict[tuple[int, ...], list[str]] = field(default_factory=dict)  # instructions that decide -> texts around them
+    segments: dict[tuple[int, ...], list[str]] = field(
+        default_factory=dict
+    )  # instructions that decide -> texts around them
 
     def trace(self, decisions: dict[int, str]) -> str:
         """The trace's text."""
@@ -106,7 +108,9 @@ class MetaScheduleReader:
         target, text = self._target(target_data)
         template = instructions if isinstance(instructions, _Template) else self._template(instructions, line)
         trace = template.trace(_decisions(decisions))
-        failed = not run_secs or (type(run_secs) is list and any([type(s) in (int, float) and s >= _FAILED_SECS for s in run_secs]))
+        failed = not run_secs or (
+            type(run_secs) is list and any([type(s) in (int, float) and s >= _FAILED_SECS for s in run_secs])
+        )
         if failed:
             status, secs, error = Status.RUN_ERROR, [], "failed; the database does not say how"
         else:
@@ -115,7 +119,8 @@ class MetaScheduleReader:
         sink.add(SOURCE, workload.hash, text, template.space_id, digest(trace), trace, status, secs, error, environment)
 
     def parse(self, line: bytes) -> Any:
-        """A line as JSON data; instructions whose text was seen before come as their template, without being parsed again.
+        """A line as JSON data; instructions whose text was seen before come as their template, without being parsed
+        again.
 
         Raises:
             orjson.JSONDecodeError: the line is not JSON.
@@ -171,7 +176,12 @@ def _parses_to(text: bytes, data: Any) -> bool:
 def _template(instructions: list[Any]) -> _Template:
     rows = []
     for row in instructions:
-        if not isinstance(row, list) or len(row) != 4 or not isinstance(row[0], str) or not all(isinstance(part, list) for part in row[1:]):
+        if (
+            not isinstance(row, list)
+            or len(row) != 4
+            or not isinstance(row[0], str)
+            or not all(isinstance(part, list) for part in row[1:])
+        ):
             raise LineError(f"an instruction must be [kind, inputs, attributes, outputs], but got {str(row)[:60]}")
         if row[0] == "EnterPostproc":
             break
@@ -196,12 +206,16 @@ def _decisions(decisions: Any) -> dict[int, str]:
             plain = type(value) is int or all([type(v) is int for v in value])
             found[index] = orjson.dumps(value).decode() if plain else compact_json(value)
     except (TypeError, ValueError) as error:
-        raise LineError(f"the decisions must be [[instruction, decision], ...], but got {str(decisions)[:60]}") from error
+        raise LineError(
+            f"the decisions must be [[instruction, decision], ...], but got {str(decisions)[:60]}"
+        ) from error
     return found
 
 
 def read_workloads(path: Path, report: ImportReport) -> list[tuple[Workload, str] | None]:
-    """Reads a workload file: (workload, environment text) for each line, None for a bad one, which the report counts."""
+    """Reads a workload file: (workload, environment text) for each line, None for a bad one, which the report
+    counts.
+    """
     found: list[tuple[Workload, str] | None] = []
     for number, line in read_lines(path):
         report.num_lines += 1
@@ -226,11 +240,16 @@ def _read_workload(data: Any) -> tuple[Workload, str]:
     try:
         graph = program_graph(module)
     except (UnsupportedError, DataError, AttributeError, TypeError, ValueError, RecursionError):
-        graph = ProgramGraph((Node("root", "root", ()),), ())  # an unusual program: its records are kept, its structure is not known
+        graph = ProgramGraph(
+            (Node("root", "root", ()),), ()
+        )  # an unusual program: its records are kept, its structure is not known
     blocks = [node.name for node in graph.nodes if node.kind == "block"]
     program = base64.b64encode(zlib.compress(text, 9)).decode()
     environment = compact_json({"tvm": module.tvm_version}) if module.tvm_version else "{}"
-    return Workload(workload_hash(data[0]), program, graph, "_".join(blocks)[:120], family_of("_".join(blocks).lower())), environment
+    return (
+        Workload(workload_hash(data[0]), program, graph, "_".join(blocks)[:120], family_of("_".join(blocks).lower())),
+        environment,
+    )
 
 
 def workload_hash(text: str) -> str:

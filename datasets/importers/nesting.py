@@ -1,4 +1,6 @@
-"""Bounds on the JSON of a log: how deeply it may be nested, which readers follow recursively, and how large its integers may be."""
+"""Bounds on the JSON of a log: how deeply it may be nested, which readers follow recursively, and how large its
+integers may be.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ def check_nesting(text: bytes, data: Any) -> None:
 
     Args:
         text: of the JSON.
-        data: what it says, or a part of that; it is walked only where the brackets of the text do not settle the question.
+        data: what it says, or a part of that; it is walked only where the brackets of the text do not settle the
+            question.
 
     Raises:
         LineError: it is nested more deeply.
@@ -40,7 +43,8 @@ def check_nesting(text: bytes, data: Any) -> None:
 
 
 def check_integers(text: bytes) -> None:
-    """Refuses JSON with integers that do not fit into 64 bits: they would be read as the nearest floating-point numbers.
+    """Refuses JSON with integers that do not fit into 64 bits: they would be read as the nearest floating-point
+    numbers.
 
     Args:
         text: of the JSON, which is not nested deeply.

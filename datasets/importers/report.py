@@ -45,7 +45,8 @@ class ImportReport:
         num_records: records added.
         num_ok: records with a run time.
         num_workloads: distinct workloads met.
-        num_duplicates: records that the data set has already, or that came twice: the same schedule with the same times at the same moment.
+        num_duplicates: records that the data set has already, or that came twice: the same schedule with the same times
+            at the same moment.
         num_bad: lines left out.
         bad: the first thousand of them.
         already_imported: files whose content the data set already has.

@@ -31,12 +31,18 @@ class _Reader(Protocol):
 
 
 def import_logs(
-    paths: Iterable[Path | str], store: RecordStore, log_format: str = "auto", strict: bool = False, workloads: Path | str | None = None, force: bool = False,
-) -> ImportReport:  # fmt: skip
+    paths: Iterable[Path | str],
+    store: RecordStore,
+    log_format: str = "auto",
+    strict: bool = False,
+    workloads: Path | str | None = None,
+    force: bool = False,
+) -> ImportReport:
     """Adds logs of other tuners to a data set.
 
-    A log is read line by line. One that was imported before, under whatever name, is not read again; one that has grown since, or
-    whose import was interrupted, goes on where it ended. A record that the data set has, or that comes twice, is left out and counted.
+    A log is read line by line. One that was imported before, under whatever name, is not read again; one that has grown
+    since, or whose import was interrupted, goes on where it ended. A record that the data set has, or that comes twice,
+    is left out and counted.
 
     Args:
         paths: files, plain or compressed with gzip or xz, and folders of them.
@@ -73,14 +79,20 @@ def _records_of(store: RecordStore) -> set[bytes]:
     return {record_digest(**row) for row in store.rows(columns) if row["source"] in _SOURCES}
 
 
-def _import(log: LogFiles, log_format: str, store: RecordStore, sink: Sink, met: set[str], report: ImportReport, force: bool) -> None:
+def _import(
+    log: LogFiles, log_format: str, store: RecordStore, sink: Sink, met: set[str], report: ImportReport, force: bool
+) -> None:
     key, entry = identify(log, log_format, store.manifest.sources)
     if entry["complete"] and not force:
         report.already_imported.append(str(log.records))
         return
     report.num_files += 1
     if log.lacks_workloads:
-        report.add_bad(str(log.records), 1, "records of MetaSchedule, but their file of workloads is not there; name it with --workload-file")
+        report.add_bad(
+            str(log.records),
+            1,
+            "records of MetaSchedule, but their file of workloads is not there; name it with --workload-file",
+        )
         return
     skip = 0 if force else entry["lines"]
     count, duplicates, found_any = LineCount(), sink.num_duplicates, skip > 0
@@ -107,7 +119,10 @@ def _import(log: LogFiles, log_format: str, store: RecordStore, sink: Sink, met:
 def _check(log: LogFiles, log_format: str) -> None:
     report, sink = ImportReport(), Sink()
     if log.lacks_workloads:
-        raise DataError(f"{log.records} has records of MetaSchedule, but their file of workloads is not there; name it with --workload-file (strict)")
+        raise DataError(
+            f"{log.records} has records of MetaSchedule, but their file of workloads is not there; name it with"
+            " --workload-file (strict)"
+        )
     for _ in _read(log, log_format, sink, report):
         if report.bad:
             break
@@ -117,12 +132,16 @@ def _check(log: LogFiles, log_format: str) -> None:
         raise DataError(f"{report.bad[0]}; nothing was imported (strict)")
 
 
-def _read(log: LogFiles, log_format: str, sink: Sink, report: ImportReport, skip: int = 0, count: LineCount | None = None) -> Iterator[None]:
+def _read(
+    log: LogFiles, log_format: str, sink: Sink, report: ImportReport, skip: int = 0, count: LineCount | None = None
+) -> Iterator[None]:
     """Parses a log into a sink, with a stop after each line; `skip` lines are left out, and `count` follows."""
     readers: dict[str, _Reader] = {"ansor": ansor.AnsorReader(), "autotvm": autotvm.AutoTvmReader()}
     tables: metaschedule.MetaScheduleReader | None = None
     if log.workloads is not None:
-        tables = readers["metaschedule"] = metaschedule.MetaScheduleReader(metaschedule.read_workloads(log.workloads, report))
+        tables = readers["metaschedule"] = metaschedule.MetaScheduleReader(
+            metaschedule.read_workloads(log.workloads, report)
+        )
     name = str(log.records)
     for number, line in read_lines(log.records, skip, count):
         report.num_lines += 1
@@ -136,7 +155,9 @@ def _read(log: LogFiles, log_format: str, sink: Sink, report: ImportReport, skip
             if log_format not in ("auto", kind):
                 raise LineError(f"not a line of a log of {log_format}")
             if kind not in readers:
-                raise LineError("a MetaSchedule record, but its file of workloads is not there; name it with --workload-file")
+                raise LineError(
+                    "a MetaSchedule record, but its file of workloads is not there; name it with --workload-file"
+                )
             readers[kind].read(data, line, sink)
         except Exception as error:  # the boundary to a foreign file: whatever a reader stumbles over is a bad line
             report.add_bad(name, number, reason_of(error))
@@ -147,7 +168,10 @@ def _kind(data: Any) -> str:
     for kind, module in (("ansor", ansor), ("autotvm", autotvm), ("metaschedule", metaschedule)):
         if module.matches(data):
             return kind
-    raise LineError("not a line of any known log: expected Ansor's 'i' and 'r', AutoTVM's 'input' and 'result', or MetaSchedule's [workload, record]")
+    raise LineError(
+        "not a line of any known log: expected Ansor's 'i' and 'r', AutoTVM's 'input' and 'result', or MetaSchedule's"
+        " [workload, record]"
+    )
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -201,7 +225,12 @@ def _first_kind(path: Path) -> str:
 
 def _workload_file(records: Path, tables: list[Path]) -> Path | None:
     """The file of workloads that belongs to a file of records: by name, or the only one there is."""
-    for old, new in (("tuning_record", "workload"), ("tuning_records", "workloads"), ("records", "workloads"), ("record", "workload")):
+    for old, new in (
+        ("tuning_record", "workload"),
+        ("tuning_records", "workloads"),
+        ("records", "workloads"),
+        ("record", "workload"),
+    ):
         beside = records.with_name(records.name.replace(old, new))
         if beside != records and beside.is_file():
             return beside

@@ -19,7 +19,20 @@ from foretune.task import Task
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _KEPT_STEPS = 1 << 17
-_STORED = ("workload", "target", "space_id", "trace_key", "trace", "status", "run_secs", "error", "program_hash", "environment", "timestamp", "source")
+_STORED = (
+    "workload",
+    "target",
+    "space_id",
+    "trace_key",
+    "trace",
+    "status",
+    "run_secs",
+    "error",
+    "program_hash",
+    "environment",
+    "timestamp",
+    "source",
+)
 
 
 def compact_json(data: Any) -> str:
@@ -96,16 +109,39 @@ class Sink:
             self.known.add(key)
 
     def add(
-        self, source: str, workload: str, target: str, space_id: str, trace_key: str, trace: str, status: Status, run_secs: Sequence[float],
-        error: str = "", environment: str = "{}", timestamp: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        source: str,
+        workload: str,
+        target: str,
+        space_id: str,
+        trace_key: str,
+        trace: str,
+        status: Status,
+        run_secs: Sequence[float],
+        error: str = "",
+        environment: str = "{}",
+        timestamp: float = 0.0,
+    ) -> None:
         """Adds one record unless it was seen; `source` is the tuner, the texts are as in the record table."""
         key = record_digest(source, workload, target, trace_key, status.value, run_secs, error, timestamp)
         if key in self.seen:
             self.num_duplicates += 1
             return
         self.seen.add(key)
-        row = (workload, target, space_id, trace_key, trace, status.value, run_secs, error, "", environment, timestamp, source)
+        row = (
+            workload,
+            target,
+            space_id,
+            trace_key,
+            trace,
+            status.value,
+            run_secs,
+            error,
+            "",
+            environment,
+            timestamp,
+            source,
+        )
         self._rows.append(row)
 
     def take(self) -> tuple[list[Task], pa.Table]:
@@ -119,10 +155,19 @@ class Sink:
 
 
 def record_digest(
-    source: str, workload: str, target: str, trace_key: str, status: str, run_secs: Sequence[float], error: str, timestamp: float,
-) -> bytes:  # fmt: skip
+    source: str,
+    workload: str,
+    target: str,
+    trace_key: str,
+    status: str,
+    run_secs: Sequence[float],
+    error: str,
+    timestamp: float,
+) -> bytes:
     """Equal for two records only if they are the same measurement."""
-    return hashlib.blake2b(repr((source, workload, target, trace_key, status, list(run_secs), error, timestamp)).encode(), digest_size=12).digest()
+    return hashlib.blake2b(
+        repr((source, workload, target, trace_key, status, list(run_secs), error, timestamp)).encode(), digest_size=12
+    ).digest()
 
 
 def environment_text(known: dict[Any, str], tool: str, version: Any) -> str:

@@ -3,8 +3,8 @@
     DIR/part-*.parquet   rows of one sitting, each file written whole
     DIR/machine.json     vector width and caches of the machine that all of them are of
 
-A row is one program after one schedule, compiled for one processor. A program is named by its family and seed, from which the
-generator makes it again; `module` has the text after the schedule where that is not empty.
+A row is one program after one schedule, compiled for one processor. A program is named by its family and seed, from
+which the generator makes it again; `module` has the text after the schedule where that is not empty.
 """
 
 from __future__ import annotations
@@ -27,9 +27,22 @@ from foretune.target import HardwareFeatures
 VERSION = 1
 _MACHINE = "machine.json"
 LABELS = (
-    "instructions", "registers", "gpr_registers", "vector_registers", "spills", "reloads", "memory_operands", "vector_share", "dynamic_instructions",
-    "dynamic_vector_share", "bytes_read", "bytes_written", "mca_cycles", "mca_throughput", "secs",
-)  # fmt: skip
+    "instructions",
+    "registers",
+    "gpr_registers",
+    "vector_registers",
+    "spills",
+    "reloads",
+    "memory_operands",
+    "vector_share",
+    "dynamic_instructions",
+    "dynamic_vector_share",
+    "bytes_read",
+    "bytes_written",
+    "mca_cycles",
+    "mca_throughput",
+    "secs",
+)
 """Names of the labels; `foretune.passes.mlir.costs.labels` says what they mean."""
 
 SCHEMA = pa.schema(
@@ -75,7 +88,15 @@ class Sample:
 
     def to_row(self) -> dict[str, Any]:
         """It as a row of the table."""
-        row = {"family": self.family, "seed": self.seed, "schedule": json.dumps(self.schedule), "cpu": self.cpu, "status": self.status, "error": self.error, "module": self.module}
+        row = {
+            "family": self.family,
+            "seed": self.seed,
+            "schedule": json.dumps(self.schedule),
+            "cpu": self.cpu,
+            "status": self.status,
+            "error": self.error,
+            "module": self.module,
+        }
         return {**row, **{name: (self.labels or {}).get(name) for name in LABELS}}
 
     @classmethod
@@ -87,7 +108,16 @@ class Sample:
         """
         try:
             labels = {name: float(row[name]) for name in LABELS if row.get(name) is not None}
-            return cls(row["family"], int(row["seed"]), tuple(json.loads(row["schedule"])), row["cpu"], row["status"], row.get("error") or "", row.get("module") or "", labels)
+            return cls(
+                row["family"],
+                int(row["seed"]),
+                tuple(json.loads(row["schedule"])),
+                row["cpu"],
+                row["status"],
+                row.get("error") or "",
+                row.get("module") or "",
+                labels,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"a row of MLIR samples is damaged: {type(error).__name__}: {error}") from error
 
@@ -98,7 +128,12 @@ def claim(folder: Path, hardware: HardwareFeatures) -> None:
     Raises:
         DataError: they are of another one.
     """
-    lasting = HardwareFeatures(vector_bits=hardware.vector_bits, l1_bytes=hardware.l1_bytes, l2_bytes=hardware.l2_bytes, l3_bytes=hardware.l3_bytes)
+    lasting = HardwareFeatures(
+        vector_bits=hardware.vector_bits,
+        l1_bytes=hardware.l1_bytes,
+        l2_bytes=hardware.l2_bytes,
+        l3_bytes=hardware.l3_bytes,
+    )
     known = machine_of(folder)
     if known is None and not any(folder.glob("part-*.parquet")):
         write_text_atomically(folder / _MACHINE, json.dumps({k: v for k, v in lasting.to_json().items() if v}) + "\n")
@@ -124,7 +159,9 @@ def append(folder: Path, samples: Iterable[Sample], level: int = 9) -> str:
     """Adds samples; they are on disk when this returns. The name of their file."""
     table = pa.Table.from_pylist([s.to_row() for s in samples], SCHEMA)
     path = folder / f"part-{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet"
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", compression_level=level))
+    write_atomically(
+        path, lambda temporary: pq.write_table(table, temporary, compression="zstd", compression_level=level)
+    )
     return path.name
 
 

@@ -123,7 +123,14 @@ class _GraphBuilder:
             coefficients, is_linear = _linear(index)
             for var, coefficient in coefficients.items():
                 if coefficient and var in loop_nodes:
-                    features = (block, float(is_write), dim, coefficient, abs(coefficient) * dim_stride, float(is_linear))
+                    features = (
+                        block,
+                        float(is_write),
+                        dim,
+                        coefficient,
+                        abs(coefficient) * dim_stride,
+                        float(is_linear),
+                    )
                     self.edges.append(Edge(loop_nodes[var], node, "access", tuple(float(f) for f in features)))
 
     def _buffer(self, buffer) -> int:
@@ -164,7 +171,9 @@ def _element_bytes(dtype) -> float:
 
 def _body_statistics(block) -> tuple[dict[str, float], list]:
     """Counts the arithmetic of one iteration and lists (buffer, indices, is_write)."""
-    stats = dict.fromkeys(("adds", "muls", "divs", "math_calls", "min_max", "compares", "int_divs", "loads", "has_branch"), 0.0)
+    stats = dict.fromkeys(
+        ("adds", "muls", "divs", "math_calls", "min_max", "compares", "int_divs", "loads", "has_branch"), 0.0
+    )
     accesses: list = []
 
     def visit(node) -> None:

@@ -13,7 +13,12 @@ from typing import Any
 from foretune.errors import DataError
 
 # class names of old releases -> their names today
-_RENAMED = {"Block": "SBlock", "BlockRealize": "SBlockRealize", "BufferLoad": "TensorLoad", "BufferRegion": "TensorRegion"}
+_RENAMED = {
+    "Block": "SBlock",
+    "BlockRealize": "SBlockRealize",
+    "BufferLoad": "TensorLoad",
+    "BufferRegion": "TensorRegion",
+}
 _RENAMED_FIELDS = {("TensorLoad", "source"): "buffer", ("TensorRegion", "source"): "buffer"}
 # numbers that stand in the field itself; so does the value of an IntImm, up to TVM 0.19
 _INLINE = {("FloatImm", "value"): float, ("IterVar", "iter_type"): int, ("For", "kind"): int}

@@ -73,9 +73,14 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         if self.num_records < 1 or self.batch_size < 1:
-            raise OptionError(f"`num_records >= 1` and `batch_size >= 1` must hold, but got {self.num_records} and {self.batch_size}")
+            raise OptionError(
+                f"`num_records >= 1` and `batch_size >= 1` must hold, but got {self.num_records} and {self.batch_size}"
+            )
         if self.mutated_share < 0 or self.guided_share < 0 or self.mutated_share + self.guided_share > 1:
-            raise OptionError(f"shares must not be negative or exceed 1 together, but got {self.mutated_share} and {self.guided_share}")
+            raise OptionError(
+                f"shares must not be negative or exceed 1 together, but got {self.mutated_share} and"
+                f" {self.guided_share}"
+            )
 
 
 def collect(
@@ -133,14 +138,25 @@ class _Batch:
 class _Collector:
     """Samplers of every task on every target, and the slots that are free."""
 
-    def __init__(self, tasks: Sequence[Task], environment: Environment, store: RecordStore, config: CollectConfig, guide: Guide | None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        environment: Environment,
+        store: RecordStore,
+        config: CollectConfig,
+        guide: Guide | None,
+    ) -> None:
         self._store, self._config, self._guide = store, config, guide
         self._free = Counter(_slot_name(target) for target in environment.slots)
         self._samplers: dict[str, list[TaskSampler]] = {}
         for target in environment.slots:
             if _slot_name(target) not in self._samplers:
-                distinct = {task.key: task for task in (t if target is None else replace(t, target=target) for t in tasks)}
-                self._samplers[_slot_name(target)] = [TaskSampler(t, environment.design_spaces) for t in distinct.values()]
+                distinct = {
+                    task.key: task for task in (t if target is None else replace(t, target=target) for t in tasks)
+                }
+                self._samplers[_slot_name(target)] = [
+                    TaskSampler(t, environment.design_spaces) for t in distinct.values()
+                ]
         self._rng = np.random.default_rng([config.seed, store.manifest.num_records])
         self._restore()
 
@@ -165,8 +181,10 @@ class _Collector:
         in_flight = sum(s.num_in_flight for group in self._samplers.values() for s in group)
         wanted = min(self._config.batch_size, self._config.num_records - self._store.manifest.num_records - in_flight)
         while wanted > 0 and (left := [s for s in samplers if not s.exhausted]):
-            sampler = min(left, key=lambda s: (s.num_stored + s.num_in_flight))
-            candidates = sampler.propose(self._rng, wanted, self._config.mutated_share, self._config.guided_share, self._guide)
+            sampler = min(left, key=lambda s: s.num_stored + s.num_in_flight)
+            candidates = sampler.propose(
+                self._rng, wanted, self._config.mutated_share, self._config.guided_share, self._guide
+            )
             if candidates:
                 return _Batch(sampler, slot, candidates)
         return None

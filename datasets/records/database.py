@@ -17,7 +17,14 @@ from foretune.target import Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
 
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, ForetuneError)  # what the nouns raise of damaged data
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+    ForetuneError,
+)  # what the nouns raise of damaged data
 
 
 def default_path() -> Path:
@@ -54,7 +61,10 @@ class Database(RecordsFile):
         with self._lock, self._guard(), self._connection:
             for task in {id(r.candidate.task): r.candidate.task for r in records}.values():
                 w = task.workload
-                self._keep("workloads", (w.hash, w.name, w.family, w.program, json.dumps(w.graph.to_json(), separators=(",", ":"))))
+                self._keep(
+                    "workloads",
+                    (w.hash, w.name, w.family, w.program, json.dumps(w.graph.to_json(), separators=(",", ":"))),
+                )
                 self._insert("targets", [(task.target.key, json.dumps(task.target.to_json()))])
             self._insert("records", [_row(record) for record in records])
 
@@ -70,16 +80,25 @@ class Database(RecordsFile):
 
     def tasks(self) -> list[Task]:
         """All tasks that there are records of, by name."""
-        workloads = self._read("workloads", lambda r: Workload(r["hash"], r["program"], ProgramGraph.from_json(json.loads(r["graph"])), r["name"], r["family"]))
+        workloads = self._read(
+            "workloads",
+            lambda r: Workload(
+                r["hash"], r["program"], ProgramGraph.from_json(json.loads(r["graph"])), r["name"], r["family"]
+            ),
+        )
         targets = self._read("targets", lambda r: Target.from_json(json.loads(r["json"])))
         with self._lock, self._guard():
-            pairs = self._connection.execute("SELECT MIN(rowid), workload, target FROM records GROUP BY workload, target").fetchall()
+            pairs = self._connection.execute(
+                "SELECT MIN(rowid), workload, target FROM records GROUP BY workload, target"
+            ).fetchall()
         found = []
         for number, workload, target in pairs:
             if workload in workloads and target in targets:
                 found.append(Task(workloads[workload], targets[target]))
             else:
-                self._note("records", number, "its workload or target is missing or damaged, as may be those of the same task")
+                self._note(
+                    "records", number, "its workload or target is missing or damaged, as may be those of the same task"
+                )
         return sorted(found, key=lambda task: (task.workload.name, *reversed(task.key)))
 
     def _read(self, table: str, make: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -124,7 +143,8 @@ class Database(RecordsFile):
         return num_taken
 
     def prune(self, keep: int) -> int:
-        """Drops all but the fastest records of each task, what failed, and damaged rows; the checked ones and the default schedule's stay.
+        """Drops all but the fastest records of each task, what failed, and damaged rows; the checked ones and the
+        default schedule's stay.
 
         Args:
             keep: how many of each task stay, at least 1.
@@ -143,7 +163,9 @@ class Database(RecordsFile):
             with self._lock, self._guard(), self._connection:
                 marks = ", ".join("?" * len(stays))
                 cursor = self._connection.execute(
-                    f"DELETE FROM records WHERE target = ? AND workload = ? AND max_rel_error IS NULL AND trace_key NOT IN ({marks})", (*task.key, *sorted(stays))
+                    "DELETE FROM records WHERE target = ? AND workload = ? AND max_rel_error IS NULL AND trace_key NOT"
+                    f" IN ({marks})",
+                    (*task.key, *sorted(stays)),
                 )
                 dropped += cursor.rowcount
         with self._lock, self._guard():
@@ -151,7 +173,9 @@ class Database(RecordsFile):
         return dropped
 
     def _drop_damaged(self) -> int:
-        """Drops the rows that were found damaged, and records without a workload or target; how many records that were."""
+        """Drops the rows that were found damaged, and records without a workload or target; how many records that
+        were.
+        """
         orphans = "workload NOT IN (SELECT hash FROM workloads) OR target NOT IN (SELECT key FROM targets)"
         with self._lock, self._guard(), self._connection:
             before = self._connection.execute("SELECT COUNT(*) FROM records").fetchone()[0]
@@ -178,29 +202,38 @@ class Database(RecordsFile):
         return next((row["max_rel_error"] for _, row in rows), None)
 
     def set_checked(self, record: MeasureRecord, max_rel_error: float, tolerance: float) -> None:
-        """Notes a check against the reference output; an error above the tolerance turns the status into wrong_output."""
+        """Notes a check against the reference output; an error above the tolerance turns the status into
+        wrong_output.
+        """
         status = record.status if max_rel_error <= tolerance else Status.WRONG_OUTPUT
         where = "WHERE target = ? AND workload = ? AND trace_key = ?"
         for number, row in self._rows("records", where, record.candidate.key):
             row.update(max_rel_error=float(min(max_rel_error, 1e300)), status=status.value)
             with self._lock, self._guard(), self._connection:
                 values = (row["max_rel_error"], row["status"], digest_of(row.values()), number)
-                self._connection.execute("UPDATE records SET max_rel_error = ?, status = ?, digest = ? WHERE rowid = ?", values)
+                self._connection.execute(
+                    "UPDATE records SET max_rel_error = ?, status = ?, digest = ? WHERE rowid = ?", values
+                )
 
     def promise(self, task: Task) -> float | None:
         """What was expected of measuring more of a task, where a tuning run ended it for that; None elsewhere."""
         if not self._has_promises:
             return None
         with self._lock, self._guard():
-            row = self._connection.execute("SELECT log_gain FROM promises WHERE target = ? AND workload = ?", task.key).fetchone()
+            row = self._connection.execute(
+                "SELECT log_gain FROM promises WHERE target = ? AND workload = ?", task.key
+            ).fetchone()
         return row[0] if row and isinstance(row[0], float) and math.isfinite(row[0]) else None
 
     def set_promise(self, task: Task, log_gain: float | None) -> None:
-        """Notes how much the next batch of a task would decrease the logarithm of its best time, for which a run ended it; None if none did."""
+        """Notes how much the next batch of a task would decrease the logarithm of its best time, for which a run ended
+        it; None if none did.
+        """
         with self._lock, self._guard(), self._connection:
             self._connection.execute("DELETE FROM promises WHERE target = ? AND workload = ?", task.key)
             if log_gain is not None:
                 self._connection.execute("INSERT INTO promises VALUES (?, ?, ?)", (*task.key, log_gain))
+
 
 def _row(record: MeasureRecord) -> tuple:
     """A record as its columns."""
@@ -215,7 +248,12 @@ def _row(record: MeasureRecord) -> tuple:
 def _record(task: Task, row: dict[str, Any]) -> MeasureRecord:
     settings = json.loads(row["settings"])
     return MeasureRecord(
-        Candidate(task, Trace.from_json(json.loads(row["trace"]))), Status(row["status"]), tuple(json.loads(row["run_secs"])), row["error"],
-        row["program_hash"], tuple(sorted(json.loads(row["environment"]).items())), MeasureSettings(**settings) if settings is not None else None,
+        Candidate(task, Trace.from_json(json.loads(row["trace"]))),
+        Status(row["status"]),
+        tuple(json.loads(row["run_secs"])),
+        row["error"],
+        row["program_hash"],
+        tuple(sorted(json.loads(row["environment"]).items())),
+        MeasureSettings(**settings) if settings is not None else None,
         row["timestamp"],
-    )  # fmt: skip
+    )

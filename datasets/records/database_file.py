@@ -21,7 +21,8 @@ SCHEMA_VERSION = 2  # version 1 has no digests; it is read, and made version 2 w
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS workloads (
-    hash TEXT PRIMARY KEY, name TEXT NOT NULL, family TEXT NOT NULL, program TEXT NOT NULL, graph TEXT NOT NULL, digest TEXT
+    hash TEXT PRIMARY KEY, name TEXT NOT NULL, family TEXT NOT NULL, program TEXT NOT NULL, graph TEXT NOT NULL,
+        digest TEXT
 );
 CREATE TABLE IF NOT EXISTS targets (key TEXT PRIMARY KEY, json TEXT NOT NULL, digest TEXT);
 CREATE TABLE IF NOT EXISTS records (
@@ -43,16 +44,27 @@ CREATE TABLE IF NOT EXISTS records (
 );
 """
 _LATER_TABLES = """
-CREATE TABLE IF NOT EXISTS promises (target TEXT NOT NULL, workload TEXT NOT NULL, log_gain REAL NOT NULL, PRIMARY KEY (target, workload))
+CREATE TABLE IF NOT EXISTS promises (target TEXT NOT NULL, workload TEXT NOT NULL, log_gain REAL NOT NULL,
+    PRIMARY KEY (target, workload))
 """
 COLUMNS = {  # what a digest is of
     "workloads": ("hash", "name", "family", "program", "graph"),
     "targets": ("key", "json"),
     "records": (
-        "target", "workload", "trace_key", "trace", "status", "run_secs", "error", "program_hash", "environment", "settings", "timestamp",
+        "target",
+        "workload",
+        "trace_key",
+        "trace",
+        "status",
+        "run_secs",
+        "error",
+        "program_hash",
+        "environment",
+        "settings",
+        "timestamp",
         "max_rel_error",
     ),
-}  # fmt: skip
+}
 _TIMEOUT_SECS = 60.0
 _log = logging.getLogger(__name__)
 
@@ -100,14 +112,19 @@ class RecordsFile:
                 self._set_up()
             self._check()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise DatabaseError(f"{self.path} cannot be used as a database: {error}. It was left as it is; move it away or choose another path") from error
+            raise DatabaseError(
+                f"{self.path} cannot be used as a database: {error}. It was left as it is; move it away or choose"
+                " another path"
+            ) from error
 
     def _connect_read_only(self) -> sqlite3.Connection:
         """The file as it is; a copy of it where SQLite cannot even lock it, as on a read-only medium."""
         if not self.path.is_file():
             raise DatabaseError(f"there is no database {self.path}")
         try:
-            connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", timeout=_TIMEOUT_SECS, check_same_thread=False, uri=True)
+            connection = sqlite3.connect(
+                f"{self.path.resolve().as_uri()}?mode=ro", timeout=_TIMEOUT_SECS, check_same_thread=False, uri=True
+            )
             connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             return connection
         except sqlite3.OperationalError:
@@ -126,7 +143,8 @@ class RecordsFile:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError as error:  # another process is switching the new file to WAL; SQLite does not wait for that
+            except sqlite3.OperationalError as error:
+                # another process is switching the new file to WAL; SQLite does not wait for that
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
@@ -150,9 +168,14 @@ class RecordsFile:
         """
         tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and "records" not in tables:
-            raise DatabaseError(f"{self.path} is an SQLite file of another program (its tables: {sorted(tables)[:5]}); choose another path")
+            raise DatabaseError(
+                f"{self.path} is an SQLite file of another program (its tables: {sorted(tables)[:5]}); choose another"
+                " path"
+            )
         if tables and self._version() not in (1, SCHEMA_VERSION):
-            raise DatabaseError(f"{self.path} has schema version {self._version()}, but this release reads version {SCHEMA_VERSION}")
+            raise DatabaseError(
+                f"{self.path} has schema version {self._version()}, but this release reads version {SCHEMA_VERSION}"
+            )
         return tables
 
     def _version(self) -> int:
@@ -163,16 +186,25 @@ class RecordsFile:
         for table, columns in COLUMNS.items():
             self._connection.execute(f"ALTER TABLE {table} ADD COLUMN digest TEXT")
             rows = self._connection.execute(f"SELECT rowid, {', '.join(columns)} FROM {table}").fetchall()
-            self._connection.executemany(f"UPDATE {table} SET digest = ? WHERE rowid = ?", [(digest_of(row), number) for number, *row in rows])
+            self._connection.executemany(
+                f"UPDATE {table} SET digest = ? WHERE rowid = ?", [(digest_of(row), number) for number, *row in rows]
+            )
 
     def _check(self) -> None:
-        self._connection.text_factory = lambda text: text.decode(errors="surrogateescape")  # or one damaged row would hide the others
+        self._connection.text_factory = lambda text: text.decode(
+            errors="surrogateescape"
+        )  # or one damaged row would hide the others
         self._has_promises = "promises" in self._tables()
         found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
-            raise DatabaseError(f"{self.path} is corrupt ({found}); it was left as it is. Move it away, or recover it with sqlite3's .recover")
+            raise DatabaseError(
+                f"{self.path} is corrupt ({found}); it was left as it is. Move it away, or recover it with sqlite3's"
+                " .recover"
+            )
         has = {table: {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")} for table in COLUMNS}
-        missing = [f"{table}.{name}" for table, columns in COLUMNS.items() for name in columns if name not in has[table]]
+        missing = [
+            f"{table}.{name}" for table, columns in COLUMNS.items() for name in columns if name not in has[table]
+        ]
         if missing:
             raise DatabaseError(f"{self.path} is corrupt: it has no column {missing[0]}; it was left as it is")
         self._hashed = all("digest" in names for names in has.values())
@@ -181,7 +213,9 @@ class RecordsFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatabaseError(f"the database folder {self.path.parent} cannot be made: {error.strerror}; choose another path") from error
+            raise DatabaseError(
+                f"the database folder {self.path.parent} cannot be made: {error.strerror}; choose another path"
+            ) from error
         if self.path.is_dir():
             raise DatabaseError(f"the database path {self.path} is a folder; name a file in it")
         if not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
@@ -193,12 +227,16 @@ class RecordsFile:
         if self._copy is not None:
             self._copy.cleanup()
 
-    def _rows(self, table: str, where: str = "", values: Sequence[Any] = (), order: str = "rowid") -> Iterator[tuple[int, dict[str, Any]]]:
+    def _rows(
+        self, table: str, where: str = "", values: Sequence[Any] = (), order: str = "rowid"
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number, columns) of the rows that are whole, of those that a condition chooses."""
         columns = COLUMNS[table]
         digest = "digest" if self._hashed else "NULL"
         with self._lock, self._guard():
-            rows = self._connection.execute(f"SELECT rowid, {digest}, {', '.join(columns)} FROM {table} {where} ORDER BY {order}", values).fetchall()
+            rows = self._connection.execute(
+                f"SELECT rowid, {digest}, {', '.join(columns)} FROM {table} {where} ORDER BY {order}", values
+            ).fetchall()
         for number, stated, *row in rows:
             if self._hashed and stated != digest_of(row):
                 self._note(table, number, "its content does not have the hash that was written with it")
@@ -213,13 +251,18 @@ class RecordsFile:
     def _insert(self, table: str, rows: Iterable[tuple]) -> None:
         columns = (*COLUMNS[table], "digest")
         marks = ", ".join("?" * len(columns))
-        self._connection.executemany(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})", [(*row, digest_of(row)) for row in rows])
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})",
+            [(*row, digest_of(row)) for row in rows],
+        )
 
     def _keep(self, table: str, row: tuple) -> None:
         """Inserts a row unless there is a whole one of its key."""
         if (table, row[0]) not in self._whole:
             columns = COLUMNS[table]
-            found = self._connection.execute(f"SELECT digest, {', '.join(columns)} FROM {table} WHERE {columns[0]} = ?", row[:1]).fetchone()
+            found = self._connection.execute(
+                f"SELECT digest, {', '.join(columns)} FROM {table} WHERE {columns[0]} = ?", row[:1]
+            ).fetchone()
             if found is None or found[0] != digest_of(found[1:]):
                 self._insert(table, [row])
             self._whole.add((table, row[0]))

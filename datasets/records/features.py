@@ -25,7 +25,8 @@ class StoreFigures:
 
     Attributes:
         float_ops, int_ops: arithmetic operations; a multiply-add is one.
-        vectorized, unrolled, parallel: product of the extents of the loops around the store that are so annotated; 0 if none.
+        vectorized, unrolled, parallel: product of the extents of the loops around the store that are so annotated; 0 if
+        none.
         bytes: read and written, counting each access.
         unique_bytes: of the memory touched.
     """
@@ -55,11 +56,19 @@ def store_figures(rows: Sequence[Sequence[float]]) -> list[StoreFigures]:
     if not rows or any(len(row) != _WIDTH for row in rows):
         return []
     magnitudes = np.exp2(np.asarray(rows, np.float64)) - 1  # [stores, F]
-    buffers = magnitudes[:, _BUFFERS : _BUFFERS + _NUM_BUFFERS * _BUFFER_WIDTH].reshape(len(rows), _NUM_BUFFERS, _BUFFER_WIDTH)
+    buffers = magnitudes[:, _BUFFERS : _BUFFERS + _NUM_BUFFERS * _BUFFER_WIDTH].reshape(
+        len(rows), _NUM_BUFFERS, _BUFFER_WIDTH
+    )
     figures = np.stack(
         [
-            magnitudes[:, _FLOAT_OPS].sum(1), magnitudes[:, _INT_OPS].sum(1), magnitudes[:, _VECTORIZED], magnitudes[:, _UNROLLED],
-            magnitudes[:, _PARALLEL], buffers[..., _BYTES].sum(1), buffers[..., _UNIQUE_BYTES].sum(1),
-        ], 1,
-    )  # fmt: skip
+            magnitudes[:, _FLOAT_OPS].sum(1),
+            magnitudes[:, _INT_OPS].sum(1),
+            magnitudes[:, _VECTORIZED],
+            magnitudes[:, _UNROLLED],
+            magnitudes[:, _PARALLEL],
+            buffers[..., _BYTES].sum(1),
+            buffers[..., _UNIQUE_BYTES].sum(1),
+        ],
+        1,
+    )
     return [StoreFigures(*map(float, np.rint(row))) for row in figures]

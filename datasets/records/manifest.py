@@ -68,8 +68,13 @@ def read_manifest(folder: Path) -> Manifest | None:
         version = data["schema"]
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version}, but this release reads version {SCHEMA_VERSION}")
-        manifest = Manifest(**{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"}, lost=[str(h) for h in data.get("lost", [])])
-        names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [(n, _WORKLOAD_FILE) for n in manifest.workloads]
+        manifest = Manifest(
+            **{name: data[name] for name in Manifest.__dataclass_fields__ if name != "lost"},
+            lost=[str(h) for h in data.get("lost", [])],
+        )
+        names = [(n, _RECORD_FILE) for n in [*manifest.shards, *manifest.replaced]] + [
+            (n, _WORKLOAD_FILE) for n in manifest.workloads
+        ]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
             int(entry["rows"]), str(entry["sha256"])
     except FileNotFoundError:
@@ -85,18 +90,31 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def _check_digest(path: Path, data: dict[str, Any], manifest: Manifest) -> None:
     if ("digest" in data or "lost" in data) and data.get("digest") != _digest(data):  # older releases wrote neither
-        raise ManifestChangedError(f"{path} is damaged: its content does not have the hash that was written with it; `foretune data repair` lists the files anew")
+        raise ManifestChangedError(
+            f"{path} is damaged: its content does not have the hash that was written with it; `foretune data repair`"
+            " lists the files anew"
+        )
     if (data.get("num_records"), data.get("content_hash")) != (manifest.num_records, manifest.content_hash):
-        raise ManifestChangedError(f"{path} is damaged: its figures do not agree with its list of files; `foretune data repair` lists the files anew")
+        raise ManifestChangedError(
+            f"{path} is damaged: its figures do not agree with its list of files; `foretune data repair` lists the"
+            " files anew"
+        )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest, whole or not at all."""
-    data = {"schema": SCHEMA_VERSION, "num_records": manifest.num_records, "content_hash": manifest.content_hash, **asdict(manifest)}
+    data = {
+        "schema": SCHEMA_VERSION,
+        "num_records": manifest.num_records,
+        "content_hash": manifest.content_hash,
+        **asdict(manifest),
+    }
     data["digest"] = _digest(data)
     write_text_atomically(folder / FILE_NAME, json.dumps(data, indent=1) + "\n")
 
 
 def _digest(data: dict[str, Any]) -> str:
     """Of all that a manifest says; older releases wrote none."""
-    return hashlib.sha256(json.dumps({k: v for k, v in data.items() if k != "digest"}, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps({k: v for k, v in data.items() if k != "digest"}, sort_keys=True).encode()
+    ).hexdigest()

@@ -43,7 +43,10 @@ def merge(folders: Sequence[Path], out: Path) -> int:
                     if row["workload"] not in entries:
                         if row["workload"] in part.manifest.lost:
                             continue
-                        raise DataError(f"{folder} has records of workload {row['workload']}, whose program is missing; `foretune data repair` sets that right")
+                        raise DataError(
+                            f"{folder} has records of workload {row['workload']}, whose program is missing; `foretune"
+                            " data repair` sets that right"
+                        )
                     key = (row["workload"], row["target"], row["trace_key"], row["timestamp"], *row["run_secs"])
                     if key not in seen:
                         seen.add(key)

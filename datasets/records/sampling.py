@@ -59,7 +59,9 @@ class TaskSampler:
         self._spaces: list[DesignSpace] | None = None
         self._best: list[tuple[float, str]] = []  # heap of (-seconds, trace as JSON text), the slowest first
 
-    def propose(self, rng: np.random.Generator, num: int, mutated_share: float, guided_share: float, guide: Guide | None) -> list[Candidate]:
+    def propose(
+        self, rng: np.random.Generator, num: int, mutated_share: float, guided_share: float, guide: Guide | None
+    ) -> list[Candidate]:
         """New candidates; the default schedule is always the first of all. None means that the task is exhausted."""
         default = Trace(())
         chosen: dict[str, Trace] = {} if default.key in self.seen else {default.key: default}
@@ -67,7 +69,9 @@ class TaskSampler:
             for trace in guide.suggest(self.task, self.spaces, frozenset(self.seen), num_guided):
                 if trace.key not in self.seen:
                     chosen[trace.key] = trace
-        for trace in self._samples(rng, 20 * num, mutated_share / max(1.0 - guided_share, 1e-9) if guide is not None else mutated_share):
+        for trace in self._samples(
+            rng, 20 * num, mutated_share / max(1.0 - guided_share, 1e-9) if guide is not None else mutated_share
+        ):
             if len(chosen) >= num:
                 break
             if trace.key not in self.seen:

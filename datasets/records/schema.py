@@ -16,7 +16,10 @@ from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
 
 SCHEMA_VERSION = 2
-OF_ONE_RECORD = ("baseline_secs", "objective")  # keys of an environment that are about one measurement, and no tool's version
+OF_ONE_RECORD = (
+    "baseline_secs",
+    "objective",
+)  # keys of an environment that are about one measurement, and no tool's version
 
 RECORDS = pa.schema(
     [
@@ -122,7 +125,9 @@ def workload_entry_from_row(row: dict[str, Any]) -> WorkloadEntry:
         DataError: a column does not hold what the schema says.
     """
     try:
-        workload = Workload(row["hash"], row["program"], ProgramGraph.from_json(json.loads(row["graph"])), row["name"], row["family"])
+        workload = Workload(
+            row["hash"], row["program"], ProgramGraph.from_json(json.loads(row["graph"])), row["name"], row["family"]
+        )
         networks = tuple((str(name), float(calls)) for name, calls in json.loads(row["networks"]))
         return WorkloadEntry(workload, float(row["weight"]), networks, _unpack(row))
     except (ValueError, TypeError, KeyError) as error:
@@ -138,12 +143,20 @@ def trajectory_from_row(row: dict[str, Any], task: Task, initial: Rows = ()) -> 
     try:
         settings = MeasureSettings(**json.loads(row["settings"])) if row["settings"] else None
         record = MeasureRecord(
-            Candidate(task, Trace.from_json(json.loads(row["trace"]))), Status(row["status"]), tuple(row["run_secs"]), row["error"],
-            row["program_hash"], tuple(sorted(json.loads(row["environment"]).items())), settings, row["timestamp"],
-        )  # fmt: skip
+            Candidate(task, Trace.from_json(json.loads(row["trace"]))),
+            Status(row["status"]),
+            tuple(row["run_secs"]),
+            row["error"],
+            row["program_hash"],
+            tuple(sorted(json.loads(row["environment"]).items())),
+            settings,
+            row["timestamp"],
+        )
         return Trajectory(record, initial, _unpack(row))
     except (ValueError, TypeError, KeyError, ForetuneError) as error:
-        raise DataError(f"record {row.get('trace_key')} of workload {row.get('workload')} is damaged: {error}") from error
+        raise DataError(
+            f"record {row.get('trace_key')} of workload {row.get('workload')} is damaged: {error}"
+        ) from error
 
 
 def _pack(rows: Rows) -> dict[str, Any]:

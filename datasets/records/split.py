@@ -38,7 +38,9 @@ class Split:
 
     def save(self, folder: Path) -> None:
         """Writes `split.json` into a data folder."""
-        write_text_atomically(folder / FILE_NAME, json.dumps({part: sorted(getattr(self, part)) for part in _PARTS}, indent=1) + "\n")
+        write_text_atomically(
+            folder / FILE_NAME, json.dumps({part: sorted(getattr(self, part)) for part in _PARTS}, indent=1) + "\n"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Split | None:
@@ -65,7 +67,9 @@ class Split:
         return Split(*(getattr(self, part) | getattr(other, part) for part in _PARTS))
 
 
-def make_split(families: Mapping[str, str], validation: float = 0.1, test: float = 0.2, seed: int = 0, kept: Split | None = None) -> Split:
+def make_split(
+    families: Mapping[str, str], validation: float = 0.1, test: float = 0.2, seed: int = 0, kept: Split | None = None
+) -> Split:
     """Splits workloads, family by family.
 
     The order within a family is a hash of workload and seed, so it does not depend on the order of the data.
@@ -80,7 +84,10 @@ def make_split(families: Mapping[str, str], validation: float = 0.1, test: float
         OptionError: the shares leave nothing to train on.
     """
     if min(validation, test) < 0 or validation + test >= 1:
-        raise OptionError(f"`0 <= validation, 0 <= test, validation + test < 1` must hold, but got validation={validation} and test={test}")
+        raise OptionError(
+            f"`0 <= validation, 0 <= test, validation + test < 1` must hold, but got validation={validation} and"
+            f" test={test}"
+        )
     by_family: dict[str, list[str]] = defaultdict(list)
     for workload, family in families.items():
         by_family[family].append(workload)

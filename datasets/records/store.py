@@ -144,7 +144,9 @@ class RecordStore:
 
         Memory holds one shard at a time.
         """
-        small = sorted(n for n, e in self.manifest.shards.items() if n.startswith("batch-") and e["rows"] <= rows_per_shard // 2)
+        small = sorted(
+            n for n, e in self.manifest.shards.items() if n.startswith("batch-") and e["rows"] <= rows_per_shard // 2
+        )
         while len(small) > 1:
             group, rows = [], 0
             while small and rows + self.manifest.shards[small[0]]["rows"] <= rows_per_shard:
@@ -157,7 +159,9 @@ class RecordStore:
         merged = merged.sort_by([("workload", "ascending"), ("space_id", "ascending"), ("timestamp", "ascending")])
         shard = f"shard-{uuid.uuid4().hex}.parquet"
         # a reader that has lost the manifest learns from the shard which batches it stands for
-        merged = merged.replace_schema_metadata({**schema.RECORDS.metadata, b"foretune_merged": json.dumps(names).encode()})
+        merged = merged.replace_schema_metadata(
+            {**schema.RECORDS.metadata, b"foretune_merged": json.dumps(names).encode()}
+        )
         self._write(shard, merged, _COMPACT_LEVEL)
         entry = self._describe(shard, merged)
         for name in names:
@@ -170,8 +174,8 @@ class RecordStore:
     def repair(self) -> list[str]:
         """Sets damaged files aside, in the subfolder `damaged`, and lists what is whole anew.
 
-        Records whose programs went with them stay, and are passed over until another collection or import adds the programs again.
-        Needs a store that was opened with `writable` and `skip_damaged`.
+        Records whose programs went with them stay, and are passed over until another collection or import adds the
+        programs again. Needs a store that was opened with `writable` and `skip_damaged`.
 
         Returns:
             Names of the files that were set aside.
@@ -227,7 +231,12 @@ class RecordStore:
         entries = self.entries()
         lost = set(self.manifest.lost) - entries.keys()
         if lost:
-            _log.warning("records of %d workloads in %s are passed over: their programs were lost, and can be collected or imported again", len(lost), self.path)
+            _log.warning(
+                "records of %d workloads in %s are passed over: their programs were lost, and can be collected or"
+                " imported again",
+                len(lost),
+                self.path,
+            )
         tasks: dict[tuple[str, str], Task] = {}
         for batch in self.batches():
             if wanted is not None:
@@ -238,7 +247,10 @@ class RecordStore:
                     continue
                 with self._guard():
                     if entry is None:
-                        raise DataError(f"{self.path} has records of workload {row['workload']}, whose program is missing; `foretune data repair` sets that right")
+                        raise DataError(
+                            f"{self.path} has records of workload {row['workload']}, whose program is missing;"
+                            " `foretune data repair` sets that right"
+                        )
                     key = (row["workload"], row["target"])
                     if key not in tasks:
                         tasks[key] = entry.task(target_from_text(row["target"]))
@@ -283,7 +295,14 @@ class RecordStore:
 
     def _write(self, name: str, table: pa.Table, level: int) -> None:
         def write(path: Path) -> None:
-            pq.write_table(table, path, compression="zstd", compression_level=level, use_dictionary=True, row_group_size=_ROWS_PER_GROUP)
+            pq.write_table(
+                table,
+                path,
+                compression="zstd",
+                compression_level=level,
+                use_dictionary=True,
+                row_group_size=_ROWS_PER_GROUP,
+            )
 
         write_atomically(self.path / name, write)
 
@@ -300,7 +319,10 @@ class RecordStore:
         with file:
             version = (file.schema_arrow.metadata or {}).get(b"foretune_schema", b"").decode(errors="replace")
             if version != str(schema.SCHEMA_VERSION):
-                raise DataError(f"{path} has schema version {version or 'none'}, but this release reads version {schema.SCHEMA_VERSION}")
+                raise DataError(
+                    f"{path} has schema version {version or 'none'}, but this release reads version"
+                    f" {schema.SCHEMA_VERSION}"
+                )
             expected = schema.WORKLOADS if name.startswith("workloads-") else schema.RECORDS
             if not file.schema_arrow.equals(expected):
                 raise DataError(f"{path} does not have the columns of schema version {version}")
@@ -390,7 +412,12 @@ class RecordStore:
             if path.name not in self.manifest.shards:
                 path.unlink()  # merged, but the kill came before the manifest listed it; its batches are still here
         known = {*self.manifest.shards, *self.manifest.workloads}
-        orphans = [p.name for kind in ("batch", "workloads") for p in sorted(self.path.glob(f"{kind}-*.parquet")) if p.name not in known]
+        orphans = [
+            p.name
+            for kind in ("batch", "workloads")
+            for p in sorted(self.path.glob(f"{kind}-*.parquet"))
+            if p.name not in known
+        ]
         for name in orphans:
             with self._guard():
                 self._list(name, self._read_table(name))

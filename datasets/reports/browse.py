@@ -75,12 +75,18 @@ class RecordView:
         record = self.trajectory.record
         workload = record.candidate.task.workload
         return {
-            "workload": workload.hash, "name": workload.name, "family": workload.family, "source": self.source,
-            "target": record.candidate.task.target.to_json(), "trace_key": record.trace.key, "space_id": record.trace.space_id,
-            **record.to_json(), "trace_text": str(record.trace),
+            "workload": workload.hash,
+            "name": workload.name,
+            "family": workload.family,
+            "source": self.source,
+            "target": record.candidate.task.target.to_json(),
+            "trace_key": record.trace.key,
+            "space_id": record.trace.space_id,
+            **record.to_json(),
+            "trace_text": str(record.trace),
             "initial": [figures.to_json() for figures in store_figures(self.trajectory.initial)],
             "final": [figures.to_json() for figures in store_figures(self.trajectory.final)],
-        }  # fmt: skip
+        }
 
 
 def find_workload(tasks: Iterable[TaskFigures], text: str) -> str:
@@ -100,10 +106,16 @@ def find_workload(tasks: Iterable[TaskFigures], text: str) -> str:
     if len(found) == 1:
         return found[0].workload
     if found:
-        raise DataError(f"{text!r} stands for {len(found)} tasks; give more of the hash of one of them:\n{_listed(_line(t) for t in found)}")
+        raise DataError(
+            f"{text!r} stands for {len(found)} tasks; give more of the hash of one of"
+            f" them:\n{_listed(_line(t) for t in found)}"
+        )
     names = difflib.get_close_matches(text, sorted({t.name for t in known.values()} | set(known)), _NUM_NEAR, 0.4)
     near = [t for name in names for t in known.values() if name in (t.name, t.workload)]
-    raise DataError(f"no task has the name or hash {text!r}; " + (f"the nearest are:\n{_listed(_line(t) for t in near)}" if near else "none comes near"))
+    raise DataError(
+        f"no task has the name or hash {text!r}; "
+        + (f"the nearest are:\n{_listed(_line(t) for t in near)}" if near else "none comes near")
+    )
 
 
 def find_record(store: RecordStore, text: str, workload: str = "") -> tuple[str, str]:
@@ -126,7 +138,9 @@ def find_record(store: RecordStore, text: str, workload: str = "") -> tuple[str,
         found.update(dict.fromkeys(zip(*(fitting[c].to_pylist() for c in ("workload", "trace_key")))))
         if not found:
             keys = set(zip(batch["trace_key"].to_pylist(), batch["workload"].to_pylist()))
-            near = heapq.nlargest(_NUM_NEAR, {*near, *((_num_shared(key, text), key, task) for key, task in keys if key and task)})
+            near = heapq.nlargest(
+                _NUM_NEAR, {*near, *((_num_shared(key, text), key, task) for key, task in keys if key and task)}
+            )
         if len(found) > _MAX_FOUND:
             break
     if len(found) == 1:
@@ -137,7 +151,10 @@ def find_record(store: RecordStore, text: str, workload: str = "") -> tuple[str,
         raise DataError(f"{text!r} stands for {count} records; give more of the key, or the task:\n{_listed(lines)}")
     where = f" of task {workload}" if workload else ""
     lines = [f"  {key}  of task {task}" for shared, key, task in near if shared]
-    raise DataError(f"no record{where} has a key that starts with {text!r}; " + (f"the nearest are:\n{_listed(lines)}" if lines else "none comes near"))
+    raise DataError(
+        f"no record{where} has a key that starts with {text!r}; "
+        + (f"the nearest are:\n{_listed(lines)}" if lines else "none comes near")
+    )
 
 
 def list_records(store: RecordStore, workload: str) -> list[RecordLine]:
@@ -153,10 +170,16 @@ def list_records(store: RecordStore, workload: str) -> list[RecordLine]:
         for i, (key, space, source) in enumerate(zip(*columns)):
             lines.append(
                 RecordLine(
-                    key, space, found.tasks[found.task[i]][1], found.statuses[found.status[i]], _or_none(found.best_secs[i]),
-                    _or_none(found.variation[i]), float(found.timestamp[i]), source,
+                    key,
+                    space,
+                    found.tasks[found.task[i]][1],
+                    found.statuses[found.status[i]],
+                    _or_none(found.best_secs[i]),
+                    _or_none(found.variation[i]),
+                    float(found.timestamp[i]),
+                    source,
                 )
-            )  # fmt: skip
+            )
     return sorted(lines, key=lambda line: (line.best_secs is None, line.best_secs or 0.0, line.status, line.timestamp))
 
 

@@ -59,7 +59,9 @@ class Measurements:
 
 
 def large_batches(store: RecordStore, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Streams a store's records in batches of many rows: what is done once for each task of a batch is then done rarely."""
+    """Streams a store's records in batches of many rows: what is done once for each task of a batch is then done
+    rarely.
+    """
     held: list[pa.RecordBatch] = []
     for batch in store.batches(columns):
         held.append(batch)

@@ -11,9 +11,11 @@ from foretune.datasets.reports.plots import Plot
 from foretune.datasets.reports.summary import Summary, median_speedup, median_spread
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 2em auto;
+  padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
-table { border-collapse: collapse; } th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; overflow-wrap: anywhere; }
+table { border-collapse: collapse; }
+th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; overflow-wrap: anywhere; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; height: auto; } .damaged { color: #a33; } .caption { color: #555; max-width: 75ch; }
 """
@@ -23,7 +25,10 @@ def html_page(summary: Summary, drawn: Sequence[Plot]) -> str:
     """The page as text."""
     name = escape(Path(summary.path).resolve().name)
     parts = [
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Foretune data: {name}</title><style>{_STYLE}</style></head><body>',
+        (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Foretune data:'
+            f" {name}</title><style>{_STYLE}</style></head><body>"
+        ),
         f"<h1>Data set {name}</h1>",
         _damaged(summary),
         _table(("figure", "value"), _figures(summary)),
@@ -33,11 +38,20 @@ def html_page(summary: Summary, drawn: Sequence[Plot]) -> str:
         parts.append(f'<h2>{escape(plot.title)}</h2><p class="caption">{escape(plot.caption)}</p>')
         parts.append(f'<img alt="{escape(plot.title)}" src="data:image/png;base64,{image}">')
     families = [
-        (family, f"{len(tasks):,}", f"{sum(t.num_records for t in tasks):,}", f"{sum(t.num_ok for t in tasks):,}", _times(median_spread(tasks)),
-         _times(median_speedup(tasks)))
+        (
+            family,
+            f"{len(tasks):,}",
+            f"{sum(t.num_records for t in tasks):,}",
+            f"{sum(t.num_ok for t in tasks):,}",
+            _times(median_spread(tasks)),
+            _times(median_speedup(tasks)),
+        )
         for family, tasks in summary.families.items()
-    ]  # fmt: skip
-    parts.append("<h2>Families</h2>" + _table(("family", "tasks", "records", "ok", "median worst / best", "median default / best"), families))
+    ]
+    parts.append(
+        "<h2>Families</h2>"
+        + _table(("family", "tasks", "records", "ok", "median worst / best", "median default / best"), families)
+    )
     return "\n".join([*parts, "</body></html>\n"])
 
 

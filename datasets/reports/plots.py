@@ -22,14 +22,32 @@ from foretune.datasets.reports.progress import Progress
 from foretune.datasets.reports.summary import Summary, TaskFigures
 from foretune.record import Status
 
-_BLUE, _ORANGE, _GREEN, _RED, _SKY, _PINK, _YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442"
+_BLUE, _ORANGE, _GREEN, _RED, _SKY, _PINK, _YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+)
 _GREY = "#666666"
 _STATUS_COLOURS = dict(zip((s.value for s in Status), (_BLUE, _GREY, _ORANGE, _YELLOW, _RED, _PINK, "#000000")))
 _STYLE = {
-    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": "#e3e3e3", "grid.linewidth": 0.6,
-    "legend.frameon": False, "legend.fontsize": 9, "savefig.dpi": 130,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "savefig.dpi": 130,
+}
 _MAX_FAMILIES, _FAMILY_COLUMNS = 24, 4
 _MAX_LINES = 400
 _TIMES = FuncFormatter(lambda value, _: f"{value:,g}x")
@@ -69,20 +87,45 @@ def plots(summary: Summary, progress: Mapping[TaskKey, Progress]) -> list[Plot]:
     """The pictures of a data set."""
     rows = max(1, -(-min(len(summary.families), _MAX_FAMILIES) // _FAMILY_COLUMNS))
     return [
-        Plot("progress", "Best time so far",
-             "The best time of each task after so many measurements, compared with the best of all its measurements. A task keeps its last value.",
-             (9, 5), lambda panel: _draw_progress(panel, progress)),
-        Plot("families", "Best time so far, by family", "The same for the tasks of each family: median and quartiles.",
-             (12, 0.6 + 2.3 * rows), lambda panel: _draw_families(panel, summary, progress)),
-        Plot("spread", "Spread of the times of each task",
-             "Each column is a task. What is far above 1x is slow; the distance is what a cost model can win by ranking.",
-             (14, 6), lambda panel: _draw_spread(panel, summary)),
-        Plot("noise", "Noise of the clock",
-             "Coefficient of variation (standard deviation over mean) of the repeated run times of a record. Differences below it cannot be ranked.",
-             (12, 4.5), lambda panel: _draw_noise(panel, summary)),
-        Plot("statuses", "How measurements ended", "Counts of all statuses, and the share of failed measurements in each family.",
-             (12, 1.8 + 0.26 * max(7, min(len(summary.families), _MAX_FAMILIES))), lambda panel: _draw_statuses(panel, summary)),
-    ]  # fmt: skip
+        Plot(
+            "progress",
+            "Best time so far",
+            "The best time of each task after so many measurements, compared with the best of all its measurements. A"
+            " task keeps its last value.",
+            (9, 5),
+            lambda panel: _draw_progress(panel, progress),
+        ),
+        Plot(
+            "families",
+            "Best time so far, by family",
+            "The same for the tasks of each family: median and quartiles.",
+            (12, 0.6 + 2.3 * rows),
+            lambda panel: _draw_families(panel, summary, progress),
+        ),
+        Plot(
+            "spread",
+            "Spread of the times of each task",
+            "Each column is a task. What is far above 1x is slow; the distance is what a cost model can win by"
+            " ranking.",
+            (14, 6),
+            lambda panel: _draw_spread(panel, summary),
+        ),
+        Plot(
+            "noise",
+            "Noise of the clock",
+            "Coefficient of variation (standard deviation over mean) of the repeated run times of a record. Differences"
+            " below it cannot be ranked.",
+            (12, 4.5),
+            lambda panel: _draw_noise(panel, summary),
+        ),
+        Plot(
+            "statuses",
+            "How measurements ended",
+            "Counts of all statuses, and the share of failed measurements in each family.",
+            (12, 1.8 + 0.26 * max(7, min(len(summary.families), _MAX_FAMILIES))),
+            lambda panel: _draw_statuses(panel, summary),
+        ),
+    ]
 
 
 def overview_png(drawn: Sequence[Plot], title: str) -> bytes:
@@ -115,7 +158,11 @@ def _draw_progress(panel: Panel, progress: Mapping[TaskKey, Progress]) -> None:
     curves = _curves(progress.values(), at)
     shown = curves[np.linspace(0, len(curves) - 1, min(len(curves), _MAX_LINES)).astype(int)]
     stairs = [np.stack([np.repeat(at, 2)[1:], np.repeat(c, 2)[:-1]], 1) for c in shown]
-    axes.add_collection(LineCollection(stairs, colors=_GREY, alpha=float(np.clip(25 / len(shown), 0.05, 0.3)), linewidths=0.6, label="one task"))
+    axes.add_collection(
+        LineCollection(
+            stairs, colors=_GREY, alpha=float(np.clip(25 / len(shown), 0.05, 0.3)), linewidths=0.6, label="one task"
+        )
+    )
     _draw_band(axes, at, curves)
     _label_progress(axes, at)
     handles, labels = axes.get_legend_handles_labels()
@@ -125,8 +172,13 @@ def _draw_progress(panel: Panel, progress: Mapping[TaskKey, Progress]) -> None:
 
 def _draw_families(panel: Panel, summary: Summary, progress: Mapping[TaskKey, Progress]) -> None:
     names = sorted(sorted(summary.families, key=lambda f: -len(summary.families[f]))[:_MAX_FAMILIES])
-    found = {name: [progress[k] for t in summary.families[name] if (k := (t.workload, t.target)) in progress] for name in names}
-    grid = panel.subplots(max(1, -(-len(names) // _FAMILY_COLUMNS)), _FAMILY_COLUMNS, sharex=True, sharey=True, squeeze=False)
+    found = {
+        name: [progress[k] for t in summary.families[name] if (k := (t.workload, t.target)) in progress]
+        for name in names
+    }
+    grid = panel.subplots(
+        max(1, -(-len(names) // _FAMILY_COLUMNS)), _FAMILY_COLUMNS, sharex=True, sharey=True, squeeze=False
+    )
     if not _any_ok(progress):
         for axes in grid.flat[1:]:
             axes.set_axis_off()
@@ -143,7 +195,11 @@ def _draw_families(panel: Panel, summary: Summary, progress: Mapping[TaskKey, Pr
         last = (len(names) - 1 - column) // _FAMILY_COLUMNS
         grid[last, column].tick_params(labelbottom=True)
         grid[last, column].set_xlabel("measurements of the task")
-    panel.suptitle("Best time so far by family (number of tasks): median task, and half of the tasks", fontsize=11, fontweight="bold")
+    panel.suptitle(
+        "Best time so far by family (number of tasks): median task, and half of the tasks",
+        fontsize=11,
+        fontweight="bold",
+    )
     panel.supylabel("best time of all / best time so far", fontsize=10)
 
 
@@ -157,12 +213,25 @@ def _draw_spread(panel: Panel, summary: Summary) -> None:
         return _say_empty(axes, "no task has two measurements that succeeded")
     x = np.arange(len(tasks))
     size = float(np.clip(2600 / len(tasks), 2, 22))
-    axes.vlines(x, 1, [t.spread for t in tasks], color="#cccccc", linewidth=float(np.clip(600 / len(tasks), 0.3, 2)), zorder=1)
+    axes.vlines(
+        x, 1, [t.spread for t in tasks], color="#cccccc", linewidth=float(np.clip(600 / len(tasks), 0.3, 2)), zorder=1
+    )
     axes.scatter(x, [t.spread for t in tasks], s=size, color=_RED, marker="v", label="worst", zorder=2)
-    axes.scatter(x, [t.median_secs / t.best_secs for t in tasks], s=size, color=_BLUE, marker="o", label="median", zorder=3)
+    axes.scatter(
+        x, [t.median_secs / t.best_secs for t in tasks], s=size, color=_BLUE, marker="o", label="median", zorder=3
+    )
     default = [(i, t.speedup) for i, t in enumerate(tasks) if t.speedup is not None]
     if default:
-        axes.scatter(*zip(*default), s=1.3 * size, facecolors="none", edgecolors="#000000", linewidths=0.8, marker="D", label="default (untouched program)", zorder=4)
+        axes.scatter(
+            *zip(*default),
+            s=1.3 * size,
+            facecolors="none",
+            edgecolors="#000000",
+            linewidths=0.8,
+            marker="D",
+            label="default (untouched program)",
+            zorder=4,
+        )
     axes.axhline(1, color=_GREEN, linewidth=1.5, label="best")
     axes.set_yscale("log")
     _log_axis(axes.yaxis, _TIMES)
@@ -183,7 +252,9 @@ def _draw_noise(panel: Panel, summary: Summary) -> None:
     left.hist(percent, np.geomspace(low, high, 50), color=_SKY, edgecolor="white", linewidth=0.4)
     for q, colour, style, name in ((0.5, _BLUE, "-", "median"), (0.95, _RED, "--", "95 % of records are below")):
         value = summary.noise_quantile(q) * 100
-        left.axvline(max(value, percent.min()), color=colour, linestyle=style, linewidth=1.8, label=f"{name}: {value:.2g} %")
+        left.axvline(
+            max(value, percent.min()), color=colour, linestyle=style, linewidth=1.8, label=f"{name}: {value:.2g} %"
+        )
     left.set_xscale("log")
     _log_axis(left.xaxis, _PERCENT)
     left.set_xlabel("coefficient of variation (log scale)")
@@ -193,7 +264,18 @@ def _draw_noise(panel: Panel, summary: Summary) -> None:
     left.legend(loc="upper left")
     left.margins(y=0.18)
     extent = np.log10([secs.min() / 2, secs.max() * 2, low, high])
-    cells = right.hexbin(secs, percent, xscale="log", yscale="log", gridsize=40, extent=extent, mincnt=1, bins="log", cmap="viridis", linewidths=0.1)
+    cells = right.hexbin(
+        secs,
+        percent,
+        xscale="log",
+        yscale="log",
+        gridsize=40,
+        extent=extent,
+        mincnt=1,
+        bins="log",
+        cmap="viridis",
+        linewidths=0.1,
+    )
     _log_axis(right.xaxis, EngFormatter("s"))
     _log_axis(right.yaxis, _PERCENT)
     right.set_xlabel("run time (log scale)")
@@ -231,7 +313,15 @@ def _draw_failures(axes: Axes, summary: Summary) -> None:
     left = np.zeros(len(families))
     for name in failed:
         share = np.array([sum(t.statuses.get(name, 0) for t in summary.families[f]) for f in families]) / records * 100
-        axes.barh(range(len(families)), share, left=left, color=_STATUS_COLOURS.get(name, _GREY), edgecolor="white", linewidth=0.4, label=_plain(_short(name)))
+        axes.barh(
+            range(len(families)),
+            share,
+            left=left,
+            color=_STATUS_COLOURS.get(name, _GREY),
+            edgecolor="white",
+            linewidth=0.4,
+            label=_plain(_short(name)),
+        )
         left += share
     axes.set_yticks(range(len(families)), [_plain(_short(f)) for f in families])
     axes.invert_yaxis()

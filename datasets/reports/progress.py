@@ -29,14 +29,17 @@ class Progress:
     secs: np.ndarray
 
     def quality(self, at: np.ndarray) -> np.ndarray:
-        """Best time of all over best time after so many measurements; 0 before the first success, at most 1. Higher is better.
+        """Best time of all over best time after so many measurements; 0 before the first success, at most 1. Higher is
+        better.
 
         Args:
             at: [G] numbers of measurements; beyond the last one, the last value stays.
         """
         if not len(self.secs):
             return np.zeros(len(at))
-        return np.concatenate([[0.0], self.secs[-1] / self.secs])[np.searchsorted(self.positions, at, side="right")]  # [G]
+        return np.concatenate([[0.0], self.secs[-1] / self.secs])[
+            np.searchsorted(self.positions, at, side="right")
+        ]  # [G]
 
 
 def read_progress(store: RecordStore) -> dict[TaskKey, Progress]:
@@ -59,7 +62,9 @@ def read_progress(store: RecordStore) -> dict[TaskKey, Progress]:
             if key in steps:  # a store that is being written to may have grown
                 num_records[key] += len(rows)
                 times, places = steps[key][:, :1], steps[key][:, 1:2]  # [S, 1]
-                earlier = (found.timestamp[rows] < times) | ((found.timestamp[rows] == times) & (index + rows <= places))  # [S, N]
+                earlier = (found.timestamp[rows] < times) | (
+                    (found.timestamp[rows] == times) & (index + rows <= places)
+                )  # [S, N]
                 counts[key] += earlier.sum(1)
         index += batch.num_rows
     return {key: Progress(num_records[key], counts[key], steps[key][:, 2]) for key in steps}

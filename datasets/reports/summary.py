@@ -52,7 +52,8 @@ class TaskFigures(_Counted):
         target: the target's text.
         name, family: of the workload.
         statuses: status -> records.
-        best_secs, median_secs, worst_secs: over the best run times of its ok records; None if it has none. Lower is better.
+        best_secs, median_secs, worst_secs: over the best run times of its ok records; None if it has none. Lower is
+        better.
         default_secs: of the untouched program; None if that was not measured.
     """
 
@@ -79,10 +80,20 @@ class TaskFigures(_Counted):
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON data."""
         return {
-            "workload": self.workload, "name": self.name, "family": self.family, "target": self.target, "num_records": self.num_records,
-            "num_ok": self.num_ok, "statuses": self.statuses, "best_secs": self.best_secs, "median_secs": self.median_secs,
-            "worst_secs": self.worst_secs, "default_secs": self.default_secs, "speedup": self.speedup, "spread": self.spread,
-        }  # fmt: skip
+            "workload": self.workload,
+            "name": self.name,
+            "family": self.family,
+            "target": self.target,
+            "num_records": self.num_records,
+            "num_ok": self.num_ok,
+            "statuses": self.statuses,
+            "best_secs": self.best_secs,
+            "median_secs": self.median_secs,
+            "worst_secs": self.worst_secs,
+            "default_secs": self.default_secs,
+            "speedup": self.speedup,
+            "spread": self.spread,
+        }
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,9 @@ class Summary(_Counted):
         return dict(found.most_common())
 
     def noise_quantile(self, q: float) -> float | None:
-        """A quantile of the coefficient of variation of repeated run times; None if nothing was repeated. Lower is better."""
+        """A quantile of the coefficient of variation of repeated run times; None if nothing was repeated. Lower is
+        better.
+        """
         return float(np.quantile(self.noise[:, 1], q)) if len(self.noise) else None
 
     @cached_property
@@ -162,23 +175,42 @@ class Summary(_Counted):
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON data, without the tasks."""
         return {
-            "path": self.path, "schema": schema.SCHEMA_VERSION, "content_hash": self.content_hash, "bytes": self.bytes,
-            "num_records": self.num_records, "num_ok": self.num_ok, "num_tasks": len(self.tasks),
-            "num_workloads": len({t.workload for t in self.tasks}), "num_families": len(self.families),
-            "num_tasks_with_default": sum(t.default_secs is not None for t in self.tasks), "statuses": self.statuses,
+            "path": self.path,
+            "schema": schema.SCHEMA_VERSION,
+            "content_hash": self.content_hash,
+            "bytes": self.bytes,
+            "num_records": self.num_records,
+            "num_ok": self.num_ok,
+            "num_tasks": len(self.tasks),
+            "num_workloads": len({t.workload for t in self.tasks}),
+            "num_families": len(self.families),
+            "num_tasks_with_default": sum(t.default_secs is not None for t in self.tasks),
+            "statuses": self.statuses,
             "families": {
                 name: {
-                    "tasks": len(tasks), "records": sum(t.num_records for t in tasks), "ok": sum(t.num_ok for t in tasks),
-                    "median_spread": median_spread(tasks), "median_speedup": median_speedup(tasks),
-                } for name, tasks in self.families.items()
+                    "tasks": len(tasks),
+                    "records": sum(t.num_records for t in tasks),
+                    "ok": sum(t.num_ok for t in tasks),
+                    "median_spread": median_spread(tasks),
+                    "median_speedup": median_speedup(tasks),
+                }
+                for name, tasks in self.families.items()
             },
-            "targets": self.targets, "tools": self.tools, "sources": self.sources,
+            "targets": self.targets,
+            "tools": self.tools,
+            "sources": self.sources,
             "settings": [{"settings": settings, "records": count} for settings, count in self.settings],
-            "num_repeated": self.num_repeated, "median_noise_cv": self.noise_quantile(0.5), "p95_noise_cv": self.noise_quantile(0.95),
-            "median_spread": median_spread(self.tasks), "median_speedup": median_speedup(self.tasks),
-            "first_timestamp": self.first_timestamp, "last_timestamp": self.last_timestamp,
-            "imported": list(self.imported), "split": self.split_counts, "damaged": list(self.damaged),
-        }  # fmt: skip
+            "num_repeated": self.num_repeated,
+            "median_noise_cv": self.noise_quantile(0.5),
+            "p95_noise_cv": self.noise_quantile(0.95),
+            "median_spread": median_spread(self.tasks),
+            "median_speedup": median_speedup(self.tasks),
+            "first_timestamp": self.first_timestamp,
+            "last_timestamp": self.last_timestamp,
+            "imported": list(self.imported),
+            "split": self.split_counts,
+            "damaged": list(self.damaged),
+        }
 
 
 def median_spread(tasks: list[TaskFigures] | tuple[TaskFigures, ...]) -> float | None:
@@ -207,22 +239,32 @@ def summarize(store: RecordStore) -> Summary:
         split, messages = None, [str(error)]
     lost = {workload for workload, _ in scan.tasks if workload not in entries} - set(store.manifest.lost)
     if lost:
-        messages.append(f"{store.path} has records of {len(lost)} workloads whose programs are missing, such as {min(lost)}")
+        messages.append(
+            f"{store.path} has records of {len(lost)} workloads whose programs are missing, such as {min(lost)}"
+        )
     tasks = [
-        state.figures(key, *((e.workload.name, e.workload.family or UNKNOWN) if (e := entries.get(key[0])) else ("", UNKNOWN)))
+        state.figures(
+            key, *((e.workload.name, e.workload.family or UNKNOWN) if (e := entries.get(key[0])) else ("", UNKNOWN))
+        )
         for key, state in scan.tasks.items()
     ]
     names = [MANIFEST_FILE, SPLIT_FILE, *store.manifest.shards, *store.manifest.workloads]
     return Summary(
-        path=str(store.path), content_hash=store.manifest.content_hash,
+        path=str(store.path),
+        content_hash=store.manifest.content_hash,
         bytes=sum(p.stat().st_size for p in (store.path / n for n in names) if p.is_file()),
-        tasks=tuple(sorted(tasks, key=lambda t: (t.family, t.name, t.workload, t.target))), sources=dict(scan.sources.most_common()),
+        tasks=tuple(sorted(tasks, key=lambda t: (t.family, t.name, t.workload, t.target))),
+        sources=dict(scan.sources.most_common()),
         tools={name: sorted(versions) for name, versions in sorted(scan.tools.items())},
         settings=tuple((_object(text), count) for text, count in scan.settings.most_common()),
-        first_timestamp=scan.first if scan.last else None, last_timestamp=scan.last or None,
-        num_repeated=scan.num_repeated, noise=scan.noise.rows, imported=tuple(store.manifest.sources.values()), split=split,
+        first_timestamp=scan.first if scan.last else None,
+        last_timestamp=scan.last or None,
+        num_repeated=scan.num_repeated,
+        noise=scan.noise.rows,
+        imported=tuple(store.manifest.sources.values()),
+        split=split,
         damaged=(*store.damaged, *messages),
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -247,9 +289,15 @@ class _TaskState:
     def figures(self, key: TaskKey, name: str, family: str) -> TaskFigures:
         any_ok = self.worst > 0
         return TaskFigures(
-            *key, name, family, dict(self.statuses.most_common()), float(self.best) if any_ok else None, self.times.quantile(0.5),
-            float(self.worst) if any_ok else None, float(self.default) if np.isfinite(self.default) else None,
-        )  # fmt: skip
+            *key,
+            name,
+            family,
+            dict(self.statuses.most_common()),
+            float(self.best) if any_ok else None,
+            self.times.quantile(0.5),
+            float(self.worst) if any_ok else None,
+            float(self.default) if np.isfinite(self.default) else None,
+        )
 
 
 class _Scan:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from foretune.datasets.importers import ImportReport
 
 _TUNE, _BACK, _TRAIN = "Tune", "Look back", "Data and cost models"
-_EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage. --json prints one JSON document; progress and messages go to stderr."
+_EPILOG = (
+    "Exit status: 0 done, 1 failed, 2 wrong usage. --json prints one JSON document; progress and messages go to stderr."
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, epilog=_EPILOG)
 
@@ -50,10 +52,15 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def options(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")] = False) -> None:
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Find faster code for PyTorch models, TVM kernels, LLVM programs and MLIR modules.
 
-    A learned cost model ranks what the compiler could do; only the few best are built, checked and measured on this machine.
+    A learned cost model ranks what the compiler could do; only the few best are built, checked and measured on this
+    machine.
     """
 
 
@@ -92,12 +99,31 @@ def demo(
     if as_json:
         print_json(report.to_json())
         return
-    table = Table("model", "eager ms", "inductor ms", "foretune ms", "vs eager", "vs inductor", "max rel. error", "tasks", "trials", "secs")
+    table = Table(
+        "model",
+        "eager ms",
+        "inductor ms",
+        "foretune ms",
+        "vs eager",
+        "vs inductor",
+        "max rel. error",
+        "tasks",
+        "trials",
+        "secs",
+    )
     for m in report.models:
         table.add_row(
-            m.name, f"{m.eager_ms:.3f}", f"{m.inductor_ms:.3f}", f"{m.foretune_ms:.3f}", f"{m.eager_ms / m.foretune_ms:.2f}x",
-            f"{m.inductor_ms / m.foretune_ms:.2f}x", f"{m.max_rel_error:.1e}", str(m.num_tasks), str(m.num_trials), f"{m.secs:.0f}",
-        )  # fmt: skip
+            m.name,
+            f"{m.eager_ms:.3f}",
+            f"{m.inductor_ms:.3f}",
+            f"{m.foretune_ms:.3f}",
+            f"{m.eager_ms / m.foretune_ms:.2f}x",
+            f"{m.inductor_ms / m.foretune_ms:.2f}x",
+            f"{m.max_rel_error:.1e}",
+            str(m.num_tasks),
+            str(m.num_trials),
+            f"{m.secs:.0f}",
+        )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
@@ -106,12 +132,18 @@ def collect(
     out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
     records: Annotated[int, typer.Option(help="Records that the folder shall hold in the end.")],
     workloads: Annotated[str, typer.Option(help="Families of the zoo, comma-separated, or 'all'.")] = "all",
-    random_workloads: Annotated[int, typer.Option(help="So many random workloads of these families in place of the zoo's own.")] = 0,
+    random_workloads: Annotated[
+        int, typer.Option(help="So many random workloads of these families in place of the zoo's own.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of the sampling, and of the random workloads.")] = 0,
-    target: Annotated[str, typer.Option(help="TVM target in JSON; by default that of the machine that measures.")] = "auto",
+    target: Annotated[
+        str, typer.Option(help="TVM target in JSON; by default that of the machine that measures.")
+    ] = "auto",
     ray: Annotated[str, typer.Option(help="Measure on a Ray cluster: local (started here), auto, or HOST:PORT.")] = "",
     rpc: Annotated[str, typer.Option(help="Measure on devices of an RPC tracker: HOST:PORT:KEY.")] = "",
-    cost_model: Annotated[str, typer.Option(help="Weights that guide the sampling: a file, 'bundled', or 'none'.")] = "bundled",
+    cost_model: Annotated[
+        str, typer.Option(help="Weights that guide the sampling: a file, 'bundled', or 'none'.")
+    ] = "bundled",
     as_json: Json = False,
 ) -> None:
     """Measure sampled schedules of the workload zoo into a data set; a run that was stopped goes on."""
@@ -119,7 +151,9 @@ def collect(
     from foretune.compiler.workloads import collection
 
     families = None if workloads == "all" else tuple(w.strip() for w in workloads.split(","))
-    report = collection.run(collection.CollectionConfig(out, records, families, seed, random_workloads, target, ray, rpc, cost_model))
+    report = collection.run(
+        collection.CollectionConfig(out, records, families, seed, random_workloads, target, ray, rpc, cost_model)
+    )
     if as_json:
         print_json(report)
     else:
@@ -135,10 +169,17 @@ def train(
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     share: Annotated[float, typer.Option(help="Share of the training records to train on.")] = 1.0,
     start: Annotated[Path | None, typer.Option(help="Weights to go on from, for instance of another target.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="File that keeps the state after each epoch; training goes on from it.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File that keeps the state after each epoch; training goes on from it.")
+    ] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
-    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Train on what can be read of a damaged data set.")] = False,
-    sweep: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE,... of the training; may be repeated: the best combination stays.")] = [],  # noqa: B006 - typer copies it
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Train on what can be read of a damaged data set.")
+    ] = False,
+    sweep: Annotated[
+        list[str],
+        typer.Option(help="NAME=VALUE,VALUE,... of the training; may be repeated: the best combination stays."),
+    ] = [],  # noqa: B006 - typer copies it
     ray: Annotated[str, typer.Option(help="Sweep on a Ray cluster: local (started here), auto, or HOST:PORT.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -147,14 +188,23 @@ def train(
     from foretune.costmodel.evaluation import runs as offline
     from foretune.costmodel.evaluation.sweep import parse_sweep, run_sweep
 
-    run = offline.TrainingRun(tuple(data), out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged)
+    run = offline.TrainingRun(
+        tuple(data), out, model, epochs, seed, share, start, checkpoint, tensorboard, skip_damaged
+    )
     if (ray or sweep) and (not sweep or model != "latent" or checkpoint is not None):
         raise OptionError("--ray goes with --sweep, which is for the latent model and keeps no checkpoints")
     report = run_sweep(run, parse_sweep(sweep), ray) if sweep else offline.run_training(run)
     if as_json:
         print_json(report)
     else:
-        print(f"{out}: " + ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in report.items() if name != "trials"))
+        print(
+            f"{out}: "
+            + ", ".join(
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in report.items()
+                if name != "trials"
+            )
+        )
 
 
 @app.command(name="import", rich_help_panel=_TRAIN)
@@ -162,9 +212,16 @@ def import_(
     files: Annotated[list[Path], typer.Argument(help="Logs, plain, .gz or .xz, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the data set; made or continued.")],
     log_format: Annotated[str, typer.Option("--format", help="auto, metaschedule, ansor or autotvm.")] = "auto",
-    workload_file: Annotated[Path | None, typer.Option(help="MetaSchedule's file of workloads, if its name does not tell.")] = None,
+    workload_file: Annotated[
+        Path | None, typer.Option(help="MetaSchedule's file of workloads, if its name does not tell.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any line is bad.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Read logs that were imported before once more; records that are there stay single.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Read logs that were imported before once more; records that are there stay single."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Import logs of MetaSchedule, Ansor, TenSet and AutoTVM into a data set."""
@@ -180,9 +237,9 @@ def import_(
         print_json(report.to_json())
     else:
         print(
-            f"{report.num_records} records ({report.num_ok} ok) of {report.num_workloads} workloads from {report.num_lines} lines into {out}; "
-            f"{report.num_bad} bad lines, {report.num_duplicates} duplicates left out, {len(report.already_imported)} files imported before; "
-            f"{report.lines_per_sec:,.0f} lines/s"
+            f"{report.num_records} records ({report.num_ok} ok) of {report.num_workloads} workloads from"
+            f" {report.num_lines} lines into {out}; {report.num_bad} bad lines, {report.num_duplicates} duplicates left"
+            f" out, {len(report.already_imported)} files imported before; {report.lines_per_sec:,.0f} lines/s"
         )
     if not report.num_records and not report.num_duplicates and not report.already_imported:
         reason = f"each of the {report.num_bad} lines is bad" if report.num_bad else "the files have no lines"
@@ -216,18 +273,33 @@ def export(
     if as_json:
         print_json(report.to_json())
     else:
-        print(f"{report.num_records} records of {report.num_workloads} workloads in {out}; left out: {report.skipped or 'none'}")
+        print(
+            f"{report.num_records} records of {report.num_workloads} workloads in {out}; left out:"
+            f" {report.skipped or 'none'}"
+        )
 
 
 @app.command(rich_help_panel=_TRAIN)
 def evaluate(
-    data: Annotated[list[Path], typer.Option(help="Folder of a data set; may be repeated; by default the bundled one.", show_default=False)] = [],  # noqa: B006 - typer copies it
-    models: Annotated[str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")] = "all",
-    weights: Annotated[list[str], typer.Option(help="NAME=FILE of weights that are trained already; may be repeated.")] = [],  # noqa: B006 - typer copies it
-    shares: Annotated[str, typer.Option(help="Shares of the training data for learning curves, such as 0.01,0.1,0.5,1.")] = "1",
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Folder of a data set; may be repeated; by default the bundled one.", show_default=False),
+    ] = [],  # noqa: B006 - typer copies it
+    models: Annotated[
+        str, typer.Option(help="Names, comma-separated; `all` rivals, `ablations`, or both: `all,ablations`.")
+    ] = "all",
+    weights: Annotated[
+        list[str], typer.Option(help="NAME=FILE of weights that are trained already; may be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
+    shares: Annotated[
+        str, typer.Option(help="Shares of the training data for learning curves, such as 0.01,0.1,0.5,1.")
+    ] = "1",
     unit: Annotated[str, typer.Option(help="What a share is of: tasks or records.")] = "tasks",
     seed: Annotated[int, typer.Option(help="Of every model.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for results, trained models and plots; a run that was stopped goes on from it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results, trained models and plots; a run that was stopped goes on from it."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train cost models and score them on workloads that none of them has seen."""
@@ -251,7 +323,16 @@ def evaluate(
     if as_json:
         print_json(report.to_json())
         return
-    columns = ("top1_mean", "top1_sum", "top5_mean", "top5_sum", "pairwise", "spearman", "candidates_per_sec", "train_secs")
+    columns = (
+        "top1_mean",
+        "top1_sum",
+        "top5_mean",
+        "top5_sum",
+        "pairwise",
+        "spearman",
+        "candidates_per_sec",
+        "train_secs",
+    )
     rows = ((name, *(_figure(figures.get(c)) for c in columns)) for name, figures in report.models.items())
     print_table(("model", *columns), rows, f"{report.data['num_ranked_test_tasks']} test tasks")
     for name, reason in report.skipped.items():
@@ -282,15 +363,21 @@ def _words(text: str) -> tuple[str, ...]:
 
 @app.command(rich_help_panel=_TUNE)
 def tune(
-    source: Annotated[str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")],
+    source: Annotated[
+        str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")
+    ],
     out: Annotated[Path, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")],
     trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 64,
     seconds: Annotated[float, typer.Option(help="No measurements begin so long after the start.")] = math.inf,
-    ops: Annotated[str, typer.Option(help="Measure only kernels with one of these words, comma-separated, in their name.")] = "",
+    ops: Annotated[
+        str, typer.Option(help="Measure only kernels with one of these words, comma-separated, in their name.")
+    ] = "",
     database: Annotated[str, typer.Option(help="File of measured records; by default the user's own.")] = "",
     target: Annotated[str, typer.Option(help="TVM target in JSON; by default this machine.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
-    operators: Annotated[str, typer.Option(help="Namespaces of custom operators that the program may call, comma-separated.")] = "",
+    operators: Annotated[
+        str, typer.Option(help="Namespaces of custom operators that the program may call, comma-separated.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Tune a model ahead of time."""
@@ -306,7 +393,10 @@ def tune(
     graph = report.graph
     times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in sorted(graph.choice.ms.items(), key=lambda item: item[1]))
     print(f"{out}: run by {graph.choice.name}" + (f" ({times})" if times else ""))
-    print(f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database, {graph.secs:.0f} s")
+    print(
+        f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database,"
+        f" {graph.secs:.0f} s"
+    )
 
 
 @app.command(rich_help_panel=_BACK)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set: figures, trajectories, pictures, a data card.")
 
-Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of the data set; by default the bundled one.", show_default=False)]
+Folder = Annotated[
+    Path | None,
+    typer.Argument(metavar="DIR", help="Folder of the data set; by default the bundled one.", show_default=False),
+]
 _ROWS = 50
 
 
@@ -67,7 +70,10 @@ def show(
             elif best:
                 line = browse.list_records(store, workload)[0]
                 if line.best_secs is None:
-                    raise DataError(f"no record of task {workload} has a run time; `foretune data show --task {workload}` lists them")
+                    raise DataError(
+                        f"no record of task {workload} has a run time; `foretune data show --task {workload}` lists"
+                        " them"
+                    )
                 _print_records(browse.read_records(store, workload, line.trace_key), as_json)
             else:
                 _print_task(chosen, browse.list_records(store, workload), rows, as_json)
@@ -77,11 +83,17 @@ def show(
 @app.command()
 def plot(
     folder: Folder = None,
-    out: Annotated[Path, typer.Option(help="FILE.png, FILE.html, or a folder for one PNG for each picture.")] = Path("data.html"),
+    out: Annotated[Path, typer.Option(help="FILE.png, FILE.html, or a folder for one PNG for each picture.")] = Path(
+        "data.html"
+    ),
     as_json: Json = False,
 ) -> None:
     """Pictures: best time so far, spread, noise, statuses."""
-    kind = "folder" if out.is_dir() else {".png": "png", ".html": "html", ".htm": "html", "": "folder"}.get(out.suffix.lower())
+    kind = (
+        "folder"
+        if out.is_dir()
+        else {".png": "png", ".html": "html", ".htm": "html", "": "folder"}.get(out.suffix.lower())
+    )
     if kind is None:
         raise OptionError(f"`--out` must end in .png or .html, or name a folder, but got {out.name!r}")
     check_writable(out / "picture.png" if kind == "folder" else out)
@@ -96,13 +108,26 @@ def plot(
     if kind == "html":
         files = {out: html_page(summary, drawn).encode()}
     elif kind == "png":
-        files = {out: overview_png(drawn, f"Data set {store.path.resolve().name}: {summary.num_records:,} records of {len(summary.tasks):,} tasks")}
+        files = {
+            out: overview_png(
+                drawn,
+                f"Data set {store.path.resolve().name}: {summary.num_records:,} records of {len(summary.tasks):,}"
+                " tasks",
+            )
+        }
     else:
         files = {out / f"{picture.name}.png": picture.png() for picture in drawn}
     for path, content in files.items():
         _write(path, content)
     if as_json:
-        print_json({"files": [str(path) for path in files], "num_records": summary.num_records, "num_tasks": len(summary.tasks), "damaged": list(summary.damaged)})
+        print_json(
+            {
+                "files": [str(path) for path in files],
+                "num_records": summary.num_records,
+                "num_tasks": len(summary.tasks),
+                "damaged": list(summary.damaged),
+            }
+        )
     else:
         print("\n".join(str(path) for path in files))
     _refuse_damage(summary.damaged)
@@ -111,7 +136,10 @@ def plot(
 @app.command()
 def card(
     folder: Folder = None,
-    out: Annotated[Path | None, typer.Option(help="The file; by default DATA_CARD.md in the folder of the data set.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file; by default DATA_CARD.md in the folder of the data set.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a data card: what the data is, how it was collected, and its limits."""
@@ -125,7 +153,14 @@ def card(
     summary = summarize(store)
     _write(path, data_card(summary).encode())
     if as_json:
-        print_json({"file": str(path), "num_records": summary.num_records, "content_hash": summary.content_hash, "damaged": list(summary.damaged)})
+        print_json(
+            {
+                "file": str(path),
+                "num_records": summary.num_records,
+                "content_hash": summary.content_hash,
+                "damaged": list(summary.damaged),
+            }
+        )
     else:
         print(path)
     _refuse_damage(summary.damaged)
@@ -144,7 +179,9 @@ def split(
     from foretune.datasets.records.store import RecordStore
 
     with RecordStore(folder) as store:
-        made = make_split({key: w.family for key, w in store.workloads().items()}, validation, test, seed, store.split())
+        made = make_split(
+            {key: w.family for key, w in store.workloads().items()}, validation, test, seed, store.split()
+        )
     made.save(folder)
     counts = {"train": len(made.train), "validation": len(made.validation), "test": len(made.test)}
     if as_json:
@@ -170,7 +207,9 @@ def merge(
 
 
 @app.command()
-def repair(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")], as_json: Json = False) -> None:
+def repair(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")], as_json: Json = False
+) -> None:
     """Move damaged files to the subfolder `damaged`, and list the whole ones anew."""
     from foretune.datasets.records.store import RecordStore
 
@@ -181,7 +220,9 @@ def repair(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of
         if as_json:
             print_json({"moved": moved, "num_records": store.manifest.num_records})
         else:
-            print(f"{len(moved)} files moved to {folder / 'damaged'}; {store.manifest.num_records:,} records can be read")
+            print(
+                f"{len(moved)} files moved to {folder / 'damaged'}; {store.manifest.num_records:,} records can be read"
+            )
 
 
 def _open(folder: Path | None) -> RecordStore:
@@ -208,27 +249,54 @@ def _write(path: Path, content: bytes) -> None:
 def _print_summary(summary: Summary) -> None:
     figures = summary.to_json()
     rows = [
-        ("folder", summary.path), ("records", f"{summary.num_records:,}"), ("of them ok", f"{summary.num_ok:,}"), ("tasks", f"{len(summary.tasks):,}"),
-        ("families", f"{len(summary.families):,}"), ("size", f"{summary.bytes / 1e6:,.2f} MB"),
-        ("noise: median and 95 % of run times' variation", f"{format_percent(figures['median_noise_cv'])}, {format_percent(figures['p95_noise_cv'])}"),
+        ("folder", summary.path),
+        ("records", f"{summary.num_records:,}"),
+        ("of them ok", f"{summary.num_ok:,}"),
+        ("tasks", f"{len(summary.tasks):,}"),
+        ("families", f"{len(summary.families):,}"),
+        ("size", f"{summary.bytes / 1e6:,.2f} MB"),
+        (
+            "noise: median and 95 % of run times' variation",
+            f"{format_percent(figures['median_noise_cv'])}, {format_percent(figures['p95_noise_cv'])}",
+        ),
         ("spread: worst / best time, median task", format_ratio(figures["median_spread"])),
         ("speed-up: default / best time, median task", format_ratio(figures["median_speedup"])),
         *(("target", f"{target} ({count:,} records)") for target, count in summary.targets.items()),
         *((f"tool {tool}", ", ".join(versions)) for tool, versions in summary.tools.items()),
         *((f"source {source or 'unknown'}", f"{count:,} records") for source, count in summary.sources.items()),
-        ("schema version", str(figures["schema"])), ("content hash", summary.content_hash),
-    ]  # fmt: skip
+        ("schema version", str(figures["schema"])),
+        ("content hash", summary.content_hash),
+    ]
     print_table(("figure", "value"), rows, "Data set", left=("value",))
     families = (
-        (name, f"{f['tasks']:,}", f"{f['records']:,}", f"{f['ok']:,}", format_ratio(f["median_spread"]), format_ratio(f["median_speedup"]))
+        (
+            name,
+            f"{f['tasks']:,}",
+            f"{f['records']:,}",
+            f"{f['ok']:,}",
+            format_ratio(f["median_spread"]),
+            format_ratio(f["median_speedup"]),
+        )
         for name, f in figures["families"].items()
     )
     if not summary.num_records:
         return
-    print_table(("family", "tasks", "records", "ok", "worst / best", "default / best"), families, "Families (medians over tasks)")
-    print_table(("status", "records", "share"), ((s, f"{n:,}", format_percent(n / summary.num_records)) for s, n in summary.statuses.items()), "Statuses")
+    print_table(
+        ("family", "tasks", "records", "ok", "worst / best", "default / best"),
+        families,
+        "Families (medians over tasks)",
+    )
+    print_table(
+        ("status", "records", "share"),
+        ((s, f"{n:,}", format_percent(n / summary.num_records)) for s, n in summary.statuses.items()),
+        "Statuses",
+    )
     if summary.split_counts is not None:
-        print_table(("part", "tasks", "records"), ((part, f"{c['tasks']:,}", f"{c['records']:,}") for part, c in summary.split_counts.items()), "Split")
+        print_table(
+            ("part", "tasks", "records"),
+            ((part, f"{c['tasks']:,}", f"{c['records']:,}") for part, c in summary.split_counts.items()),
+            "Split",
+        )
 
 
 def _print_tasks(tasks: tuple[TaskFigures, ...], limit: int | None, as_json: bool) -> None:
@@ -237,11 +305,32 @@ def _print_tasks(tasks: tuple[TaskFigures, ...], limit: int | None, as_json: boo
         return print_json({"num_tasks": len(tasks), "tasks": [task.to_json() for task in shown]})
     several = len({task.target for task in tasks}) > 1
     rows = (
-        (t.workload, t.family, t.name, *((t.target,) if several else ()), f"{t.num_records:,}", f"{t.num_ok:,}", format_secs(t.best_secs),
-         format_secs(t.default_secs), format_ratio(t.speedup), format_ratio(t.spread))
+        (
+            t.workload,
+            t.family,
+            t.name,
+            *((t.target,) if several else ()),
+            f"{t.num_records:,}",
+            f"{t.num_ok:,}",
+            format_secs(t.best_secs),
+            format_secs(t.default_secs),
+            format_ratio(t.speedup),
+            format_ratio(t.spread),
+        )
         for t in shown
-    )  # fmt: skip
-    header = ("hash", "family", "name", *(("target",) if several else ()), "records", "ok", "best", "default", "default / best", "worst / best")
+    )
+    header = (
+        "hash",
+        "family",
+        "name",
+        *(("target",) if several else ()),
+        "records",
+        "ok",
+        "best",
+        "default",
+        "default / best",
+        "worst / best",
+    )
     print_table(header, rows, f"{len(tasks):,} tasks", left=("family", "name", "target"))
     _print_rest(len(tasks) - len(shown))
 
@@ -249,15 +338,37 @@ def _print_tasks(tasks: tuple[TaskFigures, ...], limit: int | None, as_json: boo
 def _print_task(tasks: list[TaskFigures], lines: list[RecordLine], limit: int | None, as_json: bool) -> None:
     shown = lines[:limit]
     if as_json:
-        return print_json({"tasks": [t.to_json() for t in tasks], "num_records": len(lines), "records": [line.to_json() for line in shown]})
+        return print_json(
+            {
+                "tasks": [t.to_json() for t in tasks],
+                "num_records": len(lines),
+                "records": [line.to_json() for line in shown],
+            }
+        )
     best = {task.target: task.best_secs for task in tasks}
     rows = (
-        (line.trace_key + (" (default)" if line.is_default else ""), line.status, format_secs(line.best_secs),
-         format_ratio(line.best_secs / best[line.target] if line.best_secs and best.get(line.target) else None), format_percent(line.variation),
-         line.space_id, *((line.target,) if len(tasks) > 1 else ()), _date(line.timestamp))
+        (
+            line.trace_key + (" (default)" if line.is_default else ""),
+            line.status,
+            format_secs(line.best_secs),
+            format_ratio(line.best_secs / best[line.target] if line.best_secs and best.get(line.target) else None),
+            format_percent(line.variation),
+            line.space_id,
+            *((line.target,) if len(tasks) > 1 else ()),
+            _date(line.timestamp),
+        )
         for line in shown
-    )  # fmt: skip
-    header = ("record", "status", "time", "time / best", "noise", "design space", *(("target",) if len(tasks) > 1 else ()), "measured")
+    )
+    header = (
+        "record",
+        "status",
+        "time",
+        "time / best",
+        "noise",
+        "design space",
+        *(("target",) if len(tasks) > 1 else ()),
+        "measured",
+    )
     title = f"Task {tasks[0].workload}, {tasks[0].family}, {tasks[0].name}: {len(lines):,} records, fastest first"
     print_table(header, rows, title, left=("status", "design space", "target"))
     _print_rest(len(lines) - len(shown))
@@ -275,26 +386,43 @@ def _print_records(views: list[RecordView], as_json: bool) -> None:
         document = view.to_json()
         record = view.trajectory.record
         rows = [
-            ("task", f"{document['workload']}, {document['family']}, {document['name']}"), ("target", str(record.candidate.task.target)),
-            ("status", record.status.value), ("run times", ", ".join(map(format_secs, record.run_secs)) or "none"),
-            ("noise", format_percent(record.variation if len(record.run_secs) > 1 else None)), ("measured", _date(record.timestamp)),
-            ("source", view.source or "unknown"), ("program hash", record.program_hash or "unknown"), ("design space", record.trace.space_id),
-            ("environment", _pairs(document["environment"])), ("settings", _pairs(document["settings"])),
-        ]  # fmt: skip
+            ("task", f"{document['workload']}, {document['family']}, {document['name']}"),
+            ("target", str(record.candidate.task.target)),
+            ("status", record.status.value),
+            ("run times", ", ".join(map(format_secs, record.run_secs)) or "none"),
+            ("noise", format_percent(record.variation if len(record.run_secs) > 1 else None)),
+            ("measured", _date(record.timestamp)),
+            ("source", view.source or "unknown"),
+            ("program hash", record.program_hash or "unknown"),
+            ("design space", record.trace.space_id),
+            ("environment", _pairs(document["environment"])),
+            ("settings", _pairs(document["settings"])),
+        ]
         print_table(("field", "value"), rows, f"Record {record.trace.key}", left=("value",))
         if record.error:
             print(f"Error\n\n{printable(record.error)}\n")
-        print(f"Trace, {len(record.trace)} actions\n\n{printable(str(record.trace)) or 'none: the untouched program (the default)'}\n")
-        for title, name, features in (("Initial program", "initial", view.trajectory.initial), ("Final program", "final", view.trajectory.final)):
+        print(
+            f"Trace, {len(record.trace)}"
+            f" actions\n\n{printable(str(record.trace)) or 'none: the untouched program (the default)'}\n"
+        )
+        for title, name, features in (
+            ("Initial program", "initial", view.trajectory.initial),
+            ("Final program", "final", view.trajectory.final),
+        ):
             _print_features(title, document[name], len(features))
 
 
 def _print_features(title: str, stores: list[dict[str, float]], num_rows: int) -> None:
     if not stores:
-        print(f"{title}: " + (f"{num_rows} rows of static features of another layout" if num_rows else "no static features"))
+        print(
+            f"{title}: "
+            + (f"{num_rows} rows of static features of another layout" if num_rows else "no static features")
+        )
         return
     rows = ((str(i), *(f"{value:,.0f}" for value in store.values())) for i, store in enumerate(stores))
-    print_table(("store", *(name.replace("_", " ") for name in stores[0])), rows, f"{title}: what each store does in one run")
+    print_table(
+        ("store", *(name.replace("_", " ") for name in stores[0])), rows, f"{title}: what each store does in one run"
+    )
 
 
 def _pairs(data: dict[str, Any] | None) -> str:

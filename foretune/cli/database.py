@@ -31,17 +31,40 @@ def info(database: File, as_json: Json = False) -> None:
         for task in opened.tasks():
             records = opened.records(task)
             best = next((r.best_secs for r in fastest(records, 1)), None)
-            rows.append({"name": task.workload.name, "workload": task.workload.hash, "target": task.target.key, "num_records": len(records), "best_secs": best})
+            rows.append(
+                {
+                    "name": task.workload.name,
+                    "workload": task.workload.hash,
+                    "target": task.target.key,
+                    "num_records": len(records),
+                    "best_secs": best,
+                }
+            )
     if as_json:
         print_json({"database": str(database), "tasks": rows, "damaged": [str(row) for row in opened.damaged]})
         return
-    lines = ((r["name"], r["workload"][:12], r["target"], str(r["num_records"]), "-" if r["best_secs"] is None else f"{r['best_secs'] * 1e6:.4g}") for r in rows)
+    lines = (
+        (
+            r["name"],
+            r["workload"][:12],
+            r["target"],
+            str(r["num_records"]),
+            "-" if r["best_secs"] is None else f"{r['best_secs'] * 1e6:.4g}",
+        )
+        for r in rows
+    )
     print_table(("kernel", "workload", "target", "records", "best us"), lines, f"{len(rows)} tasks")
 
 
 @app.command()
-def merge(into: File, others: Annotated[list[Path], typer.Argument(help="Files whose records are taken over.")], as_json: Json = False) -> None:
-    """Take over the records of other databases, for instance of other machines; the newer record of a candidate stays."""
+def merge(
+    into: File,
+    others: Annotated[list[Path], typer.Argument(help="Files whose records are taken over.")],
+    as_json: Json = False,
+) -> None:
+    """Take over the records of other databases, for instance of other machines; the newer record of a candidate
+    stays.
+    """
     for other in others:
         if not other.expanduser().is_file():
             raise DatabaseError(f"there is no database {other}")
@@ -54,7 +77,11 @@ def merge(into: File, others: Annotated[list[Path], typer.Argument(help="Files w
 
 
 @app.command()
-def prune(database: File, keep: Annotated[int, typer.Option(help="Fastest records of each task that stay.")] = 16, as_json: Json = False) -> None:
+def prune(
+    database: File,
+    keep: Annotated[int, typer.Option(help="Fastest records of each task that stay.")] = 16,
+    as_json: Json = False,
+) -> None:
     """Drop slow and failed records, and damaged rows; what was checked, and the default schedules, stay."""
     with _opened(database, read_only=False) as opened:
         dropped = opened.prune(keep)

@@ -15,13 +15,19 @@ from foretune.errors import OptionError
 Llm = Annotated[
     str,
     typer.Option(
-        help="Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies alone) or none."
+        help=(
+            "Who suggests beside the search: URL of an OpenAI-compatible endpoint, local, replay (recorded replies"
+            " alone) or none."
+        )
     ),
 ]
 LlmKeyEnv = Annotated[
     str,
     typer.Option(
-        help="Environment variable with the endpoint's key; none is sent without it, and only to https or to this machine."
+        help=(
+            "Environment variable with the endpoint's key; none is sent without it, and only to https or to this"
+            " machine."
+        )
     ),
 ]
 

@@ -16,12 +16,32 @@ from foretune.support.console import Json, format_percent, format_secs, print_js
 from foretune.support.files import check_writable, write_text_atomically
 from foretune.support.progress import progress_bar
 
-app = typer.Typer(no_args_is_help=True, help="Tune MLIR programs by transforms and passes, and prove it by measurement.")
+app = typer.Typer(
+    no_args_is_help=True, help="Tune MLIR programs by transforms and passes, and prove it by measurement."
+)
 
-Source = Annotated[str, typer.Argument(help="A .mlir file; or a PyTorch model: MODULE:FUNCTION that returns it with its inputs, or an exported program (.pt2).")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help=(
+            "A .mlir file; or a PyTorch model: MODULE:FUNCTION that returns it with its inputs, or an exported program"
+            " (.pt2)."
+        )
+    ),
+]
 Entry = Annotated[str | None, typer.Option(help="Function to run; by default the only public one.")]
-Size = Annotated[list[int], typer.Option(help="Extent for the next `?` in the types of the entry's arguments; may be repeated.")]
-Value = Annotated[list[int], typer.Option(help="Value of the next argument of the entry that is an integer or an index; may be repeated. By default derived from what loops access.")]
+Size = Annotated[
+    list[int], typer.Option(help="Extent for the next `?` in the types of the entry's arguments; may be repeated.")
+]
+Value = Annotated[
+    list[int],
+    typer.Option(
+        help=(
+            "Value of the next argument of the entry that is an integer or an index; may be repeated. By default"
+            " derived from what loops access."
+        )
+    ),
+]
 BuildTimeout = Annotated[float, typer.Option(help="Seconds for one build, at most.")]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 
@@ -35,14 +55,28 @@ def passes(
     from foretune.passes.mlir.grammar.actions import ACTIONS, TARGETS
 
     rows = [
-        {"action": name, "help": kind.help, "on": kind.on, "options": {o: str(k) for o, k in dict(kind.options).items()}, "needed": list(kind.needed)}
+        {
+            "action": name,
+            "help": kind.help,
+            "on": kind.on,
+            "options": {o: str(k) for o, k in dict(kind.options).items()},
+            "needed": list(kind.needed),
+        }
         for name, kind in ACTIONS.items()
         if word.lower() in f"{name} {kind.help}".lower()
     ]
     if as_json:
         print_json({"actions": rows, "targets": {name: list(kinds) for name, kinds in TARGETS.items()}})
         return
-    shown = [(r["action"], r["on"], " ".join(f"{o}={k}" if o in r["needed"] else f"[{o}={k}]" for o, k in r["options"].items()), r["help"]) for r in rows]
+    shown = [
+        (
+            r["action"],
+            r["on"],
+            " ".join(f"{o}={k}" if o in r["needed"] else f"[{o}={k}]" for o, k in r["options"].items()),
+            r["help"],
+        )
+        for r in rows
+    ]
     print_table(("action", "works on", "options", "what it does"), shown, left=("works on", "options", "what it does"))
 
 
@@ -50,7 +84,9 @@ def passes(
 def tune(
     source: Source,
     budget: Annotated[int, typer.Option(help="Measurements, those of the finalists among them.")] = 64,
-    search: Annotated[str, typer.Option(help="genetic, greedy or random; latent, where its weights are there.")] = "genetic",
+    search: Annotated[
+        str, typer.Option(help="genetic, greedy or random; latent, where its weights are there.")
+    ] = "genetic",
     entry: Entry = None,
     size: Size = [],  # noqa: B006 - typer copies it
     value: Value = [],  # noqa: B006 - typer copies it
@@ -60,7 +96,9 @@ def tune(
     llm_key_env: LlmKeyEnv = "",
     llm_cache: Annotated[Path | None, typer.Option(help="Folder of recorded replies.")] = None,
     llm_calls: Annotated[int, typer.Option(help="Most calls of the language model.")] = 8,
-    store: Annotated[Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the result in JSON, which `replay` reads.")] = None,
     script: Annotated[Path | None, typer.Option(help="File for the winner as a transform module.")] = None,
     build_timeout: BuildTimeout = 30.0,
@@ -87,7 +125,14 @@ def tune(
                 program, measure.MlirMeasurer(session), strategy.make, config,
                 lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"),
             )  # fmt: skip
-    document = {**result.to_json(), **strategy.report(result.strategy), "source": source, "sizes": size, "values": value, "timeouts": [build_timeout, run_timeout]}
+    document = {
+        **result.to_json(),
+        **strategy.report(result.strategy),
+        "source": source,
+        "sizes": size,
+        "values": value,
+        "timeouts": [build_timeout, run_timeout],
+    }
     if out is not None:
         write_text_atomically(out, json.dumps(document, indent=1) + "\n")
     if script is not None and document["script"]:
@@ -123,13 +168,27 @@ def replay(
     if as_json:
         print_json(document)
         return
-    row = (document["program"], format_secs(again["default_secs"]), format_secs(again["best_secs"]), f"{again['gain']:.3g}", _interval(again["interval"]), f"{stored['gain']:.3g}", again["status"])
+    row = (
+        document["program"],
+        format_secs(again["default_secs"]),
+        format_secs(again["best_secs"]),
+        f"{again['gain']:.3g}",
+        _interval(again["interval"]),
+        f"{stored['gain']:.3g}",
+        again["status"],
+    )
     print_table(("program", "default", "tuned", "gain", "95 %", "stored gain", "status"), [row], left=("status",))
 
 
-Cpu = Annotated[str, typer.Option(help="Processor: native, or a name that LLVM knows, such as haswell, znver5 or x86-64.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights of the cost model; by default those that ship with Foretune.")]
-Schedules = Annotated[str, typer.Option(help="Actions to apply first, separated by semicolons, as `foretune mlir passes` lists them.")]
+Cpu = Annotated[
+    str, typer.Option(help="Processor: native, or a name that LLVM knows, such as haswell, znver5 or x86-64.")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights of the cost model; by default those that ship with Foretune.")
+]
+Schedules = Annotated[
+    str, typer.Option(help="Actions to apply first, separated by semicolons, as `foretune mlir passes` lists them.")
+]
 
 
 @app.command()
@@ -137,14 +196,36 @@ def predict(
     source: Source,
     cpu: Cpu = "native",
     schedule: Schedules = "",
-    unapplied: Annotated[bool, typer.Option("--unapplied", help="Roll the schedule out in latent space instead of applying it.")] = False,
+    unapplied: Annotated[
+        bool, typer.Option("--unapplied", help="Roll the schedule out in latent space instead of applying it.")
+    ] = False,
     size: Size = [],  # noqa: B006 - typer copies it
     value: Value = [],  # noqa: B006 - typer copies it
-    entry: Annotated[str | None, typer.Option(help="Function whose run is counted; by default all public ones that no other function calls.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Count by compiling; an error where the module cannot be compiled. Without a choice: count where it can be.")] = False,
+    entry: Annotated[
+        str | None,
+        typer.Option(help="Function whose run is counted; by default all public ones that no other function calls."),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help=(
+                "Count by compiling; an error where the module cannot be compiled. Without a choice: count where it"
+                " can be."
+            ),
+        ),
+    ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Predict from the structure alone, in milliseconds.")] = False,
     deadline_ms: Annotated[float | None, typer.Option(help="Count if that takes no longer, predict otherwise.")] = None,
-    run_ms: Annotated[float | None, typer.Option(help="Milliseconds of one core that the run may take in which blocks are counted; by default 20, with --exact 1000.")] = None,
+    run_ms: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "Milliseconds of one core that the run may take in which blocks are counted; by default 20, with"
+                " --exact 1000."
+            )
+        ),
+    ] = None,
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +239,9 @@ def predict(
         raise OptionError("choose one of --exact, --fast and --deadline-ms")
     if unapplied and (exact or deadline_ms is not None):
         raise OptionError("--unapplied rolls a schedule out instead of applying it: there is nothing to count")
-    settings = TierSettings("exact" if exact else "fast" if fast else "auto", deadline_ms, ExactSettings(run_ms, entry, tuple(value)))
+    settings = TierSettings(
+        "exact" if exact else "fast" if fast else "auto", deadline_ms, ExactSettings(run_ms, entry, tuple(value))
+    )
     target, model, actions = _target(cpu), _model(weights), Schedule.parse(schedule)
     with ExactSession() as session:
         text = _text(session, source, size)
@@ -170,9 +253,15 @@ def predict(
         print_json({"source": source, "target": target.to_json(), **prediction.to_json()})
         return
     rows = [
-        (name, _cost(name, prediction.costs[name]), prediction.sources[name], *(_cost(name, end) if prediction.spread[name] else "" for end in prediction.interval(name)))
-        for name in predicting.SHOWN if name in prediction.costs
-    ]  # fmt: skip
+        (
+            name,
+            _cost(name, prediction.costs[name]),
+            prediction.sources[name],
+            *(_cost(name, end) if prediction.spread[name] else "" for end in prediction.interval(name)),
+        )
+        for name in predicting.SHOWN
+        if name in prediction.costs
+    ]
     print_table(("cost", "value", "how", "5 %", "95 %"), rows, title=source, left=("how",))
     for note in prediction.notes:
         print(printable(f"- {note}"))
@@ -199,10 +288,18 @@ def explain(
         print_json({"source": source, "target": target.to_json(), "operations": [cost.to_json() for cost in found]})
         return
     rows = [
-        (cost.operation, "x".join(f"{n:g}" for n in cost.loops) or "-", str(cost.line or "-"), *(format_percent(cost.shares[name]) for name in predicting.EXPLAINED), format_secs(cost.costs["secs"]))
+        (
+            cost.operation,
+            "x".join(f"{n:g}" for n in cost.loops) or "-",
+            str(cost.line or "-"),
+            *(format_percent(cost.shares[name]) for name in predicting.EXPLAINED),
+            format_secs(cost.costs["secs"]),
+        )
         for cost in found
     ]
-    print_table(("operations", "loops", "line", *predicting.EXPLAINED, "time"), rows, title=source, left=("operations", "loops"))
+    print_table(
+        ("operations", "loops", "line", *predicting.EXPLAINED, "time"), rows, title=source, left=("operations", "loops")
+    )
 
 
 @app.command()
@@ -212,7 +309,15 @@ def collect(
     schedules: Annotated[int, typer.Option(help="Random schedules of each program, beside the plain lowering.")] = 2,
     seed: Annotated[int, typer.Option(help="First seed of the generated programs.")] = 0,
     families: Annotated[str, typer.Option(help="Families of programs, comma-separated, or 'all'.")] = "all",
-    cpus: Annotated[str, typer.Option(help="Other processors, comma-separated, to one of which in turn each program is compiled, too; this machine must run their code.")] = "haswell,x86-64",
+    cpus: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "Other processors, comma-separated, to one of which in turn each program is compiled, too; this machine"
+                " must run their code."
+            )
+        ),
+    ] = "haswell,x86-64",
     as_json: Json = False,
 ) -> None:
     """Label generated programs and random schedules of them on this machine; a run that was stopped goes on."""
@@ -221,7 +326,9 @@ def collect(
     from foretune.passes.mlir.costs.collection import collect as run
 
     chosen = {} if families == "all" else {"families": tuple(f.strip() for f in families.split(","))}
-    config = CollectConfig(out, samples, schedules, seed, cpus=tuple(c.strip() for c in cpus.split(",") if c.strip()), **chosen)
+    config = CollectConfig(
+        out, samples, schedules, seed, cpus=tuple(c.strip() for c in cpus.split(",") if c.strip()), **chosen
+    )
     with progress_bar("samples", not as_json) as show:
         counts = run(config, show)
     if as_json:
@@ -238,9 +345,13 @@ def train(
     members: Annotated[int, typer.Option(help="Networks of the ensemble.")] = 2,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     rate: Annotated[float, typer.Option(help="Learning rate, at its peak.")] = 2e-3,
-    seconds: Annotated[float, typer.Option(help="Training ends after the epoch in which so much time has passed.")] = math.inf,
+    seconds: Annotated[
+        float, typer.Option(help="Training ends after the epoch in which so much time has passed.")
+    ] = math.inf,
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
-    time_only: Annotated[bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")] = False,
+    time_only: Annotated[
+        bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")
+    ] = False,
     domain: Annotated[Path | None, typer.Option(help="File that shall say how far the training data reaches.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -260,18 +371,38 @@ def train(
         if as_json:
             print_json({"weights": str(out), "training_hash": timed.model.training_hash, "test": timed.figures})
         else:
-            print_table(("figure", "value"), [(name, f"{value:.4g}") for name, value in timed.figures.items()], title=f"{out}: programs that were held out")
+            print_table(
+                ("figure", "value"),
+                [(name, f"{value:.4g}") for name, value in timed.figures.items()],
+                title=f"{out}: programs that were held out",
+            )
         return
     config = MlirTrainConfig(epochs=epochs, members=members, seed=seed, learning_rate=rate)
     with progress_bar("graphs", not as_json) as show:
         observe.observe(data, show)
-    trained = training.train(data, config, lambda f: None if as_json else print(f, file=sys.stderr), seconds, _model(start) if start is not None else None)
+    trained = training.train(
+        data,
+        config,
+        lambda f: None if as_json else print(f, file=sys.stderr),
+        seconds,
+        _model(start) if start is not None else None,
+    )
     trained.model.save(out)
     if as_json:
         print_json({"weights": str(out), "training_hash": trained.model.training_hash, "test": trained.figures})
         return
-    rows = [(stage, name, *(f"{figures[k]:.3g}" for k in ("rel_rmse", "median", "rmse_over_range", "spearman"))) for stage, by in trained.figures.items() for name, figures in by.items() if isinstance(figures, dict) and "median" in figures]
-    print_table(("stage", "cost", "relative RMSE", "median error", "RMSE / range", "Spearman"), rows, title=f"{out}: programs that were held out", left=("cost",))
+    rows = [
+        (stage, name, *(f"{figures[k]:.3g}" for k in ("rel_rmse", "median", "rmse_over_range", "spearman")))
+        for stage, by in trained.figures.items()
+        for name, figures in by.items()
+        if isinstance(figures, dict) and "median" in figures
+    ]
+    print_table(
+        ("stage", "cost", "relative RMSE", "median error", "RMSE / range", "Spearman"),
+        rows,
+        title=f"{out}: programs that were held out",
+        left=("cost",),
+    )
 
 
 def _target(cpu: str) -> Any:
@@ -311,14 +442,26 @@ def _program(session: Any, source: str, entry: str | None, sizes: list[int], val
     from foretune.passes.mlir.tuning.torch_frontend import from_exported
 
     if entry is not None or sizes or values:
-        raise OptionError("--entry, --size and --value are for .mlir files; a PyTorch model has one entry, and the extents of its inputs")
+        raise OptionError(
+            "--entry, --size and --value are for .mlir files; a PyTorch model has one entry, and the extents of its"
+            " inputs"
+        )
     return from_exported(session, read_program(source), source)
 
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
-        for name, kind in (("schedule", list), ("source", str), ("entry", str), ("sizes", list), ("hash", str), ("program", str), ("timeouts", list), ("gain", (int, float))):
+        for name, kind in (
+            ("schedule", list),
+            ("source", str),
+            ("entry", str),
+            ("sizes", list),
+            ("hash", str),
+            ("program", str),
+            ("timeouts", list),
+            ("gain", (int, float)),
+        ):
             if not isinstance(stored[name], kind):
                 raise TypeError(f"{name} is {type(stored[name]).__name__}")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
@@ -329,13 +472,29 @@ def _stored(path: Path) -> dict[str, Any]:
 def _print_result(result: dict[str, Any]) -> None:
     statuses = ", ".join(f"{number} {status}" for status, number in result["statuses"].items())
     times = (format_secs(result["default_secs"] or None), format_secs(result["best_secs"] or None))
-    row = (printable(result["program"]), *times, f"{result['gain']:.3g}", _interval(result["interval"]), str(result["num_trials"]), statuses)
-    print_table(("program", "default", "tuned", "gain", "95 %", "trials", "how they ended"), [row], left=("how they ended",))
+    row = (
+        printable(result["program"]),
+        *times,
+        f"{result['gain']:.3g}",
+        _interval(result["interval"]),
+        str(result["num_trials"]),
+        statuses,
+    )
+    print_table(
+        ("program", "default", "tuned", "gain", "95 %", "trials", "how they ended"), [row], left=("how they ended",)
+    )
     illegal = sum(result.get("illegal", {}).values())
-    print(f"at most {result.get('num_answers', 0):,} schedules of this kind; {illegal} answers were illegal" + (f", most for: {printable(next(iter(result['illegal'])))}" if illegal else ""))
+    print(
+        f"at most {result.get('num_answers', 0):,} schedules of this kind; {illegal} answers were illegal"
+        + (f", most for: {printable(next(iter(result['illegal'])))}" if illegal else "")
+    )
     for why in result.get("banned", {}).values():
         print(printable(f"not tried again: {why}"))
-    print("; ".join(result["schedule"]) if result["schedule"] else "nothing measured beats the default lowering, which stays")
+    print(
+        "; ".join(result["schedule"])
+        if result["schedule"]
+        else "nothing measured beats the default lowering, which stays"
+    )
 
 
 def _interval(interval: list[float]) -> str:

@@ -1,4 +1,6 @@
-"""Programs as `foretune passes` names them: the options of their building and running, kept in results so that they can be replayed."""
+"""Programs as `foretune passes` names them: the options of their building and running, kept in results so that they can
+be replayed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ _OLD_BUILD = {"keep_separate": True, "expect_exit": None}  # of results before t
 Sources = Annotated[
     list[str],
     typer.Argument(
-        help="A .c, .cpp, .ll or .bc program; several sources of one; a folder; compile_commands.json; or, behind --, a build command such as cc a.c b.c -lm."
+        help=(
+            "A .c, .cpp, .ll or .bc program; several sources of one; a folder; compile_commands.json; or, behind --, a"
+            " build command such as cc a.c b.c -lm."
+        )
     ),
 ]
 Define = Annotated[
@@ -46,7 +51,10 @@ Ignore = Annotated[
     list[str],
     typer.Option(
         "--ignore",
-        help="Regular expression: lines of the output that it is found in are not compared (times, addresses); may be repeated.",
+        help=(
+            "Regular expression: lines of the output that it is found in are not compared (times, addresses); may be"
+            " repeated."
+        ),
     ),
 ]
 ExpectExit = Annotated[int, typer.Option(help="Exit code of the program when all is well.")]
@@ -61,7 +69,10 @@ CheckStdin = Annotated[
     list[Path],
     typer.Option(
         "--check-stdin",
-        help="Standard input of one more run that winners must do right, with the --check-arg of the same place; may be repeated.",
+        help=(
+            "Standard input of one more run that winners must do right, with the --check-arg of the same place; may be"
+            " repeated."
+        ),
     ),
 ]
 File = Annotated[
@@ -232,7 +243,8 @@ def _named_file(text: str) -> list[str]:
 
 
 def stored_results(path: Path, sandbox: bool = False) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
-    """(result, program, winner, how it was measured) of each result in a file; one with a step that has left the grammar is left out.
+    """(result, program, winner, how it was measured) of each result in a file; one with a step that has left the
+    grammar is left out.
 
     Raises:
         DataError: the file is none of ours, or a program has changed since.

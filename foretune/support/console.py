@@ -21,7 +21,9 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=1, allow_nan=False))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: Sequence[str] = ()) -> None:
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: Sequence[str] = ()
+) -> None:
     """Prints a table.
 
     Args:
@@ -30,7 +32,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str
         title: above the table.
         left: names of columns with words in them; the others are numbers. The first is always on the left.
     """
-    table = Table(title=Text(printable(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(printable(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for i, name in enumerate(header):
         words = i == 0 or name in left
         table.add_column(Text(name), justify="left" if words else "right", overflow="fold", no_wrap=not words)

@@ -1,6 +1,7 @@
 """Faces: packages whose names are imported when they are first used, so that importing a package stays cheap.
 
-A face lists its names twice: under `TYPE_CHECKING`, for editors and type checkers, and in a table for `lazy_names`. A test holds the two together.
+A face lists its names twice: under `TYPE_CHECKING`, for editors and type checkers, and in a table for `lazy_names`. A
+test holds the two together.
 """
 
 from __future__ import annotations

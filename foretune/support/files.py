@@ -49,7 +49,10 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
     """
     path = path.expanduser()
     if path.is_dir() != is_folder and path.exists():
-        raise DataError(f"{path} is a {'file, but a folder' if is_folder else 'folder, but a file'} is to be written there; choose another name")
+        raise DataError(
+            f"{path} is a {'file, but a folder' if is_folder else 'folder, but a file'} is to be written there; choose"
+            " another name"
+        )
     place = path if is_folder else path.parent
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -1,4 +1,6 @@
-"""Packages that only some uses need: imported when they are used, and named with the next step where they are missing."""
+"""Packages that only some uses need: imported when they are used, and named with the next step where they are
+missing.
+"""
 
 from __future__ import annotations
 
@@ -42,4 +44,7 @@ def missing(module: str, purpose: str, reason: str = "") -> UnsupportedError:
     """
     package = module.partition(".")[0]
     cause = f" ({reason})" if reason else ""
-    return UnsupportedError(f"{purpose} needs the package {package}, which cannot be imported{cause}: pip install 'foretune[{EXTRAS[package]}]'")
+    return UnsupportedError(
+        f"{purpose} needs the package {package}, which cannot be imported{cause}: pip install"
+        f" 'foretune[{EXTRAS[package]}]'"
+    )

@@ -31,7 +31,11 @@ def plugin_names(group: str, prefix: str = "") -> tuple[str, ...]:
         group: one of `GROUPS`.
         prefix: only names that begin with it, and without it.
     """
-    return tuple(sorted({point.name.removeprefix(prefix) for point in entry_points(group=group) if point.name.startswith(prefix)}))
+    return tuple(
+        sorted(
+            {point.name.removeprefix(prefix) for point in entry_points(group=group) if point.name.startswith(prefix)}
+        )
+    )
 
 
 def load_plugin(group: str, name: str, role: type[Role]) -> type[Role]:
@@ -50,16 +54,26 @@ def load_plugin(group: str, name: str, role: type[Role]) -> type[Role]:
     try:
         found = point.load()
     except (ImportError, AttributeError) as error:
-        raise UnsupportedError(f"the plug-in {name!r} of {group} cannot be imported from {point.value}: {error}; mend or remove its package") from error
+        raise UnsupportedError(
+            f"the plug-in {name!r} of {group} cannot be imported from {point.value}: {error}; mend or remove its"
+            " package"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, role)):
-        raise OptionError(f"the plug-in {name!r} of {group} must be a subclass of {role.__module__}.{role.__name__}, but {point.value} is {found!r}")
+        raise OptionError(
+            f"the plug-in {name!r} of {group} must be a subclass of {role.__module__}.{role.__name__}, but"
+            f" {point.value} is {found!r}"
+        )
     return found
 
 
 def _only(group: str, name: str) -> EntryPoint:
     points = {point.value: point for point in entry_points(group=group, name=name)}
     if not points:
-        raise OptionError(f"no installed package has a plug-in {name!r} of {group}; there are {list(plugin_names(group))}")
+        raise OptionError(
+            f"no installed package has a plug-in {name!r} of {group}; there are {list(plugin_names(group))}"
+        )
     if len(points) > 1:
-        raise OptionError(f"several packages have a plug-in {name!r} of {group}: {sorted(points)}; keep one of them installed")
+        raise OptionError(
+            f"several packages have a plug-in {name!r} of {group}: {sorted(points)}; keep one of them installed"
+        )
     return next(iter(points.values()))

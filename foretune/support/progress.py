@@ -1,4 +1,6 @@
-"""Progress with rate and ETA, on stderr so that stdout stays for results: a bar on a terminal, else a line now and then."""
+"""Progress with rate and ETA, on stderr so that stdout stays for results: a bar on a terminal, else a line now and
+then.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 _SECS_BETWEEN_LINES = 30.0
@@ -39,9 +50,15 @@ def progress_bar(label: str, wanted: bool, transient: bool = False) -> Iterator[
 @contextlib.contextmanager
 def _bar(label: str, console: Console, transient: bool) -> Iterator[Callable[..., None]]:
     columns = (
-        TextColumn(label), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
         TextColumn("{task.description}"),
-    )  # fmt: skip
+    )
     with Progress(*columns, console=console, transient=transient) as bar:
         row = bar.add_task("", total=None)
         started = False
@@ -76,7 +93,9 @@ class _Lines:
         self._last_line = now
         rate = (done - self._start[1]) / max(now - self._start[0], 1e-9)
         eta = f", {rate:.2g}/s, ETA {_duration((total - done) / rate)}" if rate > 0 else ""
-        self._console.print(f"{self._label} {done}/{total}{eta} {detail}".rstrip(), highlight=False, markup=False, soft_wrap=True)
+        self._console.print(
+            f"{self._label} {done}/{total}{eta} {detail}".rstrip(), highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _duration(secs: float) -> str:

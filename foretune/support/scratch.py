@@ -1,4 +1,6 @@
-"""Folders for a process's working files, which are gone at the latest when the next one is made: also after `kill -9`."""
+"""Folders for a process's working files, which are gone at the latest when the next one is made: also after `kill
+-9`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of 
 class ScratchFolder:
     """A new folder under the system's one for temporary files; removed by `close`.
 
-    It holds a lock on a file in it. A folder of the same prefix and user whose lock nobody holds was left by a process that was
+    It holds a lock on a file in it. A folder of the same prefix and user whose lock nobody holds was left by a process
+    that was
     killed: it is removed when another is made, and what still runs from it is ended.
 
     Args:

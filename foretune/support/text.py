@@ -6,8 +6,10 @@ import re
 
 _MOST_CHARACTERS = 400
 _NOISE = re.compile(
-    r"Traceback|File \"|During handling|The above exception|Stack trace|Stack dump|Set TORCH|For (even )?more|You can suppress|from user code|Hint:"
-    r"|PLEASE |Original exception|Command:|Output:|\[bt\]|\d+[.:]\s|#\d+\s|at /|[\^~\s]+$|Explanation:\s*$|0x[0-9a-f]+|\.\.\. |\(most recent call"
+    r"Traceback|File \"|During handling|The above exception|Stack trace|Stack dump|Set TORCH|For (even )?more|You can"
+    r" suppress|from user code|Hint:"
+    r"|PLEASE |Original exception|Command:|Output:|\[bt\]|\d+[.:]\s|#\d+\s|at"
+    r" /|[\^~\s]+$|Explanation:\s*$|0x[0-9a-f]+|\.\.\. |\(most recent call"
 )
 _OF_COMPILER = re.compile(r"(^|[\s:])(fatal )?error: \S|^LLVM ERROR: \S|Assertion [`'\"].*failed")
 _OF_EXCEPTION = re.compile(r"^(?:[\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Failed|Exit): \S")
@@ -19,8 +21,8 @@ _INTRODUCTION = re.compile(r"raised:$|^C\+\+ compile error$|:$")
 def telling_line(error: BaseException | str) -> str:
     """The one line of an error's text that says what is wrong.
 
-    A compiler's first `error:` counts, then the last exception of a traceback, then a failed check, then the first line that is
-    neither a stack nor a hint.
+    A compiler's first `error:` counts, then the last exception of a traceback, then a failed check, then the first line
+    that is neither a stack nor a hint.
 
     Args:
         error: an exception, or what a tool wrote to its standard error.

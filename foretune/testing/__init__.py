@@ -1,10 +1,11 @@
-"""Contract tests that a third party runs against cost models and search strategies of its own; they need pytest (`pip install 'foretune[testing]'`).
+"""Contract tests that a third party runs against cost models and search strategies of its own; they need pytest (`pip
+install 'foretune[testing]'`).
 
-    from foretune.testing.cost_models import CostModelContract
+from foretune.testing.cost_models import CostModelContract
 
-    class TestMyModel(CostModelContract):
-        def make(self, seed=0):
-            return MyModel(seed=seed)
+class TestMyModel(CostModelContract):
+    def make(self, seed=0):
+        return MyModel(seed=seed)
 """
 
 import pytest

@@ -22,7 +22,15 @@ def final_features(trace: Trace) -> tuple[tuple[float, ...], ...]:
     """Features of a made-up final program with two stores: the extents and the unrolling are in some columns."""
     rows, columns, unroll = decided(trace)
     store = np.zeros(164)
-    store[[0, 17, 28, 60, 61, 74, 162]] = 12.0, np.log2(columns), unroll, 14.0, np.log2(rows * columns), np.log2(1 + rows), 2.3
+    store[[0, 17, 28, 60, 61, 74, 162]] = (
+        12.0,
+        np.log2(columns),
+        unroll,
+        14.0,
+        np.log2(rows * columns),
+        np.log2(1 + rows),
+        2.3,
+    )
     return tuple(store), tuple(np.where(store > 4, 3.0, 0.0))
 
 
@@ -102,14 +110,20 @@ class CostModelContract:
         assert self.correlation(model, measured(150, seed=9)) > 0.5
 
     def test_shuffled_labels_teach_nothing(self):
-        found = [self.correlation(self.fitted(measured(60, seed, shuffle=True)), measured(150, seed=9)) for seed in (0, 1)]
+        found = [
+            self.correlation(self.fitted(measured(60, seed, shuffle=True)), measured(150, seed=9)) for seed in (0, 1)
+        ]
         assert abs(np.mean(found)) < 0.45
 
     def test_same_seed_same_scores_and_default_schedules_are_left_out(self, model, data):
-        default = replace(data[0], record=replace(data[0].record, candidate=Candidate(TASK, Trace(())), run_secs=(1e-9,)))
+        default = replace(
+            data[0], record=replace(data[0].record, candidate=Candidate(TASK, Trace(())), run_secs=(1e-9,))
+        )
         candidates = candidates_of(data)
         again = self.fitted([*data, default]).predict(TASK, candidates)
-        np.testing.assert_allclose(again, model.predict(TASK, candidates), rtol=1e-5, atol=1e-6)  # libraries round by where arrays lie in memory
+        np.testing.assert_allclose(
+            again, model.predict(TASK, candidates), rtol=1e-5, atol=1e-6
+        )  # libraries round by where arrays lie in memory
 
     def test_one_score_a_candidate(self, model, data):
         scores = model.predict(TASK, candidates_of(data))
@@ -147,7 +161,9 @@ class CostModelContract:
 
     def test_validation_tasks_and_failed_candidates(self, data):
         model = self.make()
-        model.fit([Trajectory(MeasureRecord(data[0].record.candidate, Status.BUILD_ERROR)), *data[1:]], measured(20, seed=11))
+        model.fit(
+            [Trajectory(MeasureRecord(data[0].record.candidate, Status.BUILD_ERROR)), *data[1:]], measured(20, seed=11)
+        )
         self.bind(model)
         found = self.correlation(model, measured(150, seed=9))
         assert found > 0.4 if self.learns else np.isfinite(found)

@@ -10,13 +10,16 @@ import pytest
 
 
 def made_up_cost(candidate: Any) -> float:
-    """A cost that goes by the candidate's text alone: between 0.5 and 1.5, and infinite for one of eight, which fail."""
+    """A cost that goes by the candidate's text alone: between 0.5 and 1.5, and infinite for one of eight, which
+    fail.
+    """
     number = int.from_bytes(hashlib.sha256(str(candidate).encode()).digest()[:4], "big")
     return math.inf if number % 8 == 0 else 0.5 + number / 2**32
 
 
 class SearchStrategyContract:
-    """Every search strategy: `suggest(num)` asks it for candidates, `observe(pairs of candidate and cost)` tells it; lower costs are better.
+    """Every search strategy: `suggest(num)` asks it for candidates, `observe(pairs of candidate and cost)` tells it;
+    lower costs are better.
 
     Subclasses define `make`, and `cost` where candidates have a better one than a made-up one.
     """

@@ -53,7 +53,9 @@ TEMPLATE = Trace(
         Action("SampleCategorical", (), ((0, 16, 64), (0.3, 0.3, 0.4)), ("v11",), 0),
     )
 )
-SPACE = DesignSpace(TEMPLATE, (Domain(2, factorizations(N, 2, 64)), Domain(4, factorizations(N, 2, 64)), Domain(7, (0, 1, 2))))
+SPACE = DesignSpace(
+    TEMPLATE, (Domain(2, factorizations(N, 2, 64)), Domain(4, factorizations(N, 2, 64)), Domain(7, (0, 1, 2)))
+)
 
 
 def decided(trace: Trace) -> tuple[int, int, int]:

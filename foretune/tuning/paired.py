@@ -8,7 +8,8 @@ _RESAMPLES = 2000
 
 
 def ratio_of_medians(baseline: np.ndarray, own: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """How many times as fast as the baseline, and the 95 % interval of that by bootstrap, resampling turns in pairs, as they were taken.
+    """How many times as fast as the baseline, and the 95 % interval of that by bootstrap, resampling turns in pairs, as
+    they were taken.
 
     Args:
         baseline, own: [N] seconds of each turn.

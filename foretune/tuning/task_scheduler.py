@@ -1,8 +1,8 @@
 """TaskScheduler: which task of a model to measure next, so that the budget goes where the model's latency says it pays.
 
-A task's gain is its weight times the seconds that its next batch is expected to save: what the cost model promises for that
-batch, mixed with what the last batches brought. The mixture is that of Ansor's task scheduler, whose own guess of the future
-stands in where no cost model promises anything.
+A task's gain is its weight times the seconds that its next batch is expected to save: what the cost model promises for
+that batch, mixed with what the last batches brought. The mixture is that of Ansor's task scheduler, whose own guess of
+the future stands in where no cost model promises anything.
 
 Source: Zheng et al., Ansor: Generating High-Performance Tensor Programs for Deep Learning, OSDI 2020, section 6.
 """
@@ -49,9 +49,13 @@ class SchedulerConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.window < 1 or self.patience < 1 or self.min_trials < 0:
-            raise OptionError(f"`batch_size`, `window` and `patience` must be positive and `min_trials` not negative, but got {self}")
+            raise OptionError(
+                f"`batch_size`, `window` and `patience` must be positive and `min_trials` not negative, but got {self}"
+            )
         if not 0 <= self.momentum <= 1 or self.min_gain < 0:
-            raise OptionError(f"`0 <= momentum <= 1` and `min_gain >= 0` must hold, but got {self.momentum} and {self.min_gain}")
+            raise OptionError(
+                f"`0 <= momentum <= 1` and `min_gain >= 0` must hold, but got {self.momentum} and {self.min_gain}"
+            )
 
 
 @dataclass
@@ -75,12 +79,17 @@ class TaskScheduler:
 
     Args:
         weights: how often one run of the model runs each task.
-        promise: what the cost model expects of a task's next batch: the mean decrease of the logarithm of its best time; None where
-            it cannot tell. Asked once after each batch, and only if the answer matters.
+        promise: what the cost model expects of a task's next batch: the mean decrease of the logarithm of its best
+            time; None where it cannot tell. Asked once after each batch, and only if the answer matters.
         config: limits.
     """
 
-    def __init__(self, weights: Sequence[float], promise: Callable[[int], float | None], config: SchedulerConfig = SchedulerConfig()) -> None:
+    def __init__(
+        self,
+        weights: Sequence[float],
+        promise: Callable[[int], float | None],
+        config: SchedulerConfig = SchedulerConfig(),
+    ) -> None:
         self._tasks = [_TaskProgress(weight) for weight in weights]
         self._promise, self._config = promise, config
 
@@ -98,7 +107,8 @@ class TaskScheduler:
             task: that was measured.
             num_trials: measurements in the batch.
             best_secs: best time of the task so far; infinite if nothing worked.
-            settled: an earlier run closed the task. If little is expected of it now, it stays so, and if much is, it goes on.
+            settled: an earlier run closed the task. If little is expected of it now, it stays so, and if much is, it
+                goes on.
         """
         progress = self._tasks[task]
         progress.num_trials += num_trials
@@ -111,15 +121,21 @@ class TaskScheduler:
         return frozenset(i for i, task in enumerate(self._tasks) if task.closed)
 
     def close(self, task: int) -> None:
-        """Notes that nothing is left to be measured of a task; what is left of its share of the budget is not spent on others."""
+        """Notes that nothing is left to be measured of a task; what is left of its share of the budget is not spent on
+        others.
+        """
         progress = self._tasks[task]
         progress.closed = True
         if self._config.total is not None:
             progress.unspent = max(0.0, self._config.total / len(self._tasks) - progress.num_trials)
 
     def next(self) -> tuple[int, int] | None:
-        """The next task and how many measurements to make of it; None when the budget is spent or no task is worth more."""
-        starving = [i for i, task in enumerate(self._tasks) if not task.closed and task.num_trials < self._config.min_trials]
+        """The next task and how many measurements to make of it; None when the budget is spent or no task is worth
+        more.
+        """
+        starving = [
+            i for i, task in enumerate(self._tasks) if not task.closed and task.num_trials < self._config.min_trials
+        ]
         if starving:
             pick = min(starving, key=lambda i: self._tasks[i].num_trials)
             return pick, int(min(self._config.batch_size, self._config.min_trials - self._tasks[pick].num_trials))
@@ -136,7 +152,11 @@ class TaskScheduler:
 
     @property
     def _budget_left(self) -> float:
-        return math.inf if self._config.total is None else self._config.total - sum(min(t.num_trials, self._limit) + t.unspent for t in self._tasks)
+        return (
+            math.inf
+            if self._config.total is None
+            else self._config.total - sum(min(t.num_trials, self._limit) + t.unspent for t in self._tasks)
+        )
 
     @property
     def _limit(self) -> float:
@@ -146,7 +166,9 @@ class TaskScheduler:
         return self._limit - task.num_trials
 
     def _gain_secs(self, index: int) -> float:
-        """Seconds that a run of the model is expected to save by the task's next batch; closes the task if that is too little."""
+        """Seconds that a run of the model is expected to save by the task's next batch; closes the task if that is too
+        little.
+        """
         task = self._tasks[index]
         fresh = task.gain is None
         if fresh:
@@ -159,7 +181,9 @@ class TaskScheduler:
             saved *= task.best_secs
             small = saved < self._config.min_gain * latency * (_HYSTERESIS if task.settled else 1.0)
         if fresh:
-            task.num_small = task.num_small + 1 if small and (task.settled or task.num_trials >= self._config.sure_after) else 0
+            task.num_small = (
+                task.num_small + 1 if small and (task.settled or task.num_trials >= self._config.sure_after) else 0
+            )
             task.closed = task.num_small >= (1 if task.settled else self._config.patience)
         return saved
 
@@ -179,7 +203,8 @@ class TaskScheduler:
 def expected_improvement(score: np.ndarray, spread: np.ndarray, best: float) -> float:
     """How much a batch of N candidates is expected to surpass what is known: as much as its most promising one alone.
 
-    Scores of one batch err together. As if they erred apart, twenty times as much was promised as came, and this way six times.
+    Scores of one batch err together. As if they erred apart, twenty times as much was promised as came, and this way
+    six times.
 
     Args:
         score: [N] expected scores, higher is better.

@@ -42,7 +42,13 @@ class TrialLog:
         return gains
 
 
-def append_records(store: Path, task: Task, trajectories: Many[Trajectory], source: str = "foretune", features: tuple[tuple[float, ...], ...] = ()) -> None:
+def append_records(
+    store: Path,
+    task: Task,
+    trajectories: Many[Trajectory],
+    source: str = "foretune",
+    features: tuple[tuple[float, ...], ...] = (),
+) -> None:
     """Adds a task's records to a store, which is open no longer than that, so that runs may share it.
 
     Args:

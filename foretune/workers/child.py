@@ -18,8 +18,12 @@ _CHUNK = 1 << 16
 
 
 def in_child(
-    function: Callable[[], dict[str, Any]], timeout_secs: float, memory_bytes: int, tool: str = "LLVM", failed: str = "build"
-) -> dict[str, Any]:  # fmt: skip
+    function: Callable[[], dict[str, Any]],
+    timeout_secs: float,
+    memory_bytes: int,
+    tool: str = "LLVM",
+    failed: str = "build",
+) -> dict[str, Any]:
     """The reply of a function that runs in a forked child; a crash or a hang of it is a reply, too.
 
     Args:

@@ -45,7 +45,9 @@ class WorkerProcess:
         generation: grows whenever a process starts or ends; what one held is lost when it has grown.
     """
 
-    def __init__(self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0, grace_secs: float = 0.0) -> None:
+    def __init__(
+        self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0, grace_secs: float = 0.0
+    ) -> None:
         # -P: files of the folder that it is called from, say a json.py, are not imported by it
         self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-P", "-m", module]
         self._hello, self._start_timeout_secs, self._grace_secs = hello, start_timeout_secs, grace_secs
@@ -101,12 +103,16 @@ class WorkerProcess:
             return
         self.generation += 1
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+        )
         self._process.stderr = stderr
         try:
             self.welcome = self._exchange(self._hello, self._start_timeout_secs)
         except (Silence, Death) as error:
-            raise WorkerError(f"a worker process could not be started with {' '.join(self._command)}: {error}") from error
+            raise WorkerError(
+                f"a worker process could not be started with {' '.join(self._command)}: {error}"
+            ) from error
 
     def _exchange(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
         process = self._process

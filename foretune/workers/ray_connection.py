@@ -21,8 +21,8 @@ def connect(address: str, store_bytes: int = 100 << 20) -> Any:
     """Ray itself, connected to a cluster.
 
     Args:
-        address: `local` starts a cluster here, bound to the loopback address; `auto` or HOST:PORT joins one that this machine
-            is a node of.
+        address: `local` starts a cluster here, bound to the loopback address; `auto` or HOST:PORT joins one that this
+            machine is a node of.
         store_bytes: memory for objects of a cluster that is started here.
 
     Raises:
@@ -31,12 +31,16 @@ def connect(address: str, store_bytes: int = 100 << 20) -> Any:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == "local":
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's only switch that binds a cluster to the loopback address
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = (
+            "0"  # Ray's only switch that binds a cluster to the loopback address
+        )
     ray = require("ray", "a cluster")
     handler = signal.getsignal(signal.SIGTERM)
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        ray.init("local", num_cpus=num_usable_cores(), object_store_memory=store_bytes, include_dashboard=False, **options)
+        ray.init(
+            "local", num_cpus=num_usable_cores(), object_store_memory=store_bytes, include_dashboard=False, **options
+        )
     else:
         _check_reachable(address)
         ray.init(address, **options)
@@ -49,11 +53,16 @@ def _check_reachable(address: str) -> None:
     """Joins the cluster from another process first, because Ray itself waits for minutes, or ends the process."""
     probe = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
-        result = subprocess.run([sys.executable, "-c", probe, address], capture_output=True, text=True, timeout=_CONNECT_SECS)
+        result = subprocess.run(
+            [sys.executable, "-c", probe, address], capture_output=True, text=True, timeout=_CONNECT_SECS
+        )
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
     except subprocess.TimeoutExpired:
         reason = f"no answer within {_CONNECT_SECS:g} s"
     else:
         if result.returncode == 0:
             return
-    raise OptionError(f"no Ray cluster can be joined at {address!r}: {reason}; this machine must be a node of it (`ray start --address HOST:PORT`)")
+    raise OptionError(
+        f"no Ray cluster can be joined at {address!r}: {reason}; this machine must be a node of it (`ray start"
+        " --address HOST:PORT`)"
+    )

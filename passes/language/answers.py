@@ -1,4 +1,6 @@
-"""Finding the proposals in what a language model said: JSON alone, in code fences, behind a thinking block, or broken off in the middle."""
+"""Finding the proposals in what a language model said: JSON alone, in code fences, behind a thinking block, or broken
+off in the middle.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _DECODER = json.JSONDecoder()
 
 
 def read_rows(text: str, most: int) -> tuple[list[Any], list[str]]:
-    """(`proposals` in a model's answer, at most so many; reasons for what was refused); what is no answer is refused, never raised."""
+    """(`proposals` in a model's answer, at most so many; reasons for what was refused); what is no answer is refused,
+    never raised.
+    """
     refused: list[str] = []
     text = _without_thoughts(text)
     answer = _find(text)

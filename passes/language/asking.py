@@ -47,9 +47,14 @@ class StrategistReport:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON data."""
         return {
-            "measured": dict(self.measured), "best_gain": self.best_gain, "accepted": self.accepted, "refused": self.refused[:100], "num_refused": len(self.refused),
-            "replies": [reply[:20_000] for reply in self.replies], "proposals": self.proposals.to_json(),
-        }  # fmt: skip
+            "measured": dict(self.measured),
+            "best_gain": self.best_gain,
+            "accepted": self.accepted,
+            "refused": self.refused[:100],
+            "num_refused": len(self.refused),
+            "replies": [reply[:20_000] for reply in self.replies],
+            "proposals": self.proposals.to_json(),
+        }
 
 
 class Questions:
@@ -70,7 +75,9 @@ class Questions:
         return self._silent < _PATIENCE and num_measured - self._asked_at >= _ASKS_EVERY
 
     def ask(self, questions: Iterable[list[Message]], num_measured: int) -> list[str]:
-        """The model's answers, as far as they came; the report says why there was none, after which no more is asked this time."""
+        """The model's answers, as far as they came; the report says why there was none, after which no more is asked
+        this time.
+        """
         self._asked_at = num_measured
         texts: list[str] = []
         for question in questions:

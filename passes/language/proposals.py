@@ -1,4 +1,6 @@
-"""A language model's proposals between its answer and their measurement: ranked before anything is measured, the best first."""
+"""A language model's proposals between its answer and their measurement: ranked before anything is measured, the best
+first.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the s
 
 @dataclass
 class _Told:
-    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it failed; whether its code was known."""
+    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it
+    failed; whether its code was known.
+    """
 
     rank: int | None = None
     among: int = 0
@@ -47,7 +51,9 @@ class Proposals(Generic[Item]):
         return len(fresh)
 
     def answered(self) -> None:
-        """Tells that an answer, or several to one question, is read whole: some of what waits now is sure to be measured."""
+        """Tells that an answer, or several to one question, is read whole: some of what waits now is sure to be
+        measured.
+        """
         self._num_sure = -(-len(self.waiting) // _SURE_SHARE)
 
     def rank(self, scores: Callable[[Many[Item]], np.ndarray]) -> None:
@@ -69,7 +75,9 @@ class Proposals(Generic[Item]):
         return taken
 
     def take_sure(self, num: int) -> list[Item]:
-        """The best so many of those that are sure to be measured; the others must compete with the search's own candidates."""
+        """The best so many of those that are sure to be measured; the others must compete with the search's own
+        candidates.
+        """
         taken = self.take(min(num, self._num_sure))
         self._num_sure -= len(taken)
         return taken
@@ -80,12 +88,16 @@ class Proposals(Generic[Item]):
         self.waiting = [item for item in self.waiting if item not in gone]
 
     def note(self, item: Item, cost: float, known_code: bool = False) -> None:
-        """Notes what a measurement said, or an earlier one of the same machine code; `cost` is infinite if it failed."""
+        """Notes what a measurement said, or an earlier one of the same machine code; `cost` is infinite if it
+        failed.
+        """
         if item in self._told:
             self._told[item].gain = 1 / cost if math.isfinite(cost) else 0.0
             self._told[item].known_code = known_code
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Each proposal with its predicted rank and, where it was measured, its gain; 0 if that failed. `known_code`: its machine code was measured before."""
+        """Each proposal with its predicted rank and, where it was measured, its gain; 0 if that failed. `known_code`:
+        its machine code was measured before.
+        """
         rows = [{"proposal": str(item), **asdict(told)} for item, told in self._told.items()]
         return rows[:_MOST_TOLD]

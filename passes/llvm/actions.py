@@ -1,10 +1,11 @@
 """What can be done to an LLVM module: the closed grammar of passes, whole pipelines and flags.
 
-A `Pass` is one element of `opt -passes=`, a `Flag` one of LLVM's own command-line flags. Both are frozen values that print as LLVM
-reads them, and both can be parsed back. What is not in the tables of `tables.py` is no action, whoever proposes it.
+A `Pass` is one element of `opt -passes=`, a `Flag` one of LLVM's own command-line flags. Both are frozen values that
+print as LLVM reads them, and both can be parsed back. What is not in the tables of `tables.py` is no action, whoever
+proposes it.
 
-No action changes what a program computes, to the last bit: a forced vector width lets LLVM reorder floating-point sums, unless
-`-hints-allow-reordering=false` stands beside it.
+No action changes what a program computes, to the last bit: a forced vector width lets LLVM reorder floating-point sums,
+unless `-hints-allow-reordering=false` stands beside it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Pass:
             else:
                 fits = name in dict(kind.words) and value in kind.words[name]
             if not fits:
-                raise IllegalActionError(f"pass {self.name} takes {_describe(kind)}, but got {_shown(name)}={_shown(value)}")
+                raise IllegalActionError(
+                    f"pass {self.name} takes {_describe(kind)}, but got {_shown(name)}={_shown(value)}"
+                )
 
     @property
     def kind(self) -> PassKind:
@@ -175,8 +178,12 @@ BASELINE = PassSequence((Pass("default<O3>"),))
 """What all is compared with."""
 
 _NESTED = {
-    MODULE: "{}", CGSCC: "cgscc({})", FUNCTION: "function({})", LOOP: "function(loop({}))", LOOP_MSSA: "function(loop-mssa({}))",
-}  # fmt: skip
+    MODULE: "{}",
+    CGSCC: "cgscc({})",
+    FUNCTION: "function({})",
+    LOOP: "function(loop({}))",
+    LOOP_MSSA: "function(loop-mssa({}))",
+}
 
 _MAX_STEPS, _MAX_TEXT = 256, 20_000
 
@@ -240,7 +247,11 @@ def parse_flag(text: object) -> Flag:
     Raises:
         IllegalActionError: the grammar does not have it.
     """
-    match = re.fullmatch(r"\s*--?([A-Za-z0-9-]+)(?:=(\S+))?\s*", text) if isinstance(text, str) and len(text) <= _MAX_TEXT else None
+    match = (
+        re.fullmatch(r"\s*--?([A-Za-z0-9-]+)(?:=(\S+))?\s*", text)
+        if isinstance(text, str) and len(text) <= _MAX_TEXT
+        else None
+    )
     if match is None or match[1] not in FLAGS:
         raise _no_flag(match[1] if match is not None and match[1] in LEFT_FLAGS else text)
     known = {str(Flag(match[1], value)).partition("=")[2]: value for value in FLAGS[match[1]].values}
@@ -283,7 +294,11 @@ def _option_text(kind: PassKind, name: str, value: Setting) -> str:
 
 
 def _describe(kind: PassKind) -> str:
-    known = [*kind.switches, *(f"{name}=0..{max(values)}" for name, values in dict(kind.numbers).items()), *(w for words in dict(kind.words).values() for w in words)]
+    known = [
+        *kind.switches,
+        *(f"{name}=0..{max(values)}" for name, values in dict(kind.numbers).items()),
+        *(w for words in dict(kind.words).values() for w in words),
+    ]
     return ", ".join(known) if known else "no options"
 
 

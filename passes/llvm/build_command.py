@@ -1,4 +1,5 @@
-"""Build commands, read and never run: which sources they name, and with which of their words each is compiled and linked.
+"""Build commands, read and never run: which sources they name, and with which of their words each is compiled and
+linked.
 
 `cc -O2 -Iinclude a.c b.c -lm -o program`, or `compile_commands.json`. Foretune calls its own clang with the words
 that say what a program means (definitions, folders of headers, the language) and leaves out those that say how it is
@@ -86,7 +87,8 @@ def read_command(words: list[str], directory: Path) -> BuildCommand:
         word = rest.pop(0)
         if word.startswith("@") or word in ("-mllvm", "-Xclang") or word.startswith("-mllvm="):
             raise OptionError(
-                f"a build command may not have {word!r}: LLVM's own flags are what is searched, and files of further words are not read"
+                f"a build command may not have {word!r}: LLVM's own flags are what is searched, and files of further"
+                " words are not read"
             )
         if word in _DROPPED_WITH_VALUE:
             value = _value(word, rest)

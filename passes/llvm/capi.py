@@ -1,7 +1,7 @@
 """LLVM's C API through ctypes: read a module, run passes over it, count what is in it, and generate code.
 
-Used inside worker processes only (`worker.py`): a bad pass sequence may crash or hang, and command-line flags of LLVM hold for a
-whole process.
+Used inside worker processes only (`worker.py`): a bad pass sequence may crash or hang, and command-line flags of LLVM
+hold for a whole process.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class Llvm:
         return self._text(self._library.LLVMGetHostCPUName())
 
     def set_flags(self, flags: Sequence[str]) -> None:
-        """Sets LLVM's own command-line flags, for the rest of this process; an unknown one ends it with a message on stderr."""
+        """Sets LLVM's own command-line flags, for the rest of this process; an unknown one ends it with a message on
+        stderr.
+        """
         words = [b"foretune", *(flag.encode() for flag in flags)]
         self._library.LLVMParseCommandLineOptions(len(words), (c_char_p * len(words))(*words), None)
 
@@ -139,18 +141,25 @@ class Llvm:
             raise LlvmError(self._text(message.value))
 
     def add_features(self, module: int, features: str) -> None:
-        """Adds features of the processor, such as `-prefer-256-bit`, to those that each function asks for; as `opt -mattr=` does."""
+        """Adds features of the processor, such as `-prefer-256-bit`, to those that each function asks for; as `opt
+        -mattr=` does.
+        """
         key = b"target-features"
         for function in self.functions(module):
             known = self._library.LLVMGetStringAttributeAtIndex(function, _OF_FUNCTION, key, len(key))
             length = c_uint()
-            before = ctypes.string_at(self._library.LLVMGetStringAttributeValue(known, byref(length)), length.value) if known else b""
+            before = (
+                ctypes.string_at(self._library.LLVMGetStringAttributeValue(known, byref(length)), length.value)
+                if known
+                else b""
+            )
             value = before + b"," * bool(before) + features.encode()
             attribute = self._library.LLVMCreateStringAttribute(self._context, key, len(key), value, len(value))
             self._library.LLVMAddAttributeAtIndex(function, _OF_FUNCTION, attribute)
 
     def machine(self, module: int, cpu: str | None = None) -> int:
-        """A code generator for a module, at its highest level; functions may ask for another processor in their attributes.
+        """A code generator for a module, at its highest level; functions may ask for another processor in their
+        attributes.
 
         Args:
             module: where it has no data layout yet, it gets the code generator's.
@@ -184,7 +193,9 @@ class Llvm:
         Raises:
             LlvmError: a name or an option in it is unknown.
         """
-        error = self._library.LLVMRunPasses(module, pipeline.encode(), machine, self._library.LLVMCreatePassBuilderOptions())
+        error = self._library.LLVMRunPasses(
+            module, pipeline.encode(), machine, self._library.LLVMCreatePassBuilderOptions()
+        )
         if error:
             raise LlvmError(self._text(self._library.LLVMGetErrorMessage(error)))
 
@@ -195,7 +206,9 @@ class Llvm:
             LlvmError: code cannot be generated.
         """
         message = c_void_p()
-        if self._library.LLVMTargetMachineEmitToFile(machine, module, str(path).encode(), _FILE_KINDS[path.suffix], byref(message)):
+        if self._library.LLVMTargetMachineEmitToFile(
+            machine, module, str(path).encode(), _FILE_KINDS[path.suffix], byref(message)
+        ):
             raise LlvmError(self._text(message.value))
 
     def write_bitcode(self, module: int, path: Path) -> None:
@@ -268,9 +281,14 @@ class Llvm:
 
     def signature(self, function: int) -> tuple[str, list[str]]:
         """(type of the result, types of the parameters), as LLVM writes them."""
-        kinds = [self._library.LLVMTypeOf(self._library.LLVMGetParam(function, i)) for i in range(self._library.LLVMCountParams(function))]
+        kinds = [
+            self._library.LLVMTypeOf(self._library.LLVMGetParam(function, i))
+            for i in range(self._library.LLVMCountParams(function))
+        ]
         result = self._library.LLVMGetReturnType(self._library.LLVMGlobalGetValueType(function))
-        return self._text(self._library.LLVMPrintTypeToString(result)), [self._text(self._library.LLVMPrintTypeToString(kind)) for kind in kinds]
+        return self._text(self._library.LLVMPrintTypeToString(result)), [
+            self._text(self._library.LLVMPrintTypeToString(kind)) for kind in kinds
+        ]
 
     def _chain(self, parent: int, kind: str) -> Iterator[int]:
         following = getattr(self._library, f"LLVMGetNext{kind}")

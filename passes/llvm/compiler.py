@@ -1,4 +1,6 @@
-"""Modules through LLVM, in worker processes: passes run over them, machine code made of them, and what they look like."""
+"""Modules through LLVM, in worker processes: passes run over them, machine code made of them, and what they look
+like.
+"""
 
 from __future__ import annotations
 
@@ -78,21 +80,39 @@ class Compiler:
         self._workers[0].start()
         return ".".join(map(str, self._workers[0].welcome["version"]))
 
-    def run_passes(self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()) -> tuple[dict[str, Any], Path]:
-        """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code with known hashes no look after."""
+    def run_passes(
+        self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()
+    ) -> tuple[dict[str, Any], Path]:
+        """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code
+        with known hashes no look after.
+        """
         self._count += 1
         out = self._folder / f"{self._count}{suffix}"
         return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known), out
 
     def _run_in(
-        self, worker: WorkerProcess, program: Program, sequence: PassSequence, observe: bool, out: Path, timeout_secs: float, known: Collection[str] = ()
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        worker: WorkerProcess,
+        program: Program,
+        sequence: PassSequence,
+        observe: bool,
+        out: Path,
+        timeout_secs: float,
+        known: Collection[str] = (),
+    ) -> dict[str, Any]:
         flags, features = _flags(sequence)
         request = {
-            "op": "build", "source": str(program.module), "pipeline": sequence.pipeline, "flags": flags, "features": features,
-            "opt": str(self._toolchain.tool("opt")) if sequence.uses_polly else None, "observe": observe, "out": str(out),
-            "known": list(known), "timeout_secs": timeout_secs,
-        }  # fmt: skip
+            "op": "build",
+            "source": str(program.module),
+            "pipeline": sequence.pipeline,
+            "flags": flags,
+            "features": features,
+            "opt": str(self._toolchain.tool("opt")) if sequence.uses_polly else None,
+            "observe": observe,
+            "out": str(out),
+            "known": list(known),
+            "timeout_secs": timeout_secs,
+        }
         try:
             return worker.request(request, timeout_secs + _GRACE_SECS)
         except Silence:
@@ -100,8 +120,12 @@ class Compiler:
         except Death as error:
             return {"status": "build_error", "error": str(error)}
 
-    def code_hashes(self, program: Program, sequences: Many[PassSequence], timeout_secs: float = _CODE_TIMEOUT_SECS) -> list[str]:
-        """Hash of the machine code that each sequence gives, on all cores; empty where it fails, or takes longer than the limit of one of them."""
+    def code_hashes(
+        self, program: Program, sequences: Many[PassSequence], timeout_secs: float = _CODE_TIMEOUT_SECS
+    ) -> list[str]:
+        """Hash of the machine code that each sequence gives, on all cores; empty where it fails, or takes longer than
+        the limit of one of them.
+        """
         self._workers += [self._new_worker() for _ in range(num_usable_cores() - len(self._workers))]
         free = queue.SimpleQueue()
         for worker in self._workers:
@@ -134,7 +158,14 @@ class Compiler:
         tool = self._toolchain.tool("llvm-mca")
         command = [str(tool), f"-mcpu={self.cpu}", "-iterations=100", "-skip-unsupported-instructions=any", str(out)]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=self._timeout_secs)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self._timeout_secs,
+            )
         except subprocess.TimeoutExpired:
             return None
         finally:
@@ -148,15 +179,33 @@ class Compiler:
         Raises:
             DataError: it cannot be compiled.
         """
-        self._ask_of_module({"op": "build", "source": str(module), "pipeline": "", "flags": [], "features": "", "opt": None, "observe": False, "known": [], "out": str(out)})
+        self._ask_of_module(
+            {
+                "op": "build",
+                "source": str(module),
+                "pipeline": "",
+                "flags": [],
+                "features": "",
+                "opt": None,
+                "observe": False,
+                "known": [],
+                "out": str(out),
+            }
+        )
 
     def signatures(self, module: Path) -> dict[str, tuple[str, list[str]]]:
-        """Functions of a module that can be called from outside: name -> (type of the result, types of the parameters), as LLVM writes them.
+        """Functions of a module that can be called from outside: name -> (type of the result, types of the parameters),
+        as LLVM writes them.
 
         Raises:
             DataError: the module cannot be read.
         """
-        return {name: (result, parameters) for name, result, parameters in self._ask_of_module({"op": "signatures", "source": str(module)})["signatures"]}
+        return {
+            name: (result, parameters)
+            for name, result, parameters in self._ask_of_module({"op": "signatures", "source": str(module)})[
+                "signatures"
+            ]
+        }
 
     def triplets(self, module: Path, optimised: bool) -> list[list]:
         """What an embedding's vocabulary is learnt from, of a module as it is or after `-O3`; see `embedding.triplets`.
@@ -164,7 +213,9 @@ class Compiler:
         Raises:
             DataError: the module cannot be read.
         """
-        return self._ask_of_module({"op": "triplets", "source": str(module), "pipeline": BASELINE.pipeline if optimised else ""})["triplets"]
+        return self._ask_of_module(
+            {"op": "triplets", "source": str(module), "pipeline": BASELINE.pipeline if optimised else ""}
+        )["triplets"]
 
     def observe_steps(self, program: Program, sequence: PassSequence) -> tuple[list[Look], str]:
         """What a module looks like before a sequence, and after each pass of it.
@@ -177,15 +228,27 @@ class Compiler:
             IllegalActionError: the sequence needs Polly, which runs in another program.
         """
         if sequence.uses_polly:
-            raise IllegalActionError("a sequence with Polly cannot be looked at step by step: Polly runs in `opt` as a whole")
+            raise IllegalActionError(
+                "a sequence with Polly cannot be looked at step by step: Polly runs in `opt` as a whole"
+            )
         folder = self._folder / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         elements = [PassSequence((one,)).pipeline for one in sequence.passes]
         flags, features = _flags(sequence)
-        request = {"op": "steps", "source": str(program.module), "elements": elements, "flags": flags, "features": features, "folder": str(folder)}
+        request = {
+            "op": "steps",
+            "source": str(program.module),
+            "elements": elements,
+            "flags": flags,
+            "features": features,
+            "folder": str(folder),
+        }
         reply = self._ask_of_module(request)
-        looks = [Look(tuple(look["features"]), np.array(look["embedding"]), self._mca(Path(look["assembly"]))) for look in reply["looks"]]
+        looks = [
+            Look(tuple(look["features"]), np.array(look["embedding"]), self._mca(Path(look["assembly"])))
+            for look in reply["looks"]
+        ]
         return looks, reply["error"]
 
     def _ask_of_module(self, request: dict[str, Any]) -> dict[str, Any]:

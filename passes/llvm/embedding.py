@@ -1,11 +1,13 @@
 """Embeddings of modules in the manner of IR2Vec.
 
-Source: VenkataKeerthy et al., "IR2Vec: LLVM IR Based Scalable Program Embeddings", 2020. Opcodes, types and kinds of operands have vectors,
-learnt so that opcode + relation is near to what stands in that relation to it (TransE; Bordes et al., 2013). An
-instruction is a weighted sum of its own vectors and, where operands are instructions, of theirs, so that the flow of data counts; a block
-is the sum of its instructions, and a module that of its blocks, those in loops weighted by their depth. Names do not matter.
+Source: VenkataKeerthy et al., "IR2Vec: LLVM IR Based Scalable Program Embeddings", 2020. Opcodes, types and kinds of
+operands have vectors, learnt so that opcode + relation is near to what stands in that relation to it (TransE; Bordes et
+al., 2013). An instruction is a weighted sum of its own vectors and, where operands are instructions, of theirs, so that
+the flow of data counts; a block is the sum of its instructions, and a module that of its blocks, those in loops
+weighted by their depth. Names do not matter.
 
-The vectors that ship with Foretune were learnt from its training programs; `python -m foretune.passes.llvm.embedding` learns them anew.
+The vectors that ship with Foretune were learnt from its training programs; `python -m foretune.passes.llvm.embedding`
+learns them anew.
 
 Dimension letters: D of the embedding, E entities, R relations, N triplets.
 """
@@ -66,7 +68,9 @@ class Vocabulary:
         try:
             rows = json.loads(path.read_text())
             vectors = {str(entity): np.array(row, np.float64) for entity, row in rows.items()}
-            if len({v.shape for v in vectors.values()}) != 1 or not all(v.ndim == 1 and np.isfinite(v).all() for v in vectors.values()):
+            if len({v.shape for v in vectors.values()}) != 1 or not all(
+                v.ndim == 1 and np.isfinite(v).all() for v in vectors.values()
+            ):
                 raise ValueError("vectors must be finite and of one length")
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is no vocabulary: {error}") from error
@@ -74,7 +78,9 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Writes the vectors as JSON."""
-        write_text_atomically(path, json.dumps({e: [round(float(x), 4) for x in v] for e, v in sorted(self._vectors.items())}) + "\n")
+        write_text_atomically(
+            path, json.dumps({e: [round(float(x), 4) for x in v] for e, v in sorted(self._vectors.items())}) + "\n"
+        )
 
 
 def embed(llvm: Llvm, module: int, depths: Mapping[int, int], vocabulary: Vocabulary) -> np.ndarray:
@@ -93,9 +99,13 @@ def embed(llvm: Llvm, module: int, depths: Mapping[int, int], vocabulary: Vocabu
             for instruction in llvm.instructions(block):
                 opcode, kind, operands = _read(llvm, instruction)
                 # a definition that comes later, over a loop's back edge, counts by its kind
-                flow = sum((made[o] if o in made else vocabulary[entity] for o, entity in operands), np.zeros(DIMENSIONS))
+                flow = sum(
+                    (made[o] if o in made else vocabulary[entity] for o, entity in operands), np.zeros(DIMENSIONS)
+                )
                 vector = _OPCODE_WEIGHT * vocabulary[opcode] + _TYPE_WEIGHT * vocabulary[kind] + _OPERAND_WEIGHT * flow
-                made[instruction] = vector / max(1.0, float(np.linalg.norm(vector)))  # long chains must not grow without end
+                made[instruction] = vector / max(
+                    1.0, float(np.linalg.norm(vector))
+                )  # long chains must not grow without end
                 total += weight * made[instruction]
     return total
 
@@ -144,7 +154,9 @@ def learn(counts: Mapping[Triplet, int], seed: int = 0) -> Vocabulary:
     share = np.sqrt(np.array([*counts.values()], np.float64))  # common ones more often, but not as often as they are
     share /= share.sum()
     rng = np.random.default_rng(seed)
-    e, r = (_normalised(rng.standard_normal((len(names), DIMENSIONS))) for names in (entities, relations))  # [E, D], [R, D]
+    e, r = (
+        _normalised(rng.standard_normal((len(names), DIMENSIONS))) for names in (entities, relations)
+    )  # [E, D], [R, D]
     for _ in range(_EPOCHS * max(1, len(rows) // _BATCH)):
         head, relation, tail = rows[rng.choice(len(rows), _BATCH, p=share)].T  # [N] each
         wrong = rng.integers(len(entities), size=_BATCH)

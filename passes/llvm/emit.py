@@ -1,4 +1,5 @@
-"""A tuned program as something that one can use: an object, a module, a script of exact commands, or a line of flags for clang.
+"""A tuned program as something that one can use: an object, a module, a script of exact commands, or a line of flags
+for clang.
 
 The script and the line are tried before they are given out: the script must make the same object byte for byte, the
 line the same machine code.
@@ -253,7 +254,9 @@ def _clang_flag(flag: Flag) -> list[str]:
 
 
 def loaded_sections(machine_code: bytes) -> dict[str, bytes]:
-    """Sections of an ELF object of 64 bits that are loaded: code and constants, without what only tells of the compiler."""
+    """Sections of an ELF object of 64 bits that are loaded: code and constants, without what only tells of the
+    compiler.
+    """
     start, size, number = (
         struct.unpack_from("<Q", machine_code, 0x28)[0],
         *struct.unpack_from("<HH", machine_code, 0x3A),

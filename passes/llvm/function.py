@@ -1,8 +1,9 @@
-"""A single function as a program: a `main` is made around it that fills its buffers, calls it, and writes what it left there.
+"""A single function as a program: a `main` is made around it that fills its buffers, calls it, and writes what it left
+there.
 
-What is called is told in a closed grammar, for instance `saxpy(f32[4096], f32[4096], 2.5, 4096)`: numbers are passed as they are, and
-`TYPE[COUNT]` is a pointer to so many numbers, the same in each run: floats in [0, 1), integers from 0 to 99. The
-buffers are filled once; all calls but the first see what the call before left in them.
+What is called is told in a closed grammar, for instance `saxpy(f32[4096], f32[4096], 2.5, 4096)`: numbers are passed as
+they are, and `TYPE[COUNT]` is a pointer to so many numbers, the same in each run: floats in [0, 1), integers from 0 to
+99. The buffers are filled once; all calls but the first see what the call before left in them.
 """
 
 from __future__ import annotations
@@ -90,11 +91,20 @@ def _argument(word: str) -> int | float | Buffer:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise OptionError(f"an argument is a number or a buffer such as f32[4096] (of {', '.join(_BYTES)}), but got {word[:80]!r}")
+        raise OptionError(
+            f"an argument is a number or a buffer such as f32[4096] (of {', '.join(_BYTES)}), but got {word[:80]!r}"
+        )
     return number
 
 
-def load_function(source: Path, folder: Path, options: BuildOptions, call: FunctionCall, measurer: PassMeasurer, num_calls: int | None = None) -> Program:
+def load_function(
+    source: Path,
+    folder: Path,
+    options: BuildOptions,
+    call: FunctionCall,
+    measurer: PassMeasurer,
+    num_calls: int | None = None,
+) -> Program:
     """A program that calls one function of a source.
 
     Args:
@@ -126,7 +136,9 @@ def _enough_calls(program: Program, measurer: PassMeasurer) -> int:
     number, secs = 1, 0.0
     while number < _MOST_CALLS and secs < _WANTED_SECS / 2:
         number = min(_MOST_CALLS, max(4 * number, int(number * _WANTED_SECS / max(secs, 1e-3))) if secs else 1)
-        secs = max(measurer.cpu_secs(replace(program, options=replace(program.options, arguments=(str(number),))), build), 1e-4)
+        secs = max(
+            measurer.cpu_secs(replace(program, options=replace(program.options, arguments=(str(number),))), build), 1e-4
+        )
     measurer.discard(build)
     return number
 
@@ -138,14 +150,24 @@ def _signature(measurer: PassMeasurer, module: Path, call: FunctionCall) -> tupl
         raise DataError(f"{module.name} has a main of its own, which is run if no call is named")
     if call.name not in signatures:
         known = ", ".join(sorted(signatures)[:10])
-        raise DataError(f"{module.name} has no function {call.name} that can be called from outside; it has {known or 'none'}")
+        raise DataError(
+            f"{module.name} has no function {call.name} that can be called from outside; it has {known or 'none'}"
+        )
     result, parameters = signatures[call.name]
     if len(parameters) != len(call.arguments):
-        raise DataError(f"{call.name} takes {len(parameters)} arguments ({', '.join(parameters)}), but got {len(call.arguments)}")
+        raise DataError(
+            f"{call.name} takes {len(parameters)} arguments ({', '.join(parameters)}), but got {len(call.arguments)}"
+        )
     for number, (kind, argument) in enumerate(zip(parameters, call.arguments), 1):
-        fits = {Buffer: kind == "ptr", int: kind in ("float", "double") or bool(re.fullmatch(r"i\d+", kind)), float: kind in ("float", "double")}
+        fits = {
+            Buffer: kind == "ptr",
+            int: kind in ("float", "double") or bool(re.fullmatch(r"i\d+", kind)),
+            float: kind in ("float", "double"),
+        }
         if not fits[type(argument)]:
-            raise DataError(f"argument {number} of {call.name} is of type {kind}, which {_shown(argument)} does not fit")
+            raise DataError(
+                f"argument {number} of {call.name} is of type {kind}, which {_shown(argument)} does not fit"
+            )
         if kind.startswith("i") and not -(1 << (int(kind[1:]) - 1)) <= argument < 1 << int(kind[1:]):
             raise DataError(f"argument {number} of {call.name} is of type {kind}, which cannot hold {argument}")
     if result not in ("void", "float", "double", "i1", "i8", "i16", "i32", "i64", "ptr"):
@@ -184,7 +206,10 @@ done:
 def _convert(kind: str) -> str:
     ir = _IR_TYPES[kind]
     if kind.startswith("f"):
-        return f"  %top = and i64 %high, 8388607\n  %number = uitofp i64 %top to {ir}\n  %value = fdiv {ir} %number, 8388608.0"
+        return (
+            f"  %top = and i64 %high, 8388607\n  %number = uitofp i64 %top to {ir}\n  %value = fdiv {ir} %number,"
+            " 8388608.0"
+        )
     hundred = "  %small = urem i64 %high, 100\n"
     return hundred + ("  %value = add i64 %small, 0" if kind == "i64" else f"  %value = trunc i64 %small to {ir}")
 
@@ -192,23 +217,62 @@ def _convert(kind: str) -> str:
 def driver_text(call: FunctionCall, result: str, parameters: list[str]) -> str:
     """The module with `main`, in LLVM's text; its one argument is the number of calls."""
     buffers = [(i, a) for i, a in enumerate(call.arguments) if isinstance(a, Buffer)]
-    lines = [f"@buffer.{i} = internal global [{b.count} x {_IR_TYPES[b.kind]}] zeroinitializer, align 64" for i, b in buffers]
-    lines += ["@result = internal global [8 x i8] zeroinitializer, align 8", "declare i64 @strtol(ptr, ptr, i32)", "declare i64 @write(i32, ptr, i64)"]
+    lines = [
+        f"@buffer.{i} = internal global [{b.count} x {_IR_TYPES[b.kind]}] zeroinitializer, align 64" for i, b in buffers
+    ]
+    lines += [
+        "@result = internal global [8 x i8] zeroinitializer, align 8",
+        "declare i64 @strtol(ptr, ptr, i32)",
+        "declare i64 @write(i32, ptr, i64)",
+    ]
     lines += [f'declare {result} @"{call.name}"({", ".join(parameters)})']
-    lines += [_FILL.format(kind=kind, ir=_IR_TYPES[kind], convert=_convert(kind)) for kind in sorted({b.kind for _, b in buffers})]
+    lines += [
+        _FILL.format(kind=kind, ir=_IR_TYPES[kind], convert=_convert(kind))
+        for kind in sorted({b.kind for _, b in buffers})
+    ]
     lines += ["define internal void @foretune.write(ptr %from, i64 %count) {", "entry:", "  br label %loop", "loop:"]
-    lines += ["  %at = phi i64 [ 0, %entry ], [ %next, %loop ]", "  %start = getelementptr i8, ptr %from, i64 %at", "  %left = sub i64 %count, %at"]
-    lines += ["  %done = call i64 @write(i32 1, ptr %start, i64 %left)", "  %next = add i64 %at, %done", "  %failed = icmp sle i64 %done, 0"]
-    lines += ["  %all = icmp sge i64 %next, %count", "  %end = or i1 %failed, %all", "  br i1 %end, label %out, label %loop", "out:", "  ret void", "}"]
-    lines += ["define i32 @main(i32 %argc, ptr %argv) {", "entry:", "  %slot = getelementptr ptr, ptr %argv, i64 1", "  %word = load ptr, ptr %slot"]
+    lines += [
+        "  %at = phi i64 [ 0, %entry ], [ %next, %loop ]",
+        "  %start = getelementptr i8, ptr %from, i64 %at",
+        "  %left = sub i64 %count, %at",
+    ]
+    lines += [
+        "  %done = call i64 @write(i32 1, ptr %start, i64 %left)",
+        "  %next = add i64 %at, %done",
+        "  %failed = icmp sle i64 %done, 0",
+    ]
+    lines += [
+        "  %all = icmp sge i64 %next, %count",
+        "  %end = or i1 %failed, %all",
+        "  br i1 %end, label %out, label %loop",
+        "out:",
+        "  ret void",
+        "}",
+    ]
+    lines += [
+        "define i32 @main(i32 %argc, ptr %argv) {",
+        "entry:",
+        "  %slot = getelementptr ptr, ptr %argv, i64 1",
+        "  %word = load ptr, ptr %slot",
+    ]
     lines += ["  %calls = call i64 @strtol(ptr %word, ptr null, i32 10)"]
     lines += [f"  call void @foretune.fill.{b.kind}(ptr @buffer.{i}, i64 {b.count}, i64 {i + 1})" for i, b in buffers]
     arguments = ", ".join(f"{kind} {_value(i, kind, a)}" for i, (kind, a) in enumerate(zip(parameters, call.arguments)))
     called = f'call {result} @"{call.name}"({arguments})'
-    lines += ["  br label %loop", "loop:", "  %i = phi i64 [ 0, %entry ], [ %more, %loop ]", f"  {called}" if result == "void" else f"  %got = {called}"]
+    lines += [
+        "  br label %loop",
+        "loop:",
+        "  %i = phi i64 [ 0, %entry ], [ %more, %loop ]",
+        f"  {called}" if result == "void" else f"  %got = {called}",
+    ]
     if result not in ("void", "ptr"):  # where something lies differs from run to run
         lines += [f"  store {result} %got, ptr @result"]
-    lines += ["  %more = add i64 %i, 1", "  %end = icmp sge i64 %more, %calls", "  br i1 %end, label %done, label %loop", "done:"]
+    lines += [
+        "  %more = add i64 %i, 1",
+        "  %end = icmp sge i64 %more, %calls",
+        "  br i1 %end, label %done, label %loop",
+        "done:",
+    ]
     lines += ["  call void @foretune.write(ptr @result, i64 8)"]
     lines += [f"  call void @foretune.write(ptr @buffer.{i}, i64 {b.num_bytes})" for i, b in buffers]
     return "\n".join([*lines, "  ret i32 0", "}", ""])

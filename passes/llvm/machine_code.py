@@ -17,6 +17,9 @@ def text_bytes(machine_code: bytes) -> int:
     """Bytes of code in an ELF object file; the size of the whole file, if it is none of 64 bits."""
     if machine_code[:5] != b"\x7fELF\x02":
         return len(machine_code)
-    start, size, number = struct.unpack_from("<Q", machine_code, 0x28)[0], *struct.unpack_from("<HH", machine_code, 0x3A)
+    start, size, number = (
+        struct.unpack_from("<Q", machine_code, 0x28)[0],
+        *struct.unpack_from("<HH", machine_code, 0x3A),
+    )
     sections = [struct.unpack_from("<IIQQQQ", machine_code, start + i * size) for i in range(number)]
     return sum(length for _, _, flags, _, _, length in sections if flags & _CODE == _CODE)

@@ -1,7 +1,8 @@
 """Builds candidates and times them beside `-O3`.
 
-What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each candidate's
-output, exit code and written files are compared, byte for byte, with those of the program that no pass has run over.
+What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each
+candidate's output, exit code and written files are compared, byte for byte, with those of the program that no pass has
+run over.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ class PassMeasurer:
         toolchain: LLVM; the installed one by default.
     """
 
-    def __init__(self, settings: PassMeasureSettings = PassMeasureSettings(), toolchain: Toolchain | None = None) -> None:
+    def __init__(
+        self, settings: PassMeasureSettings = PassMeasureSettings(), toolchain: Toolchain | None = None
+    ) -> None:
         self.settings = settings
         self._toolchain = toolchain or find_toolchain()
         if settings.sandbox:
@@ -184,15 +187,18 @@ class PassMeasurer:
             run: whether it is linked and run; what is not can only be looked at.
 
         Raises:
-            DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what it prints or
-                writes differs between two runs, or under `-O3`.
+            DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what
+                it prints or writes differs between two runs, or under `-O3`.
         """
         plain, reply = self._build(program, UNOPTIMISED, observe=True, link=run)
         baseline = self.build(program, BASELINE, link=run)
         for build in (plain, baseline):
             if build.status is not Status.OK:
                 raise DataError(f"{program.name} cannot be built: {build.error}")
-        task = Task(Workload(program.hash, "", ProgramGraph.from_json(reply["before"]["graph"]), program.name, "llvm"), self.target())
+        task = Task(
+            Workload(program.hash, "", ProgramGraph.from_json(reply["before"]["graph"]), program.name, "llvm"),
+            self.target(),
+        )
         if not run:
             return PreparedProgram(program, task, (0, ""), baseline, plain.before, runs=False)
         options = program.options
@@ -200,7 +206,9 @@ class PassMeasurer:
         checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
         return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks))
 
-    def _expect(self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False) -> tuple[int, str]:
+    def _expect(
+        self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False
+    ) -> tuple[int, str]:
         """What the unoptimised program does with an input; see `prepare`."""
         slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
@@ -213,40 +221,71 @@ class PassMeasurer:
         third, first, second = [reply["outcome"] for reply in replies]
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
-                f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected; it prints {first.last_line!r}. Bring what it "
-                f"reads with --arg, --stdin, --file or --cwd; if all is well, say --expect-exit {expected[0]}"
+                f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected;"
+                f" it prints {first.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if all is"
+                f" well, say --expect-exit {expected[0]}"
             )
         if again != expected:
-            raise DataError(f"{program.name} prints another output each time{on}, so that candidates cannot be checked: {describe_difference(first, second)}")
-        if first.is_silent and not is_check:
-            _log.warning("%s prints nothing and writes no file, so that candidates are checked by their exit code alone; PolyBench needs -D POLYBENCH_DUMP_ARRAYS", program.name)
-        if optimised != expected:
-            what = f"exit code {optimised[0]} for {expected[0]}" if optimised[0] != expected[0] else describe_difference(first, third)
             raise DataError(
-                f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or needs `-ffp-contract=off`, or tells times: {what}"
+                f"{program.name} prints another output each time{on}, so that candidates cannot be checked:"
+                f" {describe_difference(first, second)}"
+            )
+        if first.is_silent and not is_check:
+            _log.warning(
+                "%s prints nothing and writes no file, so that candidates are checked by their exit code alone;"
+                " PolyBench needs -D POLYBENCH_DUMP_ARRAYS",
+                program.name,
+            )
+        if optimised != expected:
+            what = (
+                f"exit code {optimised[0]} for {expected[0]}"
+                if optimised[0] != expected[0]
+                else describe_difference(first, third)
+            )
+            raise DataError(
+                f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or"
+                f" needs `-ffp-contract=off`, or tells times: {what}"
             )
         return expected
 
     def check(self, prepared: PreparedProgram, build: Build) -> str:
-        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where it does nowhere."""
+        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where
+        it does nowhere.
+        """
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
             reply = self._run(prepared.program, build.executable, given)
             if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
-                return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (f": {reply['error']}" if reply.get("error") else "")
+                return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
+                    f": {reply['error']}" if reply.get("error") else ""
+                )
         return ""
 
     def target(self) -> Target:
         """This machine."""
         return Target("llvm", (("mcpu", self.compiler.cpu),), HardwareFeatures())
 
-    def build(self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True) -> Build:
-        """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is known."""
+    def build(
+        self,
+        program: Program,
+        sequence: PassSequence,
+        observe: bool = False,
+        known: Collection[str] = (),
+        link: bool = True,
+    ) -> Build:
+        """Runs a sequence over a program's module and links the result, unless it gives machine code whose hash is
+        known.
+        """
         start = time.perf_counter()
         return replace(self._build(program, sequence, observe, known, link)[0], secs=time.perf_counter() - start)
 
     def _build(
-        self, program: Program, sequence: PassSequence, observe: bool = False, known: Collection[str] = (), link: bool = True
-    ) -> tuple[Build, dict[str, Any]]:  # fmt: skip
+        self,
+        program: Program,
+        sequence: PassSequence,
+        observe: bool = False,
+        known: Collection[str] = (),
+        link: bool = True,
+    ) -> tuple[Build, dict[str, Any]]:
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
@@ -268,16 +307,33 @@ class PassMeasurer:
             raise UnsupportedError("a C compiler is needed to link programs: install gcc or clang")
         executable = made.with_suffix("")
         libraries = [f"-l{name}" for name in program.options.libraries]
-        command = [linker, str(made), *map(str, program.objects), "-o", str(executable), *program.options.ldflags, *libraries]
+        command = [
+            linker,
+            str(made),
+            *map(str, program.objects),
+            "-o",
+            str(executable),
+            *program.options.ldflags,
+            *libraries,
+        ]
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_LINK_TIMEOUT_SECS,
+            )
         except subprocess.TimeoutExpired:
             return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
         finally:
             made.unlink()
         return (executable, "") if done.returncode == 0 else (None, _why(done.stderr))
 
-    def _run(self, program: Program, executable: Path, given: Input | None = None, timeout_secs: float = 0.0) -> dict[str, Any]:
+    def _run(
+        self, program: Program, executable: Path, given: Input | None = None, timeout_secs: float = 0.0
+    ) -> dict[str, Any]:
         timeout_secs = timeout_secs or self.settings.run_timeout_secs
         given = given or Input(program.options.arguments, program.options.stdin)
         stdout, folder = self._folder / "stdout", self._folder / "run"
@@ -287,9 +343,15 @@ class PassMeasurer:
             named = [path for path in map(Path, given.arguments) if path.is_absolute() and path.exists()]
             command = sandboxed(command, folder, [executable, *named])
         request = {
-            "op": "run", "command": command, "folder": str(folder), "stdout": str(stdout), "stdin": str(given.stdin or os.devnull),
-            "timeout_secs": timeout_secs, "memory_bytes": self.settings.memory_bytes, "max_processes": self.settings.max_processes,
-        }  # fmt: skip
+            "op": "run",
+            "command": command,
+            "folder": str(folder),
+            "stdout": str(stdout),
+            "stdin": str(given.stdin or os.devnull),
+            "timeout_secs": timeout_secs,
+            "memory_bytes": self.settings.memory_bytes,
+            "max_processes": self.settings.max_processes,
+        }
         try:
             reply = self._runner.request(request, timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
@@ -324,7 +386,15 @@ class PassMeasurer:
             if reply["status"] != "ok":
                 return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
             if (reply["exit"], reply["output"]) != prepared.expected:
-                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), "the output, or a file that it wrote, differs from the unoptimised program's"))
+                return Timing(
+                    self._record(
+                        prepared,
+                        build,
+                        Status.WRONG_OUTPUT,
+                        (),
+                        "the output, or a file that it wrote, differs from the unoptimised program's",
+                    )
+                )
             own.append(max(reply["cpu_secs"], 1e-6))
             other = self._run(prepared.program, prepared.baseline.executable)
             if other["status"] != "ok":
@@ -338,8 +408,16 @@ class PassMeasurer:
         """The record of a candidate that does something else on one of the program's further inputs."""
         return self._record(prepared, build, Status.WRONG_OUTPUT, (), error)
 
-    def _record(self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str) -> MeasureRecord:
-        settings = MeasureSettings(self.settings.repeats, 1e-3, self.settings.build_timeout_secs, self.settings.run_timeout_secs, self.settings.memory_bytes)
+    def _record(
+        self, prepared: PreparedProgram, build: Build, status: Status, secs: tuple[float, ...], error: str
+    ) -> MeasureRecord:
+        settings = MeasureSettings(
+            self.settings.repeats,
+            1e-3,
+            self.settings.build_timeout_secs,
+            self.settings.run_timeout_secs,
+            self.settings.memory_bytes,
+        )
         environment = (("llvm", self.compiler.version), ("machine", platform.machine()), ("cpu", self.compiler.cpu))
         candidate = Candidate(prepared.task, build.sequence.trace())
         return MeasureRecord(candidate, status, secs, error, build.object_hash, environment, settings, time.time())
@@ -354,6 +432,13 @@ class PassMeasurer:
 def _why(said: str) -> str:
     """What a linker's messages come to."""
     lines = said.strip().splitlines() or ["the linker failed"]
-    first = next((line for line in lines if "undefined" in line or "multiple definition" in line or "cannot find" in line), lines[-1])
-    hint = "; a file without a main is tuned by --call, or looked at with --objective instructions, size or cycles" if "`main'" in first else ""
+    first = next(
+        (line for line in lines if "undefined" in line or "multiple definition" in line or "cannot find" in line),
+        lines[-1],
+    )
+    hint = (
+        "; a file without a main is tuned by --call, or looked at with --objective instructions, size or cycles"
+        if "`main'" in first
+        else ""
+    )
     return first[:_SHOWN_CHARS] + hint

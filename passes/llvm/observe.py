@@ -1,7 +1,7 @@
 """What a module looks like: counts of instructions and structure, and its graph of functions and basic blocks.
 
-The counts are in the manner of Autophase (Huang et al., "AutoPhase: Juggling HLS Phase Orderings in Random Forests with Deep
-Reinforcement Learning", 2020). Names and the order of functions do not matter.
+The counts are in the manner of Autophase (Huang et al., "AutoPhase: Juggling HLS Phase Orderings in Random Forests with
+Deep Reinforcement Learning", 2020). Names and the order of functions do not matter.
 """
 
 from __future__ import annotations
@@ -14,26 +14,86 @@ from foretune.passes.llvm.capi import Llvm
 
 # numbers of LLVM's C API
 _GROUPS = {
-    "return": (1,), "branch": (2,), "switch": (3, 4), "unreachable": (7,), "invoke": (5, 67), "int_add": (8, 10), "float_add": (9, 11, 66), "int_mul": (12,), "float_mul": (13,),
-    "int_div": (14, 15, 17, 18), "float_div": (16, 19), "shift": (20, 21, 22), "logic": (23, 24, 25), "alloca": (26,), "load": (27,), "store": (28,), "address": (29,),
-    "int_cast": (30, 31, 32, 39, 40), "float_cast": (33, 34, 35, 36, 37, 38), "bitcast": (41, 60), "int_compare": (42,), "float_compare": (43,), "phi": (44,), "call": (45,),
-    "select": (46,), "vector_element": (50, 51, 52), "aggregate": (53, 54), "atomic": (55, 56, 57), "freeze": (68,),
-}  # fmt: skip
+    "return": (1,),
+    "branch": (2,),
+    "switch": (3, 4),
+    "unreachable": (7,),
+    "invoke": (5, 67),
+    "int_add": (8, 10),
+    "float_add": (9, 11, 66),
+    "int_mul": (12,),
+    "float_mul": (13,),
+    "int_div": (14, 15, 17, 18),
+    "float_div": (16, 19),
+    "shift": (20, 21, 22),
+    "logic": (23, 24, 25),
+    "alloca": (26,),
+    "load": (27,),
+    "store": (28,),
+    "address": (29,),
+    "int_cast": (30, 31, 32, 39, 40),
+    "float_cast": (33, 34, 35, 36, 37, 38),
+    "bitcast": (41, 60),
+    "int_compare": (42,),
+    "float_compare": (43,),
+    "phi": (44,),
+    "call": (45,),
+    "select": (46,),
+    "vector_element": (50, 51, 52),
+    "aggregate": (53, 54),
+    "atomic": (55, 56, 57),
+    "freeze": (68,),
+}
 _GROUP_OF = {opcode: group for group, opcodes in _GROUPS.items() for opcode in opcodes}
 _VECTORS, _FLOATS, _POINTER = (13, 17), (1, 2, 3, 4, 5, 6, 18), 12
 
 STRUCTURE = (
-    "functions", "blocks", "instructions", "edges", "critical_edges", "loops", "loop_depth", "blocks_in_loops", "instructions_in_loops", "instructions_innermost",
-    "blocks_one_successor", "blocks_two_successors", "blocks_no_phi", "blocks_many_phis", "phi_operands", "constants", "operands",
-    "vector_values", "float_values", "pointer_values", "direct_calls", "library_calls",
-)  # fmt: skip
-FEATURES = (*STRUCTURE, *(group for group in _GROUPS), *(f"loop_{group}" for group in ("load", "store", "float_add", "float_mul", "call", "branch", "select", "phi")))
+    "functions",
+    "blocks",
+    "instructions",
+    "edges",
+    "critical_edges",
+    "loops",
+    "loop_depth",
+    "blocks_in_loops",
+    "instructions_in_loops",
+    "instructions_innermost",
+    "blocks_one_successor",
+    "blocks_two_successors",
+    "blocks_no_phi",
+    "blocks_many_phis",
+    "phi_operands",
+    "constants",
+    "operands",
+    "vector_values",
+    "float_values",
+    "pointer_values",
+    "direct_calls",
+    "library_calls",
+)
+FEATURES = (
+    *STRUCTURE,
+    *(group for group in _GROUPS),
+    *(f"loop_{group}" for group in ("load", "store", "float_add", "float_mul", "call", "branch", "select", "phi")),
+)
 """Names of the counts, in the order of `Observation.features`."""
 
 _BLOCK_GROUPS = (
-    ("load",), ("store",), ("int_add", "int_mul"), ("float_add",), ("float_mul",), ("int_div", "float_div"), ("shift", "logic"), ("address",),
-    ("int_cast", "float_cast", "bitcast"), ("int_compare", "float_compare"), ("phi",), ("call", "invoke"), ("select",), ("vector_element",),
-)  # fmt: skip
+    ("load",),
+    ("store",),
+    ("int_add", "int_mul"),
+    ("float_add",),
+    ("float_mul",),
+    ("int_div", "float_div"),
+    ("shift", "logic"),
+    ("address",),
+    ("int_cast", "float_cast", "bitcast"),
+    ("int_compare", "float_compare"),
+    ("phi",),
+    ("call", "invoke"),
+    ("select",),
+    ("vector_element",),
+)
 _MAX_BLOCKS = 4000
 
 
@@ -50,8 +110,8 @@ def observe(llvm: Llvm, module: int) -> dict[str, Any]:
     """Looks at a module.
 
     Returns:
-        `features`, a number for each of `FEATURES`; `graph`, a `ProgramGraph` as JSON data: functions and blocks, joined by control
-        flow, calls and containment.
+        `features`, a number for each of `FEATURES`; `graph`, a `ProgramGraph` as JSON data: functions and blocks,
+        joined by control flow, calls and containment.
     """
     totals: Counter[str] = Counter()
     nodes: list[list[Any]] = []
@@ -64,11 +124,20 @@ def observe(llvm: Llvm, module: int) -> dict[str, Any]:
         totals["loops"] += _find_loops(blocks)
         first = len(nodes)
         _count(blocks, totals)
-        nodes[i][2] = [float(len(blocks)), float(sum(b.groups.total() for b in blocks)), float(max((b.depth for b in blocks), default=0)), float(len(called))]
+        nodes[i][2] = [
+            float(len(blocks)),
+            float(sum(b.groups.total() for b in blocks)),
+            float(max((b.depth for b in blocks), default=0)),
+            float(len(called)),
+        ]
         if first + len(blocks) <= _MAX_BLOCKS:
             nodes += [["block", f"f{i}b{j}", _block_features(block)] for j, block in enumerate(blocks)]
             edges += [[i, first + j, "has", []] for j in range(len(blocks))]
-            edges += [[first + j, first + k, "flow", [0.0, float(k <= j)]] for j, block in enumerate(blocks) for k in block.successors]
+            edges += [
+                [first + j, first + k, "flow", [0.0, float(k <= j)]]
+                for j, block in enumerate(blocks)
+                for k in block.successors
+            ]
         edges += [[i, position[callee], "call", []] for callee in called if callee in position]
     totals["functions"] = len(functions)
     return {"features": [float(totals[name]) for name in FEATURES], "graph": {"nodes": nodes, "edges": edges}}
@@ -137,11 +206,17 @@ def _count(blocks: list[_Block], totals: Counter[str]) -> None:
 
 
 def _block_features(block: _Block) -> list[float]:
-    return [float(block.depth), float(block.vectors), *(float(sum(block.groups[g] for g in groups)) for groups in _BLOCK_GROUPS)]
+    return [
+        float(block.depth),
+        float(block.vectors),
+        *(float(sum(block.groups[g] for g in groups)) for groups in _BLOCK_GROUPS),
+    ]
 
 
 def _find_loops(blocks: list[_Block]) -> int:
-    """Sets each block's loop depth, and counts the natural loops: those of back edges, whose targets dominate their sources."""
+    """Sets each block's loop depth, and counts the natural loops: those of back edges, whose targets dominate their
+    sources.
+    """
     dominators = _dominators(blocks)
     predecessors: list[list[int]] = [[] for _ in blocks]
     for j, block in enumerate(blocks):
@@ -173,7 +248,9 @@ def _dominates(immediate: list[int | None], head: int, block: int) -> bool:
 
 
 def _dominators(blocks: list[_Block]) -> list[int | None]:
-    """Immediate dominators, of the entry itself; None where nothing leads to. After Cooper, Harvey and Kennedy, 2001."""
+    """Immediate dominators, of the entry itself; None where nothing leads to. After Cooper, Harvey and Kennedy,
+    2001.
+    """
     order: list[int] = []
     seen = {0} if blocks else set()
     stack = [(0, iter(blocks[0].successors))] if blocks else []

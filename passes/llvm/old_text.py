@@ -1,4 +1,5 @@
-"""Text of older LLVM, made readable for LLVM 22: what its reader of bitcode upgrades by itself, its parser of text refuses.
+"""Text of older LLVM, made readable for LLVM 22: what its reader of bitcode upgrades by itself, its parser of text
+refuses.
 
 `sret` and `byval` without their type (until LLVM 11) get the one that the pointer beside them says; `inrange` before
 an index (until LLVM 18), a hint that nothing depends on, goes.

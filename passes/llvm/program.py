@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foretune.errors import DataError, OptionError
-from foretune.passes.llvm.build_command import COMMANDS_FILE, BuildCommand, is_build_command, read_command, read_commands_file
+from foretune.passes.llvm.build_command import (
+    COMMANDS_FILE,
+    BuildCommand,
+    is_build_command,
+    read_command,
+    read_commands_file,
+)
 from foretune.passes.llvm.execution.outcome import RunOptions
 from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.sources import (
@@ -46,8 +52,8 @@ class BuildOptions:
         libraries: to link with, such as `m`.
         arguments: of the program's command line.
         stdin: a file for its standard input.
-        contract: whether products and sums may become one operation; it changes the last bits, so that outputs cannot be compared exactly.
-        cflags, ldflags: further words for the compiler, and for the linker.
+        contract: whether products and sums may become one operation; it changes the last bits, so that outputs cannot
+        be compared exactly. cflags, ldflags: further words for the compiler, and for the linker.
         run: where it runs and what is compared.
     """
 
@@ -98,7 +104,8 @@ class Selection:
     """Which programs are made of sources.
 
     Attributes:
-        keep_separate: whether the sources that a program needs become objects of their own instead of one module with it.
+        keep_separate: whether the sources that a program needs become objects of their own instead of one module with
+            it.
         main: the file whose `main` is meant, of several; None for each of them.
         without_main: whether sources without a `main` are programs, too, which are only looked at.
     """
@@ -109,9 +116,13 @@ class Selection:
 
 
 def load(
-    words: Sequence[str], folder: Path, options: BuildOptions = BuildOptions(), selection: Selection = Selection(), directory: Path = Path(),
+    words: Sequence[str],
+    folder: Path,
+    options: BuildOptions = BuildOptions(),
+    selection: Selection = Selection(),
+    directory: Path = Path(),
     failed: dict[str, str] | None = None,
-) -> list[Program]:  # fmt: skip
+) -> list[Program]:
     """Reads programs as a command line names them.
 
     Args:
@@ -144,12 +155,17 @@ def load(
 
 
 def load_programs(
-    source: Path, folder: Path, options: BuildOptions = BuildOptions(), selection: Selection = Selection(), failed: dict[str, str] | None = None
-) -> list[Program]:  # fmt: skip
+    source: Path,
+    folder: Path,
+    options: BuildOptions = BuildOptions(),
+    selection: Selection = Selection(),
+    failed: dict[str, str] | None = None,
+) -> list[Program]:
     """Reads a program, or all programs of a folder.
 
-    In a folder, each source with a `main` is a program by itself, in any subfolder; of the sources without one it gets those that it needs,
-    as one module with it. Folders that hold headers are searched for them, the program's own first.
+    In a folder, each source with a `main` is a program by itself, in any subfolder; of the sources without one it gets
+    those that it needs, as one module with it. Folders that hold headers are searched for them, the program's own
+    first.
 
     Args:
         source: a `.c`, `.cpp`, `.ll` or `.bc` file, or a folder of them.
@@ -195,11 +211,15 @@ def _load(path: Path, folder: Path, options: BuildOptions) -> Program:
         options = _with_cpp(options)
     module = load_module(path, folder, options)
     unit = Unit(path, (f"-I{path.parent.resolve()}",))
-    commands = () if path.suffix in IR_SUFFIXES else (compile_command(unit, module, _flags(options), True, options.contract),)
+    commands = (
+        () if path.suffix in IR_SUFFIXES else (compile_command(unit, module, _flags(options), True, options.contract),)
+    )
     return Program(path.stem, module, (), options, commands=commands)
 
 
-def _load_command(command: BuildCommand, folder: Path, options: BuildOptions, selection: Selection, failed: dict[str, str] | None) -> list[Program]:
+def _load_command(
+    command: BuildCommand, folder: Path, options: BuildOptions, selection: Selection, failed: dict[str, str] | None
+) -> list[Program]:
     """The programs of a build command: one, unless several of its sources have a `main`."""
     if not command.units:
         raise OptionError("a build command must name a source")
@@ -212,17 +232,26 @@ def _load_command(command: BuildCommand, folder: Path, options: BuildOptions, se
     for number, (unit, name) in enumerate(zip(command.units, names)):
         own = replace(unit, flags=(*unit.flags, f"-I{unit.path.parent.resolve()}"))
         units.append((own, name if names.count(name) == 1 else f"{name}-{number}"))
-    programs = _link(units, folder, options, selection, failed, "none of the sources has a main function", tuple(command.objects))
+    programs = _link(
+        units, folder, options, selection, failed, "none of the sources has a main function", tuple(command.objects)
+    )
     return [replace(programs[0], name=command.name)] if len(programs) == 1 and command.name else programs
 
 
 def _link(
-    units: Sequence[tuple[Unit, str]], folder: Path, options: BuildOptions, selection: Selection, failed: dict[str, str] | None, none: str,
+    units: Sequence[tuple[Unit, str]],
+    folder: Path,
+    options: BuildOptions,
+    selection: Selection,
+    failed: dict[str, str] | None,
+    none: str,
     objects: tuple[Path, ...] = (),
-) -> list[Program]:  # fmt: skip
+) -> list[Program]:
     """Programs of sources with a `main`, each with what it needs of the others."""
     names = {unit.path: name for unit, name in units}
-    compiled, errors = compile_all([(unit, folder / f"{name}.bc") for unit, name in units], _flags(options), options.contract)
+    compiled, errors = compile_all(
+        [(unit, folder / f"{name}.bc") for unit, name in units], _flags(options), options.contract
+    )
     mains = [one for one in compiled if "main" in one.defined]
     if selection.main is not None:
         mains = [one for one in mains if one.unit.path.resolve() == selection.main.resolve()]
@@ -240,7 +269,9 @@ def _link(
     programs = []
     for one in mains:
         try:
-            programs.append(_program_of(one, others if "main" in one.defined else (), names, folder, options, selection, objects))
+            programs.append(
+                _program_of(one, others if "main" in one.defined else (), names, folder, options, selection, objects)
+            )
         except DataError as error:
             if failed is None or len(mains) == 1:
                 raise
@@ -249,8 +280,14 @@ def _link(
 
 
 def _program_of(
-    one: Compiled, others: Sequence[Compiled], names: dict[Path, str], folder: Path, options: BuildOptions, selection: Selection, objects: tuple[Path, ...]
-) -> Program:  # fmt: skip
+    one: Compiled,
+    others: Sequence[Compiled],
+    names: dict[Path, str],
+    folder: Path,
+    options: BuildOptions,
+    selection: Selection,
+    objects: tuple[Path, ...],
+) -> Program:
     name = names[one.unit.path]
     needed = needed_by(one, others)
     if any(part.unit.is_cpp for part in (one, *needed)):
@@ -261,7 +298,10 @@ def _program_of(
     made = [_object_of(part, folder / f"{names[part.unit.path]}.o", options) for part in as_objects]
     commands = [
         compile_command(part.unit, out, _flags(options), out.suffix == ".bc", options.contract)
-        for part, out in [*((part, part.module) for part in (one, *needed) if part not in as_objects), *zip(as_objects, made)]
+        for part, out in [
+            *((part, part.module) for part in (one, *needed) if part not in as_objects),
+            *zip(as_objects, made),
+        ]
         if part.unit.path.suffix not in IR_SUFFIXES
     ]
     linked = folder / f"{name}-linked.bc"
@@ -277,11 +317,17 @@ def _object_of(part: Compiled, out: Path, options: BuildOptions) -> Path:
 
 def _flags(options: BuildOptions) -> list[str]:
     """Words for the compiler, of all sources."""
-    return [*(f"-D{define}" for define in options.defines), *(f"-I{Path(include).resolve()}" for include in options.includes), *options.cflags]
+    return [
+        *(f"-D{define}" for define in options.defines),
+        *(f"-I{Path(include).resolve()}" for include in options.includes),
+        *options.cflags,
+    ]
 
 
 def _with_cpp(options: BuildOptions) -> BuildOptions:
-    return options if _CPP_LIBRARY in options.libraries else replace(options, libraries=(*options.libraries, _CPP_LIBRARY))
+    return (
+        options if _CPP_LIBRARY in options.libraries else replace(options, libraries=(*options.libraries, _CPP_LIBRARY))
+    )
 
 
 def _slug(path: Path, root: Path) -> str:

@@ -1,4 +1,5 @@
-"""Sources and what each becomes: a module that no pass has run over, or an object file; and which other sources a program needs.
+"""Sources and what each becomes: a module that no pass has run over, or an object file; and which other sources a
+program needs.
 
 A program is linked as a linker would: the source with `main`, then those that define what is still missing, the
 nearest first. What several programs of a folder share, and what belongs to one of them alone, is found out in that
@@ -205,7 +206,9 @@ def _run(command: list[str], given: bytes, module: Path) -> bytes:
 
 
 def needed_by(program: Compiled, others: Iterable[Compiled]) -> list[Compiled]:
-    """The sources that a program needs, in the order in which they were found; the nearest one where several define a symbol."""
+    """The sources that a program needs, in the order in which they were found; the nearest one where several define a
+    symbol.
+    """
     near = sorted(
         (other for other in others if other is not program),
         key=lambda other: (_distance(program.unit.path, other.unit.path), str(other.unit.path)),

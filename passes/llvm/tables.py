@@ -1,7 +1,8 @@
 """The tables of the grammar: passes and flags of LLVM 22, what they are good for, and which are held back.
 
-Names and options are those of LLVM 22's new pass manager (`opt --print-passes`, `opt --help-list-hidden`). Three tiers: what a search
-may always use, what it uses only where it is asked to, each with its reason (`opt_in`), and what has left the grammar (`LEFT_PASSES`).
+Names and options are those of LLVM 22's new pass manager (`opt --print-passes`, `opt --help-list-hidden`). Three tiers:
+what a search may always use, what it uses only where it is asked to, each with its reason (`opt_in`), and what has left
+the grammar (`LEFT_PASSES`).
 """
 
 from __future__ import annotations
@@ -115,7 +116,13 @@ PASSES: dict[str, PassKind] = {
     "loop-load-elim": PassKind(FUNCTION, _M),
     "loop-simplify": PassKind(FUNCTION, _S),
     "loop-sink": PassKind(FUNCTION, _M),
-    "loop-unroll": PassKind(FUNCTION, _U, ("partial", "peeling", "runtime", "upperbound"), {"full-unroll-max": (4, 8, 16, 32)}, {"level": ("O1", "O2", "O3")}),
+    "loop-unroll": PassKind(
+        FUNCTION,
+        _U,
+        ("partial", "peeling", "runtime", "upperbound"),
+        {"full-unroll-max": (4, 8, 16, 32)},
+        {"level": ("O1", "O2", "O3")},
+    ),
     "loop-vectorize": PassKind(FUNCTION, _V, ("interleave-forced-only", "vectorize-forced-only")),
     "loop-versioning": PassKind(FUNCTION, _V + _M),
     "lower-constant-intrinsics": PassKind(FUNCTION, _S),
@@ -135,9 +142,19 @@ PASSES: dict[str, PassKind] = {
     "select-optimize": PassKind(FUNCTION, _S),
     "separate-const-offset-from-gep": PassKind(FUNCTION, _M, words={"kind": ("lower-gep",)}),
     "simplifycfg": PassKind(
-        FUNCTION, _S,
-        ("forward-switch-cond", "hoist-common-insts", "keep-loops", "simplify-cond-branch", "sink-common-insts", "speculate-blocks", "speculate-unpredictables",
-         "switch-range-to-icmp", "switch-to-lookup"),
+        FUNCTION,
+        _S,
+        (
+            "forward-switch-cond",
+            "hoist-common-insts",
+            "keep-loops",
+            "simplify-cond-branch",
+            "sink-common-insts",
+            "speculate-blocks",
+            "speculate-unpredictables",
+            "switch-range-to-icmp",
+            "switch-to-lookup",
+        ),
         {"bonus-inst-threshold": (0, 1, 2, 4, 8)},
     ),
     "sink": PassKind(FUNCTION, _M),
@@ -293,7 +310,10 @@ FLAGS: dict[str, FlagKind] = {
 }
 
 LEFT_PASSES: dict[str, str] = {
-    **dict.fromkeys(("attributor", "attributor-light", "attributor-cgscc", "attributor-light-cgscc"), "wrong code: llvm-project#181103, #224817"),
+    **dict.fromkeys(
+        ("attributor", "attributor-light", "attributor-cgscc", "attributor-light-cgscc"),
+        "wrong code: llvm-project#181103, #224817",
+    ),
     "dfa-jump-threading": "wrong code: llvm-project#195088, #211090",
     "iroutliner": "wrong code, and gone from later LLVM: llvm-project#74648, #211971",
     "loop-flatten": "wrong code: llvm-project#212176",
@@ -301,7 +321,8 @@ LEFT_PASSES: dict[str, str] = {
     "loop-predication": "wrong code: llvm-project#61963",
     "newgvn": "wrong code: llvm-project#56149, #70421",
 }
-"""Passes that were in the grammar, and why they are no longer: reports of miscompilations that LLVM 22 does not mend."""
+"""Passes that were in the grammar, and why they are no longer: reports of miscompilations that LLVM 22 does not mend.
+"""
 
 LEFT_FLAGS: dict[str, str] = {
     "enable-dfa-jump-thread": LEFT_PASSES["dfa-jump-threading"],
@@ -316,5 +337,9 @@ def usable_passes(experimental: bool = False) -> dict[str, PassKind]:
 
 
 def usable_flags(polly: bool = True, experimental: bool = False) -> dict[str, FlagKind]:
-    """The flags that a search may use; Polly's where it is there, those that are held back only where it is asked to."""
-    return {name: kind for name, kind in FLAGS.items() if (polly or not kind.polly) and (experimental or not kind.opt_in)}
+    """The flags that a search may use; Polly's where it is there, those that are held back only where it is asked
+    to.
+    """
+    return {
+        name: kind for name, kind in FLAGS.items() if (polly or not kind.polly) and (experimental or not kind.opt_in)
+    }

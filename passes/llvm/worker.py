@@ -1,7 +1,7 @@
 """The worker process: runs passes over modules and times programs; `python -m foretune.passes.llvm.worker`.
 
-It reads one JSON request a line and writes one JSON reply. Each module is worked on in a forked child with limits of its own, because
-pass sequences crash, hang, eat memory, and set flags that hold for a whole process.
+It reads one JSON request a line and writes one JSON reply. Each module is worked on in a forked child with limits of
+its own, because pass sequences crash, hang, eat memory, and set flags that hold for a whole process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main() -> None:
             reply = run(request, sys.stdin.fileno())
         else:
             job = {"build": work, "signatures": signatures, "steps": steps, "triplets": read_triplets}[request["op"]]
-            reply = in_child(lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"])
+            reply = in_child(
+                lambda request=request, job=job: job(llvm, request), request["timeout_secs"], hello["memory_bytes"]
+            )
         end_descendants()
         _reply(reply)
 
@@ -53,10 +55,10 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
     """Runs passes over a module and writes what is asked for.
 
     Args:
-        request: `source`; `pipeline` and `flags`; `opt`, the path of the tool that shall run them instead of the library, or None;
-            `features`, to be added to each function's, or None; `observe`, whether to look at the module before and after;
-            `out`, path of an object file, assembly (`.s`) or bitcode, or None; `known`, hashes of machine code that nothing more
-            needs to be told of.
+        request: `source`; `pipeline` and `flags`; `opt`, the path of the tool that shall run them instead of the
+            library, or None; `features`, to be added to each function's, or None; `observe`, whether to look at the
+            module before and after; `out`, path of an object file, assembly (`.s`) or bitcode, or None; `known`, hashes
+            of machine code that nothing more needs to be told of.
 
     Returns:
         `status`, and `before` and `after` or `error`.
@@ -86,7 +88,9 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
             if out.suffix == ".bc":
                 llvm.write_bitcode(module, out)
             else:
-                llvm.emit(llvm.clone(module) if request["observe"] else module, machine, out)  # generating code changes a module
+                llvm.emit(
+                    llvm.clone(module) if request["observe"] else module, machine, out
+                )  # generating code changes a module
         except LlvmError as error:
             return {"status": "build_error", "error": str(error)[:400]}
         if request["known"] and code_hash(out.read_bytes()) in request["known"]:
@@ -97,12 +101,17 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def signatures(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
-    """The functions of a module, `source`, that can be called from outside: rows of name, result and parameters in `signatures`."""
+    """The functions of a module, `source`, that can be called from outside: rows of name, result and parameters in
+    `signatures`.
+    """
     try:
         module = llvm.read(Path(request["source"]))
     except LlvmError as error:
         return {"status": "build_error", "error": f"the module cannot be read: {error}"}
-    return {"status": "ok", "signatures": [(llvm.name(f), *llvm.signature(f)) for f in llvm.functions(module) if llvm.is_public(f)]}
+    return {
+        "status": "ok",
+        "signatures": [(llvm.name(f), *llvm.signature(f)) for f in llvm.functions(module) if llvm.is_public(f)],
+    }
 
 
 def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +121,8 @@ def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
         request: `source`; `elements`, the pipeline; `flags`; `features`; `folder` for the assembly of each step.
 
     Returns:
-        `looks`, for each step `features`, `embedding` and `assembly`, a path; fewer than asked for where a step failed, and `error`.
+        `looks`, for each step `features`, `embedding` and `assembly`, a path; fewer than asked for where a step failed,
+        and `error`.
     """
     from foretune.passes.llvm.embedding import Vocabulary, embed  # takes NumPy, which other requests need not wait for
 
@@ -129,7 +139,13 @@ def steps(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
             assembly = Path(request["folder"], f"{number}.s")
             llvm.emit(llvm.clone(module), llvm.machine(module), assembly)  # generating code changes a module
             embedding = embed(llvm, module, loop_depths(llvm, module), Vocabulary.bundled())
-            looks.append({"features": observe(llvm, module)["features"], "embedding": embedding.tolist(), "assembly": str(assembly)})
+            looks.append(
+                {
+                    "features": observe(llvm, module)["features"],
+                    "embedding": embedding.tolist(),
+                    "assembly": str(assembly),
+                }
+            )
     except LlvmError as refused:
         error = str(refused)[:400]
     return {"status": "ok" if looks else "illegal", "looks": looks, "error": error}
@@ -153,8 +169,18 @@ def _with_opt(llvm: Llvm, request: dict[str, Any], module: int) -> int:
     path = Path(f"{request['out']}.bc")
     try:
         llvm.write_bitcode(module, path)
-        command = [request["opt"], "-relocation-model=pic", f"-passes={request['pipeline']}", *request["flags"], str(path), "-o", str(path)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace")
+        command = [
+            request["opt"],
+            "-relocation-model=pic",
+            f"-passes={request['pipeline']}",
+            *request["flags"],
+            str(path),
+            "-o",
+            str(path),
+        ]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, errors="replace"
+        )
         if done.returncode:
             raise LlvmError(telling_line(done.stderr) or f"opt ended with {done.returncode}")
         return llvm.read(path)

@@ -8,9 +8,9 @@
         print(result.gain, result.best, result.script)
 
 Names are loaded when they are first used: worker processes import this package, and need neither torch nor the rest.
-`foretune.passes.mlir.costs.tiers` has `predict_costs`, the counted and predicted costs of a module; `costs.predict` has `predict` and `explain`,
-of the model alone. Experimental: names and arguments may change in any release; the command line, `foretune mlir`, and the files that it writes are
-stable.
+`foretune.passes.mlir.costs.tiers` has `predict_costs`, the counted and predicted costs of a module; `costs.predict` has
+`predict` and `explain`, of the model alone. Experimental: names and arguments may change in any release; the command
+line, `foretune mlir`, and the files that it writes are stable.
 """
 
 from __future__ import annotations
@@ -35,9 +35,28 @@ if TYPE_CHECKING:
     from foretune.passes.mlir.tuning.tuning import MlirTuneConfig, tune
 
 __all__ = [
-    "ACTIONS", "CostCallback", "ExactSession", "ExactSettings", "MlirAction", "MlirCostModel", "MlirMeasureSettings", "MlirMeasurer", "MlirProgram", "MlirSession", "MlirStrategyConfig",
-    "MlirTuneConfig", "Schedule", "SessionSettings", "TierSettings", "from_torch", "known_target", "load_program", "predict_costs", "predict_schedules", "tune",
-]  # fmt: skip
+    "ACTIONS",
+    "CostCallback",
+    "ExactSession",
+    "ExactSettings",
+    "MlirAction",
+    "MlirCostModel",
+    "MlirMeasureSettings",
+    "MlirMeasurer",
+    "MlirProgram",
+    "MlirSession",
+    "MlirStrategyConfig",
+    "MlirTuneConfig",
+    "Schedule",
+    "SessionSettings",
+    "TierSettings",
+    "from_torch",
+    "known_target",
+    "load_program",
+    "predict_costs",
+    "predict_schedules",
+    "tune",
+]
 
 EXPERIMENTAL = frozenset(__all__)
 """Names that may change in any release; the others stay, or are told a release ahead."""

@@ -16,7 +16,9 @@ def make():
 
 
 def run(code: str, folder, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", WITHOUT + code, *args], cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + code, *args], cwd=folder, capture_output=True, text=True, timeout=300
+    )
 
 
 def command(folder, *args: str) -> subprocess.CompletedProcess:
@@ -25,14 +27,23 @@ def command(folder, *args: str) -> subprocess.CompletedProcess:
 
 
 def test_modules_that_need_no_tvm(tmp_path):
-    names = ("pytorch.guard", "pytorch.background", "pytorch.artifact", "pytorch.explain", "measure.one_thread", "exported.reader")
+    names = (
+        "pytorch.guard",
+        "pytorch.background",
+        "pytorch.artifact",
+        "pytorch.explain",
+        "measure.one_thread",
+        "exported.reader",
+    )
     done = run("\n".join(f"import foretune.compiler.{name}" for name in names), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 def test_bad_archives_are_told_apart_without_tvm(tmp_path):
     (tmp_path / "x").write_text("no archive")
-    done = run("import foretune\ntry:\n    foretune.load('x')\nexcept foretune.DataError as error:\n    print(error)", tmp_path)
+    done = run(
+        "import foretune\ntry:\n    foretune.load('x')\nexcept foretune.DataError as error:\n    print(error)", tmp_path
+    )
     assert done.stdout.startswith("x is no file of `foretune tune`"), done.stderr
 
 

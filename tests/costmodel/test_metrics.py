@@ -32,7 +32,9 @@ def test_pairs():
 def test_spearman():
     assert metrics.spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 300.0])) == pytest.approx(1.0)
     assert metrics.spearman(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
-    assert metrics.spearman(np.array([1.0, 2.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0, 4.0])) == pytest.approx(0.9486832980505138)
+    assert metrics.spearman(np.array([1.0, 2.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0, 4.0])) == pytest.approx(
+        0.9486832980505138
+    )
     assert metrics.spearman(np.ones(4), np.arange(4.0)) == 0.0
 
 
@@ -82,7 +84,11 @@ def test_calibration():
     def task(factor: float, stated: float | None = None):
         spread = rng.uniform(0.1, 1.0, 400)
         secs = np.exp(rng.normal(size=400))
-        return -np.log(secs) + factor * spread * rng.normal(size=400), spread if stated is None else np.full(400, stated), secs
+        return (
+            -np.log(secs) + factor * spread * rng.normal(size=400),
+            spread if stated is None else np.full(400, stated),
+            secs,
+        )
 
     honest = metrics.calibration([task(1.0) for _ in range(5)])
     assert honest["scale"] == pytest.approx(1.0, abs=0.1)

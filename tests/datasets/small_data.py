@@ -27,9 +27,17 @@ def trace(number: int) -> Trace:
     return Trace((Action("Annotate", ("b0", number), ("key",)),) if number else ())
 
 
-def measured(of: Task, number: int, *secs: float, timestamp: float = 0.0, status: Status = Status.RUN_ERROR, error: str = "") -> Trajectory:
+def measured(
+    of: Task, number: int, *secs: float, timestamp: float = 0.0, status: Status = Status.RUN_ERROR, error: str = ""
+) -> Trajectory:
     record = MeasureRecord(
-        Candidate(of, trace(number)), Status.OK if secs else status, secs, error, "", (("tvm", "0.27"), ("cpu", "one")), timestamp=timestamp
+        Candidate(of, trace(number)),
+        Status.OK if secs else status,
+        secs,
+        error,
+        "",
+        (("tvm", "0.27"), ("cpu", "one")),
+        timestamp=timestamp,
     )
     return Trajectory(record, (), FEATURES if secs else ())
 
@@ -38,10 +46,19 @@ def write_collected(folder: Path) -> Path:
     """Two tasks, the default of both, two failures; shards hold records out of order."""
     with RecordStore(folder, writable=True) as store:
         store.append_workloads([DENSE, TWIN, POOL], {"d0d0": FEATURES[:1]})
-        store.append([measured(DENSE, 2, 1e-3, 1.1e-3, timestamp=30.0), measured(DENSE, 1, 8e-3, 8.8e-3, timestamp=20.0)])
-        store.append([measured(DENSE, 0, 4e-3, 4e-3, timestamp=10.0), measured(DENSE, 3, timestamp=40.0, error="boom \x1b[2J")])
+        store.append(
+            [measured(DENSE, 2, 1e-3, 1.1e-3, timestamp=30.0), measured(DENSE, 1, 8e-3, 8.8e-3, timestamp=20.0)]
+        )
+        store.append(
+            [measured(DENSE, 0, 4e-3, 4e-3, timestamp=10.0), measured(DENSE, 3, timestamp=40.0, error="boom \x1b[2J")]
+        )
         store.append([measured(POOL, 0, 2e-6, 2.2e-6, timestamp=11.0), measured(POOL, 4, 6e-6, 5e-6, timestamp=12.0)])
-        store.append([measured(POOL, 5, timestamp=13.0, error="limit", status=Status.BUILD_TIMEOUT), measured(TWIN, 6, 5e-3, timestamp=14.0)])
+        store.append(
+            [
+                measured(POOL, 5, timestamp=13.0, error="limit", status=Status.BUILD_TIMEOUT),
+                measured(TWIN, 6, 5e-3, timestamp=14.0),
+            ]
+        )
     return folder
 
 

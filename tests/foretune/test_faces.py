@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-FACES = ("foretune", "foretune.compiler", "foretune.costmodel", "foretune.datasets", "foretune.passes", "foretune.passes.mlir")
+FACES = (
+    "foretune",
+    "foretune.compiler",
+    "foretune.costmodel",
+    "foretune.datasets",
+    "foretune.passes",
+    "foretune.passes.mlir",
+)
 ELSEWHERE = {"ForetuneAnsorModel"}  # lives in the environment of `make ansor`
 
 
@@ -45,5 +52,13 @@ def test_unknown_names(face):
 
 
 def test_importing_packages_is_light():
-    code = f"import sys, {', '.join(FACES)}; print(sorted({{'torch', 'tvm', 'mlir', 'pyarrow', 'numba'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout.strip() == "[]"
+    code = (
+        f"import sys, {', '.join(FACES)}; print(sorted({{'torch', 'tvm', 'mlir', 'pyarrow', 'numba'}} &"
+        " set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -52,7 +52,18 @@ def test_replacing_a_decision_that_is_not_there():
         TRACE.with_decisions([(0, 3)])
 
 
-@pytest.mark.parametrize("row", [None, [], ["op", [], []], ["op", 1, [], [], None], ["", [], [], [], None], ["op", [], [], [1], None], ["op", [{}], [], [], 0]])
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        [],
+        ["op", [], []],
+        ["op", 1, [], [], None],
+        ["", [], [], [], None],
+        ["op", [], [], [1], None],
+        ["op", [{}], [], [], 0],
+    ],
+)
 def test_malformed_actions_are_refused(row):
     with pytest.raises(IllegalActionError):
         Action.from_json(row)
@@ -86,7 +97,15 @@ def test_malformed_targets(text):
 
 
 def test_statuses_are_the_closed_set():
-    assert {s.value for s in Status} == {"ok", "illegal", "build_error", "build_timeout", "run_error", "run_timeout", "wrong_output"}
+    assert {s.value for s in Status} == {
+        "ok",
+        "illegal",
+        "build_error",
+        "build_timeout",
+        "run_error",
+        "run_timeout",
+        "wrong_output",
+    }
 
 
 def test_a_failed_record_has_no_run_time():

@@ -10,11 +10,18 @@ import pytest
 from foretune import Action, DesignSpace, Domain, IllegalActionError, Trace
 from foretune.space import MAX_OPTIONS, factorizations
 
-TEMPLATE = Trace((Action("SamplePerfectTile", ("l",), (2, 64), ("a", "b"), (1, 8)), Action("SampleCategorical", (), ((0, 16),), ("c",), 0)))
+TEMPLATE = Trace(
+    (
+        Action("SamplePerfectTile", ("l",), (2, 64), ("a", "b"), (1, 8)),
+        Action("SampleCategorical", (), ((0, 16),), ("c",), 0),
+    )
+)
 SPACE = DesignSpace(TEMPLATE, (Domain(0, factorizations(8, 2, 64)), Domain(1, (0, 1))))
 
 
-@pytest.mark.parametrize(("extent", "parts", "innermost"), [(1, 3, 64), (12, 2, 64), (12, 2, 4), (512, 4, 64), (97, 2, 16), (150528, 4, 64)])
+@pytest.mark.parametrize(
+    ("extent", "parts", "innermost"), [(1, 3, 64), (12, 2, 64), (12, 2, 4), (512, 4, 64), (97, 2, 16), (150528, 4, 64)]
+)
 def test_factorizations_multiply_to_the_extent(extent, parts, innermost):
     found = factorizations(extent, parts, innermost)
     assert len(set(found)) == len(found) <= MAX_OPTIONS

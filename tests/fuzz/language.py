@@ -15,13 +15,34 @@ from tests.fuzz.running import Silent, Subject, Try
 
 PASS_REPLY = {
     "proposals": [
-        {"before": ["sroa", "simplifycfg<bonus-inst-threshold=2>"], "level": "O3", "after": ["loop-unroll", "gvn"], "flags": ["-unroll-count=4"], "intent": "unroll"},
+        {
+            "before": ["sroa", "simplifycfg<bonus-inst-threshold=2>"],
+            "level": "O3",
+            "after": ["loop-unroll", "gvn"],
+            "flags": ["-unroll-count=4"],
+            "intent": "unroll",
+        },
         {"before": [], "level": "O2", "after": ["default<O3>"], "flags": []},
     ]
 }
-SCHEDULE_REPLY = {"proposals": [{"answers": [{"fork": "tile", "answer": 8}, {"fork": "vectorise", "answer": True}]}, {"answers": []}]}
+SCHEDULE_REPLY = {
+    "proposals": [{"answers": [{"fork": "tile", "answer": 8}, {"fork": "vectorise", "answer": True}]}, {"answers": []}]
+}
 FORKS = {"tile": (4, 8, 16), "vectorise": (True, False), "name": ("inner", "outer")}
-_TOKENS = (b"default<O3>", b"rm -rf /", b"`id`", b"-unroll-count=99999999999999999999", b"<", b">", b"\\u0000", b"NaN", b"Infinity", b"[" * 2000, b"```json", b"licm<")
+_TOKENS = (
+    b"default<O3>",
+    b"rm -rf /",
+    b"`id`",
+    b"-unroll-count=99999999999999999999",
+    b"<",
+    b">",
+    b"\\u0000",
+    b"NaN",
+    b"Infinity",
+    b"[" * 2000,
+    b"```json",
+    b"licm<",
+)
 
 
 @contextlib.contextmanager
@@ -40,13 +61,21 @@ def replies(folder: Path) -> Iterator[Try]:
         for proposal in passes.read_proposals(text) if of_passes else schedules.read_proposals(text, FORKS):
             taken = True
             if not of_passes:
-                if any(answer not in FORKS[fork] or type(answer) not in map(type, FORKS[fork]) for fork, answer in proposal.answers):
+                if any(
+                    answer not in FORKS[fork] or type(answer) not in map(type, FORKS[fork])
+                    for fork, answer in proposal.answers
+                ):
                     raise Silent(f"an answer that its fork does not have: {proposal.answers}")
             elif proposal.sequence is not None:
-                steps = ([str(step) for step in proposal.sequence.passes], [str(flag) for flag in proposal.sequence.flags])
+                steps = (
+                    [str(step) for step in proposal.sequence.passes],
+                    [str(flag) for flag in proposal.sequence.flags],
+                )
                 if parse_sequence(*steps) != (proposal.sequence, []):
                     raise Silent(f"a sequence that the grammar does not have: {steps}")
-                if strange := [s.name for s in proposal.sequence.passes if s.name not in text and not s.name.startswith("default<")]:
+                if strange := [
+                    s.name for s in proposal.sequence.passes if s.name not in text and not s.name.startswith("default<")
+                ]:
                     raise Silent(f"passes that the reply does not name: {strange}")
         return taken
 
@@ -67,7 +96,19 @@ def mlir_text(folder: Path) -> Iterator[Try]:
     from tests.passes.mlir import sources
 
     texts = [text.encode() for text in sources.ALL.values()]
-    tokens = (b"tensor<?x", b"f32", b"i1", b"%zero", b"{", b"}", b"99999999999999999999", b"affine_map<(d0) -> (d0)>", b"memref<-1xf32>", b"unknown.op", b"dense<1>")
+    tokens = (
+        b"tensor<?x",
+        b"f32",
+        b"i1",
+        b"%zero",
+        b"{",
+        b"}",
+        b"99999999999999999999",
+        b"affine_map<(d0) -> (d0)>",
+        b"memref<-1xf32>",
+        b"unknown.op",
+        b"dense<1>",
+    )
 
     with MlirSession(SessionSettings(build_timeout_secs=5, memory_bytes=4 << 30)) as session:
 

@@ -25,8 +25,37 @@ from tests.fuzz.mutations import mutate_bytes, mutate_json_text
 from tests.fuzz.running import Silent, Subject, Try
 
 LOGS = Path(__file__).parents[1] / "datasets" / "logs"
-_TOKENS = (b"[", b"]", b"{", b"}", b'"', b",", b":", b"null", b"true", b"NaN", b"1e999", b"-1", b"\\ud800", b"\xff", b"\n", b"[[[[", b"]],[[", b'"EnterPostproc"')
-_CODES = {0: "ok", 1: "illegal", 2: "build_error", 3: "build_error", 4: "run_error", 5: "wrong_output", 6: "build_timeout", 7: "run_timeout", 8: "run_error"}
+_TOKENS = (
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b'"',
+    b",",
+    b":",
+    b"null",
+    b"true",
+    b"NaN",
+    b"1e999",
+    b"-1",
+    b"\\ud800",
+    b"\xff",
+    b"\n",
+    b"[[[[",
+    b"]],[[",
+    b'"EnterPostproc"',
+)
+_CODES = {
+    0: "ok",
+    1: "illegal",
+    2: "build_error",
+    3: "build_error",
+    4: "run_error",
+    5: "wrong_output",
+    6: "build_timeout",
+    7: "run_timeout",
+    8: "run_error",
+}
 
 
 def _lines(name: str) -> list[bytes]:
@@ -95,11 +124,27 @@ def _check_metaschedule(row: dict[str, Any], workloads: list[Any], data: list[An
     actions = json.loads(row["trace"])
     for action, (kind, inputs, attributes, outputs), number in zip(actions, kept, range(len(kept)), strict=True):
         flags = metaschedule._FLAGS.get(kind, ())
-        _same(action, [kind, inputs, [bool(v) if i in flags else v for i, v in enumerate(attributes)], outputs, chosen.get(number)], "instruction")
+        _same(
+            action,
+            [
+                kind,
+                inputs,
+                [bool(v) if i in flags else v for i, v in enumerate(attributes)],
+                outputs,
+                chosen.get(number),
+            ],
+            "instruction",
+        )
     _same(row["workload"], workloads[index][0].hash, "workload")
-    _same(json.loads(row["target"])["target"], (Target.parse(target) if isinstance(target, str) else Target.from_dict(target)).to_dict(), "target")
+    _same(
+        json.loads(row["target"])["target"],
+        (Target.parse(target) if isinstance(target, str) else Target.from_dict(target)).to_dict(),
+        "target",
+    )
     failed = not secs or any(s >= 1e9 for s in secs)
-    _same((row["status"], row["run_secs"]), ("run_error", []) if failed else ("ok", [float(s) for s in secs]), "run times")
+    _same(
+        (row["status"], row["run_secs"]), ("run_error", []) if failed else ("ok", [float(s) for s in secs]), "run times"
+    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ _DEPTHS = (3, 63, 65, 200)
 
 
 def mutate_bytes(data: bytes, rng: random.Random, tokens: Sequence[bytes] = ()) -> bytes:
-    """One to three changes: bits and bytes flipped, runs removed, doubled, moved or overwritten, the end cut off, tokens put in."""
+    """One to three changes: bits and bytes flipped, runs removed, doubled, moved or overwritten, the end cut off,
+    tokens put in.
+    """
     for _ in range(rng.choice((1, 1, 2, 3))):
         data = _change(data, rng, tokens)
     return data
@@ -75,7 +77,13 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     found, waiting = [], [value]
     while waiting:
         container = waiting.pop()
-        keys = range(len(container)) if isinstance(container, list) else container.keys() if isinstance(container, dict) else ()
+        keys = (
+            range(len(container))
+            if isinstance(container, list)
+            else container.keys()
+            if isinstance(container, dict)
+            else ()
+        )
         for key in keys:
             found.append((container, key))
             waiting.append(container[key])

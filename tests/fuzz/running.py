@@ -1,4 +1,6 @@
-"""Runs mutations of one subject, and sorts what comes of them: refused, taken as it was, silently different, uncaught."""
+"""Runs mutations of one subject, and sorts what comes of them: refused, taken as it was, silently different,
+uncaught.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,26 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """As a row of results."""
         return {
-            "subject": self.name, "num_mutations": self.num_mutations, "num_taken": self.taken, "num_uncaught": len(self.uncaught),
-            "num_silent": len(self.silent), "uncaught": self.uncaught[:5], "silent": self.silent[:5],
-        }  # fmt: skip
+            "subject": self.name,
+            "num_mutations": self.num_mutations,
+            "num_taken": self.taken,
+            "num_uncaught": len(self.uncaught),
+            "num_silent": len(self.silent),
+            "uncaught": self.uncaught[:5],
+            "silent": self.silent[:5],
+        }
 
 
 def run(subject: Subject, num_mutations: int, seed: int = 0, first: int = 0, secs: float = math.inf) -> Outcome:
-    """Tries so many mutations, or as many as so many seconds allow; number N of a seed is the same whatever ran before it."""
+    """Tries so many mutations, or as many as so many seconds allow; number N of a seed is the same whatever ran before
+    it.
+    """
     outcome = Outcome(subject.name)
-    with tempfile.TemporaryDirectory(prefix="foretune-fuzz-") as folder, _quiet_log(), subject.prepared(Path(folder)) as try_one:
+    with (
+        tempfile.TemporaryDirectory(prefix="foretune-fuzz-") as folder,
+        _quiet_log(),
+        subject.prepared(Path(folder)) as try_one,
+    ):
         deadline = time.monotonic() + secs
         for number in range(first, first + num_mutations):
             if time.monotonic() > deadline:
@@ -72,7 +85,9 @@ def run(subject: Subject, num_mutations: int, seed: int = 0, first: int = 0, sec
                 outcome.silent.append((number, str(error)[:300]))
             except Exception as error:  # the one thing that is looked for
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                outcome.uncaught.append((number, f"{type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"))
+                outcome.uncaught.append(
+                    (number, f"{type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})")
+                )
     return outcome
 
 

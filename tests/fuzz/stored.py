@@ -58,7 +58,9 @@ def store(folder: Path) -> Iterator[Try]:
     original = folder / "original"
     trajectories = synthetic_trajectories(_NUM, 0)
     with RecordStore(original, writable=True) as written:
-        written.append_workloads({t.record.candidate.task.workload.hash: t.record.candidate.task for t in trajectories}.values())
+        written.append_workloads(
+            {t.record.candidate.task.workload.hash: t.record.candidate.task for t in trajectories}.values()
+        )
         written.append(trajectories[:16])
         written.append(trajectories[16:])
     with RecordStore(original) as whole:
@@ -70,7 +72,9 @@ def store(folder: Path) -> Iterator[Try]:
     def try_one(rng: random.Random) -> bool:
         path = rng.choice(files)
         data = path.read_bytes()
-        (work / path.name).write_bytes(mutate_json_text(data, rng) if path.suffix == ".json" else mutate_bytes(data, rng))
+        (work / path.name).write_bytes(
+            mutate_json_text(data, rng) if path.suffix == ".json" else mutate_bytes(data, rng)
+        )
         try:
             with RecordStore(work) as opened:
                 found = list(opened.trajectories())
@@ -104,7 +108,11 @@ def weights(folder: Path) -> Iterator[Try]:
     def try_one(rng: random.Random) -> bool:
         path = folder / "mutated.safetensors"
         in_header = rng.random() < 0.7  # the rest is much larger
-        path.write_bytes(mutate_bytes(data[:header], rng) + data[header:] if in_header else data[:header] + mutate_bytes(data[header:], rng))
+        path.write_bytes(
+            mutate_bytes(data[:header], rng) + data[header:]
+            if in_header
+            else data[:header] + mutate_bytes(data[header:], rng)
+        )
         try:
             found = LatentCostModel.load(path)
         except ForetuneError:
@@ -176,4 +184,9 @@ def artifacts(folder: Path) -> Iterator[Try]:
         artifact.load_exported, backend.Backend = before
 
 
-SUBJECTS = [Subject("database", database), Subject("store", store), Subject("weights", weights), Subject("artifacts", artifacts)]
+SUBJECTS = [
+    Subject("database", database),
+    Subject("store", store),
+    Subject("weights", weights),
+    Subject("artifacts", artifacts),
+]

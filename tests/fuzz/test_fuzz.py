@@ -1,4 +1,6 @@
-"""Random damage to all that is read: nothing uncaught, nothing silently different. `python benchmarks/fuzz.py` tries many more."""
+"""Random damage to all that is read: nothing uncaught, nothing silently different. `python benchmarks/fuzz.py` tries
+many more.
+"""
 
 from __future__ import annotations
 

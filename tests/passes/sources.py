@@ -15,12 +15,17 @@ int main(int argc, char **argv) {
 """
 ENDS_WITH_3 = SUM.replace("return 0;\n}", "return 3;\n}")
 CRASHES = "int main(int argc, char **argv) { (void)argv; return *(volatile int *)(long)(argc - 1); }\n"
-HANGS = "int main(int argc, char **argv) { (void)argv; while (argc) { __asm__ volatile(\"\"); } return 0; }\n"
-DIFFERS_EACH_TIME = "#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf(\"%d\\n\", (int)getpid()); return 0; }\n"
+HANGS = 'int main(int argc, char **argv) { (void)argv; while (argc) { __asm__ volatile(""); } return 0; }\n'
+DIFFERS_EACH_TIME = (
+    '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d\\n", (int)getpid()); return 0; }\n'
+)
 USES_UTILITY = '#include "utility.h"\n#include <stdio.h>\nint main(void) { printf("%d\\n", twice(21)); return 0; }\n'
 UTILITY = '#include "utility.h"\nint twice(int x) { return 2 * x; }\n'
 UTILITY_HEADER = "int twice(int x);\n"
-CPP = "#include <vector>\n#include <cstdio>\nint main() { std::vector<int> v(100, 2); int s = 0; for (int x : v) s += x; std::printf(\"%d\\n\", s); }\n"
+CPP = (
+    "#include <vector>\n#include <cstdio>\nint main() { std::vector<int> v(100, 2); int s = 0; for (int x : v) s += x;"
+    ' std::printf("%d\\n", s); }\n'
+)
 READS = """
 #include <stdio.h>
 int main(int argc, char **argv) {
@@ -34,5 +39,9 @@ int main(int argc, char **argv) {
 }
 """
 SILENT = "int main(void) { volatile int x = 0; for (int i = 0; i < 1000; i++) x += i; return x == 499500 ? 0 : 1; }\n"
-LARGE = "".join(f"double f{n}(double *x, int n) {{ for (int i = 0; i < n; i++) for (int j = 1; j < n; j++) x[i] = x[i] * x[j] + x[j - 1] / {n + 2}; return x[0]; }}\n" for n in range(400))
+LARGE = "".join(
+    f"double f{n}(double *x, int n) {{ for (int i = 0; i < n; i++) for (int j = 1; j < n; j++) x[i] = x[i] * x[j] + x[j"
+    f" - 1] / {n + 2}; return x[0]; }}\n"
+    for n in range(400)
+)
 LARGE += "int main(void) { return 0; }\n"  # takes LLVM a second and many megabytes

@@ -19,10 +19,16 @@ ANSWER = json.dumps({"proposals": ROWS})
 @pytest.mark.parametrize(
     "text",
     [
-        ANSWER, f"```json\n{ANSWER}\n```", f"Here you are:\n```\n{ANSWER}\n```\nGood luck.", f"<think>\nWhat about {{this}}? {{\"proposals\": []}}\n</think>\n{ANSWER}",
-        f"I think first.</think>{ANSWER}", f"Sure! {ANSWER} That is all.", json.dumps(ROWS), f"<thinking>{{</thinking>```json\n{json.dumps(ROWS, indent=2)}```",
+        ANSWER,
+        f"```json\n{ANSWER}\n```",
+        f"Here you are:\n```\n{ANSWER}\n```\nGood luck.",
+        f'<think>\nWhat about {{this}}? {{"proposals": []}}\n</think>\n{ANSWER}',
+        f"I think first.</think>{ANSWER}",
+        f"Sure! {ANSWER} That is all.",
+        json.dumps(ROWS),
+        f"<thinking>{{</thinking>```json\n{json.dumps(ROWS, indent=2)}```",
     ],
-)  # fmt: skip
+)
 def test_answers_are_found(text):
     assert read_rows(text, 10) == (ROWS, [])
 

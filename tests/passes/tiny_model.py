@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 WIDTH, HEADS, GROUPS, HIDDEN, BLOCKS, CONTEXT = 32, 4, 2, 64, 2, 8192
-_TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}{%"
+    " if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def write_tiny_model(path: Path, architecture: str = "llama", context: int = CONTEXT, extra: str = "") -> Path:
@@ -38,7 +41,14 @@ def write_tiny_model(path: Path, architecture: str = "llama", context: int = CON
     writer.add_chat_template(_TEMPLATE)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, np.float32(rng.normal(size=shape) / np.sqrt(shape[-1])) if len(shape) > 1 else np.float32(1 + 0.1 * rng.normal(size=shape)))
+        writer.add_tensor(
+            name,
+            (
+                np.float32(rng.normal(size=shape) / np.sqrt(shape[-1]))
+                if len(shape) > 1
+                else np.float32(1 + 0.1 * rng.normal(size=shape))
+            ),
+        )
 
     add("token_embd.weight", len(tokens), WIDTH)
     add("output_norm.weight", WIDTH)
@@ -46,9 +56,14 @@ def write_tiny_model(path: Path, architecture: str = "llama", context: int = CON
     narrow = WIDTH // HEADS * GROUPS
     for i in range(BLOCKS):
         for name, out, inner in (
-            ("attn_q", WIDTH, WIDTH), ("attn_k", narrow, WIDTH), ("attn_v", narrow, WIDTH), ("attn_output", WIDTH, WIDTH),
-            ("ffn_gate", HIDDEN, WIDTH), ("ffn_up", HIDDEN, WIDTH), ("ffn_down", WIDTH, HIDDEN),
-        ):  # fmt: skip
+            ("attn_q", WIDTH, WIDTH),
+            ("attn_k", narrow, WIDTH),
+            ("attn_v", narrow, WIDTH),
+            ("attn_output", WIDTH, WIDTH),
+            ("ffn_gate", HIDDEN, WIDTH),
+            ("ffn_up", HIDDEN, WIDTH),
+            ("ffn_down", WIDTH, HIDDEN),
+        ):
             add(f"blk.{i}.{name}.weight", out, inner)
             if architecture == "qwen2" and name in ("attn_q", "attn_k", "attn_v"):
                 add(f"blk.{i}.{name}.bias", out)

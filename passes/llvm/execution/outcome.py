@@ -1,4 +1,5 @@
-"""What a run of a program leaves: its exit code, what it printed, and the files that it wrote. Two runs are alike if all of it is.
+"""What a run of a program leaves: its exit code, what it printed, and the files that it wrote. Two runs are alike if
+all of it is.
 
 A program runs in a folder of its own, with the files that it was given. Lines that differ from run to run, such as
 times and addresses, can be left out by patterns; where they are not, the message names them and a pattern that would
@@ -68,7 +69,8 @@ class RunOptions:
         for name, path in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
                 raise OptionError(
-                    f"a file that a program reads is FILE or NAME=FILE, with a name inside its folder, but got {name}={path}"
+                    "a file that a program reads is FILE or NAME=FILE, with a name inside its folder, but got"
+                    f" {name}={path}"
                 )
         if self.cwd is not None and not self.cwd.is_dir():
             raise OptionError(f"there is no folder {self.cwd} to run in")
@@ -87,7 +89,8 @@ class RunOptions:
             size += path.stat().st_size
             if len(found) > _MAX_GIVEN_FILES or size > _MAX_GIVEN_BYTES:
                 raise DataError(
-                    f"{self.cwd} is copied for each run, and has more than {_MAX_GIVEN_FILES} files or {_MAX_GIVEN_BYTES} bytes; bring what is read with --file"
+                    f"{self.cwd} is copied for each run, and has more than {_MAX_GIVEN_FILES} files or"
+                    f" {_MAX_GIVEN_BYTES} bytes; bring what is read with --file"
                 )
         return {**found, **dict(self.files)}
 
@@ -212,7 +215,7 @@ def _pattern(one: str, other: str) -> str:
     """A pattern that both lines fit: their common words, with anything in place of the others."""
     words, others = one.split(), other.split()
     if len(words) != len(others):
-        first = next((word for word in (words or others)), "")
+        first = next((word for word in words or others), "")
         return f"^{re.escape(first)}" if first else "^$"
     parts = [re.escape(word) if word == its else r"\S+" for word, its in zip(words, others)]
     return "^" + r"\s*" * one.startswith((" ", "\t")) + r"\s+".join(parts) + "$"

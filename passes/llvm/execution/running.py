@@ -1,7 +1,7 @@
 """One run of a program, with all that it starts: limited and timed.
 
-Programs run with the rights of the user, unless bubblewrap shuts them off. Limits hold for each process through the system, and for
-all of them together through a look every 50 ms.
+Programs run with the rights of the user, unless bubblewrap shuts them off. Limits hold for each process through the
+system, and for all of them together through a look every 50 ms.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ class _End:
 
 
 def run(request: dict[str, Any], owner: int | None = None) -> dict[str, Any]:
-    """Runs a program once. What it leaves running is for the caller to end; this process must have no children beside it.
+    """Runs a program once. What it leaves running is for the caller to end; this process must have no children beside
+    it.
 
     Args:
-        request: `command`; `folder` to run in; `stdin`, a path; `stdout`, a path; `timeout_secs`; `memory_bytes` and `max_processes` of
-            all its processes together.
+        request: `command`; `folder` to run in; `stdin`, a path; `stdout`, a path; `timeout_secs`; `memory_bytes` and
+            `max_processes` of all its processes together.
         owner: a pipe; the run ends when its other end is closed.
 
     Returns:
@@ -71,14 +72,20 @@ _TOO_MUCH = f"the program wrote more than {MAX_OUTPUT_BYTES >> 20} MiB"
 
 def _start(request: dict[str, Any]) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    actions = [(os.POSIX_SPAWN_OPEN, 0, request["stdin"], os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, request["stdout"], flags, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, request["stdin"], os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, request["stdout"], flags, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
     command, environment = request["command"], {"PATH": os.defpath, "LC_ALL": "C"}
     # Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays so in a new program
     signals = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
     here = os.getcwd()
     try:
         os.chdir(request["folder"])
-        return os.posix_spawn(command[0], command, environment, file_actions=actions, setpgroup=0, setsigdef=signals, setsigmask=[])
+        return os.posix_spawn(
+            command[0], command, environment, file_actions=actions, setpgroup=0, setsigdef=signals, setsigmask=[]
+        )
     finally:
         os.chdir(here)
 
@@ -86,9 +93,11 @@ def _start(request: dict[str, Any]) -> int:
 def _limit(pid: int, request: dict[str, Any], cpu_secs: int) -> None:
     memory, output = request["memory_bytes"], MAX_OUTPUT_BYTES
     limits = [
-        (resource.RLIMIT_CPU, cpu_secs, cpu_secs + _GRACE_CPU_SECS), (resource.RLIMIT_AS, memory, memory), (resource.RLIMIT_FSIZE, output, output),
+        (resource.RLIMIT_CPU, cpu_secs, cpu_secs + _GRACE_CPU_SECS),
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_FSIZE, output, output),
         (resource.RLIMIT_CORE, 0, 0),
-    ]  # fmt: skip
+    ]
     if os.getuid():  # the system does not limit root, and counts all processes of a user
         most = _processes_of_user() + request["max_processes"]
         limits.append((resource.RLIMIT_NPROC, most, most))
@@ -161,8 +170,25 @@ def sandboxed(command: list[str], folder: Path, readable: list[Path]) -> list[st
     """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        raise UnsupportedError("`--sandbox` needs bubblewrap's `bwrap`, which is not installed: install the package `bubblewrap`, or go without `--sandbox`")
-    system = [word for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache") for word in ("--ro-bind-try", path, path)]
+        raise UnsupportedError(
+            "`--sandbox` needs bubblewrap's `bwrap`, which is not installed: install the package `bubblewrap`, or go"
+            " without `--sandbox`"
+        )
+    system = [
+        word
+        for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache")
+        for word in ("--ro-bind-try", path, path)
+    ]
     own = [word for path in readable for word in ("--ro-bind", str(path), str(path))]
-    shut = ["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    shut = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--tmpfs",
+        "/tmp",
+    ]
     return [bwrap, *shut, *system, *own, "--bind", str(folder), str(folder), "--chdir", str(folder), "--", *command]

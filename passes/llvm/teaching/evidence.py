@@ -1,8 +1,9 @@
 """Evidence: what measured winners teach, as records of features, evidence and decision.
 
-Each step of a winner is left out once (`explain.py`); what remains is why it wins. A record tells the counts of the program before,
-what each step was worth, and the steps that matter: reasoning worked out backwards from a measured result, in the manner of ECCO
-("Evidence-driven Causal Reasoning for Compiler Optimization", 2026). Records of held-out programs are for testing only.
+Each step of a winner is left out once (`explain.py`); what remains is why it wins. A record tells the counts of the
+program before, what each step was worth, and the steps that matter: reasoning worked out backwards from a measured
+result, in the manner of ECCO ("Evidence-driven Causal Reasoning for Compiler Optimization", 2026). Records of held-out
+programs are for testing only.
 """
 
 from __future__ import annotations
@@ -54,10 +55,15 @@ class EvidenceRecord:
         """The record as JSON data."""
         counts = {name: number for name, number in zip(FEATURES, self.features) if number}
         return {
-            "program": self.program, "features": counts, "gain": self.gain, "evidence": [list(row) for row in self.evidence], "intents": list(self.intents),
-            "passes": [str(step) for step in self.decision.passes], "flags": [str(flag) for flag in self.decision.flags],
+            "program": self.program,
+            "features": counts,
+            "gain": self.gain,
+            "evidence": [list(row) for row in self.evidence],
+            "intents": list(self.intents),
+            "passes": [str(step) for step in self.decision.passes],
+            "flags": [str(flag) for flag in self.decision.flags],
             "steps": list(self.steps),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> EvidenceRecord:
@@ -84,7 +90,9 @@ class EvidenceRecord:
         return record
 
 
-def evidence_of(explanation: SequenceExplanation, features: tuple[float, ...], steps: tuple[str, ...] = ()) -> EvidenceRecord | None:
+def evidence_of(
+    explanation: SequenceExplanation, features: tuple[float, ...], steps: tuple[str, ...] = ()
+) -> EvidenceRecord | None:
     """What an explanation teaches; None if the winner hardly gains, or no step of it is needed by itself.
 
     Args:
@@ -104,7 +112,8 @@ def write_evidence(records: Iterable[EvidenceRecord], path: Path) -> None:
 
 
 def read_evidence(path: Path) -> Iterator[EvidenceRecord]:
-    """Reads what `write_evidence` wrote; records with a step that has left the grammar since are left out, each with its name in the log.
+    """Reads what `write_evidence` wrote; records with a step that has left the grammar since are left out, each with
+    its name in the log.
 
     Raises:
         DataError: a line is damaged; its number is told.

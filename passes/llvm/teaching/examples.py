@@ -20,7 +20,8 @@ _HELD_OUT = 0.25  # of the programs, where none are named
 
 @dataclass(frozen=True)
 class Example:
-    """The strategist's question about a program before anything is measured, and the answer that a record of evidence gives.
+    """The strategist's question about a program before anything is measured, and the answer that a record of evidence
+    gives.
 
     Attributes:
         record: of evidence.
@@ -34,7 +35,9 @@ class Example:
 
 
 def make_examples(records: Sequence[EvidenceRecord]) -> list[Example]:
-    """An example of each record whose decision is a proposal: passes before a level, the level, passes after it, few enough of each."""
+    """An example of each record whose decision is a proposal: passes before a level, the level, passes after it, few
+    enough of each.
+    """
     found = []
     for record in records:
         steps = frozenset(map(parse_step, record.steps)) if record.steps else None
@@ -51,8 +54,13 @@ def answer_of(record: EvidenceRecord) -> str | None:
     if level is None or not record.intents or max(level, len(names) - level - 1) > MAX_PASSES or len(flags) > MAX_FLAGS:
         return None
     proposal = {
-        "intent": record.intents[0], "reason": _reason(record), "before": names[:level], "level": names[level][len("default<") : -1], "after": names[level + 1 :], "flags": flags,
-    }  # fmt: skip
+        "intent": record.intents[0],
+        "reason": _reason(record),
+        "before": names[:level],
+        "level": names[level][len("default<") : -1],
+        "after": names[level + 1 :],
+        "flags": flags,
+    }
     return json.dumps({"proposals": [proposal]})
 
 
@@ -66,7 +74,9 @@ def _reason(record: EvidenceRecord) -> str:
     return reason
 
 
-def split_evidence(records: Sequence[EvidenceRecord], held_out: Sequence[EvidenceRecord], never: Collection[str], seed: int) -> tuple[list[EvidenceRecord], list[EvidenceRecord]]:
+def split_evidence(
+    records: Sequence[EvidenceRecord], held_out: Sequence[EvidenceRecord], never: Collection[str], seed: int
+) -> tuple[list[EvidenceRecord], list[EvidenceRecord]]:
     """(records to learn, records to evaluate on), of different programs.
 
     Args:
@@ -86,5 +96,8 @@ def split_evidence(records: Sequence[EvidenceRecord], held_out: Sequence[Evidenc
     learnt = [record for record in records if record.program not in names]
     evaluated = list(dict.fromkeys([*held_out, *(record for record in records if record.program in names)]))
     if not learnt or not evaluated:
-        raise DataError(f"evidence of two programs or more is needed, of which one is no held-out one, but there are {len(learnt)} records to learn and {len(evaluated)} to evaluate on")
+        raise DataError(
+            f"evidence of two programs or more is needed, of which one is no held-out one, but there are {len(learnt)}"
+            f" records to learn and {len(evaluated)} to evaluate on"
+        )
     return learnt, evaluated

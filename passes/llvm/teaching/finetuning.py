@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from foretune.costmodel.language.causal_lm import CausalLm, import_gguf, read_gguf
-from foretune.costmodel.language.low_rank import LowRankConfig, TokenExample, adapt, answer_likelihoods, attach, write_adapter
+from foretune.costmodel.language.low_rank import (
+    LowRankConfig,
+    TokenExample,
+    adapt,
+    answer_likelihoods,
+    attach,
+    write_adapter,
+)
 from foretune.errors import DataError, OptionError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
 from foretune.passes.language.local_model import LocalServer
@@ -59,7 +66,9 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         if type(self.eval_programs) is not int or self.eval_programs < 1:
-            raise OptionError(f"`eval_programs >= 1` must hold and be an integer, but got eval_programs={self.eval_programs!r}")
+            raise OptionError(
+                f"`eval_programs >= 1` must hold and be an integer, but got eval_programs={self.eval_programs!r}"
+            )
 
 
 def finetune(config: FinetuneConfig, report: Report = lambda what, done, total, detail: None) -> dict[str, Any]:
@@ -87,18 +96,36 @@ def finetune(config: FinetuneConfig, report: Report = lambda what, done, total, 
         evaluation = _Evaluation(config, evaluated, [*learnt, *evaluated], server, model)
         examples = [_tokens_of(example, server, model, config) for example in learnt]
         if run is None:
-            run = {"identity": identity, "before": evaluation.figures(server, model, lambda done, total: report("asking before", done, total, ""))}
+            run = {
+                "identity": identity,
+                "before": evaluation.figures(
+                    server, model, lambda done, total: report("asking before", done, total, "")
+                ),
+            }
             write_text_atomically(config.out / "run.json", json.dumps(run, indent=1) + "\n")
     steps = config.adaptation.steps
     checkpoint = config.out / "checkpoint.safetensors"
-    losses = adapt(model, examples, config.adaptation, checkpoint, lambda step, loss: report("adapting", step, steps, f"loss {loss:.3f}"))
+    losses = adapt(
+        model,
+        examples,
+        config.adaptation,
+        checkpoint,
+        lambda step, loss: report("adapting", step, steps, f"loss {loss:.3f}"),
+    )
     _, adapter = write_adapter(model, config.adaptation, config.out)
     with LocalServer(config.model, num_usable_cores(), adapter) as server:
         after = evaluation.figures(server, model, lambda done, total: report("asking after", done, total, ""))
     document = {
-        "model": config.model.name, "adapter": str(adapter), "adaptation": asdict(config.adaptation), "learnt": _names(learnt), "evaluated": _names(evaluated),
-        "num_untold": num_untold, "losses": losses, "before": run["before"], "after": after,
-    }  # fmt: skip
+        "model": config.model.name,
+        "adapter": str(adapter),
+        "adaptation": asdict(config.adaptation),
+        "learnt": _names(learnt),
+        "evaluated": _names(evaluated),
+        "num_untold": num_untold,
+        "losses": losses,
+        "before": run["before"],
+        "after": after,
+    }
     write_text_atomically(config.out / "report.json", json.dumps(document, indent=1) + "\n")
     checkpoint.unlink()
     return document
@@ -115,13 +142,21 @@ def _read(config: FinetuneConfig) -> tuple[list[Example], list[Example], int]:
     parts = split_evidence(records, apart, held_out(), config.adaptation.seed)
     learnt, evaluated = map(make_examples, parts)
     if not learnt or not evaluated:
-        raise DataError("no decision of the evidence to learn, or of that to evaluate on, is a proposal: passes, a level, at most six passes before and after it, at most eight flags")
+        raise DataError(
+            "no decision of the evidence to learn, or of that to evaluate on, is a proposal: passes, a level, at most"
+            " six passes before and after it, at most eight flags"
+        )
     return learnt, evaluated, sum(map(len, parts)) - len(learnt) - len(evaluated)
 
 
 def _identity(config: FinetuneConfig) -> str:
-    files = [sha256_of(path) if path is not None and path.is_file() else None for path in (config.model, config.evidence, config.held_out)]
-    return hashlib.sha256(json.dumps([*files, asdict(config.adaptation), config.eval_programs, config.reply_tokens]).encode()).hexdigest()
+    files = [
+        sha256_of(path) if path is not None and path.is_file() else None
+        for path in (config.model, config.evidence, config.held_out)
+    ]
+    return hashlib.sha256(
+        json.dumps([*files, asdict(config.adaptation), config.eval_programs, config.reply_tokens]).encode()
+    ).hexdigest()
 
 
 def _stored_run(folder: Path, identity: str) -> dict[str, Any] | None:
@@ -132,9 +167,15 @@ def _stored_run(folder: Path, identity: str) -> dict[str, Any] | None:
         run = json.loads((folder / "run.json").read_text())
         same = run["identity"] == identity and isinstance(run["before"], dict)
     except (OSError, ValueError, KeyError, TypeError):
-        raise OptionError(f"{folder} is there already, and holds no run of `foretune passes finetune`; name another folder") from None
+        raise OptionError(
+            f"{folder} is there already, and holds no run of `foretune passes finetune`; name another folder"
+        ) from None
     if not same or (folder / "report.json").exists():
-        raise OptionError(f"{folder} holds {'a finished run' if same else 'a run on other evidence, of another model or with other options'}; name another folder")
+        raise OptionError(
+            f"{folder} holds"
+            f" {'a finished run' if same else 'a run on other evidence, of another model or with other options'}; name"
+            " another folder"
+        )
     return run
 
 
@@ -147,7 +188,10 @@ def _tokens_of(example: Example, server: LocalServer, model: CausalLm, config: F
     found = TokenExample(server.question_tokens(example.question), (*server.tokens(example.answer), model.config.end))
     room = min(CONTEXT_TOKENS, model.config.context) - max(config.reply_tokens, len(found.answer))
     if len(found.question) > room:
-        raise DataError(f"the question about {example.record.program} has {len(found.question)} tokens, but {config.model.name} has room for {room}")
+        raise DataError(
+            f"the question about {example.record.program} has {len(found.question)} tokens, but {config.model.name} has"
+            f" room for {room}"
+        )
     return found
 
 
@@ -166,7 +210,14 @@ class _Evaluation:
         model: that is evaluated.
     """
 
-    def __init__(self, config: FinetuneConfig, examples: Sequence[Example], known: Sequence[Example], server: LocalServer, model: CausalLm) -> None:
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        examples: Sequence[Example],
+        known: Sequence[Example],
+        server: LocalServer,
+        model: CausalLm,
+    ) -> None:
         self._config = config
         firsts = {example.record.program: example for example in reversed(examples)}
         self._examples = [firsts[name] for name in sorted(firsts)][: config.eval_programs]
@@ -182,9 +233,14 @@ class _Evaluation:
         """Figures of the served model's answers, and of the likelihoods of the measured decisions."""
         quality = Quality()
         settings = LlmConfig(
-            server.url, max_calls=len(self._examples), max_tokens=1 << 40, reply_tokens=self._config.reply_tokens, timeout_secs=self._config.reply_timeout_secs, retries=0,
+            server.url,
+            max_calls=len(self._examples),
+            max_tokens=1 << 40,
+            reply_tokens=self._config.reply_tokens,
+            timeout_secs=self._config.reply_timeout_secs,
+            retries=0,
             seed=self._config.adaptation.seed,
-        )  # fmt: skip
+        )
         client = LlmClient(settings)
         places, likelihoods = [], []
         report(0, len(self._examples))
@@ -196,5 +252,13 @@ class _Evaluation:
             likelihoods.append(scores[0])
             report(number, len(self._examples))
         by_chance = np.mean([1 + len(decoys) / 2 for _, decoys in self._tokens])
-        decisions = {"decision_log_likelihood": np.mean(likelihoods), "decision_place_mean": np.mean(places), "decision_place_by_chance": by_chance}
-        return {**quality.to_json(), **{name: float(value) for name, value in decisions.items()}, "decision_places": places}
+        decisions = {
+            "decision_log_likelihood": np.mean(likelihoods),
+            "decision_place_mean": np.mean(places),
+            "decision_place_by_chance": by_chance,
+        }
+        return {
+            **quality.to_json(),
+            **{name: float(value) for name, value in decisions.items()},
+            "decision_places": places,
+        }

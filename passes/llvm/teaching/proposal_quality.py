@@ -1,7 +1,7 @@
 """How good a language model's proposals are: how much of them the grammar accepts, and where they stand.
 
-Nothing is measured here. Where a proposal stands among the recorded sequences of its program is an estimate of the latent cost model's,
-which is adapted to those records first.
+Nothing is measured here. Where a proposal stands among the recorded sequences of its program is an estimate of the
+latent cost model's, which is adapted to those records first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Quality:
         num_whole: of them, accepted without any refusal.
         num_new: of those, other than `-O3` itself.
         num_parts, num_refused: passes and flags that were named, and refusals.
-        ranks: estimated share of the program's recorded sequences that each proposal beats, of those accepted whole and new; 1 is best.
+        ranks: estimated share of the program's recorded sequences that each proposal beats, of those accepted whole and
+            new; 1 is best.
         replies: program -> the text.
     """
 
@@ -73,11 +74,17 @@ class Quality:
     def to_json(self) -> dict[str, Any]:
         """Figures and replies as JSON data."""
         return {
-            "num_answers": self.num_answers, "num_silent": self.num_silent, "num_proposals": self.num_proposals,
-            "accepted_whole": _share(self.num_whole, self.num_proposals), "accepted_whole_and_new": _share(self.num_new, self.num_proposals),
-            "parts_refused": _share(self.num_refused, self.num_parts), "num_ranked": len(self.ranks),
-            "estimated_rank_mean": float(np.mean(self.ranks)) if self.ranks else None, "estimated_rank_best": max(self.ranks, default=None), "replies": self.replies,
-        }  # fmt: skip
+            "num_answers": self.num_answers,
+            "num_silent": self.num_silent,
+            "num_proposals": self.num_proposals,
+            "accepted_whole": _share(self.num_whole, self.num_proposals),
+            "accepted_whole_and_new": _share(self.num_new, self.num_proposals),
+            "parts_refused": _share(self.num_refused, self.num_parts),
+            "num_ranked": len(self.ranks),
+            "estimated_rank_mean": float(np.mean(self.ranks)) if self.ranks else None,
+            "estimated_rank_best": max(self.ranks, default=None),
+            "replies": self.replies,
+        }
 
 
 def _share(number: int, of: int) -> float | None:
@@ -123,11 +130,17 @@ def rank_of_first(scores: Sequence[float]) -> int:
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of a table: what, before, after."""
     rows = (
-        ("answers", "num_answers"), ("proposals", "num_proposals"), ("proposals accepted whole", "accepted_whole"), ("accepted whole, and not -O3 itself", "accepted_whole_and_new"),
-        ("parts refused", "parts_refused"), ("estimated: recorded sequences that a proposal beats, mean", "estimated_rank_mean"), ("the same, best proposal", "estimated_rank_best"),
-        ("log-likelihood of a token of the measured decision", "decision_log_likelihood"), ("place of the measured decision among decoys", "decision_place_mean"),
+        ("answers", "num_answers"),
+        ("proposals", "num_proposals"),
+        ("proposals accepted whole", "accepted_whole"),
+        ("accepted whole, and not -O3 itself", "accepted_whole_and_new"),
+        ("parts refused", "parts_refused"),
+        ("estimated: recorded sequences that a proposal beats, mean", "estimated_rank_mean"),
+        ("the same, best proposal", "estimated_rank_best"),
+        ("log-likelihood of a token of the measured decision", "decision_log_likelihood"),
+        ("place of the measured decision among decoys", "decision_place_mean"),
         ("the same, by chance", "decision_place_by_chance"),
-    )  # fmt: skip
+    )
     return [(what, _text(before[key]), _text(after[key])) for what, key in rows]
 
 

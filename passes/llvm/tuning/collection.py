@@ -34,7 +34,8 @@ class CollectConfig:
         store: folder of the records; what is there already counts.
         per_program: measurements of each program.
         seed: of the sequences.
-        part, num_parts: which programs are collected here: every `num_parts`-th one, from the `part`-th on, counted from 1.
+        part, num_parts: which programs are collected here: every `num_parts`-th one, from the `part`-th on, counted
+        from 1.
     """
 
     store: Path
@@ -45,13 +46,21 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.part <= self.num_parts:
-            raise OptionError(f"`1 <= part <= num_parts` must hold, but got part={self.part}, num_parts={self.num_parts}")
+            raise OptionError(
+                f"`1 <= part <= num_parts` must hold, but got part={self.part}, num_parts={self.num_parts}"
+            )
         if self.per_program < 1:
             raise OptionError(f"`per_program >= 1` must hold, but got per_program={self.per_program}")
 
 
-def collect(programs: Many[Program], measurer: PassMeasurer, config: CollectConfig, report: Callable[[str, int, int], None] = lambda name, done, total: None) -> dict[str, int]:
-    """Measures random sequences and neighbours of good ones, a few of each program in turn, so that a part of it is useful.
+def collect(
+    programs: Many[Program],
+    measurer: PassMeasurer,
+    config: CollectConfig,
+    report: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> dict[str, int]:
+    """Measures random sequences and neighbours of good ones, a few of each program in turn, so that a part of it is
+    useful.
 
     Args:
         programs: what to measure.
@@ -73,9 +82,13 @@ def collect(programs: Many[Program], measurer: PassMeasurer, config: CollectConf
                 continue
             try:
                 result = tune(
-                    program, measurer, lambda prepared, name=name, known=known: _Explorer(_seed(config.seed, name, known), measurer.has_polly),
+                    program,
+                    measurer,
+                    lambda prepared, name=name, known=known: _Explorer(
+                        _seed(config.seed, name, known), measurer.has_polly
+                    ),
                     PassTuneConfig(min(target, config.per_program), batch=_ROUND, store=config.store, finals=0),
-                )  # fmt: skip
+                )
             except DataError as error:
                 _log.warning("%s is left out: %s", name, error)
                 del open_programs[name]

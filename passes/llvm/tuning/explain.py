@@ -51,11 +51,22 @@ class SequenceExplanation:
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON data."""
-        steps = [{"step": s.step, "gain_without": s.gain_without, "interval": list(s.interval), "needed": s.needed} for s in self.steps]
-        return {"program": self.program, "gain": self.gain, "steps": steps, "command": f"opt {self.needed}", "counts": [list(row) for row in self.counts]}
+        steps = [
+            {"step": s.step, "gain_without": s.gain_without, "interval": list(s.interval), "needed": s.needed}
+            for s in self.steps
+        ]
+        return {
+            "program": self.program,
+            "gain": self.gain,
+            "steps": steps,
+            "command": f"opt {self.needed}",
+            "counts": [list(row) for row in self.counts],
+        }
 
 
-def explain(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> SequenceExplanation:
+def explain(
+    prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int
+) -> SequenceExplanation:
     """Leaves out one step after the other; what does not matter stays out.
 
     Args:
@@ -76,7 +87,9 @@ def explain(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMea
             rest = shorter(rest)
     looks = [measurer.build(program, s, observe=True) for s in (BASELINE, sequence)]
     rows = zip(FEATURES, *(build.after for build in looks))
-    counts = tuple((name, before, after) for name, before, after in rows if abs(after - before) > _TOLD * max(before, after, 1.0))
+    counts = tuple(
+        (name, before, after) for name, before, after in rows if abs(after - before) > _TOLD * max(before, after, 1.0)
+    )
     return SequenceExplanation(program.name, whole, tuple(steps), rest, counts)
 
 

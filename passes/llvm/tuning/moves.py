@@ -1,7 +1,8 @@
 """Moves between sequences: what a search may change, and with which intent.
 
-A sequence here has a core, LLVM's own `-O3` (or another level's pipeline, or two in sequence, or a macro), with passes before and after it,
-and flags. Starting from `-O3` is what makes a few dozen measurements enough: sequences made of single passes alone are far slower at first.
+A sequence here has a core, LLVM's own `-O3` (or another level's pipeline, or two in sequence, or a macro), with passes
+before and after it, and flags. Starting from `-O3` is what makes a few dozen measurements enough: sequences made of
+single passes alone are far slower at first.
 """
 
 from __future__ import annotations
@@ -38,14 +39,25 @@ class Moves:
     """
 
     def __init__(
-        self, rng: np.random.Generator, polly: bool = True, weights: Mapping[str, float] | None = None, screen: Screen | None = None,
+        self,
+        rng: np.random.Generator,
+        polly: bool = True,
+        weights: Mapping[str, float] | None = None,
+        screen: Screen | None = None,
         experimental: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._rng, self.screen = rng, screen
         flags, passes = usable_flags(polly, experimental), usable_passes(experimental)
-        self._flags_of = {intent: [name for name, kind in flags.items() if intent in kind.intents] for intent in INTENTS}
-        self._passes_of = {intent: [name for name, kind in passes.items() if intent in kind.intents and name not in LEVELS] for intent in INTENTS}
-        self._macros_of = {intent: [m for m in usable_macros(polly, experimental) if intent in m.intents] for intent in INTENTS}
+        self._flags_of = {
+            intent: [name for name, kind in flags.items() if intent in kind.intents] for intent in INTENTS
+        }
+        self._passes_of = {
+            intent: [name for name, kind in passes.items() if intent in kind.intents and name not in LEVELS]
+            for intent in INTENTS
+        }
+        self._macros_of = {
+            intent: [m for m in usable_macros(polly, experimental) if intent in m.intents] for intent in INTENTS
+        }
         self.weights = {intent: 1.0 if weights is None else weights.get(intent, 0.0) for intent in INTENTS}
 
     def random(self, num_moves: int) -> PassSequence:
@@ -86,14 +98,18 @@ class Moves:
         return PassSequence((*sequence.passes[:at], step, *sequence.passes[at:]), sequence.flags), intent
 
     def singles(self) -> list[PassSequence]:
-        """`-O3` with each step that changes the code by itself, one of those that change it alike; empty without a screen."""
+        """`-O3` with each step that changes the code by itself, one of those that change it alike; empty without a
+        screen.
+        """
         return [self._member(members).sequence for members in self.screen.classes] if self.screen is not None else []
 
     def _member(self, changes: Many[Change]) -> Change:
         return changes[self._rng.integers(len(changes))]
 
     def cross(self, one: PassSequence, other: PassSequence) -> PassSequence:
-        """A child: passes before the pipeline and the pipeline from one parent, those after it from the other, flags from both by chance."""
+        """A child: passes before the pipeline and the pipeline from one parent, those after it from the other, flags
+        from both by chance.
+        """
         first, second = (one, other) if self._rng.random() < 0.5 else (other, one)
         passes = (*first.passes[: _core(first)[1]], *second.passes[_core(second)[1] :])
         flags = {flag.name: flag for flag in (*one.flags, *other.flags)}
@@ -112,8 +128,14 @@ class Moves:
         return Pass(name, self._random_options(PASSES[name]))
 
     def _random_options(self, kind: PassKind) -> tuple[tuple[str, bool | int | str], ...]:
-        choices = [(name, (True, False)) for name in kind.switches] + [*dict(kind.numbers).items()] + [*dict(kind.words).items()]
-        return tuple((name, values[self._rng.integers(len(values))]) for name, values in choices if self._rng.random() < 0.3)
+        choices = (
+            [(name, (True, False)) for name in kind.switches]
+            + [*dict(kind.numbers).items()]
+            + [*dict(kind.words).items()]
+        )
+        return tuple(
+            (name, values[self._rng.integers(len(values))]) for name, values in choices if self._rng.random() < 0.3
+        )
 
     def _dropped(self, sequence: PassSequence) -> PassSequence:
         removable = [i for i, step in enumerate(sequence.passes) if step.name not in LEVELS]
@@ -130,19 +152,27 @@ class Moves:
         return PassSequence((*sequence.passes[:start], level, *sequence.passes[end:]), sequence.flags)
 
     def _with_another_level(self, sequence: PassSequence) -> PassSequence:
-        """Two levels in sequence: `-O3` after what there is, or a lower one before it; one, where there are two already."""
+        """Two levels in sequence: `-O3` after what there is, or a lower one before it; one, where there are two
+        already.
+        """
         start, end = _core(sequence)
         levels = [step for step in sequence.passes[start:end] if step.name in LEVELS]
         if len(levels) >= MAX_LEVELS:
             return PassSequence((*sequence.passes[:start], levels[-1], *sequence.passes[end:]), sequence.flags)
         if len(sequence.passes) >= MAX_PASSES:
             return sequence
-        core = (*sequence.passes[start:end], BASE.passes[0]) if self._rng.random() < 0.5 else (Pass("default<O1>"), *sequence.passes[start:end])
+        core = (
+            (*sequence.passes[start:end], BASE.passes[0])
+            if self._rng.random() < 0.5
+            else (Pass("default<O1>"), *sequence.passes[start:end])
+        )
         return PassSequence((*sequence.passes[:start], *core, *sequence.passes[end:]), sequence.flags)
 
 
 def apply(sequence: PassSequence, change: Change) -> PassSequence:
-    """A sequence with one more change: its passes before or after the pipeline, or its pipeline instead, and its flags."""
+    """A sequence with one more change: its passes before or after the pipeline, or its pipeline instead, and its
+    flags.
+    """
     (start, end), (other_start, other_end) = _core(sequence), _core(change.sequence)
     other = change.sequence.passes
     core = other[other_start:other_end]

@@ -1,7 +1,8 @@
-"""What a language model is asked: the steps to choose from, counts of the program, what was measured, and the skills that apply.
+"""What a language model is asked: the steps to choose from, counts of the program, what was measured, and the skills
+that apply.
 
-It is made of counts and of the names of steps alone, so that the same question can be asked of a program in a search and of one in a
-record of evidence.
+It is made of counts and of the names of steps alone, so that the same question can be asked of a program in a search
+and of one in a record of evidence.
 """
 
 from __future__ import annotations
@@ -22,15 +23,22 @@ from foretune.passes.llvm.tuning.skills import Skill, applicable
 MAX_PROPOSALS = 32
 _ASKED_FOR = 12  # of one answer, which has only so many tokens; several are asked for
 
-_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose from, counts of its unoptimised IR, the speed of \
-sequences that were measured, and skills that apply. Propose up to {_ASKED_FOR} different sequences that may run faster than all of those. A sequence is passes before a level, the level, \
-passes after it, and flags; a macro may stand in place of the level. Combine what helped, leave out what hurt, follow one intent each. Never repeat a measured sequence."""
+_SYSTEM = f"""You tune the pass sequence of a C program for LLVM's `opt`. You get the passes and flags to choose \
+from, counts of its unoptimised IR, the speed of sequences that were measured, and skills that apply. Propose up to \
+{_ASKED_FOR} different sequences that may run faster than all of those. A sequence is passes before a level, the \
+level, passes after it, and flags; a macro may stand in place of the level. Combine what helped, leave out what hurt, \
+follow one intent each. Never repeat a measured sequence."""
 
 
 def make_question(
-    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, costs: Iterable[tuple[PassSequence, float]] = ((BASELINE, 1.0),),
-    experimental: bool = False, intents: Many[str] = (), refused: Many[str] = (),
-) -> list[Message]:  # fmt: skip
+    features: Many[float],
+    polly: bool = True,
+    steps: Collection[Step] | None = None,
+    costs: Iterable[tuple[PassSequence, float]] = ((BASELINE, 1.0),),
+    experimental: bool = False,
+    intents: Many[str] = (),
+    refused: Many[str] = (),
+) -> list[Message]:
     """The question about a program.
 
     Args:
@@ -47,9 +55,12 @@ def make_question(
     skills = [_tell(skill) for skill in skills_for(features, polly, steps, experimental)]
     macros = [_tell_macro(macro) for macro in applicable_macros(features, polly, experimental)]
     task = {
-        **_choices(polly, steps, experimental), "macros": macros, "counts": counts, "measured speed relative to -O3, best first": trials,
+        **_choices(polly, steps, experimental),
+        "macros": macros,
+        "counts": counts,
+        "measured speed relative to -O3, best first": trials,
         "skills that apply": skills,
-    }  # fmt: skip
+    }
     if intents:
         task["follow mainly"] = list(intents)
     if refused:
@@ -62,17 +73,32 @@ def intents_of(sample: int, num_samples: int) -> tuple[str, ...]:
     return INTENTS[sample::num_samples] if num_samples > 1 else ()
 
 
-def skills_for(features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, experimental: bool = False) -> list[Skill]:
+def skills_for(
+    features: Many[float], polly: bool = True, steps: Collection[Step] | None = None, experimental: bool = False
+) -> list[Skill]:
     """The skills that apply, and that change the program's code as far as that is known."""
-    return [skill for skill in applicable(features, polly, experimental) if steps is None or active(skill.steps, steps) != BASELINE]
+    return [
+        skill
+        for skill in applicable(features, polly, experimental)
+        if steps is None or active(skill.steps, steps) != BASELINE
+    ]
 
 
 def _choices(polly: bool, steps: Collection[Step] | None, experimental: bool) -> dict[str, list[str]]:
     if steps is None:
         passes = [name for name in usable_passes(experimental) if name not in LEVELS]
-        return {"passes": passes, "flags": [f"-{name}={'|'.join(_word(v) for v in kind.values)}" for name, kind in usable_flags(polly, experimental).items()]}
+        return {
+            "passes": passes,
+            "flags": [
+                f"-{name}={'|'.join(_word(v) for v in kind.values)}"
+                for name, kind in usable_flags(polly, experimental).items()
+            ],
+        }
     texts = sorted(map(str, steps))
-    return {"passes": [s for s in texts if not s.startswith("-") and s not in LEVELS], "flags": [s for s in texts if s.startswith("-")]}
+    return {
+        "passes": [s for s in texts if not s.startswith("-") and s not in LEVELS],
+        "flags": [s for s in texts if s.startswith("-")],
+    }
 
 
 def _word(value: bool | int | str) -> str:

@@ -31,8 +31,14 @@ class LatentSearch(RankedSearch):
     name = "latent"
 
     def __init__(
-        self, model: PassCostModel, prepared: PreparedProgram, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        model: PassCostModel,
+        prepared: PreparedProgram,
+        seed: int = 0,
+        polly: bool = True,
+        screen: Screen | None = None,
+        experimental: bool = False,
+    ) -> None:
         super().__init__(self._scores, seed, polly, screen=screen, experimental=experimental)
         self._model, self._task = model, prepared.task
         self._model.update([MeasureRecord(self._candidate(BASE), Status.OK, (1.0,))])
@@ -46,7 +52,9 @@ class LatentSearch(RankedSearch):
         self._model.update([MeasureRecord(self._candidate(sequence), Status.OK, (cost,)) for sequence, cost in fresh])
 
     def _scores(self, sequences: Many[PassSequence]) -> np.ndarray:
-        score, spread = self._model.predict_with_spread(self._task, [self._candidate(sequence) for sequence in sequences])
+        score, spread = self._model.predict_with_spread(
+            self._task, [self._candidate(sequence) for sequence in sequences]
+        )
         return score + _EXPLORATION * spread
 
     def _candidate(self, sequence: PassSequence) -> Candidate:

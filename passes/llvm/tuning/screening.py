@@ -58,7 +58,9 @@ class Screen:
         return self.steps | self.unknown if self.classes else None
 
     def active(self, sequence: PassSequence) -> PassSequence:
-        """What is left of a sequence without the steps that change nothing by themselves; passes with options count as those without."""
+        """What is left of a sequence without the steps that change nothing by themselves; passes with options count as
+        those without.
+        """
         return sequence if self.possible is None else active(sequence, self.possible)
 
     def of_intent(self, intent: str) -> tuple[tuple[Change, ...], ...]:
@@ -67,7 +69,9 @@ class Screen:
 
 
 def active(sequence: PassSequence, steps: Collection[Step]) -> PassSequence:
-    """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those without."""
+    """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those
+    without.
+    """
     passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in steps)
     return PassSequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
@@ -138,7 +142,8 @@ class Screening:
         """Compiles with some more steps, as far as the time goes.
 
         Args:
-            tuned_secs: that the whole run took so far; screening may take a tenth of it, beside a little at the beginning.
+            tuned_secs: that the whole run took so far; screening may take a tenth of it, beside a little at the
+                beginning.
 
         Returns:
             Whether there was time, and something left to try.

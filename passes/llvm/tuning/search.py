@@ -45,7 +45,9 @@ class SearchStrategy(ABC):
     name = "abstract"
     rank: Ranker | None = None
 
-    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False) -> None:
+    def __init__(
+        self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         self._moves = Moves(self._rng, polly, screen=screen, experimental=experimental)
         self._polly, self._experimental = polly, experimental
@@ -130,7 +132,9 @@ class GreedySearch(SearchStrategy):
 
     name = "greedy"
 
-    def __init__(self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False) -> None:
+    def __init__(
+        self, seed: int = 0, polly: bool = True, screen: Screen | None = None, experimental: bool = False
+    ) -> None:
         super().__init__(seed, polly, screen, experimental)
         self._left: list[Flag | Pass | Change] = []
 
@@ -150,7 +154,11 @@ class GreedySearch(SearchStrategy):
         if not self._left and self._screen is not None and self._screen.classes:
             self._left = [self._screen.classes[i][0] for i in self._rng.permutation(len(self._screen.classes))]
         elif not self._left:
-            flags = [Flag(name, value) for name, kind in usable_flags(self._polly, self._experimental).items() for value in kind.values]
+            flags = [
+                Flag(name, value)
+                for name, kind in usable_flags(self._polly, self._experimental).items()
+                for value in kind.values
+            ]
             steps = [*flags, *(Pass(name) for name in usable_passes(self._experimental) if name not in LEVELS)]
             self._left = [steps[i] for i in self._rng.permutation(len(steps))]
         return self._left.pop()
@@ -159,7 +167,9 @@ class GreedySearch(SearchStrategy):
         if isinstance(step, Change):
             return apply(sequence, step)
         if isinstance(step, Pass):
-            return PassSequence((*sequence.passes, step) if self._rng.random() < 0.5 else (step, *sequence.passes), sequence.flags)
+            return PassSequence(
+                (*sequence.passes, step) if self._rng.random() < 0.5 else (step, *sequence.passes), sequence.flags
+            )
         more = (Flag("polly", True),) if step.kind.polly else ()
         return PassSequence(sequence.passes, (*sequence.flags, *more, step))
 
@@ -173,7 +183,14 @@ class GeneticSearch(SearchStrategy):
 
     name = "genetic"
 
-    def __init__(self, seed: int = 0, polly: bool = True, population: int = 12, screen: Screen | None = None, experimental: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        polly: bool = True,
+        population: int = 12,
+        screen: Screen | None = None,
+        experimental: bool = False,
+    ) -> None:
         super().__init__(seed, polly, screen, experimental)
         self._population = population
         self._origin: dict[PassSequence, tuple[PassSequence, str]] = {}  # child -> (parent, intent)
@@ -194,7 +211,9 @@ class GeneticSearch(SearchStrategy):
             if intent:
                 gain = max(0.0, 1.0 - cost / self.costs[parent]) if math.isfinite(cost) else 0.0
                 # a floor keeps each intent alive; 5 % of gain doubles a weight
-                self._moves.weights[intent] = max(0.3, 0.8 * self._moves.weights[intent] + 0.2 * (1.0 + 20.0 * gain) * (0.8 if gain == 0 else 1.0))
+                self._moves.weights[intent] = max(
+                    0.3, 0.8 * self._moves.weights[intent] + 0.2 * (1.0 + 20.0 * gain) * (0.8 if gain == 0 else 1.0)
+                )
 
     def _child(self, parents: Many[PassSequence]) -> PassSequence:
         child = parent = self._tournament(parents)
@@ -218,15 +237,23 @@ class RankedSearch(GeneticSearch):
     Args:
         rank: the model, for this program.
         children: for each one that is measured.
-        explores: share of the picks that is drawn from the children by chance, so that what the model does not believe in has its turn, too.
+        explores: share of the picks that is drawn from the children by chance, so that what the model does not believe
+            in has its turn, too.
     """
 
     name = "ranked"
 
     def __init__(
-        self, rank: Ranker, seed: int = 0, polly: bool = True, population: int = 12, children: int = 64, explores: float = 0.25, screen: Screen | None = None,
+        self,
+        rank: Ranker,
+        seed: int = 0,
+        polly: bool = True,
+        population: int = 12,
+        children: int = 64,
+        explores: float = 0.25,
+        screen: Screen | None = None,
         experimental: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(seed, polly, population, screen, experimental)
         self.rank = rank
         self._children, self._explores = children, explores
@@ -257,7 +284,9 @@ class RankedSearch(GeneticSearch):
         return picked + [sequence for sequence in order if sequence not in picked][: num - len(picked)]
 
     def _distinct(self, sequences: Many[PassSequence]) -> list[PassSequence]:
-        """Sequences that are not known yet; without idle steps, where it is known which are, so that nothing is suggested for their sake."""
+        """Sequences that are not known yet; without idle steps, where it is known which are, so that nothing is
+        suggested for their sake.
+        """
         if self._screen is None:
             return list(dict.fromkeys(sequences))
         known = {self._screen.active(sequence) for sequence in self.costs}
@@ -288,13 +317,19 @@ class BayesianSearch(SearchStrategy):
         pool = self._fresh(self._CANDIDATES, lambda: self._moves.mutate(parents[self._rng.integers(len(parents))])[0])
         steps = sorted({str(step) for s in [*pool, *(k for k, _ in known)] for step in (*s.passes, *s.flags)})
         position = {step: i for i, step in enumerate(steps)}
-        process = GaussianProcessRegressor(ConstantKernel(0.1) * RBF(2.0, (0.5, 20.0)) + WhiteKernel(1e-3), normalize_y=True, random_state=0)
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # bounds of the kernel's sizes are where it ends, with so few points
+        process = GaussianProcessRegressor(
+            ConstantKernel(0.1) * RBF(2.0, (0.5, 20.0)) + WhiteKernel(1e-3), normalize_y=True, random_state=0
+        )
+        with warnings.catch_warnings(
+            action="ignore", category=ConvergenceWarning
+        ):  # bounds of the kernel's sizes are where it ends, with so few points
             process.fit(_bags([s for s, _ in known], position), np.log([c for _, c in known]))
         picked: list[PassSequence] = []
         mean, spread = process.predict(_bags(pool, position), return_std=True)
         best = math.log(min(c for _, c in known))
-        gain = (best - mean) * norm.cdf((best - mean) / np.maximum(spread, 1e-9)) + spread * norm.pdf((best - mean) / np.maximum(spread, 1e-9))
+        gain = (best - mean) * norm.cdf((best - mean) / np.maximum(spread, 1e-9)) + spread * norm.pdf(
+            (best - mean) / np.maximum(spread, 1e-9)
+        )
         for i in np.argsort(-gain, kind="stable")[:num]:
             picked.append(pool[i])
         return picked
@@ -317,4 +352,14 @@ def _distance(one: PassSequence, other: PassSequence) -> int:
 STRATEGIES = {strategy.name: strategy for strategy in (RandomSearch, GreedySearch, GeneticSearch, BayesianSearch)}
 """By name, those that need no model."""
 
-__all__ = ["INTENTS", "STRATEGIES", "BayesianSearch", "GeneticSearch", "GreedySearch", "RandomSearch", "RankedSearch", "Ranker", "SearchStrategy"]
+__all__ = [
+    "INTENTS",
+    "STRATEGIES",
+    "BayesianSearch",
+    "GeneticSearch",
+    "GreedySearch",
+    "RandomSearch",
+    "RankedSearch",
+    "Ranker",
+    "SearchStrategy",
+]

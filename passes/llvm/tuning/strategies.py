@@ -30,11 +30,13 @@ class StrategyConfig:
     """How sequences are suggested.
 
     Attributes:
-        search: `latent`, a key of `search.STRATEGIES`, or a plug-in; the latent model ranks the proposals of a language model in any case.
+        search: `latent`, a key of `search.STRATEGIES`, or a plug-in; the latent model ranks the proposals of a language
+            model in any case.
         skills: whether the built-in skills suggest.
         llm: the language model that suggests; None does without.
         seed: of all that is drawn.
-        screening: whether to compile the program with each step, too, so that the search keeps to those that change its code.
+        screening: whether to compile the program with each step, too, so that the search keeps to those that change its
+            code.
         experimental: whether steps that are off by default in LLVM may be used; see `tables`.
     """
 
@@ -47,13 +49,18 @@ class StrategyConfig:
 
     def __post_init__(self) -> None:
         known = [*STRATEGIES, "latent"]
-        if self.search not in known and self.search not in (known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]):
+        if self.search not in known and self.search not in (
+            known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]
+        ):
             raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
 
-    def make(self, prepared: PreparedProgram, measurer: PassMeasurer, budget: int = 50, store: Path | None = None) -> SearchStrategy:
-        """The strategy for one program and a number of measurements; so few that compiling would take longer are not worth a screen.
+    def make(
+        self, prepared: PreparedProgram, measurer: PassMeasurer, budget: int = 50, store: Path | None = None
+    ) -> SearchStrategy:
+        """The strategy for one program and a number of measurements; so few that compiling would take longer are not
+        worth a screen.
 
         Args:
             prepared: the program.
@@ -74,8 +81,15 @@ class StrategyConfig:
             client = LlmClient(self.llm) if self.llm is not None else None
             judge = self._latent(prepared, polly) if self.llm is not None and search.rank is None else None
             strategy = Strategist(
-                prepared, search, client, self.seed, polly, 8 if self.skills else 0, experimental=self.experimental, judge=judge
-            )  # fmt: skip
+                prepared,
+                search,
+                client,
+                self.seed,
+                polly,
+                8 if self.skills else 0,
+                experimental=self.experimental,
+                judge=judge,
+            )
         if self.screening and budget >= _WORTH_SCREENING:
             strategy.follow(self._screening(prepared, measurer, search, store))
         return strategy
@@ -85,11 +99,24 @@ class StrategyConfig:
 
         return LatentSearch(self._model, prepared, self.seed, polly, experimental=self.experimental)
 
-    def _screening(self, prepared: PreparedProgram, measurer: PassMeasurer, search: SearchStrategy, store: Path | None) -> Screening:
+    def _screening(
+        self, prepared: PreparedProgram, measurer: PassMeasurer, search: SearchStrategy, store: Path | None
+    ) -> Screening:
         compiler = measurer.compiler
-        kept = store / SCREENS / f"{prepared.program.hash}-{compiler.version}-{compiler.cpu}.json" if store is not None else None
+        kept = (
+            store / SCREENS / f"{prepared.program.hash}-{compiler.version}-{compiler.cpu}.json"
+            if store is not None
+            else None
+        )
         baseline_secs = prepared.baseline.secs or None
-        found = Screening(prepared.program, measurer, self.experimental, baseline_secs, lambda changes: _by_prior(changes, search), kept)
+        found = Screening(
+            prepared.program,
+            measurer,
+            self.experimental,
+            baseline_secs,
+            lambda changes: _by_prior(changes, search),
+            kept,
+        )
         found.advance(0.0)
         return found
 

@@ -1,9 +1,10 @@
 """The strategist: skills and a language model suggest, the rest of the search goes on beside them.
 
-Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together with the search's
-own candidates, before anything is measured. The language model is shown counts of the program, what was measured so far and the skills that apply. It answers with intents and
-sequences, which are data: each is read by the closed grammar of `actions.py` and taken, or refused with a reason. Nothing of the
-program's text is shown to it, so that comments and strings cannot give it orders.
+Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together
+with the search's own candidates, before anything is measured. The language model is shown counts of the program, what
+was measured so far and the skills that apply. It answers with intents and sequences, which are data: each is read by
+the closed grammar of `actions.py` and taken, or refused with a reason. Nothing of the program's text is shown to it, so
+that comments and strings cannot give it orders.
 """
 
 from __future__ import annotations
@@ -24,31 +25,53 @@ from foretune.passes.llvm.tuning.screening import LEVELS, Screen, Screening
 from foretune.passes.llvm.tuning.search import SearchStrategy
 from foretune.passes.llvm.tuning.spellings import spell_flags, spell_passes
 
-MAX_PASSES, MAX_FLAGS, MAX_TEXT = 6, 8, 200  # of one proposal: before or after the level each; flags; characters of a text
+MAX_PASSES, MAX_FLAGS, MAX_TEXT = (
+    6,
+    8,
+    200,
+)  # of one proposal: before or after the level each; flags; characters of a text
 _MAX_STEPS = 24
 _NUM_SAMPLES = 2  # answers to one question, which follow different intents
 _SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _TOLD_REFUSALS = 6
 
 SCHEMA: dict[str, Any] = {
-    "type": "object", "additionalProperties": False, "required": ["proposals"],
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["proposals"],
     "properties": {
         "proposals": {
-            "type": "array", "minItems": 1, "maxItems": MAX_PROPOSALS,
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_PROPOSALS,
             "items": {
-                "type": "object", "additionalProperties": False, "required": ["intent", "reason", "before", "level", "after", "flags"],
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["intent", "reason", "before", "level", "after", "flags"],
                 "properties": {
                     "intent": {"type": "string", "enum": list(INTENTS)},
                     "reason": {"type": "string", "maxLength": MAX_TEXT},
-                    "before": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
+                    "before": {
+                        "type": "array",
+                        "maxItems": MAX_PASSES,
+                        "items": {"type": "string", "maxLength": MAX_TEXT},
+                    },
                     "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz", *MACROS]},
-                    "after": {"type": "array", "maxItems": MAX_PASSES, "items": {"type": "string", "maxLength": MAX_TEXT}},
-                    "flags": {"type": "array", "maxItems": MAX_FLAGS, "items": {"type": "string", "maxLength": MAX_TEXT}},
+                    "after": {
+                        "type": "array",
+                        "maxItems": MAX_PASSES,
+                        "items": {"type": "string", "maxLength": MAX_TEXT},
+                    },
+                    "flags": {
+                        "type": "array",
+                        "maxItems": MAX_FLAGS,
+                        "items": {"type": "string", "maxLength": MAX_TEXT},
+                    },
                 },
             },
         },
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -89,9 +112,18 @@ class Strategist(SearchStrategy):
     name = "strategist"
 
     def __init__(
-        self, prepared: PreparedProgram, search: SearchStrategy, client: LlmClient | None = None, seed: int = 0, polly: bool = True, num_skills: int = 8,
-        screen: Screen | None = None, experimental: bool = False, num_samples: int = _NUM_SAMPLES, judge: SearchStrategy | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        prepared: PreparedProgram,
+        search: SearchStrategy,
+        client: LlmClient | None = None,
+        seed: int = 0,
+        polly: bool = True,
+        num_skills: int = 8,
+        screen: Screen | None = None,
+        experimental: bool = False,
+        num_samples: int = _NUM_SAMPLES,
+        judge: SearchStrategy | None = None,
+    ) -> None:
         super().__init__(seed, polly, screen, experimental)
         self._features, self._search, self.client = prepared.features, search, client
         self._judge = judge or search
@@ -104,7 +136,9 @@ class Strategist(SearchStrategy):
         self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
     def suggest(self, num: int) -> list[PassSequence]:
-        """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks them."""
+        """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks
+        them.
+        """
         self._ask_if_due()
         self._proposals.drop(self.costs)
         if self._judge.rank is not None:
@@ -153,12 +187,19 @@ class Strategist(SearchStrategy):
                 self.report.refused += proposal.refused
                 sequence = proposal.sequence
                 if sequence is not None and sequence not in self.costs and (self._polly or not sequence.uses_polly):
-                    self.report.accepted += self._proposals.add([self._screen.active(sequence) if self._screen is not None else sequence])
+                    self.report.accepted += self._proposals.add(
+                        [self._screen.active(sequence) if self._screen is not None else sequence]
+                    )
         self._proposals.answered()
 
     def _question(self, sample: int) -> list[Message]:
-        intents, refused = intents_of(sample, self._num_samples), list(dict.fromkeys(self.report.refused))[-_TOLD_REFUSALS:]
-        return make_question(self._features, self._polly, self._shown_steps, self.costs.items(), self._experimental, intents, refused)
+        intents, refused = (
+            intents_of(sample, self._num_samples),
+            list(dict.fromkeys(self.report.refused))[-_TOLD_REFUSALS:],
+        )
+        return make_question(
+            self._features, self._polly, self._shown_steps, self.costs.items(), self._experimental, intents, refused
+        )
 
 
 def read_proposals(text: str, experimental: bool = True) -> list[Proposal]:
@@ -169,7 +210,10 @@ def read_proposals(text: str, experimental: bool = True) -> list[Proposal]:
         experimental: whether steps that are held back are taken.
     """
     rows, refused = read_rows(text, MAX_PROPOSALS)
-    return [*(_read_proposal(row, experimental) for row in rows), *(Proposal(None, "", (reason,)) for reason in refused)]
+    return [
+        *(_read_proposal(row, experimental) for row in rows),
+        *(Proposal(None, "", (reason,)) for reason in refused),
+    ]
 
 
 def _read_proposal(row: Any, experimental: bool) -> Proposal:
@@ -188,7 +232,9 @@ def _read_proposal(row: Any, experimental: bool) -> Proposal:
     sequence, held_back = (whole, ()) if experimental else _without_held_back(whole)
     intent = row.get("intent")
     num_parts = sum(map(len, parts.values()))
-    return Proposal(sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after, *held_back), num_parts)
+    return Proposal(
+        sequence, intent if intent in INTENTS else "", (*refused_before, *refused_after, *held_back), num_parts
+    )
 
 
 def _read_level(level: Any) -> PassSequence | None:

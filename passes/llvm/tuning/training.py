@@ -61,7 +61,10 @@ def read_data(folders: Many[Path]) -> PassData:
             own = store.split()
             kept = own if kept is None or own is None else kept | own
     if not trajectories:
-        raise DataError(f"no sequence in {', '.join(map(str, folders))} was timed beside -O3: collect some with `foretune passes collect`")
+        raise DataError(
+            f"no sequence in {', '.join(map(str, folders))} was timed beside -O3: collect some with `foretune passes"
+            " collect`"
+        )
     split = split_programs(names) if kept is None else kept
     parts: dict[str, list[Trajectory]] = {"train": [], "validation": [], "test": []}
     for trajectory in trajectories:
@@ -86,7 +89,8 @@ def split_programs(names: dict[str, str]) -> Split:
 
 
 def relative_to_baseline(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
-    """Times in units of the `-O3` program's that ran in turns with each candidate, so that a machine's moods cancel out.
+    """Times in units of the `-O3` program's that ran in turns with each candidate, so that a machine's moods cancel
+    out.
 
     Args:
         trajectories: as `tune` stores them. Those without a time of the baseline are left out, unless they failed.
@@ -102,7 +106,13 @@ def relative_to_baseline(trajectories: Iterable[Trajectory]) -> list[Trajectory]
     return found
 
 
-def train_model(folders: Many[Path], out: Path, epochs: int | None = None, seed: int = 0, report: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None) -> dict[str, Any]:
+def train_model(
+    folders: Many[Path],
+    out: Path,
+    epochs: int | None = None,
+    seed: int = 0,
+    report: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+) -> dict[str, Any]:
     """Trains a `PassCostModel` and writes its weights.
 
     Args:
@@ -113,7 +123,8 @@ def train_model(folders: Many[Path], out: Path, epochs: int | None = None, seed:
         report: called after each epoch: epochs done, epochs at most, figures.
 
     Returns:
-        `num_records`, `num_validation_records`, `num_programs`, `secs`, and `top1, top5, pairwise` on the validation programs.
+        `num_records`, `num_validation_records`, `num_programs`, `secs`, and `top1, top5, pairwise` on the validation
+        programs.
     """
     data = read_data(folders)
     config = PassCostModel.default_config(seed)
@@ -121,14 +132,26 @@ def train_model(folders: Many[Path], out: Path, epochs: int | None = None, seed:
     start = time.perf_counter()
     done = itertools.count(1)
     total = config.epochs * config.network.members
-    trained = train([*_bounded(data.train), *_baselines(data.train)], config, lambda figures: report(next(done), total, figures), _bounded(data.validation), encoder=PassCostModel.encoder)
+    trained = train(
+        [*_bounded(data.train), *_baselines(data.train)],
+        config,
+        lambda figures: report(next(done), total, figures),
+        _bounded(data.validation),
+        encoder=PassCostModel.encoder,
+    )
     PassCostModel(trained.network, trained.training_hash).save(out)
-    counts = {"num_records": len(data.train), "num_validation_records": len(data.validation), "num_programs": len(data.split.train)}
+    counts = {
+        "num_records": len(data.train),
+        "num_validation_records": len(data.validation),
+        "num_programs": len(data.split.train),
+    }
     return {**counts, "secs": round(time.perf_counter() - start, 1), **trained.figures}
 
 
 def _bounded(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
-    """Times within bounds: labels are relative to a program's best, and one jackpot would make all its other sequences look alike."""
+    """Times within bounds: labels are relative to a program's best, and one jackpot would make all its other sequences
+    look alike.
+    """
     found = []
     for trajectory in trajectories:
         record = trajectory.record

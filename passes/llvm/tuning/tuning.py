@@ -39,7 +39,8 @@ class PassTuneConfig:
 
     Attributes:
         budget: measurements, those of the finalists' second round among them.
-        objective: what shall be small: `time`, `instructions` of the final module, `size` of the code in bytes, or llvm-mca's `cycles`.
+        objective: what shall be small: `time`, `instructions` of the final module, `size` of the code in bytes, or
+            llvm-mca's `cycles`.
         batch: candidates suggested at once.
         finals: of the budget, for the second round of the best; none means that no winner is told.
         final_repeats: runs of each finalist and of the baseline in the second round.
@@ -58,7 +59,9 @@ class PassTuneConfig:
             raise OptionError(f"objective must be one of {list(OBJECTIVES)}, but got {self.objective!r}")
         for name, least in (("budget", 1), ("batch", 1), ("finals", 0), ("final_repeats", 3)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise OptionError(f"`{name} >= {least}` must hold and be an integer, but got {name}={getattr(self, name)!r}")
+                raise OptionError(
+                    f"`{name} >= {least}` must hold and be an integer, but got {name}={getattr(self, name)!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,37 @@ class PassTuneResult(TrialLog):
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data; `command` reproduces the winner."""
         return {
-            "program": self.program, "hash": self.hash, "objective": self.objective, "gain": self.gain, "interval": list(self.interval),
-            "baseline_secs": self.baseline_secs, "best_secs": self.best_secs, "command": f"opt {self.best}", "passes": [str(p) for p in self.best.passes],
-            "flags": [str(f) for f in self.best.flags], "num_trials": len(self.trials), "num_reused": self.num_reused, "statuses": self.statuses,
-            "best_so_far": self.best_so_far(), "secs": self.secs, "steps": list(self.strategy.steps) if self.strategy is not None else [],
-            "failed": [{"sequence": str(t.sequence), "status": t.status.value, "error": t.error} for t in self.trials if t.status is not Status.OK],
-        }  # fmt: skip
+            "program": self.program,
+            "hash": self.hash,
+            "objective": self.objective,
+            "gain": self.gain,
+            "interval": list(self.interval),
+            "baseline_secs": self.baseline_secs,
+            "best_secs": self.best_secs,
+            "command": f"opt {self.best}",
+            "passes": [str(p) for p in self.best.passes],
+            "flags": [str(f) for f in self.best.flags],
+            "num_trials": len(self.trials),
+            "num_reused": self.num_reused,
+            "statuses": self.statuses,
+            "best_so_far": self.best_so_far(),
+            "secs": self.secs,
+            "steps": list(self.strategy.steps) if self.strategy is not None else [],
+            "failed": [
+                {"sequence": str(t.sequence), "status": t.status.value, "error": t.error}
+                for t in self.trials
+                if t.status is not Status.OK
+            ],
+        }
 
 
 def tune(
-    program: Program, measurer: PassMeasurer, make_strategy: Callable[[PreparedProgram], SearchStrategy], config: PassTuneConfig = PassTuneConfig(),
+    program: Program,
+    measurer: PassMeasurer,
+    make_strategy: Callable[[PreparedProgram], SearchStrategy],
+    config: PassTuneConfig = PassTuneConfig(),
     report: Callable[[PassTuneResult], None] = lambda result: None,
-) -> PassTuneResult:  # fmt: skip
+) -> PassTuneResult:
     """Searches for a sequence that beats `-O3`.
 
     Args:
@@ -142,7 +164,9 @@ def tune(
 
 
 def confirm(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:
-    """Measures a sequence beside `-O3`: `status`, `gain` with `interval`, `baseline_secs` and `best_secs`, as in `PassTuneResult`."""
+    """Measures a sequence beside `-O3`: `status`, `gain` with `interval`, `baseline_secs` and `best_secs`, as in
+    `PassTuneResult`.
+    """
     build = measurer.build(prepared.program, sequence)
     wrong = build.status is Status.OK and measurer.check(prepared, build)
     timing = Timing(measurer.failed(prepared, build, wrong)) if wrong else measurer.time(prepared, [build], repeats)[0]
@@ -156,11 +180,19 @@ def _told(timing: Timing) -> dict[str, Any]:
         return {"status": record.status.value, "gain": 0.0, "interval": [], "baseline_secs": None, "best_secs": None}
     own, baseline = np.array(record.run_secs), np.array(timing.baseline_secs)
     gain, interval = ratio_of_medians(baseline, own)
-    return {"status": "ok", "gain": gain, "interval": list(interval), "baseline_secs": float(np.median(baseline)), "best_secs": float(np.median(own))}
+    return {
+        "status": "ok",
+        "gain": gain,
+        "interval": list(interval),
+        "baseline_secs": float(np.median(baseline)),
+        "best_secs": float(np.median(own)),
+    }
 
 
 class _Run:
-    def __init__(self, program: Program, measurer: PassMeasurer, config: PassTuneConfig, report: Callable[[PassTuneResult], None]) -> None:
+    def __init__(
+        self, program: Program, measurer: PassMeasurer, config: PassTuneConfig, report: Callable[[PassTuneResult], None]
+    ) -> None:
         self._start = time.perf_counter()
         self._measurer, self._config, self._report = measurer, config, report
         self._prepared = self._prepare(program)
@@ -219,7 +251,9 @@ class _Run:
 
     def _cost_of(self, sequence: PassSequence) -> float:
         """Measures a sequence, unless it gives machine code that was measured before."""
-        build = self._measurer.build(self._prepared.program, sequence, observe=True, known=self._known, link=self._prepared.runs)
+        build = self._measurer.build(
+            self._prepared.program, sequence, observe=True, known=self._known, link=self._prepared.runs
+        )
         if build.status is Status.OK and build.object_hash in self._known:
             return self._known[build.object_hash]
         if not self._prepared.runs:
@@ -271,7 +305,9 @@ class _Run:
             self._measurer.discard(self._built.pop(sequence))
 
     def _decide(self, num_final: int) -> None:
-        """Measures the finalists again; the best of them wins if it is surely better than `-O3`, and right on all inputs."""
+        """Measures the finalists again; the best of them wins if it is surely better than `-O3`, and right on all
+        inputs.
+        """
         trials = sorted((t for t in self._result.trials if t.cost < 1), key=lambda t: t.cost)
         if self._config.objective != "time":
             right = next((trial for trial in trials if self._right(trial, self._build_of(trial))), None)
@@ -288,7 +324,9 @@ class _Run:
     def _build_of(self, trial: Trial) -> Build:
         """A finalist's program."""
         if trial.sequence not in self._built:
-            self._built[trial.sequence] = self._measurer.build(self._prepared.program, trial.sequence, link=self._prepared.runs)
+            self._built[trial.sequence] = self._measurer.build(
+                self._prepared.program, trial.sequence, link=self._prepared.runs
+            )
         return self._built[trial.sequence]
 
     def _right(self, trial: Trial, build: Build) -> bool:
@@ -310,7 +348,11 @@ class _Run:
         if self._result.gain == 1 and found["interval"]:
             self._result.baseline_secs = self._result.best_secs = found["baseline_secs"]
         if found["interval"] and found["interval"][0] > UNCERTAIN and found["gain"] > self._result.gain:
-            self._result.best, self._result.gain, self._result.interval = trial.sequence, found["gain"], tuple(found["interval"])
+            self._result.best, self._result.gain, self._result.interval = (
+                trial.sequence,
+                found["gain"],
+                tuple(found["interval"]),
+            )
             self._result.baseline_secs, self._result.best_secs = found["baseline_secs"], found["best_secs"]
 
     # -- records ---------------------------------------------------------------------------------
@@ -331,7 +373,12 @@ class _Run:
     def _load(self) -> list[tuple[PassSequence, float]]:
         """What earlier runs measured of this program, as far as the budget goes."""
         store = self._config.store
-        if store is None or self._config.objective != "time" or not store.is_dir() or {path.name for path in store.iterdir()} <= {SCREENS}:
+        if (
+            store is None
+            or self._config.objective != "time"
+            or not store.is_dir()
+            or {path.name for path in store.iterdir()} <= {SCREENS}
+        ):
             return []
         found: dict[PassSequence, float] = {}
         with RecordStore(self._config.store) as store:

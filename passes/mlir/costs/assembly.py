@@ -22,8 +22,16 @@ _ENDS = ("j", "ret", "ud2", "hlt")
 _PREFIXES = {"rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "data16"}
 
 _LEGACY = {}
-for _name, _parts in (("rax", "eax ax al ah"), ("rbx", "ebx bx bl bh"), ("rcx", "ecx cx cl ch"), ("rdx", "edx dx dl dh"), ("rsi", "esi si sil"),
-                      ("rdi", "edi di dil"), ("rbp", "ebp bp bpl"), ("rsp", "esp sp spl")):  # fmt: skip
+for _name, _parts in (
+    ("rax", "eax ax al ah"),
+    ("rbx", "ebx bx bl bh"),
+    ("rcx", "ecx cx cl ch"),
+    ("rdx", "edx dx dl dh"),
+    ("rsi", "esi si sil"),
+    ("rdi", "edi di dil"),
+    ("rbp", "ebp bp bpl"),
+    ("rsp", "esp sp spl"),
+):
     _LEGACY.update(dict.fromkeys([_name, *_parts.split()], _name))
 
 COUNTERS = "foretune_counts"
@@ -36,8 +44,8 @@ class Instruction:
 
     Attributes:
         text: as it stands, without comments.
-        registers: (class, name) of those it names; the class is `gpr`, `vector` or `mask`, the name that of the widest form.
-        reads, writes: bytes that its memory operand is read or written with; 0 without one.
+        registers: (class, name) of those it names; the class is `gpr`, `vector` or `mask`, the name that of the widest
+        form. reads, writes: bytes that its memory operand is read or written with; 0 without one.
         stack: the memory operand as a slot of the frame, or empty.
         arithmetic: it computes on floating point.
         packed: it computes on more than one element.
@@ -115,8 +123,8 @@ def read_blocks(assembly: str) -> list[Block]:
 def with_counters(assembly: str, blocks: list[Block]) -> str:
     """The same assembly, counting each run of a block in the array `foretune_counts` of 64-bit numbers.
 
-    Flags and registers are as without: `lea` adds without flags, and what it needs is saved in static memory, not on the stack,
-    below which a leaf function may keep values.
+    Flags and registers are as without: `lea` adds without flags, and what it needs is saved in static memory, not on
+    the stack, below which a leaf function may keep values.
     """
     lines = assembly.splitlines()
     out: list[str] = []
@@ -124,11 +132,23 @@ def with_counters(assembly: str, blocks: list[Block]) -> str:
     for number, line in enumerate(lines):
         if number in starts:
             out += [
-                f"\tmovq\t%rax, {_SAVED}(%rip)", f"\tmovq\t{COUNTERS}+{8 * starts[number]}(%rip), %rax", "\tleaq\t1(%rax), %rax",
-                f"\tmovq\t%rax, {COUNTERS}+{8 * starts[number]}(%rip)", f"\tmovq\t{_SAVED}(%rip), %rax",
-            ]  # fmt: skip
+                f"\tmovq\t%rax, {_SAVED}(%rip)",
+                f"\tmovq\t{COUNTERS}+{8 * starts[number]}(%rip), %rax",
+                "\tleaq\t1(%rax), %rax",
+                f"\tmovq\t%rax, {COUNTERS}+{8 * starts[number]}(%rip)",
+                f"\tmovq\t{_SAVED}(%rip), %rax",
+            ]
         out.append(line)
-    out += ["\t.bss", "\t.p2align 4", f"\t.globl {COUNTERS}", f"{COUNTERS}:", f"\t.zero {8 * len(blocks)}", f"{_SAVED}:", "\t.zero 8", ""]
+    out += [
+        "\t.bss",
+        "\t.p2align 4",
+        f"\t.globl {COUNTERS}",
+        f"{COUNTERS}:",
+        f"\t.zero {8 * len(blocks)}",
+        f"{_SAVED}:",
+        "\t.zero 8",
+        "",
+    ]
     return "\n".join(out)
 
 
@@ -141,7 +161,12 @@ def read_instruction(text: str) -> Instruction:
     match = _FLOAT.match(name)
     packed_float = bool(match and match[1] in ("ps", "pd"))
     packed = packed_float or bool(_PACKED_INT.match(name) and "mm" in text)
-    common = {"registers": registers, "arithmetic": bool(match), "packed": packed, "move": "mov" in name and not name.startswith("cmov")}
+    common = {
+        "registers": registers,
+        "arithmetic": bool(match),
+        "packed": packed,
+        "move": "mov" in name and not name.startswith("cmov"),
+    }
     if name.startswith("push"):
         return Instruction(text, writes=8, **common)
     if name.startswith("pop"):
@@ -153,9 +178,13 @@ def read_instruction(text: str) -> Instruction:
     reads = writes = 0
     if name.startswith(("cmp", "test", "ucomi", "comi", "vucomi", "vcomi", "vptest", "ptest", "bt")) or not last:
         reads = size
-    elif common["move"] or name.startswith(("set", "vextract", "vcompress", "vpmov", "vpextr", "pextr", "vcvtps2ph", "vpscatter", "vscatter")):
+    elif common["move"] or name.startswith(
+        ("set", "vextract", "vcompress", "vpmov", "vpextr", "pextr", "vcvtps2ph", "vpscatter", "vscatter")
+    ):
         writes = size
-    elif name.startswith(("mul", "imul", "div", "idiv")) or (_operands(text) == 1 and not name.startswith(("inc", "dec", "neg", "not", "sh", "sa", "ro"))):
+    elif name.startswith(("mul", "imul", "div", "idiv")) or (
+        _operands(text) == 1 and not name.startswith(("inc", "dec", "neg", "not", "sh", "sa", "ro"))
+    ):
         reads = size
     else:
         reads = writes = size
@@ -194,11 +223,27 @@ def _memory_bytes(name: str, text: str, operand: str) -> int:
     if vectors:
         width = max(vectors)
         if "broadcast" in name:
-            table = (("f128", 16), ("i128", 16), ("32x4", 16), ("64x2", 16), ("64x4", 32), ("32x8", 32), ("32x2", 8), ("ss", 4), ("sd", 8), ("b", 1), ("w", 2), ("d", 4), ("q", 8))
+            table = (
+                ("f128", 16),
+                ("i128", 16),
+                ("32x4", 16),
+                ("64x2", 16),
+                ("64x4", 32),
+                ("32x8", 32),
+                ("32x2", 8),
+                ("ss", 4),
+                ("sd", 8),
+                ("b", 1),
+                ("w", 2),
+                ("d", 4),
+                ("q", 8),
+            )
             return next((n for suffix, n in table if name.endswith(suffix)), 4)
         if name.endswith("ss") or name.endswith(("ssl", "movd", "ssz", "insrd", "extrd")):
             return 4
-        if name.endswith("sd") or (name.endswith(("movq", "lps", "hps", "lpd", "hpd", "movddup", "insrq", "extrq")) and "mul" not in name):
+        if name.endswith("sd") or (
+            name.endswith(("movq", "lps", "hps", "lpd", "hpd", "movddup", "insrq", "extrq")) and "mul" not in name
+        ):
             return width if name.endswith("movddup") and width > 16 else 8
         if match := re.match(r"v?pmov[sz]x(\w)(\w)", name):
             sizes = {"b": 1, "w": 2, "d": 4, "q": 8}

@@ -1,8 +1,8 @@
 """Costs between the passes of an MLIR compiler, in its own process.
 
-The compiler has the module in memory and trusts it, so that the fast tier needs no worker: the graph is read off the module through the
-same bindings, and the model runs here, on one thread. Modules of ordinary size take less than 5 ms. The exact tier prints the module
-and has workers compile it. The module itself is never changed.
+The compiler has the module in memory and trusts it, so that the fast tier needs no worker: the graph is read off the
+module through the same bindings, and the model runs here, on one thread. Modules of ordinary size take less than 5 ms.
+The exact tier prints the module and has workers compile it. The module itself is never changed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,20 @@ class CostCallback:
     """
 
     def __init__(
-        self, model: MlirCostModel | None = None, target: MlirTarget | None = None, observer: Callable[[str, MlirPrediction], None] = lambda name, prediction: None, member: int | None = 0,
+        self,
+        model: MlirCostModel | None = None,
+        target: MlirTarget | None = None,
+        observer: Callable[[str, MlirPrediction], None] = lambda name, prediction: None,
+        member: int | None = 0,
         mode: str = "fast",
-    ) -> None:  # fmt: skip
+    ) -> None:
         if mode not in _MODES:
             raise OptionError(f"the mode must be one of {list(_MODES)}, but got {mode!r}")
         model = model or MlirCostModel.bundled()
         if member is not None:
-            model = MlirCostModel([model.networks[member]], model.feature_names, model.actions, model.calibration, model.training_hash)
+            model = MlirCostModel(
+                [model.networks[member]], model.feature_names, model.actions, model.calibration, model.training_hash
+            )
         self._model, self._target, self._observer, self._mode = model, target or known_target(), observer, mode
         self._session: Any = None
         self.predictions: list[tuple[str, MlirPrediction]] = []

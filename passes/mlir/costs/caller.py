@@ -1,4 +1,6 @@
-"""LLVM IR that calls compiled functions once, with buffers whose addresses stand in it: LLVM knows how each type is passed."""
+"""LLVM IR that calls compiled functions once, with buffers whose addresses stand in it: LLVM knows how each type is
+passed.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Collecting labelled modules: generated programs, each lowered as it is and after some random schedules.
 
-Children work on batches of programs: one forked process parses, transforms, compiles and runs a few dozen samples. What crashes or
-hangs it becomes a status of the sample at hand, and the next child goes on behind it. llvm-mca is asked once for a batch.
+Children work on batches of programs: one forked process parses, transforms, compiles and runs a few dozen samples. What
+crashes or hangs it becomes a status of the sample at hand, and the next child goes on behind it. llvm-mca is asked once
+for a batch.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class CollectConfig:
         seed: the first seed of programs.
         batch: samples that a child works on.
         families: of programs; all by default.
-        cpus: other processors, as LLVM names them, to one of which in turn each program's plain lowering is compiled, too; this machine must be able to run
-            their code.
+        cpus: other processors, as LLVM names them, to one of which in turn each program's plain lowering is compiled,
+            too; this machine must be able to run their code.
     """
 
     out: Path
@@ -60,7 +61,10 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch < 1 or self.schedules < 0:
-            raise OptionError(f"samples and batch must be at least 1 and schedules at least 0, but got {self.samples}, {self.batch} and {self.schedules}")
+            raise OptionError(
+                f"samples and batch must be at least 1 and schedules at least 0, but got {self.samples}, {self.batch}"
+                f" and {self.schedules}"
+            )
         unknown = sorted(set(self.families) - set(FAMILIES))
         if unknown:
             raise OptionError(f"unknown families {unknown}; known are {sorted(FAMILIES)}")
@@ -92,7 +96,6 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
     from foretune.passes.mlir.costs import labelling  # noqa: F401 - loaded once, before children are forked
     from foretune.passes.mlir.environment import modules  # noqa: F401 - loaded once, before children are forked
     from foretune.passes.mlir.environment.codegen import Codegen
-    from foretune.passes.mlir.grammar import structured, variants  # noqa: F401 - loaded once, before children are forked
     from foretune.passes.mlir.graph import graph  # noqa: F401 - loaded once, before children are forked
 
     toolchain = find_toolchain()
@@ -113,7 +116,10 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
             pending.append((sample, stages))
             barren = 0 if sample.status == "ok" else barren + 1
             if barren == _MOST_BARREN:
-                raise DataError(f"none of the last {barren} samples could be labelled, the last one ({sample.family} {sample.seed}) for: {sample.error}")
+                raise DataError(
+                    f"none of the last {barren} samples could be labelled, the last one ({sample.family} {sample.seed})"
+                    f" for: {sample.error}"
+                )
         report(counts.get("ok", 0), config.samples)
         enough = counts.get("ok", 0) >= config.samples
         if enough or len(pending) >= _ROWS_PER_FILE:
@@ -122,7 +128,11 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
             kept = pending if enough else [p for p in pending if (p[0].family, p[0].seed) != last]
             name = mlir_samples.append(config.out, [sample for sample, _ in kept])
             seen = [stages for sample, stages in kept if sample.status == "ok"]
-            observe.write_observed(config.out, name, [{"row": i, "stage": stage, **row} for i, stages in enumerate(seen) for stage, row in stages.items()])
+            observe.write_observed(
+                config.out,
+                name,
+                [{"row": i, "stage": stage, **row} for i, stages in enumerate(seen) for stage, row in stages.items()],
+            )
             pending = pending[len(kept) :]
     return counts
 
@@ -148,7 +158,16 @@ def _label(jobs: list[_Job], codegen, mca: dict[str, Mca]) -> list[tuple[Sample,
     for job, reply, made in compiled:
         labels = made.labels(mca[job.cpu]).to_json() if made is not None else {}
         labels = {name: value for name, value in labels.items() if value == value}
-        sample = Sample(job.family, job.seed, tuple(reply.get("schedule", ())), job.cpu, reply["status"], reply.get("error", ""), reply.get("module", ""), labels)
+        sample = Sample(
+            job.family,
+            job.seed,
+            tuple(reply.get("schedule", ())),
+            job.cpu,
+            reply["status"],
+            reply.get("error", ""),
+            reply.get("module", ""),
+            labels,
+        )
         found.append((sample, reply.get("stages", {})))
     return found
 
@@ -186,8 +205,22 @@ def _child(jobs: list[_Job], codegen) -> list[dict]:
     os.close(read)
     _, code = os.waitpid(child, 0)
     if len(replies) < len(jobs):
-        how = f"no end within {_SAMPLE_TIMEOUT_SECS:g} s" if killed else f"the process was killed by signal {os.WTERMSIG(code)}" if os.WIFSIGNALED(code) else f"the process ended with {os.WEXITSTATUS(code)}"
-        replies.append({"status": "build_timeout" if killed else "build_error", "error": how, "schedule": _schedule_of(jobs[len(replies)])})
+        how = (
+            f"no end within {_SAMPLE_TIMEOUT_SECS:g} s"
+            if killed
+            else (
+                f"the process was killed by signal {os.WTERMSIG(code)}"
+                if os.WIFSIGNALED(code)
+                else f"the process ended with {os.WEXITSTATUS(code)}"
+            )
+        )
+        replies.append(
+            {
+                "status": "build_timeout" if killed else "build_error",
+                "error": how,
+                "schedule": _schedule_of(jobs[len(replies)]),
+            }
+        )
     return replies
 
 
@@ -230,7 +263,9 @@ def _work(job: _Job, codegen, context) -> dict:
         module = labelling.parse_quietly(program.text, context)
         options = modules.LoweringOptions()
         if job.number:
-            rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{job.family}/{job.seed}/{job.number}".encode()).digest()[:8], "little"))
+            rng = np.random.default_rng(
+                int.from_bytes(hashlib.sha256(f"{job.family}/{job.seed}/{job.number}".encode()).digest()[:8], "little")
+            )
             stage = "affine" if "affine.for" in program.text else "scf" if "scf.for" in program.text else ""
             reply["schedule"] = random_schedule(structured_ops(module), stage, rng)
             before = str(module)

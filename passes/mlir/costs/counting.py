@@ -1,7 +1,8 @@
 """Counts of a module by compiling it: lower, LLVM's -O3, machine code, and one run of a copy that counts its blocks.
 
-All of this belongs into a child process with limits: it loads MLIR and runs programs. Every count is a deterministic result of LLVM for
-the processor that is named, whatever this machine is. What the C library does is not counted; how often it is called is.
+All of this belongs into a child process with limits: it loads MLIR and runs programs. Every count is a deterministic
+result of LLVM for the processor that is named, whatever this machine is. What the C library does is not counted; how
+often it is called is.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Counted:
         graph: it, where something is left to be predicted from it.
         facts: what it leaves out.
         notes: what should be known of the numbers.
-        ms: stage -> milliseconds that it took; `core`: of one core for all of them, without the counting run and llvm-mca.
+        ms: stage -> milliseconds that it took; `core`: of one core for all of them, without the counting run and
+            llvm-mca.
     """
 
     labels: dict[str, float]
@@ -160,7 +162,9 @@ class _NotCounted(Exception):
 
 
 def _graph(module: ir.Module, values: list[int]) -> tuple[ModuleGraph, np.ndarray] | None:
-    """The module's structure, and the sums over it; None where it cannot be read, because counting goes on without it."""
+    """The module's structure, and the sums over it; None where it cannot be read, because counting goes on without
+    it.
+    """
     try:
         made = read_module(module, values)
         return made, structure_features(encode(made.graph), STATEMENT_FEATURES)
@@ -211,7 +215,8 @@ def _runs(
     outside = [external for external in read_externals(text) if not external.is_harmless]
     if outside:
         notes.append(
-            f"calls of {', '.join('@' + e.name for e in outside[:6])} are counted, but not what they do: their code is not in the module"
+            f"calls of {', '.join('@' + e.name for e in outside[:6])} are counted, but not what they do: their code is"
+            " not in the module"
         )
     objects = [codegen.assemble(with_counters(assembly, blocks)), codegen.compile_object(caller_ir(calls))]
     if outside:

@@ -1,7 +1,8 @@
 """What makes a learned number less certain than on programs like those that it was learned on, and by how much.
 
-The stated deviation of the model holds for programs of the generator. Whatever a module has that those have not widens it, with the
-reason in words. Widths are deviations of the logarithm; they were set so that nine of ten counts of foreign modules lie inside.
+The stated deviation of the model holds for programs of the generator. Whatever a module has that those have not widens
+it, with the reason in words. Widths are deviations of the logarithm; they were set so that nine of ten counts of
+foreign modules lie inside.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def with_doubts(prediction: MlirPrediction, facts: ModuleFacts, program: Encoded
 
 
 def elsewhere(prediction: MlirPrediction) -> MlirPrediction:
-    """The prediction with its seconds less certain, because they are wanted for another machine than that of the data."""
+    """The prediction with its seconds less certain, because they are wanted for another machine than that of the
+    data.
+    """
     return replace(prediction, spread={**prediction.spread, "secs": math.hypot(prediction.spread["secs"], _MACHINE)})
 
 

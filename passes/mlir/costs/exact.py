@@ -20,7 +20,8 @@ class ExactSettings:
     """How modules are counted.
 
     Attributes:
-        run_ms: milliseconds of one core that the counting run may take; 20 by default, and more where counts were asked for by name.
+        run_ms: milliseconds of one core that the counting run may take; 20 by default, and more where counts were asked
+            for by name.
         entry: the function that is run; by default all that are called from outside.
         values: of its integer arguments, from left to right; by default derived from what loops access.
         deadline_ms: for the whole of one module; None for the session's limit.
@@ -97,10 +98,20 @@ class ExactSession(MlirSession):
         if not sources:
             return []
         limit_ms = settings.deadline_ms or self.settings.build_timeout_secs * 1e3
-        reply = self._builder_request({
-            "op": "count", "sources": list(sources), "source": max(sources, key=len), "cpu": cpu, "actions": schedule.to_json(), "run_ms": settings.run_ms or _RUN_MS, "entry": settings.entry,
-            "values": list(settings.values),
-        }, limit_ms / 1e3, len(sources))  # fmt: skip
+        reply = self._builder_request(
+            {
+                "op": "count",
+                "sources": list(sources),
+                "source": max(sources, key=len),
+                "cpu": cpu,
+                "actions": schedule.to_json(),
+                "run_ms": settings.run_ms or _RUN_MS,
+                "entry": settings.entry,
+                "values": list(settings.values),
+            },
+            limit_ms / 1e3,
+            len(sources),
+        )
         if reply["status"] != "ok":
             return [DataError(reply["error"])] * len(sources)
         if reply.get("mca_error"):
@@ -121,7 +132,8 @@ class ExactSession(MlirSession):
             return DataError(f"the module takes too long to be compiled: {reply['error']}")
         if "was killed by signal" in reply.get("error", ""):
             return DataError(
-                f"the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs: {reply['error']}"
+                "the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs:"
+                f" {reply['error']}"
             )
         if reply["status"] != "ok":
             return DataError(reply["error"])

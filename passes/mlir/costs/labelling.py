@@ -2,8 +2,9 @@
 
 All of this belongs into a child process with limits: it loads MLIR, and it runs programs.
 
-Time is process CPU time of the whole process, single-threaded, of the code that was counted: a loop around the entry is called so
-often that one sample takes half a millisecond, and the least of the samples counts. Inputs are those of `signature.make_inputs`.
+Time is process CPU time of the whole process, single-threaded, of the code that was counted: a loop around the entry is
+called so often that one sample takes half a millisecond, and the least of the samples counts. Inputs are those of
+`signature.make_inputs`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,14 @@ def parse_quietly(source: str, context: ir.Context | None = None) -> ir.Module:
     return ir.Module.parse(source, context or quiet_context())
 
 
-def compile_and_run(codegen: Codegen, module: ir.Module, entry: str, cpu: str = "", options: LoweringOptions = LoweringOptions(), look: Callable[[str, ir.Module], None] = lambda stage, module: None) -> Compiled:
+def compile_and_run(
+    codegen: Codegen,
+    module: ir.Module,
+    entry: str,
+    cpu: str = "",
+    options: LoweringOptions = LoweringOptions(),
+    look: Callable[[str, ir.Module], None] = lambda stage, module: None,
+) -> Compiled:
     """Lowers a module in place, compiles it, and runs it.
 
     Args:
@@ -109,7 +117,9 @@ def compile_and_run(codegen: Codegen, module: ir.Module, entry: str, cpu: str = 
         runs = counts.astype(np.float64)
     partial |= dynamic_labels(blocks, runs)
     if once > 5 * _MAX_RUN_SECS:
-        raise Unlabelled("run_timeout", f"one run takes {once:.2g} s; programs of the data set run for at most {_MAX_RUN_SECS:g} s")
+        raise Unlabelled(
+            "run_timeout", f"one run takes {once:.2g} s; programs of the data set run for at most {_MAX_RUN_SECS:g} s"
+        )
     arguments.restore()
     with codegen.load(plain) as code:
         partial["secs"] = _measure(code, arguments)
@@ -131,12 +141,18 @@ def entry_signature(module: ir.Module, entry: str) -> Signature:
 
 def _value(kind: Any) -> ValueType:
     if isinstance(kind, (ir.RankedTensorType, ir.MemRefType)) and kind.has_static_shape:
-        return ValueType("memref" if isinstance(kind, ir.MemRefType) else "tensor", str(kind.element_type), tuple(kind.shape))
-    raise Unlabelled("build_error", f"arguments and results must be tensors or memrefs of known extents, but one is {kind}")
+        return ValueType(
+            "memref" if isinstance(kind, ir.MemRefType) else "tensor", str(kind.element_type), tuple(kind.shape)
+        )
+    raise Unlabelled(
+        "build_error", f"arguments and results must be tensors or memrefs of known extents, but one is {kind}"
+    )
 
 
 class _Arguments:
-    """Buffers for an entry, and what its bare-pointer descriptors are made of: allocated, aligned, offset, sizes, strides."""
+    """Buffers for an entry, and what its bare-pointer descriptors are made of: allocated, aligned, offset, sizes,
+    strides.
+    """
 
     def __init__(self, signature: Signature) -> None:
         self._buffers = make_inputs(signature, seed=0) + [make_buffer(v) for v in signature.results]
@@ -153,15 +169,27 @@ class _Arguments:
 
 
 def _repeat_assembly(entry: str, arguments: list[int]) -> str:
-    """A loop of calls by the System V convention: six arguments in registers, the rest on the stack, anew for each call."""
+    """A loop of calls by the System V convention: six arguments in registers, the rest on the stack, anew for each
+    call.
+    """
     in_registers, on_stack = arguments[:6], arguments[6:]
-    room = 8 * (len(on_stack) + len(on_stack) % 2)  # the return address and a saved register lie before it; calls need the stack aligned to two words
+    room = 8 * (
+        len(on_stack) + len(on_stack) % 2
+    )  # the return address and a saved register lie before it; calls need the stack aligned to two words
     name = entry if entry.isidentifier() else f'"{entry}"'
-    lines = [f"\t.text\n\t.globl {_REPEAT}\n\t.type {_REPEAT},@function\n{_REPEAT}:\n\tpushq %rbx\n\tmovq %rdi, %rbx\n\tsubq ${room}, %rsp\n.Lforetune_again:"]
+    lines = [
+        f"\t.text\n\t.globl {_REPEAT}\n\t.type {_REPEAT},@function\n{_REPEAT}:\n\tpushq %rbx\n\tmovq %rdi, %rbx\n\tsubq"
+        f" ${room}, %rsp\n.Lforetune_again:"
+    ]
     for i, value in enumerate(on_stack):
         lines.append(f"\tmovabsq ${value}, %rax\n\tmovq %rax, {8 * i}(%rsp)")
-    lines += [f"\tmovabsq ${value}, %{register}" for value, register in zip(in_registers, ("rdi", "rsi", "rdx", "rcx", "r8", "r9"))]
-    lines.append(f"\tcallq {name}@PLT\n\tdecq %rbx\n\tjne .Lforetune_again\n\taddq ${room}, %rsp\n\tpopq %rbx\n\tretq\n")
+    lines += [
+        f"\tmovabsq ${value}, %{register}"
+        for value, register in zip(in_registers, ("rdi", "rsi", "rdx", "rcx", "r8", "r9"))
+    ]
+    lines.append(
+        f"\tcallq {name}@PLT\n\tdecq %rbx\n\tjne .Lforetune_again\n\taddq ${room}, %rsp\n\tpopq %rbx\n\tretq\n"
+    )
     return "\n".join(lines)
 
 
@@ -176,7 +204,9 @@ def _call(code: LoadedCode, times: int) -> float:
 def _measure(code: LoadedCode, arguments: _Arguments) -> float:
     once = _call(code, 1)
     if once > _MAX_RUN_SECS:
-        raise Unlabelled("run_timeout", f"one run takes {once:.2g} s; programs of the data set run for at most {_MAX_RUN_SECS:g} s")
+        raise Unlabelled(
+            "run_timeout", f"one run takes {once:.2g} s; programs of the data set run for at most {_MAX_RUN_SECS:g} s"
+        )
     calls = 1
     while once * calls < _SAMPLE_SECS:
         calls = max(2 * calls, min(10 * calls, round(_SAMPLE_SECS / max(once, 1e-8))))

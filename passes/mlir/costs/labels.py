@@ -1,12 +1,13 @@
 """What a compiled program costs: counts that are read off its assembly, static and dynamic, and llvm-mca's cycles.
 
-Static labels look at the text of all functions. Dynamic ones weigh each block with the number of times that it ran, which a copy of
-the same assembly counted exactly (`assembly.with_counters`); what the C library does, such as `memcpy` and `expf`, is not in them.
+Static labels look at the text of all functions. Dynamic ones weigh each block with the number of times that it ran,
+which a copy of the same assembly counted exactly (`assembly.with_counters`); what the C library does, such as `memcpy`
+and `expf`, is not in them.
 
-llvm-mca sees one block at a time, as a loop body that repeats. A program's cycles are the sum over blocks of runs x steady cycles of
-the block (total cycles over iterations), its throughput the same with llvm-mca's block reciprocal throughput, which knows resources
-but no dependences. Blocks are looked at from the most executed instructions down, until 98 % of them or 16 blocks are covered; the rest
-is taken to cost as much an instruction as what was looked at.
+llvm-mca sees one block at a time, as a loop body that repeats. A program's cycles are the sum over blocks of runs x
+steady cycles of the block (total cycles over iterations), its throughput the same with llvm-mca's block reciprocal
+throughput, which knows resources but no dependences. Blocks are looked at from the most executed instructions down,
+until 98 % of them or 16 blocks are covered; the rest is taken to cost as much an instruction as what was looked at.
 """
 
 from __future__ import annotations
@@ -85,11 +86,15 @@ def static_labels(blocks: Sequence[Block]) -> dict[str, float]:
         spills += len(written)
         reloads += sum(1 for i in members if i.reads and i.stack in slots)
     return {
-        "instructions": len(instructions), "registers": sum(kind in ("gpr", "vector") for kind, _ in registers),
-        "gpr_registers": sum(kind == "gpr" for kind, _ in registers), "vector_registers": sum(kind == "vector" for kind, _ in registers),
-        "spills": spills, "reloads": reloads, "memory_operands": sum(1 for i in instructions if i.reads or i.writes),
+        "instructions": len(instructions),
+        "registers": sum(kind in ("gpr", "vector") for kind, _ in registers),
+        "gpr_registers": sum(kind == "gpr" for kind, _ in registers),
+        "vector_registers": sum(kind == "vector" for kind, _ in registers),
+        "spills": spills,
+        "reloads": reloads,
+        "memory_operands": sum(1 for i in instructions if i.reads or i.writes),
         "vector_share": sum(i.packed for i in arithmetic) / len(arithmetic) if arithmetic else 0.0,
-    }  # fmt: skip
+    }
 
 
 def dynamic_labels(blocks: Sequence[Block], runs: np.ndarray) -> dict[str, float]:
@@ -98,14 +103,17 @@ def dynamic_labels(blocks: Sequence[Block], runs: np.ndarray) -> dict[str, float
     Args:
         runs: [B] of each block, in one run of the program.
     """
+
     def total(count) -> float:
         return float(sum(int(n) * sum(count(i) for i in block.instructions) for n, block in zip(runs, blocks) if n))
 
     arithmetic = total(lambda i: i.arithmetic)
     return {
-        "dynamic_instructions": total(lambda i: 1), "dynamic_vector_share": total(lambda i: i.arithmetic and i.packed) / arithmetic if arithmetic else 0.0,
-        "bytes_read": total(lambda i: i.reads), "bytes_written": total(lambda i: i.writes),
-    }  # fmt: skip
+        "dynamic_instructions": total(lambda i: 1),
+        "dynamic_vector_share": total(lambda i: i.arithmetic and i.packed) / arithmetic if arithmetic else 0.0,
+        "bytes_read": total(lambda i: i.reads),
+        "bytes_written": total(lambda i: i.writes),
+    }
 
 
 @dataclass(frozen=True)
@@ -166,8 +174,18 @@ class Mca:
             self._waiting = None
 
     def _start(self) -> subprocess.Popen:
-        command = [str(self._tool), f"-mcpu={self._cpu}", f"-iterations={_ITERATIONS}", "-json", "-instruction-info=0", "-resource-pressure=0", "-skip-unsupported-instructions=any"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            str(self._tool),
+            f"-mcpu={self._cpu}",
+            f"-iterations={_ITERATIONS}",
+            "-json",
+            "-instruction-info=0",
+            "-resource-pressure=0",
+            "-skip-unsupported-instructions=any",
+        ]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def look_at(self, blocks: Iterable[HotBlock]) -> None:
         """Runs llvm-mca once over all blocks that it has not seen.
@@ -178,7 +196,9 @@ class Mca:
         new = list({b.text: None for b in blocks if b.text not in self._known})
         if not new:
             return
-        for text in [text for text in new if not _without_targets(text)]:  # calls and returns alone, of which it says nothing
+        for text in [
+            text for text in new if not _without_targets(text)
+        ]:  # calls and returns alone, of which it says nothing
             self._known[text] = (1.0 + text.count("\n"),) * 2
             new.remove(text)
         if not new:
@@ -191,14 +211,21 @@ class Mca:
         except subprocess.TimeoutExpired as error:
             tool.kill()
             tool.communicate()
-            raise UnsupportedError(f"llvm-mca takes longer than {_TIMEOUT_SECS + len(new)} s for {len(new)} blocks") from error
+            raise UnsupportedError(
+                f"llvm-mca takes longer than {_TIMEOUT_SECS + len(new)} s for {len(new)} blocks"
+            ) from error
         except (json.JSONDecodeError, KeyError, OSError) as error:
-            raise UnsupportedError(f"llvm-mca cannot look at code for {self._cpu}: {(said.strip().splitlines() or [str(error)])[0][:200]}") from error
+            raise UnsupportedError(
+                f"llvm-mca cannot look at code for {self._cpu}: {(said.strip().splitlines() or [str(error)])[0][:200]}"
+            ) from error
         self._known.update(dict.fromkeys(new))
         for region in regions:
             view = region.get("SummaryView")
             if view:
-                self._known[new[int(region["Name"][1:])]] = (view["TotalCycles"] / view["Iterations"], view["BlockRThroughput"])
+                self._known[new[int(region["Name"][1:])]] = (
+                    view["TotalCycles"] / view["Iterations"],
+                    view["BlockRThroughput"],
+                )
 
     def labels(self, blocks: Sequence[HotBlock]) -> dict[str, float]:
         """Cycles and throughput of a program whose hot blocks were looked at; NaN if none could be."""
@@ -215,5 +242,7 @@ class Mca:
 
 
 def _without_targets(text: str) -> str:
-    """A block without instructions that leave it, whose targets llvm-mca would not find and whose cost it cannot know; jumps of loops stay."""
+    """A block without instructions that leave it, whose targets llvm-mca would not find and whose cost it cannot know;
+    jumps of loops stay.
+    """
     return "\n".join(line for line in text.splitlines() if not line.startswith(("call", "ret")))

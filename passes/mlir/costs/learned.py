@@ -57,6 +57,9 @@ def stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:
     what = "seconds stand for" if counted else "predicted numbers stand for"
     if target.similar:
         return (
-            f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON}; there is no data of {target.cpu}",
+            (
+                f"{what} a processor with vectors of {target.vector_bits} bits of the training machine, {TRAINED_ON};"
+                f" there is no data of {target.cpu}"
+            ),
         )
     return (f"{what} the machine of the training data, {TRAINED_ON}",)

@@ -1,7 +1,7 @@
 """Graphs of collected samples, for training: the module as it was given and after the default lowering.
 
-MLIR's parser and passes may crash, so that graphs are made in forked children, some dozens in each. Observations are kept beside the samples
-and made only once.
+MLIR's parser and passes may crash, so that graphs are made in forked children, some dozens in each. Observations are
+kept beside the samples and made only once.
 
     DIR/observed/NAME.parquet   rows for DIR/NAME.parquet
 """
@@ -73,7 +73,13 @@ def observe(folder: Path, report: Callable[[int, int], None] = lambda done, tota
 
 
 _SCHEMA = pa.schema(
-    [("row", pa.int32()), ("stage", pa.string()), ("statements", pa.list_(pa.float32())), ("nest", pa.list_(pa.int32())), ("parent", pa.list_(pa.int32()))],
+    [
+        ("row", pa.int32()),
+        ("stage", pa.string()),
+        ("statements", pa.list_(pa.float32())),
+        ("nest", pa.list_(pa.int32())),
+        ("parent", pa.list_(pa.int32())),
+    ],
     metadata={"version": VERSION},
 )
 
@@ -97,14 +103,17 @@ def observations(folder: Path) -> Iterator[Observation]:
             raise DataError(f"{target} cannot be read ({error}); `observe` makes it") from error
         for row in table.to_pylist():
             nest = np.array(row["nest"], np.int64)
-            program = EncodedProgram(np.array(row["statements"], np.float32).reshape(len(nest), -1), nest, np.array(row["parent"], np.int64))
+            program = EncodedProgram(
+                np.array(row["statements"], np.float32).reshape(len(nest), -1), nest, np.array(row["parent"], np.int64)
+            )
             sample = kept[row["row"]]
             text = (sample.module or generate(sample.family, sample.seed).text) if row["stage"] == "given" else ""
             yield Observation(sample, row["stage"], program, text, hardware)
 
 
 def compact(folder: Path, out: Path) -> int:
-    """Writes the labelled samples of a folder, with their observations, as one file each, small enough to ship; how many there are.
+    """Writes the labelled samples of a folder, with their observations, as one file each, small enough to ship; how
+    many there are.
 
     Samples that failed are left out. `out` must not have samples yet.
 
@@ -176,7 +185,10 @@ def _be_child(samples: list[Sample], write: int) -> None:
 def write_observed(folder: Path, name: str, rows: list[dict[str, Any]], level: int = 3) -> None:
     """Writes the observations of one file of samples; `row` counts those that are ok."""
     table = pa.Table.from_pylist(rows, _SCHEMA)
-    write_atomically(folder / "observed" / name, lambda temporary: pq.write_table(table, temporary, compression="zstd", compression_level=level))
+    write_atomically(
+        folder / "observed" / name,
+        lambda temporary: pq.write_table(table, temporary, compression="zstd", compression_level=level),
+    )
 
 
 def _stages(sample: Sample, context: Any) -> dict[str, Any]:
@@ -202,6 +214,8 @@ def _stages(sample: Sample, context: Any) -> dict[str, Any]:
 def graph_row(graph: ProgramGraph) -> dict[str, Any]:
     """A graph as columns of the table."""
     program = encode(graph)
-    return {"statements": np.round(program.statements, 4).ravel().tolist(), "nest": program.nest.tolist(), "parent": program.parent.tolist()}
-
-
+    return {
+        "statements": np.round(program.statements, 4).ravel().tolist(),
+        "nest": program.nest.tolist(),
+        "parent": program.parent.tolist(),
+    }

@@ -1,7 +1,8 @@
 """Predicting what a module will cost, and which of its operations cost it.
 
-A module from outside is parsed in a worker process only: this file sends it there and predicts from the graph that comes back. The
-cost of an operation is the share that the model's parts give the statements that it stands for; shares add up to 1 for each cost.
+A module from outside is parsed in a worker process only: this file sends it there and predicts from the graph that
+comes back. The cost of an operation is the share that the model's parts give the statements that it stands for; shares
+add up to 1 for each cost.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
-SHOWN = ("secs", "instructions", "dynamic_instructions", "registers", "spills", "mca_cycles", "mca_throughput", "vector_share", "bytes_read", "bytes_written")
+SHOWN = (
+    "secs",
+    "instructions",
+    "dynamic_instructions",
+    "registers",
+    "spills",
+    "mca_cycles",
+    "mca_throughput",
+    "vector_share",
+    "bytes_read",
+    "bytes_written",
+)
 EXPLAINED = ("secs", "mca_cycles", "dynamic_instructions", "bytes_read", "instructions")
 
 
@@ -49,8 +61,13 @@ class OperationCost:
 
 
 def predict(
-    session: MlirSession, source: str, target: MlirTarget | None = None, schedule: Schedule = Schedule(), model: MlirCostModel | None = None, values: Sequence[int] = (),
-) -> MlirPrediction:  # fmt: skip
+    session: MlirSession,
+    source: str,
+    target: MlirTarget | None = None,
+    schedule: Schedule = Schedule(),
+    model: MlirCostModel | None = None,
+    values: Sequence[int] = (),
+) -> MlirPrediction:
     """Predicts the costs of a module, compiled by the default lowering; `tiers.predict_costs` counts them where it can.
 
     Args:
@@ -70,14 +87,26 @@ def predict(
 
 
 def predict_schedules(
-    session: MlirSession, source: str, schedules: Sequence[Schedule], target: MlirTarget | None = None, model: MlirCostModel | None = None,
-) -> list[MlirPrediction]:  # fmt: skip
+    session: MlirSession,
+    source: str,
+    schedules: Sequence[Schedule],
+    target: MlirTarget | None = None,
+    model: MlirCostModel | None = None,
+) -> list[MlirPrediction]:
     """Predicts the costs after each of some schedules by rolling them out in latent space: none of them is applied."""
     graph, _ = read_graph(session, source)
-    return (model or bundled_model()).predict_after(encode(graph), [s.trace() for s in schedules], target or known_target())
+    return (model or bundled_model()).predict_after(
+        encode(graph), [s.trace() for s in schedules], target or known_target()
+    )
 
 
-def explain(session: MlirSession, source: str, target: MlirTarget | None = None, schedule: Schedule = Schedule(), model: MlirCostModel | None = None) -> list[OperationCost]:
+def explain(
+    session: MlirSession,
+    source: str,
+    target: MlirTarget | None = None,
+    schedule: Schedule = Schedule(),
+    model: MlirCostModel | None = None,
+) -> list[OperationCost]:
     """The predicted cost of each statement of a module, the most expensive in time first; see `predict`."""
     model, target = model or bundled_model(), target or known_target()
     graph, described = read_graph(session, source, schedule)
@@ -87,11 +116,21 @@ def explain(session: MlirSession, source: str, target: MlirTarget | None = None,
     found = []
     for row, told in zip(parts, described):
         shares = {name: float(row[ADDITIVE.index(name)]) for name in EXPLAINED}
-        found.append(OperationCost(told["operation"], tuple(told["loops"]), told["line"], shares, {name: share * whole[name] for name, share in shares.items()}))
+        found.append(
+            OperationCost(
+                told["operation"],
+                tuple(told["loops"]),
+                told["line"],
+                shares,
+                {name: share * whole[name] for name, share in shares.items()},
+            )
+        )
     return sorted(found, key=lambda cost: -cost.shares["secs"])
 
 
-def read_graph_with_facts(session: MlirSession, source: str, schedule: Schedule = Schedule(), values: Sequence[int] = ()) -> tuple[ProgramGraph, list[dict[str, Any]], ModuleFacts]:
+def read_graph_with_facts(
+    session: MlirSession, source: str, schedule: Schedule = Schedule(), values: Sequence[int] = ()
+) -> tuple[ProgramGraph, list[dict[str, Any]], ModuleFacts]:
     """As `read_graph`, and what the graph leaves out."""
     reply = session.graph(source, schedule, values)
     if reply.get("unsupported"):
@@ -99,7 +138,9 @@ def read_graph_with_facts(session: MlirSession, source: str, schedule: Schedule 
     return ProgramGraph.from_json(reply["graph"]), reply["statements"], ModuleFacts.from_json(reply["facts"])
 
 
-def read_graph(session: MlirSession, source: str, schedule: Schedule = Schedule()) -> tuple[ProgramGraph, list[dict[str, Any]]]:
+def read_graph(
+    session: MlirSession, source: str, schedule: Schedule = Schedule()
+) -> tuple[ProgramGraph, list[dict[str, Any]]]:
     """The graph of a module after a schedule, and what each of its statements is; see `predict`.
 
     Raises:

@@ -1,7 +1,8 @@
 """The two tiers of predictions: counts by compiling, and the learned model; each number says which of them it is of.
 
-*Exact*: the module is lowered and compiled, what can be counted is counted, and time is predicted from the counts. *Fast*: a few milliseconds,
-from the module's structure alone. A deadline takes the exact numbers where they come in time, and the learned ones otherwise.
+*Exact*: the module is lowered and compiled, what can be counted is counted, and time is predicted from the counts.
+*Fast*: a few milliseconds, from the module's structure alone. A deadline takes the exact numbers where they come in
+time, and the learned ones otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class TierSettings:
     """Which numbers are wanted.
 
     Attributes:
-        mode: `exact`; `fast`; or `auto`: exact ones where the module can be compiled, learned ones otherwise, with the reason.
+        mode: `exact`; `fast`; or `auto`: exact ones where the module can be compiled, learned ones otherwise, with the
+            reason.
         deadline_ms: milliseconds after which learned numbers are given instead; None for none.
         exact: limits of counting.
     """
@@ -60,8 +62,13 @@ def bundled_time_model() -> MlirTimeModel:
 
 
 def predict_costs(
-    session: ExactSession, source: str, target: MlirTarget | None = None, schedule: Schedule = Schedule(), settings: TierSettings = TierSettings(), model: MlirCostModel | None = None,
-) -> MlirPrediction:  # fmt: skip
+    session: ExactSession,
+    source: str,
+    target: MlirTarget | None = None,
+    schedule: Schedule = Schedule(),
+    settings: TierSettings = TierSettings(),
+    model: MlirCostModel | None = None,
+) -> MlirPrediction:
     """The costs of a module under the default lowering, counted as far as `settings` say.
 
     Args:
@@ -73,7 +80,8 @@ def predict_costs(
         model: of the fast tier; the bundled one by default.
 
     Raises:
-        DataError, IllegalActionError: the module or the schedule is refused, or, with the mode `exact`, cannot be compiled.
+        DataError, IllegalActionError: the module or the schedule is refused, or, with the mode `exact`, cannot be
+        compiled.
         UnsupportedError: the fast tier does not know a dialect of the module.
     """
     target = target or known_target()
@@ -136,9 +144,16 @@ def fast(
 
 
 def exact(
-    session: ExactSession, source: str, target: MlirTarget, schedule: Schedule = Schedule(), settings: ExactSettings = ExactSettings(), model: MlirCostModel | None = None,
-) -> MlirPrediction:  # fmt: skip
-    """Counted numbers, and time from them; what a run would have told is learned where the module was not run; see `predict_costs`."""
+    session: ExactSession,
+    source: str,
+    target: MlirTarget,
+    schedule: Schedule = Schedule(),
+    settings: ExactSettings = ExactSettings(),
+    model: MlirCostModel | None = None,
+) -> MlirPrediction:
+    """Counted numbers, and time from them; what a run would have told is learned where the module was not run; see
+    `predict_costs`.
+    """
     return from_counts(session.count(source, target.cpu, schedule, settings), target, model)
 
 
@@ -154,7 +169,10 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
         costs |= {name: guess.costs[name] for name in left}
         spread |= {name: guess.spread[name] for name in left}
         notes += [
-            f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted: {counts.stopped}",
+            (
+                f"what a run tells ({', '.join(name for name in left if name in DYNAMIC)}) is predicted, not counted:"
+                f" {counts.stopped}"
+            ),
             *guess.notes,
         ]
     elif not timed:
@@ -171,6 +189,10 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
         *stands_for(target, counted=True),
     ]
     made = replace(
-        made, costs={**costs, "secs": float(np.exp(mean[0]))}, spread={**spread, "secs": float(deviation[0])}, sources={**made.sources, "secs": PREDICTED}, notes=tuple(notes),
-    )  # fmt: skip
+        made,
+        costs={**costs, "secs": float(np.exp(mean[0]))},
+        spread={**spread, "secs": float(deviation[0])},
+        sources={**made.sources, "secs": PREDICTED},
+        notes=tuple(notes),
+    )
     return elsewhere(with_copies(made, counts.facts, target))

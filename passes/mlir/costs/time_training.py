@@ -23,7 +23,8 @@ class TimeTraining:
 
     Attributes:
         model: trained.
-        figures: of the test programs: `spearman`, `rel_rmse`, `median` relative error, `within_1`, the share within the stated deviation.
+        figures: of the test programs: `spearman`, `rel_rmse`, `median` relative error, `within_1`, the share within the
+            stated deviation.
     """
 
     model: MlirTimeModel
@@ -59,7 +60,10 @@ def score_time(model: MlirTimeModel, split: Split) -> dict[str, float]:
     mean, deviation = model.predict(programs)
     relative = np.exp(mean) / secs - 1
     return {
-        "programs": float(len(secs)), "spearman": spearman(mean, np.log(secs)), "rel_rmse": float(np.sqrt(np.mean(np.square(relative)))),
-        "median": float(np.median(np.abs(relative))), "within_1": float(np.mean(np.abs(mean - np.log(secs)) <= deviation)),
+        "programs": float(len(secs)),
+        "spearman": spearman(mean, np.log(secs)),
+        "rel_rmse": float(np.sqrt(np.mean(np.square(relative)))),
+        "median": float(np.median(np.abs(relative))),
+        "within_1": float(np.mean(np.abs(mean - np.log(secs)) <= deviation)),
         "within_90": float(np.mean(np.abs(mean - np.log(secs)) <= 1.645 * deviation)),
-    }  # fmt: skip
+    }

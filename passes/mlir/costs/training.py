@@ -1,7 +1,7 @@
 """Training and scoring of the MLIR cost model on collected samples.
 
-Programs are split by the text of the program that they came from: 80 % train, 10 % choose the epoch and calibrate, 10 % are never
-looked at. A scheduled program is on the side of the program that was scheduled.
+Programs are split by the text of the program that they came from: 80 % train, 10 % choose the epoch and calibrate, 10 %
+are never looked at. A scheduled program is on the side of the program that was scheduled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from foretune.passes.mlir.programs.generator import generate
 
 _VALIDATION, _TEST = 10, 10  # per cent of the programs
 _RUNS = STATEMENT_FEATURES.index("log_runs")
-_MIN_EXECUTED = 40  # instructions: some programs in two hundred turn out to do nothing, and LLVM leaves little but a return
+_MIN_EXECUTED = (
+    40  # instructions: some programs in two hundred turn out to do nothing, and LLVM leaves little but a return
+)
 _SHARES = ("vector_share", "dynamic_vector_share")
 
 
@@ -75,7 +77,9 @@ def load_split(folder: Path) -> Split:
         key = (observation.sample.family, observation.sample.seed)
         if key not in sides:
             sides[key] = int(hashlib.sha256(generate(*key).text.encode()).hexdigest()[:8], 16) % 100
-        side = split.test if sides[key] < _TEST else split.validation if sides[key] < _TEST + _VALIDATION else split.train
+        side = (
+            split.test if sides[key] < _TEST else split.validation if sides[key] < _TEST + _VALIDATION else split.train
+        )
         side.append(observation)
     if not split.train:
         raise DataError(f"{folder} has no labelled programs to train on")
@@ -83,8 +87,12 @@ def load_split(folder: Path) -> Split:
 
 
 def targets(observed: Sequence[Observation]) -> list[MlirTarget]:
-    """The processors that samples were compiled for, in the machine that labelled them; in this one, if nobody said which."""
-    made = {(cpu, hardware): known_target(cpu, hardware) for cpu, hardware in {(o.sample.cpu, o.hardware) for o in observed}}
+    """The processors that samples were compiled for, in the machine that labelled them; in this one, if nobody said
+    which.
+    """
+    made = {
+        (cpu, hardware): known_target(cpu, hardware) for cpu, hardware in {(o.sample.cpu, o.hardware) for o in observed}
+    }
     return [made[o.sample.cpu, o.hardware] for o in observed]
 
 
@@ -94,8 +102,12 @@ def examples(observed: Sequence[Observation]) -> list[MlirExample]:
 
 
 def train(
-    folder: Path, config: MlirTrainConfig = MlirTrainConfig(), report: Callable[[dict[str, float]], None] = lambda figures: None, budget_secs: float = math.inf, start: MlirCostModel | None = None,
-) -> MlirTraining:  # fmt: skip
+    folder: Path,
+    config: MlirTrainConfig = MlirTrainConfig(),
+    report: Callable[[dict[str, float]], None] = lambda figures: None,
+    budget_secs: float = math.inf,
+    start: MlirCostModel | None = None,
+) -> MlirTraining:
     """Trains an ensemble on a folder of samples, its rollouts, and calibrates and scores it.
 
     Args:
@@ -112,36 +124,61 @@ def train(
     train_examples, held_out = examples(split.train), examples(split.validation)
     rollouts = _rollouts(split.train)
     symbols = sorted({symbol(a) for e in rollouts for a in e.trace.actions}) if start is None else list(start.actions)
-    network_config = MlirNetworkConfig(len(STATEMENT_FEATURES), NUM_TARGET_FEATURES, actions=len(symbols) + 1, action_numbers=NUM_NUMBERS)
+    network_config = MlirNetworkConfig(
+        len(STATEMENT_FEATURES), NUM_TARGET_FEATURES, actions=len(symbols) + 1, action_numbers=NUM_NUMBERS
+    )
     members = []
     for k in range(config.members if start is None else len(start.networks)):
         end = time.monotonic() + budget_secs / config.members
         seeded = MlirTrainConfig(**{**vars(config), "seed": config.seed + k})
         member = train_member(
-            train_examples, held_out, network_config, _RUNS, LABELS, seeded, lambda figures, k=k: report({"member": k, **figures}), lambda end=end: time.monotonic() > end,
+            train_examples,
+            held_out,
+            network_config,
+            _RUNS,
+            LABELS,
+            seeded,
+            lambda figures, k=k: report({"member": k, **figures}),
+            lambda end=end: time.monotonic() > end,
             start=start.networks[k] if start is not None else None,
-        )  # fmt: skip
+        )
         if rollouts:
             train_rollouts(member, rollouts, symbols, _RUNS, seed=seeded.seed, report=report)
         members.append(member)
     digest = hashlib.sha256("".join(sorted(f"{o.sample.key}" for o in split.train)).encode()).hexdigest()[:16]
     model = MlirCostModel(members, STATEMENT_FEATURES, symbols, training_hash=digest)
     model.calibration = _calibration(model, split.validation)
-    return MlirTraining(model, {stage: score_model(model, [o for o in split.test if o.stage == stage]) for stage in ("given", "llvm")})
+    return MlirTraining(
+        model, {stage: score_model(model, [o for o in split.test if o.stage == stage]) for stage in ("given", "llvm")}
+    )
 
 
 def _rollouts(observed: Sequence[Observation]) -> list[RolloutExample]:
-    before = {(o.sample.family, o.sample.seed): o.program for o in observed if o.stage == "given" and not o.sample.schedule and not o.sample.cpu}
+    before = {
+        (o.sample.family, o.sample.seed): o.program
+        for o in observed
+        if o.stage == "given" and not o.sample.schedule and not o.sample.cpu
+    }
     found = []
     for o, target in zip(observed, targets(observed)):
         start = before.get((o.sample.family, o.sample.seed))
         if o.stage == "given" and start is not None and not o.sample.cpu:
-            found.append(RolloutExample(start, o.program, Schedule.of(*o.sample.schedule).trace(), target.features, to_scale(o.sample.labels)))
+            found.append(
+                RolloutExample(
+                    start,
+                    o.program,
+                    Schedule.of(*o.sample.schedule).trace(),
+                    target.features,
+                    to_scale(o.sample.labels),
+                )
+            )
     return found
 
 
 def _calibration(model: MlirCostModel, observed: Sequence[Observation]) -> np.ndarray:
-    """Deviation of the errors on held-out programs, from their quantiles, so that a few wild ones do not decide it; [A + Q]."""
+    """Deviation of the errors on held-out programs, from their quantiles, so that a few wild ones do not decide it; [A
+    + Q].
+    """
     if not observed:
         return np.zeros(len(LABELS))
     mean, _ = model.predict_scaled([o.program for o in observed], targets(observed))
@@ -158,13 +195,26 @@ def score_model(model: MlirCostModel, observed: Sequence[Observation]) -> dict[s
 
 def score_rollouts(model: MlirCostModel, observed: Sequence[Observation]) -> dict[str, Any]:
     """`score` of predictions from the programs without their schedules, which are rolled out and not applied."""
-    before = {(o.sample.family, o.sample.seed): o.program for o in observed if o.stage == "given" and not o.sample.schedule and not o.sample.cpu}
-    rolled = [o for o in observed if o.stage == "given" and o.sample.schedule and (o.sample.family, o.sample.seed) in before]
-    rows = [model.predict_after_scaled(before[o.sample.family, o.sample.seed], [Schedule.of(*o.sample.schedule).trace()], target)[0][0] for o, target in zip(rolled, targets(rolled))]
+    before = {
+        (o.sample.family, o.sample.seed): o.program
+        for o in observed
+        if o.stage == "given" and not o.sample.schedule and not o.sample.cpu
+    }
+    rolled = [
+        o for o in observed if o.stage == "given" and o.sample.schedule and (o.sample.family, o.sample.seed) in before
+    ]
+    rows = [
+        model.predict_after_scaled(
+            before[o.sample.family, o.sample.seed], [Schedule.of(*o.sample.schedule).trace()], target
+        )[0][0]
+        for o, target in zip(rolled, targets(rolled))
+    ]
     return score(np.stack(rows), rolled)
 
 
-def score(predicted: np.ndarray, observed: Sequence[Observation], deviation: np.ndarray | None = None) -> dict[str, Any]:
+def score(
+    predicted: np.ndarray, observed: Sequence[Observation], deviation: np.ndarray | None = None
+) -> dict[str, Any]:
     """Errors of predictions.
 
     Args:
@@ -173,9 +223,10 @@ def score(predicted: np.ndarray, observed: Sequence[Observation], deviation: np.
         deviation: [P, A + Q] stated by the model.
 
     Returns:
-        For each cost: `rel_rmse`, the root of the mean of squared relative errors of single programs; `rmse_over_mean` and `rmse_over_range`, the
-        root mean squared error over the mean and over the range of the label, in which papers state theirs; `median`, the median relative error;
-        `spearman`; `within_1`, the share of programs whose error is within the stated deviation (normal: 0.683). Of shares, `rmse`.
+        For each cost: `rel_rmse`, the root of the mean of squared relative errors of single programs; `rmse_over_mean`
+        and `rmse_over_range`, the root mean squared error over the mean and over the range of the label, in which
+        papers state theirs; `median`, the median relative error; `spearman`; `within_1`, the share of programs whose
+        error is within the stated deviation (normal: 0.683). Of shares, `rmse`.
     """
     truth = np.stack([to_scale(o.sample.labels) for o in observed])
     found: dict[str, Any] = {"programs": len(observed)}
@@ -190,9 +241,12 @@ def score(predicted: np.ndarray, observed: Sequence[Observation], deviation: np.
         wanted, got = np.exp(t), np.exp(np.clip(p, -40, 60))
         relative, rmse = got / wanted - 1, float(np.sqrt(np.mean(np.square(got - wanted))))
         found[name] = {
-            "rel_rmse": float(np.sqrt(np.mean(np.square(relative)))), "rmse_over_mean": rmse / float(wanted.mean()), "rmse_over_range": rmse / float(max(np.ptp(wanted), 1e-12)),
-            "median": float(np.median(np.abs(relative))), "spearman": spearman(p, t),
-        }  # fmt: skip
+            "rel_rmse": float(np.sqrt(np.mean(np.square(relative)))),
+            "rmse_over_mean": rmse / float(wanted.mean()),
+            "rmse_over_range": rmse / float(max(np.ptp(wanted), 1e-12)),
+            "median": float(np.median(np.abs(relative))),
+            "spearman": spearman(p, t),
+        }
         if deviation is not None:
             found[name]["within_1"] = float(np.mean(np.abs(p - t) <= deviation[known, i]))
     return found

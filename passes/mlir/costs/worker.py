@@ -1,7 +1,7 @@
 """The worker process that counts: `python -m foretune.passes.mlir.costs.worker`.
 
-It is MLIR's worker with one request more. Modules are compiled and run in forked children; llvm-mca is asked outside of them, once for a
-batch, and the next one is started as soon as one has answered.
+It is MLIR's worker with one request more. Modules are compiled and run in forked children; llvm-mca is asked outside of
+them, once for a batch, and the next one is started as soon as one has answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """LLVM IR to machine code in memory: optimised assembly, objects from assembly, and functions to call.
 
-Assembly is what labels are read from, and objects are assembled from the same text, so that what is counted is what runs. Used
-inside worker processes only: code of unknown programs runs here.
+Assembly is what labels are read from, and objects are assembled from the same text, so that what is counted is what
+runs. Used inside worker processes only: code of unknown programs runs here.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class Codegen(Llvm):
                 raise LlvmError(self._text(message.value))
             features = b"" if cpu else self._text(self._library.LLVMGetHostCPUFeatures()).encode()
             name = (cpu or self.cpu).encode()
-            machine = self._library.LLVMCreateTargetMachine(target, self._triple.encode(), name, features, _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL)
+            machine = self._library.LLVMCreateTargetMachine(
+                target, self._triple.encode(), name, features, _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL
+            )
             if not machine:
                 raise LlvmError(f"no code generator for the processor {cpu}")
             self._machines[cpu] = (machine, self._library.LLVMCreateTargetDataLayout(machine))
@@ -148,7 +150,9 @@ class LoadedCode:
             library = self._library.LLVMOrcLLJITGetMainJITDylib(self._jit)
             generator = c_void_p()
             prefix = self._library.LLVMOrcLLJITGetGlobalPrefix(self._jit)
-            self._check(self._library.LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(byref(generator), prefix, None, None))
+            self._check(
+                self._library.LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(byref(generator), prefix, None, None)
+            )
             self._library.LLVMOrcJITDylibAddGenerator(library, generator)
             for data in objects:
                 buffer = self._library.LLVMCreateMemoryBufferWithMemoryRangeCopy(data, len(data), b"object")

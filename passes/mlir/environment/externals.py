@@ -1,7 +1,7 @@
 """Functions that a module declares and calls: what the C library has, and empty ones for the rest.
 
-MLIR's tests and examples print and look at clocks through a runtime library that is not here. Nothing that they return is an output,
-so that empty functions stand for them.
+MLIR's tests and examples print and look at clocks through a runtime library that is not here. Nothing that they return
+is an output, so that empty functions stand for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ _DECLARE = re.compile(
     r'^declare (?P<result>[^@\n]+?) @(?P<name>"[^"\n]+"|[-\w.$]+)\((?P<parameters>[^\n]*)\)', re.MULTILINE
 )
 _ATTRIBUTES = re.compile(
-    r"\b(?:noundef|signext|zeroext|noalias|nonnull|nocapture|readonly|writeonly|local_unnamed_addr|unnamed_addr|dso_local|align \d+|dereferenceable\(\d+\)|captures\([^)]*\))\s*"
+    r"\b(?:noundef|signext|zeroext|noalias|nonnull|nocapture|readonly|writeonly|local_unnamed_addr|unnamed_addr|dso_local|align"
+    r" \d+|dereferenceable\(\d+\)|captures\([^)]*\))\s*"
 )
 _PRINTED = re.compile(
     r"(_mlir_ciface_|_mlir_runner_|mlir_)?(print(Memref\w*|F\d+|BF16|I\d+|U\d+|Newline|Open|Close|Comma|String|_?[fi]\d+|MemRef\w*|Flops|CString)|rtclock|nanoTime|rtsrand|rtrand|rtdrand|_mlir_\w*clock\w*|print_memref_\w+|printflops|print_flops)"
@@ -68,7 +69,10 @@ _MATH = [
     "remainder",
 ]
 _MEMORY = "malloc calloc realloc free aligned_alloc posix_memalign memcpy memmove memset memcmp abort"
-_COMPILER = "__truncsfhf2 __truncdfhf2 __extendhfsf2 __truncsfbf2 __truncdfbf2 __gnu_f2h_ieee __gnu_h2f_ieee __powisf2 __powidf2 __divti3 __udivti3 __modti3 __umodti3 __multi3"
+_COMPILER = (
+    "__truncsfhf2 __truncdfhf2 __extendhfsf2 __truncsfbf2 __truncdfbf2 __gnu_f2h_ieee __gnu_h2f_ieee __powisf2"
+    " __powidf2 __divti3 __udivti3 __modti3 __umodti3 __multi3"
+)
 _HARMLESS = {*_MATH, *(f"{name}f" for name in _MATH), *_MEMORY.split(), *_COMPILER.split()}
 
 

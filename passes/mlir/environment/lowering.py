@@ -2,12 +2,15 @@
 
 The lowering has three parts, each of which leaves alone what is done already, so that a program may enter at any stage:
 
-1. `decompose`: operations that no lowering pass knows (softmax, winograd, pack and unpack, convolutions that are aggregates) become simpler ones.
-2. `bufferize`: tensors become memrefs; the results of functions become arguments behind the others ("out parameters"). Arguments that are
-   tensors stay values: they are never written to.
-3. `lower`: loops for what is left of linalg, then control flow, vectors, math, memrefs and functions become the LLVM dialect.
+1. `decompose`: operations that no lowering pass knows (softmax, winograd, pack and unpack, convolutions that are
+   aggregates) become simpler ones.
+2. `bufferize`: tensors become memrefs; the results of functions become arguments behind the others ("out parameters").
+   Arguments that are tensors stay values: they are never written to.
+3. `lower`: loops for what is left of linalg, then control flow, vectors, math, memrefs and functions become the LLVM
+   dialect.
 
-`mlir` is imported here and in the worker that calls this file, never in the calling process: MLIR's parser, verifier and passes may crash.
+`mlir` is imported here and in the worker that calls this file, never in the calling process: MLIR's parser, verifier
+and passes may crash.
 """
 
 from __future__ import annotations
@@ -27,14 +30,28 @@ _DECOMPOSED = ("linalg.softmax",)
 _PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
 
 BUFFERIZE = (
-    "eliminate-empty-tensors", "one-shot-bufferize{bufferize-function-boundaries=true function-boundary-type-conversion=identity-layout-map}",
-    "canonicalize", "cse", "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
-    "canonicalize", "cse", "func.func(buffer-hoisting,buffer-loop-hoisting)", "buffer-deallocation-pipeline", "canonicalize", "cse",
-)  # fmt: skip
-"""Pipeline that takes tensors to memrefs. Buffers are freed by ownership, which refuses programs that mix tensors and `memref.dealloc`."""
+    "eliminate-empty-tensors",
+    "one-shot-bufferize{bufferize-function-boundaries=true function-boundary-type-conversion=identity-layout-map}",
+    "canonicalize",
+    "cse",
+    "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
+    "canonicalize",
+    "cse",
+    "func.func(buffer-hoisting,buffer-loop-hoisting)",
+    "buffer-deallocation-pipeline",
+    "canonicalize",
+    "cse",
+)
+"""Pipeline that takes tensors to memrefs. Buffers are freed by ownership, which refuses programs that mix tensors and
+`memref.dealloc`.
+"""
 
-_TOSA = ("func.func(tosa-optional-decompositions,tosa-infer-shapes,tosa-make-broadcastable,tosa-to-linalg-named,tosa-layerwise-constant-fold)",
-         "func.func(tosa-to-linalg,tosa-to-arith,tosa-to-tensor,tosa-to-scf)", "canonicalize", "cse")  # fmt: skip
+_TOSA = (
+    "func.func(tosa-optional-decompositions,tosa-infer-shapes,tosa-make-broadcastable,tosa-to-linalg-named,tosa-layerwise-constant-fold)",
+    "func.func(tosa-to-linalg,tosa-to-arith,tosa-to-tensor,tosa-to-scf)",
+    "canonicalize",
+    "cse",
+)
 
 
 TO_LOOPS = ("func.func(convert-linalg-to-loops)",)
@@ -44,13 +61,32 @@ TO_LOOPS = ("func.func(convert-linalg-to-loops)",)
 def lowering_pipeline(options: LoweringOptions) -> tuple[str, ...]:
     """The passes that take a module of memrefs and loops to the LLVM dialect."""
     return (
-        "func.func(lower-vector-mask)", "func.func(lower-vector-multi-reduction{lowering-strategy=inner-reduction})", "convert-vector-to-scf{full-unroll=true}", "canonicalize", "expand-strided-metadata",
-        "lower-affine", "loop-invariant-code-motion", "cse", "convert-scf-to-cf", "canonicalize",
-        f"convert-vector-to-llvm{{vector-contract-lowering={options.contract} vector-transpose-lowering={options.transpose}"
-        f" reassociate-fp-reductions={'true' if options.reductions == 'tree' else 'false'}}}",
-        "convert-math-to-llvm", "convert-math-to-libm", "convert-complex-to-llvm", "finalize-memref-to-llvm", "convert-index-to-llvm", "convert-arith-to-llvm",
-        "convert-func-to-llvm", "convert-cf-to-llvm", "convert-ub-to-llvm", "reconcile-unrealized-casts",
-    )  # fmt: skip
+        "func.func(lower-vector-mask)",
+        "func.func(lower-vector-multi-reduction{lowering-strategy=inner-reduction})",
+        "convert-vector-to-scf{full-unroll=true}",
+        "canonicalize",
+        "expand-strided-metadata",
+        "lower-affine",
+        "loop-invariant-code-motion",
+        "cse",
+        "convert-scf-to-cf",
+        "canonicalize",
+        (
+            f"convert-vector-to-llvm{{vector-contract-lowering={options.contract}"
+            f" vector-transpose-lowering={options.transpose}"
+            f" reassociate-fp-reductions={'true' if options.reductions == 'tree' else 'false'}}}"
+        ),
+        "convert-math-to-llvm",
+        "convert-math-to-libm",
+        "convert-complex-to-llvm",
+        "finalize-memref-to-llvm",
+        "convert-index-to-llvm",
+        "convert-arith-to-llvm",
+        "convert-func-to-llvm",
+        "convert-cf-to-llvm",
+        "convert-ub-to-llvm",
+        "reconcile-unrealized-casts",
+    )
 
 
 class NotLowered(ValueError):
@@ -68,7 +104,9 @@ def run_pipeline(module: ir.Module, passes: tuple[str, ...] | list[str]) -> None
 
 
 def _manager(pipeline: str, context: ir.Context) -> PassManager:
-    """The pass manager of a pipeline, kept as long as modules of its context come: making one takes longer than most runs of it."""
+    """The pass manager of a pipeline, kept as long as modules of its context come: making one takes longer than most
+    runs of it.
+    """
     global _managers
     if _managers[0] is not context:
         _managers = (context, {})
@@ -96,11 +134,18 @@ def run_script(module: ir.Module, script: str) -> None:
 
 def has_tensors(module: ir.Module) -> bool:
     """Whether any value is a tensor."""
-    return _any(module.operation, lambda op: any(isinstance(v.type, (ir.RankedTensorType, ir.UnrankedTensorType)) for v in _values(op)))
+    return _any(
+        module.operation,
+        lambda op: any(isinstance(v.type, (ir.RankedTensorType, ir.UnrankedTensorType)) for v in _values(op)),
+    )
 
 
 def _values(op: Any) -> list[Any]:
-    return [*op.results, *op.operands, *(a for region in op.regions for block in region.blocks for a in block.arguments)]
+    return [
+        *op.results,
+        *op.operands,
+        *(a for region in op.regions for block in region.blocks for a in block.arguments),
+    ]
 
 
 def _any(root: Any, holds: Any) -> bool:
@@ -136,19 +181,33 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
     lines = []
     for name in _DECOMPOSED:
         if name in names:
-            lines += [f'%{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.any_op']
-            lines += [f"%{len(lines)} = transform.structured.decompose_interface %{len(lines) - 1} : (!transform.any_op) -> !transform.any_op"]
+            lines += [
+                f'%{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) ->'
+                " !transform.any_op"
+            ]
+            lines += [
+                f"%{len(lines)} = transform.structured.decompose_interface %{len(lines) - 1} : (!transform.any_op) ->"
+                " !transform.any_op"
+            ]
     for name, lowers in _PACKING if packing else ():
         if name in names:
-            lines += [f'%p{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) -> !transform.op<"{name}">']
-            lines += [f"transform.foreach %p{len(lines) - 1} : !transform.op<\"{name}\"> {{ ^bb0(%one: !transform.op<\"{name}\">): {_LOWER[lowers]} }}"]
+            lines += [
+                f'%p{len(lines)} = transform.structured.match ops{{["{name}"]}} in %r : (!transform.any_op) ->'
+                f' !transform.op<"{name}">'
+            ]
+            lines += [
+                f'transform.foreach %p{len(lines) - 1} : !transform.op<"{name}"> {{ ^bb0(%one:'
+                f' !transform.op<"{name}">): {_LOWER[lowers]} }}'
+            ]
     if lines:
         run_script(module, NAMED_SEQUENCE.format("\n".join(lines)))
         run_pipeline(module, ["canonicalize", "cse"])
 
 
 def without_aggregates(module: Any) -> Any:
-    """The module, or a copy of it in which operations that stand for many loops (softmax, TOSA) are taken apart; its own operations stay."""
+    """The module, or a copy of it in which operations that stand for many loops (softmax, TOSA) are taken apart; its
+    own operations stay.
+    """
     if not _any(module.operation, lambda op: op.name in _DECOMPOSED or op.name.startswith("tosa.")):
         return module
     copy = ir.Module.parse(str(module), module.operation.context)
@@ -158,18 +217,34 @@ def without_aggregates(module: Any) -> Any:
 
 def simplify(module: ir.Module) -> None:
     """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
-    several = sum(op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0 for op in module.body.operations) > 1
-    run_pipeline(module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())])
+    several = (
+        sum(
+            op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0
+            for op in module.body.operations
+        )
+        > 1
+    )
+    run_pipeline(
+        module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())]
+    )
 
 
 _LOWER = {
-    "lower_pack": '%a, %b, %c = transform.structured.lower_pack %one : (!transform.op<"linalg.pack">)'
-    ' -> (!transform.op<"tensor.pad">, !transform.op<"tensor.expand_shape">, !transform.op<"linalg.transpose">)',
-    "lower_unpack": '%a, %b, %c, %d = transform.structured.lower_unpack %one : (!transform.op<"linalg.unpack">) -> (!transform.op<"tensor.empty">,'
-    ' !transform.op<"linalg.transpose">, !transform.op<"tensor.collapse_shape">, !transform.op<"tensor.extract_slice">)',
+    "lower_pack": (
+        '%a, %b, %c = transform.structured.lower_pack %one : (!transform.op<"linalg.pack">)'
+        ' -> (!transform.op<"tensor.pad">, !transform.op<"tensor.expand_shape">, !transform.op<"linalg.transpose">)'
+    ),
+    "lower_unpack": (
+        '%a, %b, %c, %d = transform.structured.lower_unpack %one : (!transform.op<"linalg.unpack">) ->'
+        ' (!transform.op<"tensor.empty">, !transform.op<"linalg.transpose">, !transform.op<"tensor.collapse_shape">,'
+        ' !transform.op<"tensor.extract_slice">)'
+    ),
 }
 
-NAMED_SEQUENCE = "module attributes {{transform.with_named_sequence}} {{ transform.named_sequence @__transform_main(%r: !transform.any_op) {{\n{}\ntransform.yield }} }}"
+NAMED_SEQUENCE = (
+    "module attributes {{transform.with_named_sequence}} {{ transform.named_sequence @__transform_main(%r:"
+    " !transform.any_op) {{\n{}\ntransform.yield }} }}"
+)
 """A transform module around the lines of a script, in which `%r` is the payload's root."""
 
 
@@ -182,13 +257,20 @@ def protect_arguments(module: ir.Module) -> None:
                 arguments = op.operation.regions[0].blocks[0].arguments
                 old = list(op.arg_attrs) if len(op.arg_attrs) else [ir.DictAttr.get({})] * len(arguments)
                 op.arg_attrs = [
-                    ir.DictAttr.get({**{a.name: a.attr for a in attrs}, "bufferization.writable": no}) if isinstance(v.type, ir.RankedTensorType) else attrs
+                    (
+                        ir.DictAttr.get({**{a.name: a.attr for a in attrs}, "bufferization.writable": no})
+                        if isinstance(v.type, ir.RankedTensorType)
+                        else attrs
+                    )
                     for attrs, v in zip(old, arguments)
                 ]
 
 
 def is_private(function: Any) -> bool:
-    return "sym_visibility" in function.operation.attributes and str(function.operation.attributes["sym_visibility"]) == '"private"'
+    return (
+        "sym_visibility" in function.operation.attributes
+        and str(function.operation.attributes["sym_visibility"]) == '"private"'
+    )
 
 
 def bufferize(module: ir.Module) -> None:
@@ -204,7 +286,9 @@ def _returns_buffers(module: ir.Module) -> bool:
     """Whether functions return memrefs, all of which can be arguments instead, as the results of tensors become."""
     functions = [op for op in module.body.operations if op.operation.name == "func.func"]
     returned = [t for op in functions for t in op.type.results if isinstance(t, (ir.MemRefType, ir.UnrankedMemRefType))]
-    return bool(returned) and all(isinstance(t, ir.MemRefType) and t.has_static_shape and t.layout == identity_layout(t) for t in returned)
+    return bool(returned) and all(
+        isinstance(t, ir.MemRefType) and t.has_static_shape and t.layout == identity_layout(t) for t in returned
+    )
 
 
 def sparse_type(module: ir.Module) -> str:
@@ -212,7 +296,11 @@ def sparse_type(module: ir.Module) -> str:
     found: list[str] = []
 
     def holds(op: Any) -> bool:
-        found.extend(str(v.type) for v in _values(op) if isinstance(v.type, ir.RankedTensorType) and "sparse" in str(v.type.encoding or ""))
+        found.extend(
+            str(v.type)
+            for v in _values(op)
+            if isinstance(v.type, ir.RankedTensorType) and "sparse" in str(v.type.encoding or "")
+        )
         return bool(found)
 
     return found[0] if _any(module.operation, holds) else ""
@@ -231,7 +319,9 @@ def lower(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> No
 
 
 def warm_up(context: ir.Context) -> None:
-    """Lowers a small module, so that what MLIR loads once is there before children are forked, with the pass managers of the default lowering."""
+    """Lowers a small module, so that what MLIR loads once is there before children are forked, with the pass managers
+    of the default lowering.
+    """
     lower(ir.Module.parse(SMALL, context))
 
 
@@ -261,7 +351,9 @@ def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOption
 
 
 def drop_dead_functions(module: ir.Module) -> None:
-    """Removes private functions that nothing calls, and keeps the others inside the module, so that LLVM may inline and then remove them."""
+    """Removes private functions that nothing calls, and keeps the others inside the module, so that LLVM may inline and
+    then remove them.
+    """
     run_pipeline(module, ["symbol-dce"])
     with module.context:
         for op in module.body.operations:
@@ -270,9 +362,17 @@ def drop_dead_functions(module: ir.Module) -> None:
 
 
 def erase_transforms(module: ir.Module) -> None:
-    """Removes transform scripts that a program brings along, and globals that nothing reads; they are no part of what it computes."""
-    globals_read = _any(module.operation, lambda op: op.name.startswith("ml_program.") and op.name != "ml_program.global")
-    for op in [op for op in module.body.operations if op.operation.name.startswith("transform.") or (op.operation.name == "ml_program.global" and not globals_read)]:
+    """Removes transform scripts that a program brings along, and globals that nothing reads; they are no part of what
+    it computes.
+    """
+    globals_read = _any(
+        module.operation, lambda op: op.name.startswith("ml_program.") and op.name != "ml_program.global"
+    )
+    for op in [
+        op
+        for op in module.body.operations
+        if op.operation.name.startswith("transform.") or (op.operation.name == "ml_program.global" and not globals_read)
+    ]:
         op.operation.erase()
     if "transform.with_named_sequence" in module.operation.attributes:
         del module.operation.attributes["transform.with_named_sequence"]
@@ -283,16 +383,22 @@ _NO_INTRINSICS = frozenset(f"math.{name}" for name in ("acosh", "asinh", "atanh"
 
 
 def _is_library_math(op: Any) -> bool:
-    """Whether an operation on vectors has no intrinsic of LLVM's, so that only the C library computes it, element by element."""
+    """Whether an operation on vectors has no intrinsic of LLVM's, so that only the C library computes it, element by
+    element.
+    """
     return op.name in _NO_INTRINSICS and isinstance(op.results[0].type, ir.VectorType)
 
 
 def _copy_by_loops(module: ir.Module) -> None:
-    """Copies between memrefs of which one has holes become `linalg.copy`: the lowering of `memref.copy` calls a library for them."""
+    """Copies between memrefs of which one has holes become `linalg.copy`: the lowering of `memref.copy` calls a library
+    for them.
+    """
     copies: list[Any] = []
 
     def look(op: Any) -> ir.WalkResult:
-        if op.name == "memref.copy" and any(isinstance(v.type, ir.MemRefType) and v.type.layout != identity_layout(v.type) for v in op.operands):
+        if op.name == "memref.copy" and any(
+            isinstance(v.type, ir.MemRefType) and v.type.layout != identity_layout(v.type) for v in op.operands
+        ):
             copies.append(op)
         return ir.WalkResult.ADVANCE
 

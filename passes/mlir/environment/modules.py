@@ -83,7 +83,11 @@ def _signature(function: Any) -> Signature:
     if not re.fullmatch(r"[\w.$-]{1,200}", name, re.ASCII):  # it becomes part of LLVM IR
         raise DataError(f"an entry's name must be letters, digits, `.`, `$`, `-` and `_`, but got {name[:60]!r}")
     scalars = {scalar.position: scalar for scalar in loop_scalars(function.operation)}
-    made = Signature(name, tuple(_value(name, t, scalars.get(i)) for i, t in enumerate(kind.inputs)), tuple(_value(name, t) for t in kind.results))
+    made = Signature(
+        name,
+        tuple(_value(name, t, scalars.get(i)) for i, t in enumerate(kind.inputs)),
+        tuple(_value(name, t) for t in kind.results),
+    )
     made.check()
     return made
 
@@ -98,18 +102,33 @@ def _value(name: str, kind: Any, scalar: Scalar | None = None) -> ValueType:
         if element in ELEMENTS and kind.encoding is None:
             return ValueType("tensor", element, tuple(kind.shape))
         if element in ELEMENTS:
-            raise DataError(f"@{name} takes or returns {kind}: tensors with an encoding, such as sparse ones, cannot be given to an entry; lower them first")
+            raise DataError(
+                f"@{name} takes or returns {kind}: tensors with an encoding, such as sparse ones, cannot be given to an"
+                " entry; lower them first"
+            )
     elif str(kind) in ELEMENTS:
-        return ValueType("scalar", str(kind), value=scalar.value if scalar is not None else None, unset=scalar.why if scalar is not None and scalar.value is None else "")
-    raise DataError(f"@{name} takes or returns {kind}: an entry may have tensors, memrefs and numbers of {', '.join(ELEMENTS)}")
+        return ValueType(
+            "scalar",
+            str(kind),
+            value=scalar.value if scalar is not None else None,
+            unset=scalar.why if scalar is not None and scalar.value is None else "",
+        )
+    raise DataError(
+        f"@{name} takes or returns {kind}: an entry may have tensors, memrefs and numbers of {', '.join(ELEMENTS)}"
+    )
 
 
 def _layout(name: str, kind: Any) -> tuple[tuple[int, ...], int]:
-    """(strides, offset) of a memref; no strides where its elements lie row by row. What is unknown of them is chosen so."""
+    """(strides, offset) of a memref; no strides where its elements lie row by row. What is unknown of them is chosen
+    so.
+    """
     if kind.layout == identity_layout(kind):
         return (), 0
     if not isinstance(kind.layout, ir.StridedLayoutAttr):
-        raise DataError(f"@{name} takes or returns {kind}: memrefs with a layout by an affine map cannot be given to an entry; run --normalize-memrefs of mlir-opt first")
+        raise DataError(
+            f"@{name} takes or returns {kind}: memrefs with a layout by an affine map cannot be given to an entry; run"
+            " --normalize-memrefs of mlir-opt first"
+        )
     given, strides, size = list(kind.layout.strides), [], 1
     for extent, stride in zip(reversed(list(kind.shape)), reversed(given)):
         strides.append(size if stride < -(1 << 62) else stride)
@@ -188,14 +207,17 @@ def is_kind(name: str, kind: str) -> bool:
 
 
 def describe(module: ir.Module) -> dict[str, Any]:
-    """What a search needs to know of a module: its structured operations and its loops, each in the order that targets count them.
+    """What a search needs to know of a module: its structured operations and its loops, each in the order that targets
+    count them.
 
     Returns:
-        `ops`: for each structured operation `name`, `extents` of its loops (0 of an unknown one), `parallel`, whether each of them is, `maps`, for
-        each operand the loops that index each of its dimensions, `num_inputs`, `element` of the
-        last operand and `input` of the first, `strided`, for each operand the loops that are multiplied in its positions, `body`, names of the operations inside, `uses`, positions
-        of the operations whose results it reads, `tensors`, whether it works on tensors, and `depth`, the number of loops around it; `loops`: for each `scf.for` `trips` (0 where unknown),
-        `depth`, `innermost`, and `carried`, the types of what it carries; `names` of all operations.
+        `ops`: for each structured operation `name`, `extents` of its loops (0 of an unknown one), `parallel`, whether
+        each of them is, `maps`, for each operand the loops that index each of its dimensions, `num_inputs`, `element`
+        of the last operand and `input` of the first, `strided`, for each operand the loops that are multiplied in its
+        positions, `body`, names of the operations inside, `uses`, positions of the operations whose results it reads,
+        `tensors`, whether it works on tensors, and `depth`, the number of loops around it; `loops`: for each `scf.for`
+        `trips` (0 where unknown), `depth`, `innermost`, and `carried`, the types of what it carries; `names` of all
+        operations.
     """
     ops: list[dict[str, Any]] = []
     loops: list[dict[str, Any]] = []
@@ -207,7 +229,14 @@ def describe(module: ir.Module) -> dict[str, Any]:
             position.update({result: len(ops) - 1 for result in op.results})
         elif op.name == "scf.for":
             inside = {o.name for o in _inside(op)}
-            loops.append({"trips": _trips(op), "depth": _depth(op), "innermost": "scf.for" not in inside, "carried": [str(r.type) for r in op.results]})
+            loops.append(
+                {
+                    "trips": _trips(op),
+                    "depth": _depth(op),
+                    "innermost": "scf.for" not in inside,
+                    "carried": [str(r.type) for r in op.results],
+                }
+            )
         return ir.WalkResult.ADVANCE
 
     module.operation.walk(look)
@@ -230,10 +259,19 @@ def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
     written = {d for dims in maps[num_inputs:] for some in dims for d in some}
     last = op.operands[len(op.operands) - 1].type
     return {
-        "name": op.name, "extents": extents, "parallel": [d in written for d in range(num_dims)], "maps": plain, "num_inputs": num_inputs,
-        "element": _element(last), "input": _element(op.operands[0].type), "strided": [sorted({d for e in m.results for d in _strided(e)}) for m in affine], "body": sorted({o.name for o in _inside(op)}), "depth": _depth(op),
-        "uses": sorted({position[v] for v in op.operands if v in position}), "tensors": bool(len(op.results)),
-    }  # fmt: skip
+        "name": op.name,
+        "extents": extents,
+        "parallel": [d in written for d in range(num_dims)],
+        "maps": plain,
+        "num_inputs": num_inputs,
+        "element": _element(last),
+        "input": _element(op.operands[0].type),
+        "strided": [sorted({d for e in m.results for d in _strided(e)}) for m in affine],
+        "body": sorted({o.name for o in _inside(op)}),
+        "depth": _depth(op),
+        "uses": sorted({position[v] for v in op.operands if v in position}),
+        "tensors": bool(len(op.results)),
+    }
 
 
 def _element(kind: Any) -> str:
@@ -244,7 +282,11 @@ def _strided(expression: Any) -> set[int]:
     """The loops that an affine expression multiplies by more than 1."""
     if isinstance(expression, ir.AffineMulExpr):
         factor = expression.rhs
-        return set() if isinstance(factor, ir.AffineConstantExpr) and ir.AffineConstantExpr(factor).value == 1 else _dims(expression)
+        return (
+            set()
+            if isinstance(factor, ir.AffineConstantExpr) and ir.AffineConstantExpr(factor).value == 1
+            else _dims(expression)
+        )
     if isinstance(expression, ir.AffineBinaryExpr):
         return _strided(expression.lhs) | _strided(expression.rhs)
     return set()
@@ -260,7 +302,13 @@ def _dims(expression: Any) -> set[int]:
 
 
 def _inside(op: Any) -> list[Any]:
-    return [inner for region in op.regions for block in region.blocks for one in block.operations for inner in (one.operation, *_inside(one.operation))]
+    return [
+        inner
+        for region in op.regions
+        for block in region.blocks
+        for one in block.operations
+        for inner in (one.operation, *_inside(one.operation))
+    ]
 
 
 def _depth(op: Any) -> int:

@@ -10,8 +10,8 @@ from mlir import ir
 def flatten(module: ir.Module) -> None:
     """Moves what inner `builtin.module`s hold to the top.
 
-    Inner modules are scopes of their own. Of two functions of one name that have bodies, the inner one and its uses get a new name; a
-    declaration gives way to what it declares.
+    Inner modules are scopes of their own. Of two functions of one name that have bodies, the inner one and its uses get
+    a new name; a declaration gives way to what it declares.
     """
     scopes = [op.operation for op in module.body.operations if op.operation.name == "builtin.module"]
     if not scopes:

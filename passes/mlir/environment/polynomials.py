@@ -1,8 +1,8 @@
 """Functions of float32 as arithmetic that vectorises: erf, tanh and log. Run inside a worker.
 
-erf and tanh are the odd rational functions of Eigen's `generic_fast_erf_float` and `generic_fast_tanh_float`, right to 4 units in the last
-place; log is that of the Cephes library (Moshier, 1992), right to 2. Of infinities, not-a-numbers, zeros, negative and subnormal numbers
-they give what the library's functions give.
+erf and tanh are the odd rational functions of Eigen's `generic_fast_erf_float` and `generic_fast_tanh_float`, right to
+4 units in the last place; log is that of the Cephes library (Moshier, 1992), right to 2. Of infinities, not-a-numbers,
+zeros, negative and subnormal numbers they give what the library's functions give.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ _SMALLEST_NORMAL, _TO_NORMAL, _MANTISSA, _HALF_BITS = (
 
 
 def expand_functions(module: ir.Module) -> int:
-    """Replaces `math.erf`, `math.tanh` and `math.log` of float32, scalar or vector, by arithmetic; how many were replaced."""
+    """Replaces `math.erf`, `math.tanh` and `math.log` of float32, scalar or vector, by arithmetic; how many were
+    replaced.
+    """
     found: list[Any] = []
 
     def look(op: Any) -> ir.WalkResult:

@@ -9,7 +9,10 @@ from mlir import ir
 from mlir.dialects import arith, math
 
 _LOG2_E = 1.4426950408889634
-_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # ln 2 in two parts, so that products with small integers are exact in the first
+_LN2_HIGH, _LN2_LOW = (
+    0.693359375,
+    -2.12194440e-4,
+)  # ln 2 in two parts, so that products with small integers are exact in the first
 _POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _LOWEST, _HIGHEST = -87.68, 88.8
 
@@ -17,8 +20,9 @@ _LOWEST, _HIGHEST = -87.68, 88.8
 def expand_exp(module: ir.Module) -> int:
     """Replaces `math.exp` of float32, scalar or vector, by arithmetic that vectorises; how many were replaced.
 
-    The method is that of the Cephes library (Moshier, 1992): exp(x) = 2^n exp(r) with |r| <= ln 2 / 2, and a polynomial for exp(r); right to
-    2 units in the last place. Results below 2^-125 become 0; of infinities and not-a-number it gives what `math.exp` gives.
+    The method is that of the Cephes library (Moshier, 1992): exp(x) = 2^n exp(r) with |r| <= ln 2 / 2, and a polynomial
+    for exp(r); right to 2 units in the last place. Results below 2^-125 become 0; of infinities and not-a-number it
+    gives what `math.exp` gives.
     """
     found: list[Any] = []
 
@@ -36,7 +40,9 @@ def expand_exp(module: ir.Module) -> int:
 
 
 def _is_float32(kind: ir.Type) -> bool:
-    return isinstance(kind, ir.F32Type) or (isinstance(kind, ir.VectorType) and isinstance(kind.element_type, ir.F32Type))
+    return isinstance(kind, ir.F32Type) or (
+        isinstance(kind, ir.VectorType) and isinstance(kind.element_type, ir.F32Type)
+    )
 
 
 def _exp(x: ir.Value) -> ir.Value:
@@ -51,7 +57,10 @@ def _exp(x: ir.Value) -> ir.Value:
         return _constant(integers, ir.IntegerAttr.get(whole, value))
 
     # compare and select, in this order, keep a not-a-number, and are one instruction on x86
-    for bound, predicate in ((constant(_LOWEST), arith.CmpFPredicate.OGT), (constant(_HIGHEST), arith.CmpFPredicate.OLT)):
+    for bound, predicate in (
+        (constant(_LOWEST), arith.CmpFPredicate.OGT),
+        (constant(_HIGHEST), arith.CmpFPredicate.OLT),
+    ):
         x = arith.select(arith.cmpf(predicate, bound, x), bound, x)
     n = math.roundeven(arith.mulf(x, constant(_LOG2_E)))
     r = math.fma(n, constant(-_LN2_HIGH), x)
@@ -66,7 +75,9 @@ def _exp(x: ir.Value) -> ir.Value:
 
 
 def _constant(kind: ir.Type, value: ir.Attribute) -> ir.Value:
-    return arith.constant(kind, ir.DenseElementsAttr.get_splat(kind, value) if isinstance(kind, ir.VectorType) else value)
+    return arith.constant(
+        kind, ir.DenseElementsAttr.get_splat(kind, value) if isinstance(kind, ir.VectorType) else value
+    )
 
 
 _LOADS = ("memref.load", "vector.load", "vector.transfer_read", "vector.maskedload")
@@ -74,7 +85,9 @@ _STORES = ("memref.store", "vector.store", "vector.transfer_write", "vector.mask
 
 
 def widen_booleans(module: ir.Module) -> None:
-    """Stores `i1` in memory as `i8`: MLIR 22's lowering of memrefs cannot store less than a byte. Structured operations must be loops already."""
+    """Stores `i1` in memory as `i8`: MLIR 22's lowering of memrefs cannot store less than a byte. Structured operations
+    must be loops already.
+    """
     narrow = ir.IntegerType.get_signless(1, module.context)
     byte = ir.IntegerType.get_signless(8, module.context)
     ops: list[Any] = []
@@ -100,14 +113,21 @@ def widen_booleans(module: ir.Module) -> None:
         for op in ops:
             if op.name == "func.func":
                 kind = ir.TypeAttr(op.attributes["function_type"]).value
-                parts = [[_bytes(t, byte) if isinstance(t, ir.MemRefType) and t.element_type == narrow else t for t in side] for side in (kind.inputs, kind.results)]
+                parts = [
+                    [_bytes(t, byte) if isinstance(t, ir.MemRefType) and t.element_type == narrow else t for t in side]
+                    for side in (kind.inputs, kind.results)
+                ]
                 op.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(*parts))
             elif op.name == "memref.global":
                 kind = ir.TypeAttr(op.attributes["type"]).value
                 if kind.element_type == narrow:
                     op.attributes["type"] = ir.TypeAttr.get(_bytes(kind, byte))
-                    if "initial_value" in op.attributes and isinstance(op.attributes["initial_value"], ir.DenseElementsAttr):
-                        numbers = np.array([bool(v) for v in op.attributes["initial_value"]], np.int8).reshape(kind.shape)
+                    if "initial_value" in op.attributes and isinstance(
+                        op.attributes["initial_value"], ir.DenseElementsAttr
+                    ):
+                        numbers = np.array([bool(v) for v in op.attributes["initial_value"]], np.int8).reshape(
+                            kind.shape
+                        )
                         op.attributes["initial_value"] = ir.DenseElementsAttr.get(numbers, type=byte)
 
 

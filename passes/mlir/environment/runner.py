@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from foretune.passes.mlir.environment.signature import LLVM_SCALARS, SCALARS, TOLERANCE, Signature, ValueType, difference, make_buffer, make_inputs
+from foretune.passes.mlir.environment.signature import (
+    LLVM_SCALARS,
+    SCALARS,
+    TOLERANCE,
+    Signature,
+    ValueType,
+    difference,
+    make_buffer,
+    make_inputs,
+)
 
 REPEAT = "foretune_repeat"
 _ENOUGH_SECS = 2.0
@@ -17,7 +26,8 @@ _SHORT = ("half", "bfloat")
 
 
 def repeat_ir(signature: Signature) -> str:
-    """LLVM IR of a loop that calls the entry so often as its first argument says; the pointer is volatile, so that nothing is known of the callee.
+    """LLVM IR of a loop that calls the entry so often as its first argument says; the pointer is volatile, so that
+    nothing is known of the callee.
 
     Numbers of 16 bits come as their bits, because C has no such type to pass.
     """
@@ -31,9 +41,10 @@ def repeat_ir(signature: Signature) -> str:
     keep = f"  store volatile {result} %r, ptr %result\n" if len(returned) == 1 else ""
     call = f"%r = call {result}" if len(returned) == 1 else "call void"
     return (
-        f"\n@foretune_entry = internal global ptr @_mlir_ciface_{signature.name}\n\ndefine void @{REPEAT}(i64 %n, ptr %result{arguments}) {{\nentry:\n{casts}  br label %loop\nloop:\n"
-        f"  %i = phi i64 [ 0, %entry ], [ %next, %loop ]\n  %f = load volatile ptr, ptr @foretune_entry\n  {call} %f({passed})\n{keep}  %next = add i64 %i, 1\n"
-        f"  %more = icmp ult i64 %next, %n\n  br i1 %more, label %loop, label %done\ndone:\n  ret void\n}}\n"
+        f"\n@foretune_entry = internal global ptr @_mlir_ciface_{signature.name}\n\ndefine void @{REPEAT}(i64 %n, ptr"
+        f" %result{arguments}) {{\nentry:\n{casts}  br label %loop\nloop:\n  %i = phi i64 [ 0, %entry ], [ %next, %loop"
+        f" ]\n  %f = load volatile ptr, ptr @foretune_entry\n  {call} %f({passed})\n{keep}  %next = add i64 %i, 1\n "
+        " %more = icmp ult i64 %next, %n\n  br i1 %more, label %loop, label %done\ndone:\n  ret void\n}\n"
     )
 
 
@@ -57,7 +68,9 @@ class Entry:
         self._inputs = inputs
         self.buffers += returned
         scalars = [SCALARS[v.element] for v in signature.scalar_results]
-        self._struct = type("Results", (ctypes.Structure,), {"_fields_": [(f"f{i}", t) for i, t in enumerate(scalars)]})()
+        self._struct = type(
+            "Results", (ctypes.Structure,), {"_fields_": [(f"f{i}", t) for i, t in enumerate(scalars)]}
+        )()
         self._descriptors = [_descriptor(b, v.offset) for b, v in zip(self.buffers, signature.buffers)]
         arguments: list[Any] = [ctypes.byref(self._struct)] if len(scalars) > 1 else []
         pointers = iter(self._descriptors)
@@ -66,7 +79,9 @@ class Entry:
         self._arguments = [*arguments, *(ctypes.byref(p) for p in pointers)]
 
     def call(self, times: int = 1) -> float:
-        """Calls the entry; CPU seconds of this thread for all calls together. (The clock of the process jumps where a limit of CPU time is set.)"""
+        """Calls the entry; CPU seconds of this thread for all calls together. (The clock of the process jumps where a
+        limit of CPU time is set.)
+        """
         start = time.thread_time()
         self._repeat(ctypes.c_int64(times), ctypes.byref(self._struct), *self._arguments)
         return time.thread_time() - start
@@ -79,7 +94,9 @@ class Entry:
 
     def outputs(self) -> list[tuple[ValueType, np.ndarray]]:
         """Every buffer, and the scalars that were returned."""
-        scalars = [(v, _number(v, getattr(self._struct, f"f{i}"))) for i, v in enumerate(self._signature.scalar_results)]
+        scalars = [
+            (v, _number(v, getattr(self._struct, f"f{i}"))) for i, v in enumerate(self._signature.scalar_results)
+        ]
         return [*zip(self._signature.buffers, self.buffers), *scalars]
 
 
@@ -91,7 +108,11 @@ def _number(value: ValueType, got: int | float) -> np.ndarray:
 def _descriptor(buffer: np.ndarray, offset: int = 0) -> ctypes.Structure:
     """What MLIR's C interface takes for a memref whose first element is so many elements behind its start."""
     rank = buffer.ndim
-    fields: list[tuple[str, Any]] = [("allocated", ctypes.c_void_p), ("aligned", ctypes.c_void_p), ("offset", ctypes.c_int64)]
+    fields: list[tuple[str, Any]] = [
+        ("allocated", ctypes.c_void_p),
+        ("aligned", ctypes.c_void_p),
+        ("offset", ctypes.c_int64),
+    ]
     if rank:
         fields += [("sizes", ctypes.c_int64 * rank), ("strides", ctypes.c_int64 * rank)]
     made = type("Descriptor", (ctypes.Structure,), {"_fields_": fields})()
@@ -107,12 +128,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """Runs an entry once to check it, then for its time.
 
     Args:
-        request: `library`; `signature`; `seed`; `reference`, a file of outputs to compare with (`.npz`), or None; `keep`, a file to write
-            outputs to, or None; `repeats`, how many times are taken, possibly 0; `repeat_ms`, how long each of them lasts at least.
+        request: `library`; `signature`; `seed`; `reference`, a file of outputs to compare with (`.npz`), or None;
+            `keep`, a file to write outputs to, or None; `repeats`, how many times are taken, possibly 0; `repeat_ms`,
+            how long each of them lasts at least.
 
     Returns:
-        `status`; `difference` of the outputs from the reference's, where there is one; `run_secs` of one call, for each repeat; `error` where the
-        status is `wrong_output`.
+        `status`; `difference` of the outputs from the reference's, where there is one; `run_secs` of one call, for each
+        repeat; `error` where the status is `wrong_output`.
     """
     signature = Signature.from_json(request["signature"])
     entry = Entry(Path(request["library"]), signature, request["seed"])
@@ -124,17 +146,27 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     reply: dict[str, Any] = {"status": "ok"}
     if request.get("reference"):
         with np.load(request["reference"], allow_pickle=False) as wanted:
-            found = [(difference(value, array, wanted[f"arr_{i}"]), TOLERANCE.get(value.element, 0.0)) for i, (value, array) in enumerate(outputs)]
+            found = [
+                (difference(value, array, wanted[f"arr_{i}"]), TOLERANCE.get(value.element, 0.0))
+                for i, (value, array) in enumerate(outputs)
+            ]
         reply["difference"] = max((error for error, _ in found), default=0.0)
         if any(error > tolerance for error, tolerance in found):
-            return {"status": "wrong_output", "error": f"outputs differ from the untransformed program's by {reply['difference']:.3g} of the largest element"}
+            return {
+                "status": "wrong_output",
+                "error": (
+                    f"outputs differ from the untransformed program's by {reply['difference']:.3g} of the largest"
+                    " element"
+                ),
+            }
     if request["repeats"]:
         reply["run_secs"] = _times(entry, request["repeats"], request["repeat_ms"] / 1e3, once)
     return reply
 
 
 def _times(entry: Entry, repeats: int, least_secs: float, once: float) -> list[float]:
-    """Seconds of one call, so many times or until they last some seconds together; each time begins with the first inputs.
+    """Seconds of one call, so many times or until they last some seconds together; each time begins with the first
+    inputs.
 
     Short calls are taken in growing numbers until they last long enough.
     """

@@ -1,6 +1,7 @@
 """The MLIR environment, seen from the calling process: modules are texts, and all work on them happens in workers.
 
-No MLIR is loaded here. A module that crashes MLIR, an action that loops, a program that eats memory: each is a status or a clear error.
+No MLIR is loaded here. A module that crashes MLIR, an action that loops, a program that eats memory: each is a status
+or a clear error.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class Inspection:
             raise DataError("; ".join(self.refused.values()))
         if not found:
             raise DataError("the module has no public function with a body")
-        raise OptionError(f"the module has several public functions, {sorted((*found, *self.refused))}: choose one as the entry")
+        raise OptionError(
+            f"the module has several public functions, {sorted((*found, *self.refused))}: choose one as the entry"
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,9 @@ class MlirSession:
         self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = {"memory_bytes": settings.memory_bytes}
-        self._builder = WorkerProcess(self.worker, {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker})
+        self._builder = WorkerProcess(
+            self.worker, {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker}
+        )
         self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
         self._count = itertools.count()
 
@@ -211,7 +216,10 @@ class MlirSession:
     def _inspected(self, request: dict[str, Any]) -> Inspection:
         reply = self._build_request(request)
         if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
-            raise DataError(f"the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs: {reply['error']}")
+            raise DataError(
+                "the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs:"
+                f" {reply['error']}"
+            )
         if reply["status"] != "ok":
             raise DataError(reply["error"])
         return Inspection(reply["text"], tuple(Signature.from_json(e) for e in reply["entries"]), reply["refused"])
@@ -273,18 +281,29 @@ class MlirSession:
         Raises:
             IllegalActionError, DataError: as `apply` does.
         """
-        reply = self._build_request({"op": "graph", "source": source, "actions": schedule.to_json(), "values": list(values)})
+        reply = self._build_request(
+            {"op": "graph", "source": source, "actions": schedule.to_json(), "values": list(values)}
+        )
         if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
             raise IllegalActionError(reply["error"])
         if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
-            raise DataError(f"the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs: {reply['error']}")
+            raise DataError(
+                "the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs:"
+                f" {reply['error']}"
+            )
         if reply["status"] != "ok":
             raise DataError(reply["error"])
         return reply
 
     def build(
-        self, source: str, entry: str, schedule: Schedule = Schedule(), suffixes: Many[str] = (".so",), texts: Many[str] = (), cpu: str | None = None,
-    ) -> MlirBuild:  # fmt: skip
+        self,
+        source: str,
+        entry: str,
+        schedule: Schedule = Schedule(),
+        suffixes: Many[str] = (".so",),
+        texts: Many[str] = (),
+        cpu: str | None = None,
+    ) -> MlirBuild:
         """Applies a schedule, lowers, and generates code with LLVM's -O3.
 
         Args:
@@ -292,14 +311,23 @@ class MlirSession:
             entry: name of the function that is called.
             schedule: what to do before the default lowering.
             suffixes: files that are wanted, of `.ll` (before LLVM's passes), `.bc` (after them), `.s`, `.o` and `.so`.
-            texts: which are wanted: of the stages `transformed`, `buffers` and `llvm`, and `script`, the schedule as one transform module.
+            texts: which are wanted: of the stages `transformed`, `buffers` and `llvm`, and `script`, the schedule as
+                one transform module.
             cpu: processor to generate code for, as LLVM names it; None for this machine's.
         """
         stem = self._folder / str(next(self._count))
         files = {suffix: stem.with_suffix(suffix) for suffix in suffixes}
-        reply = self._build_request({
-            "op": "build", "source": source, "entry": entry, "actions": schedule.to_json(), "out": {s: str(p) for s, p in files.items()}, "texts": list(texts), "cpu": cpu,
-        })  # fmt: skip
+        reply = self._build_request(
+            {
+                "op": "build",
+                "source": source,
+                "entry": entry,
+                "actions": schedule.to_json(),
+                "out": {s: str(p) for s, p in files.items()},
+                "texts": list(texts),
+                "cpu": cpu,
+            }
+        )
         if reply["status"] != "ok":
             for path in self._folder.glob(f"{stem.name}.*"):
                 path.unlink(missing_ok=True)
@@ -315,7 +343,9 @@ class MlirSession:
         if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
             raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
 
-    def _exchange(self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str, times: int = 1) -> dict[str, Any]:
+    def _exchange(
+        self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str, times: int = 1
+    ) -> dict[str, Any]:
         try:
             return worker.request({**request, "timeout_secs": timeout_secs}, times * timeout_secs + _GRACE_SECS)
         except Silence:
@@ -326,8 +356,14 @@ class MlirSession:
     # -- programs ----------------------------------------------------------------------------------
 
     def run(
-        self, build: MlirBuild, repeats: int = 0, repeat_ms: float = 5.0, seed: int = 0, reference: Path | None = None, keep: Path | None = None,
-    ) -> Run:  # fmt: skip
+        self,
+        build: MlirBuild,
+        repeats: int = 0,
+        repeat_ms: float = 5.0,
+        seed: int = 0,
+        reference: Path | None = None,
+        keep: Path | None = None,
+    ) -> Run:
         """Runs a build once, compares its outputs, and times it.
 
         Args:
@@ -341,11 +377,21 @@ class MlirSession:
         if build.status is not Status.OK:
             return Run(build.status, error=build.error)
         request = {
-            "library": str(build.files[".so"]), "signature": build.signature.to_json(), "seed": seed, "reference": str(reference) if reference else None,
-            "keep": str(keep) if keep else None, "repeats": repeats, "repeat_ms": repeat_ms,
-        }  # fmt: skip
+            "library": str(build.files[".so"]),
+            "signature": build.signature.to_json(),
+            "seed": seed,
+            "reference": str(reference) if reference else None,
+            "keep": str(keep) if keep else None,
+            "repeats": repeats,
+            "repeat_ms": repeat_ms,
+        }
         reply = self._exchange(self._runner, request, self.settings.run_timeout_secs, "run")
-        return Run(Status(reply["status"]), tuple(reply.get("run_secs", ())), reply.get("difference", 0.0), str(reply.get("error", "")))
+        return Run(
+            Status(reply["status"]),
+            tuple(reply.get("run_secs", ())),
+            reply.get("difference", 0.0),
+            str(reply.get("error", "")),
+        )
 
     def file(self, suffix: str) -> Path:
         """A path for a file that goes when the session ends."""

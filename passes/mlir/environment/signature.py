@@ -18,14 +18,35 @@ from foretune.errors import DataError, OptionError
 _FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "bf16": np.uint16}
 _INTEGERS = {"i1": np.uint8, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "index": np.int64}
 SCALARS = {
-    "f32": ctypes.c_float, "f64": ctypes.c_double, "i1": ctypes.c_bool, "i8": ctypes.c_int8, "i16": ctypes.c_int16, "i32": ctypes.c_int32, "i64": ctypes.c_int64,
-    "index": ctypes.c_int64, "f16": ctypes.c_uint16, "bf16": ctypes.c_uint16,
-}  # fmt: skip
+    "f32": ctypes.c_float,
+    "f64": ctypes.c_double,
+    "i1": ctypes.c_bool,
+    "i8": ctypes.c_int8,
+    "i16": ctypes.c_int16,
+    "i32": ctypes.c_int32,
+    "i64": ctypes.c_int64,
+    "index": ctypes.c_int64,
+    "f16": ctypes.c_uint16,
+    "bf16": ctypes.c_uint16,
+}
 """How numbers are passed by value; those of 16 bits as their bits."""
-LLVM_SCALARS = {"f32": "float", "f64": "double", "i1": "i1", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "index": "i64", "f16": "half", "bf16": "bfloat"}
+LLVM_SCALARS = {
+    "f32": "float",
+    "f64": "double",
+    "i1": "i1",
+    "i8": "i8",
+    "i16": "i16",
+    "i32": "i32",
+    "i64": "i64",
+    "index": "i64",
+    "f16": "half",
+    "bf16": "bfloat",
+}
 ELEMENTS = (*_FLOATS, *_INTEGERS)
 TOLERANCE = {"f16": 2e-3, "bf16": 2e-2, "f32": 1e-5, "f64": 1e-12}
-"""How far an element may be from the reference's, relative to the largest one of its buffer: schedules reorder sums. Integers must be equal."""
+"""How far an element may be from the reference's, relative to the largest one of its buffer: schedules reorder sums.
+Integers must be equal.
+"""
 
 _ALIGNMENT = 64
 _MAX_BYTES = 2 << 30
@@ -39,7 +60,8 @@ class ValueType:
         kind: `tensor`, `memref` or `scalar`.
         element: element type, of `ELEMENTS`.
         shape: extents; empty for scalars.
-        strides, offset: of a memref whose elements do not lie row by row from its start, in elements; no strides where they do.
+        strides, offset: of a memref whose elements do not lie row by row from its start, in elements; no strides where
+        they do.
         value: of an integer that loops depend on; None where a random one will do.
         unset: why such an integer has no value yet; empty where it needs none.
     """
@@ -65,7 +87,11 @@ class ValueType:
         return self.num_elements * _dtype(self.element)().itemsize
 
     def __str__(self) -> str:
-        return self.element if self.kind == "scalar" else f"{self.kind}<{''.join(f'{n}x' for n in self.shape)}{self.element}>"
+        return (
+            self.element
+            if self.kind == "scalar"
+            else f"{self.kind}<{''.join(f'{n}x' for n in self.shape)}{self.element}>"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,16 @@ class Signature:
     @classmethod
     def from_json(cls, data: Any) -> Signature:
         """Reads what `to_json` wrote."""
-        return cls(data["name"], *(tuple(ValueType(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}) for value in data[part]) for part in ("inputs", "results")))
+        return cls(
+            data["name"],
+            *(
+                tuple(
+                    ValueType(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+                    for value in data[part]
+                )
+                for part in ("inputs", "results")
+            ),
+        )
 
     def with_values(self, values: Sequence[int]) -> Signature:
         """With values for the integer arguments that are numbers, from left to right.
@@ -118,19 +153,27 @@ class Signature:
     def llvm_parameters(self) -> list[str]:
         """LLVM types of the C interface's parameters."""
         returned = ["ptr"] if len(self.scalar_results) > 1 else []
-        return returned + ["ptr" if v.kind != "scalar" else LLVM_SCALARS[v.element] for v in (*self.inputs, *(r for r in self.results if r.kind != "scalar"))]
+        return returned + [
+            "ptr" if v.kind != "scalar" else LLVM_SCALARS[v.element]
+            for v in (*self.inputs, *(r for r in self.results if r.kind != "scalar"))
+        ]
 
     def check(self) -> None:
         """Raises `DataError` where inputs are too large."""
         total = sum(v.num_bytes for v in self.buffers)
         if total > _MAX_BYTES:
-            raise DataError(f"arguments and results may have {_MAX_BYTES >> 20} MiB together, but have {total >> 20} MiB")
+            raise DataError(
+                f"arguments and results may have {_MAX_BYTES >> 20} MiB together, but have {total >> 20} MiB"
+            )
 
     def check_values(self) -> None:
         """Raises `DataError` where an integer that loops depend on has no value."""
         for i, value in enumerate(self.inputs):
             if value.unset:
-                raise DataError(f"argument {i} of @{self.name} ({value.element}) needs a value: {value.unset}; give one value for each integer argument, from left to right")
+                raise DataError(
+                    f"argument {i} of @{self.name} ({value.element}) needs a value: {value.unset}; give one value for"
+                    " each integer argument, from left to right"
+                )
 
 
 def _dtype(element: str) -> type:
@@ -144,11 +187,14 @@ def make_buffer(value: ValueType) -> np.ndarray:
     flat = raw[start : start + value.num_bytes].view(_dtype(value.element))
     if not value.strides:
         return flat[value.offset :].reshape(value.shape)
-    return np.lib.stride_tricks.as_strided(flat[value.offset :], value.shape, [s * flat.itemsize for s in value.strides])
+    return np.lib.stride_tricks.as_strided(
+        flat[value.offset :], value.shape, [s * flat.itemsize for s in value.strides]
+    )
 
 
 def make_inputs(signature: Signature, seed: int) -> list[Any]:
-    """Inputs from a seed: floating-point numbers between -1 and 1, small integers, indices 0, and the values of those that loops depend on.
+    """Inputs from a seed: floating-point numbers between -1 and 1, small integers, indices 0, and the values of those
+    that loops depend on.
 
     Returns:
         An array for each tensor and memref, a number for each scalar.
@@ -170,20 +216,30 @@ def _draw(rng: np.random.Generator, value: ValueType) -> np.ndarray:
     if value.element == "index":
         return np.zeros(value.shape, np.int64)
     if value.element in _INTEGERS:
-        return rng.integers(0, 2 if value.element == "i1" else 8, size=value.shape).astype(_dtype(value.element)) if value.shape else np.asarray(rng.integers(0, 2))
-    numbers = np.asarray(rng.uniform(-1, 1, size=value.shape), np.float32 if value.element == "bf16" else _dtype(value.element))
+        return (
+            rng.integers(0, 2 if value.element == "i1" else 8, size=value.shape).astype(_dtype(value.element))
+            if value.shape
+            else np.asarray(rng.integers(0, 2))
+        )
+    numbers = np.asarray(
+        rng.uniform(-1, 1, size=value.shape), np.float32 if value.element == "bf16" else _dtype(value.element)
+    )
     if value.element == "bf16":
         return (numbers.view(np.uint32) >> 16).astype(np.uint16)
     return numbers.view(np.uint16) if value.element == "f16" and value.kind == "scalar" else numbers
 
 
 def difference(value: ValueType, got: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference of two buffers over the largest magnitude of what was wanted; infinite where only one is not finite. Lower is better."""
+    """The largest difference of two buffers over the largest magnitude of what was wanted; infinite where only one is
+    not finite. Lower is better.
+    """
     if value.element in _INTEGERS:
         return 0.0 if np.array_equal(got, wanted) else float("inf")
     got, wanted = (_wide(value, array) for array in (got, wanted))
     finite = np.isfinite(wanted)
-    if not np.array_equal(finite, np.isfinite(got)) or not np.array_equal(got[~finite], wanted[~finite], equal_nan=True):
+    if not np.array_equal(finite, np.isfinite(got)) or not np.array_equal(
+        got[~finite], wanted[~finite], equal_nan=True
+    ):
         return float("inf")
     if not finite.any():
         return 0.0

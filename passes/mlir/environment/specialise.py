@@ -29,12 +29,16 @@ def specialise(module: ir.Module, entry: str | None, sizes: Sequence[int]) -> No
     known = [_with_sizes(t, left) if shape_of(t) is not None else t for t in inputs]
     block = function.operation.regions[0].blocks[0]
     with module.context, ir.Location.unknown():
-        function.operation.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(known, list(function.type.results)))
+        function.operation.attributes["function_type"] = ir.TypeAttr.get(
+            ir.FunctionType.get(known, list(function.type.results))
+        )
         for argument, old, new in zip(block.arguments, inputs, known):
             if new != old:
                 argument.set_type(new)
                 with ir.InsertionPoint.at_block_begin(block):
-                    cast = memref.CastOp(old, argument) if isinstance(old, ir.MemRefType) else tensor.CastOp(old, argument)
+                    cast = (
+                        memref.CastOp(old, argument) if isinstance(old, ir.MemRefType) else tensor.CastOp(old, argument)
+                    )
                 argument.replace_all_uses_except(cast.result, cast.operation)
     for _ in range(_ROUNDS):
         lowering.run_pipeline(module, ["inline", "canonicalize", "cse"])
@@ -43,9 +47,17 @@ def specialise(module: ir.Module, entry: str | None, sizes: Sequence[int]) -> No
 
 def _entry(module: ir.Module, name: str | None) -> Any:
     found = [op for op in module.body.operations if op.operation.name == "func.func" and op.operation.regions[0].blocks]
-    named = [op for op in found if op.sym_name.value == name] if name is not None else [op for op in found if not lowering.is_private(op)]
+    named = (
+        [op for op in found if op.sym_name.value == name]
+        if name is not None
+        else [op for op in found if not lowering.is_private(op)]
+    )
     if len(named) != 1:
-        raise ValueError(f"an entry must be chosen among {[op.sym_name.value for op in found]} to give it sizes" if name is None else f"the module has no function {name!r} with a body")
+        raise ValueError(
+            f"an entry must be chosen among {[op.sym_name.value for op in found]} to give it sizes"
+            if name is None
+            else f"the module has no function {name!r} with a body"
+        )
     return named[0]
 
 
@@ -75,8 +87,14 @@ def _forward_results(module: ir.Module, function: Any) -> None:
                     continue
                 source = owner.operands[0]
                 shape = shape_of(source.type)
-                if len(function.operation.regions[0].blocks) == 1 and shape is not None and all(extent >= 0 for extent in shape):
+                if (
+                    len(function.operation.regions[0].blocks) == 1
+                    and shape is not None
+                    and all(extent >= 0 for extent in shape)
+                ):
                     op.operation.operands[i] = source
                     results[i] = source.type
     with module.context:
-        function.operation.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(list(function.type.inputs), results))
+        function.operation.attributes["function_type"] = ir.TypeAttr.get(
+            ir.FunctionType.get(list(function.type.inputs), results)
+        )

@@ -1,8 +1,9 @@
 """The worker process of the MLIR environment; `python -m foretune.passes.mlir.environment.worker`.
 
-It reads one JSON request a line and writes one JSON reply. Each request is worked on in a forked child with limits of time and memory:
-MLIR's parser overflows the stack on deep nesting, passes crash and loop, compiled programs do what they like. A builder process loads
-MLIR and LLVM; a runner process, pinned to one core, loads neither and runs what was built.
+It reads one JSON request a line and writes one JSON reply. Each request is worked on in a forked child with limits of
+time and memory: MLIR's parser overflows the stack on deep nesting, passes crash and loop, compiled programs do what
+they like. A builder process loads MLIR and LLVM; a runner process, pinned to one core, loads neither and runs what was
+built.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class Builder:
         gc.collect()
         gc.freeze()  # children would copy every page that a collection touches
 
-    def serve(self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    def serve(
+        self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
         """The reply to a request, which a child works on."""
         return in_own_child(request)
 
@@ -96,7 +99,8 @@ class Builder:
         """Answers one request; `op` says which.
 
         Returns:
-            `status`, which is `ok`, or `illegal` where the module or an action is refused, or `build_error`; and `error`, or what was asked for.
+            `status`, which is `ok`, or `illegal` where the module or an action is refused, or `build_error`; and
+            `error`, or what was asked for.
         """
         try:
             return {"status": "ok", **getattr(self, f"_{request['op']}")(request)}
@@ -117,7 +121,9 @@ class Builder:
     # -- requests ----------------------------------------------------------------------------------
 
     def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`text`, as MLIR prints it; `entries`, a signature for each public function that can be run; `refused`, name -> why one cannot be."""
+        """`text`, as MLIR prints it; `entries`, a signature for each public function that can be run; `refused`, name
+        -> why one cannot be.
+        """
         module = self._parse(request)
         entries, refused = self._modules.signatures(module)
         return {"text": str(module), "entries": [e.to_json() for e in entries], "refused": refused}
@@ -141,7 +147,9 @@ class Builder:
         return {"text": str(module)}
 
     def _graph(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`graph` of the module after `actions`, and `statements`, what each of its statements is; or `unsupported`, why there is none."""
+        """`graph` of the module after `actions`, and `statements`, what each of its statements is; or `unsupported`,
+        why there is none.
+        """
         from foretune.passes.mlir.graph import explain, graph
 
         module = self._parse(request)
@@ -153,7 +161,11 @@ class Builder:
             made = graph.read_module(module, request.get("values", ()))
         except UnsupportedError as error:
             return {"unsupported": str(error)}
-        return {"graph": made.graph.to_json(), "statements": [explain.describe(ops, chain) for ops, chain in made.statements], "facts": made.facts.to_json()}
+        return {
+            "graph": made.graph.to_json(),
+            "statements": [explain.describe(ops, chain) for ops, chain in made.statements],
+            "facts": made.facts.to_json(),
+        }
 
     def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """`ops` and `loops` of the module after `actions`."""
@@ -164,9 +176,9 @@ class Builder:
     def _build(self, request: dict[str, Any]) -> dict[str, Any]:
         """Applies `actions`, lowers, and generates code.
 
-        Request: `source`, `entry`, `actions`; `cpu`, a name or None for this machine's; `out`, suffix -> path, of `.ll` (before LLVM's passes),
-        `.bc` (after them), `.s`, `.o` and `.so`; `texts`, which texts are wanted: of the stages `transformed`,
-        `buffers` and `llvm`, and `script`, the schedule as one transform module.
+        Request: `source`, `entry`, `actions`; `cpu`, a name or None for this machine's; `out`, suffix -> path, of `.ll`
+        (before LLVM's passes), `.bc` (after them), `.s`, `.o` and `.so`; `texts`, which texts are wanted: of the stages
+        `transformed`, `buffers` and `llvm`, and `script`, the schedule as one transform module.
         """
         module = self._parse(request)
         signature = self._modules.signature(module, request["entry"])
@@ -228,15 +240,35 @@ class Builder:
 
     def _link(self, made: list[Path], out: Path, options: Any) -> None:
         libraries = ["-lmvec"] if options.math == "libmvec" else []
-        command = [self._linker, "-shared", "-nostartfiles", "-Wl,-z,defs", *map(str, made), "-o", str(out), *libraries, "-lm", "-lc"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LINK_TIMEOUT_SECS)
+        command = [
+            self._linker,
+            "-shared",
+            "-nostartfiles",
+            "-Wl,-z,defs",
+            *map(str, made),
+            "-o",
+            str(out),
+            *libraries,
+            "-lm",
+            "-lc",
+        ]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LINK_TIMEOUT_SECS,
+        )
         if done.returncode:
             raise Refused("cannot be linked: " + _first_lines(done.stderr))
 
 
 def _told(error: Exception) -> str:
     text = str(error)
-    return text.strip().splitlines()[-1][:_SHOWN_CHARS] if "Exception raised in callback" in text else _first_lines(text)
+    return (
+        text.strip().splitlines()[-1][:_SHOWN_CHARS] if "Exception raised in callback" in text else _first_lines(text)
+    )
 
 
 def _first_lines(text: str) -> str:

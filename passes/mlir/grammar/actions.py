@@ -1,11 +1,12 @@
 """What can be done to an MLIR module: the closed grammar of transforms and passes.
 
-An `MlirAction` is one frozen value: a key of `ACTIONS`, the operation that it works on, and typed options. It prints in the manner of MLIR's
-pass pipelines, `tile{on=linalg.matmul:0 sizes=8,32,0}`, and parses back; `script` gives its text in the transform dialect, `passes` its text for
-the pass manager. What is not in the tables of this file is no action, whoever proposes it, and no text of a proposal reaches MLIR.
+An `MlirAction` is one frozen value: a key of `ACTIONS`, the operation that it works on, and typed options. It prints in
+the manner of MLIR's pass pipelines, `tile{on=linalg.matmul:0 sizes=8,32,0}`, and parses back; `script` gives its text
+in the transform dialect, `passes` its text for the pass manager. What is not in the tables of this file is no action,
+whoever proposes it, and no text of a proposal reaches MLIR.
 
-Operations are named by kind and position: `linalg.matmul:1` is the second matmul of the module as MLIR walks it (inner operations first),
-`linalg:0` the first structured operation of any name.
+Operations are named by kind and position: `linalg.matmul:1` is the second matmul of the module as MLIR walks it (inner
+operations first), `linalg:0` the first structured operation of any name.
 """
 
 from __future__ import annotations
@@ -25,20 +26,59 @@ ANY = "!transform.any_op"
 STRUCTURED, LOOPS, PADS, PACKS = "structured", "loops", "pads", "packs"
 TARGETS: dict[str, tuple[str, ...]] = {
     STRUCTURED: (
-        "linalg", "linalg.generic", "linalg.matmul", "linalg.batch_matmul", "linalg.matvec", "linalg.vecmat", "linalg.dot", "linalg.batch_matvec", "linalg.contract",
-        "linalg.conv_1d_nwc_wcf", "linalg.conv_2d_nhwc_hwcf", "linalg.conv_2d_nchw_fchw", "linalg.conv_2d_nhwc_fhwc", "linalg.conv_2d", "linalg.depthwise_conv_2d_nhwc_hwc",
-        "linalg.depthwise_conv_1d_nwc_wc", "linalg.pooling_nhwc_max", "linalg.pooling_nhwc_sum", "linalg.pooling_nchw_max", "linalg.fill", "linalg.copy", "linalg.transpose",
-        "linalg.broadcast", "linalg.reduce", "linalg.map", "linalg.elementwise", "linalg.add", "linalg.sub", "linalg.mul", "linalg.div", "linalg.max", "linalg.exp",
-        "linalg.softmax", "linalg.mmt4d",
+        "linalg",
+        "linalg.generic",
+        "linalg.matmul",
+        "linalg.batch_matmul",
+        "linalg.matvec",
+        "linalg.vecmat",
+        "linalg.dot",
+        "linalg.batch_matvec",
+        "linalg.contract",
+        "linalg.conv_1d_nwc_wcf",
+        "linalg.conv_2d_nhwc_hwcf",
+        "linalg.conv_2d_nchw_fchw",
+        "linalg.conv_2d_nhwc_fhwc",
+        "linalg.conv_2d",
+        "linalg.depthwise_conv_2d_nhwc_hwc",
+        "linalg.depthwise_conv_1d_nwc_wc",
+        "linalg.pooling_nhwc_max",
+        "linalg.pooling_nhwc_sum",
+        "linalg.pooling_nchw_max",
+        "linalg.fill",
+        "linalg.copy",
+        "linalg.transpose",
+        "linalg.broadcast",
+        "linalg.reduce",
+        "linalg.map",
+        "linalg.elementwise",
+        "linalg.add",
+        "linalg.sub",
+        "linalg.mul",
+        "linalg.div",
+        "linalg.max",
+        "linalg.exp",
+        "linalg.softmax",
+        "linalg.mmt4d",
     ),
     LOOPS: ("scf.for", "affine.for"),
     PADS: ("tensor.pad",),
     PACKS: ("linalg.pack", "linalg.unpack"),
-}  # fmt: skip
+}
 """Kinds of operations that actions work on."""
 
-NOT_STRUCTURED = frozenset(("linalg.yield", "linalg.index", "linalg.softmax", "linalg.pack", "linalg.unpack", "linalg.winograd_filter_transform",
-                            "linalg.winograd_input_transform", "linalg.winograd_output_transform"))  # fmt: skip
+NOT_STRUCTURED = frozenset(
+    (
+        "linalg.yield",
+        "linalg.index",
+        "linalg.softmax",
+        "linalg.pack",
+        "linalg.unpack",
+        "linalg.winograd_filter_transform",
+        "linalg.winograd_input_transform",
+        "linalg.winograd_output_transform",
+    )
+)
 """Operations of the dialect that `linalg` does not count."""
 
 _MAX_INDEX, _MAX_SIZE, _MAX_RANK, _MAX_TEXT, _MAX_ACTIONS = 255, 1 << 16, 12, 400, 128
@@ -58,7 +98,11 @@ class Ints:
 
     def check(self, value: object) -> bool:
         """Whether a value is one."""
-        if not isinstance(value, tuple) or not 0 < len(value) <= _MAX_RANK or not all(type(v) is int and self.least <= v <= self.most for v in value):
+        if (
+            not isinstance(value, tuple)
+            or not 0 < len(value) <= _MAX_RANK
+            or not all(type(v) is int and self.least <= v <= self.most for v in value)
+        ):
             return False
         if self.count and len(value) != self.count:
             return False
@@ -71,7 +115,11 @@ class Ints:
         return tuple(int(v) for v in text.split(","))
 
     def __str__(self) -> str:
-        return "a permutation such as 1,0,2" if self.permutation else f"{self.count or ''} integers of {self.least}..{self.most} such as 8,32,0".strip()
+        return (
+            "a permutation such as 1,0,2"
+            if self.permutation
+            else f"{self.count or ''} integers of {self.least}..{self.most} such as 8,32,0".strip()
+        )
 
 
 @dataclass(frozen=True)
@@ -169,20 +217,28 @@ def _tile(o: Mapping[str, Any], t: str, p: str) -> Lines:
     loops = sum(size > 0 for size in o["sizes"])
     order = f" interchange = {_list(o['interchange'])}" if "interchange" in o else ""
     left = f"%{p}t, %{p}l:{loops}" if loops else f"%{p}t"
-    return [f"{left} = transform.structured.tile_using_for {t} tile_sizes {_list(o['sizes'])}{order} : ({ANY}) -> {_results(1 + loops)}"]
+    return [
+        f"{left} = transform.structured.tile_using_for {t} tile_sizes {_list(o['sizes'])}{order} : ({ANY}) ->"
+        f" {_results(1 + loops)}"
+    ]
 
 
 def _fuse(o: Mapping[str, Any], t: str, p: str) -> Lines:
     loops = sum(size > 0 for size in o["sizes"])
     order = f" interchange {_list(o['interchange'])}" if "interchange" in o else ""
-    return [f"%{p}t, %{p}l:{loops} = transform.structured.fuse {t} tile_sizes {_list(o['sizes'])}{order} {{apply_cleanup}} : ({ANY}) -> {_results(1 + loops)}"]
+    return [
+        f"%{p}t, %{p}l:{loops} = transform.structured.fuse {t} tile_sizes {_list(o['sizes'])}{order} {{apply_cleanup}}"
+        f" : ({ANY}) -> {_results(1 + loops)}"
+    ]
 
 
 def _one(text: str) -> Callable[[Mapping[str, Any], str, str], Lines]:
     """An operation with one handle in and `{results}` out; `{name}` in braces are options."""
 
     def script(o: Mapping[str, Any], t: str, p: str) -> Lines:
-        shown = {k: _list(v) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v for k, v in o.items()}
+        shown = {
+            k: _list(v) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v for k, v in o.items()
+        }
         return [text.format(t=t, p=p, ANY=ANY, **shown)]
 
     return script
@@ -196,7 +252,8 @@ def _pad(o: Mapping[str, Any], t: str, p: str) -> Lines:
     multiples = f" pad_to_multiple_of {_list(o['multiples'])}" if any(m > 1 for m in o["multiples"]) else ""
     nofold = f" nofold_flags = {_list(o['nofold'])}," if "nofold" in o else ""
     return [
-        f"%{p}a, %{p}b, %{p}c = transform.structured.pad {t}{multiples} {{padding_values = [{values}], padding_dimensions = {_list(dims)},{nofold}"
+        f"%{p}a, %{p}b, %{p}c = transform.structured.pad {t}{multiples} {{padding_values = [{values}],"
+        f" padding_dimensions = {_list(dims)},{nofold}"
         f' copy_back_op = "none"}} : ({ANY}) -> ({ANY}, {ANY}, {ANY})'
     ]
 
@@ -206,19 +263,31 @@ def _pack_transpose(o: Mapping[str, Any], t: str, p: str) -> Lines:
     outer = f" outer_perm = {_list(o['outer'])}" if "outer" in o else ""
     return [
         f"%{p}u = transform.get_consumers_of_result {t}[0] : ({ANY}) -> {ANY}",
-        f"%{p}a, %{p}b, %{p}c = transform.structured.pack_transpose {t} with_compute_op(%{p}u){outer}{inner} : ({ANY}, {ANY}) -> ({ANY}, {ANY}, {ANY})",
+        (
+            f"%{p}a, %{p}b, %{p}c = transform.structured.pack_transpose {t} with_compute_op(%{p}u){outer}{inner} :"
+            f" ({ANY}, {ANY}) -> ({ANY}, {ANY}, {ANY})"
+        ),
     ]
 
 
 def _lower_packs(o: Mapping[str, Any], t: str, p: str) -> Lines:
     pack, unpack = '!transform.op<"linalg.pack">', '!transform.op<"linalg.unpack">'
     ops = [f'!transform.op<"{name}">' for name in ("tensor.pad", "tensor.expand_shape", "linalg.transpose")]
-    uns = [f'!transform.op<"{name}">' for name in ("tensor.empty", "linalg.transpose", "tensor.collapse_shape", "tensor.extract_slice")]
+    uns = [
+        f'!transform.op<"{name}">'
+        for name in ("tensor.empty", "linalg.transpose", "tensor.collapse_shape", "tensor.extract_slice")
+    ]
     return [
         f'%{p}p = transform.structured.match ops{{["linalg.pack"]}} in {t} : ({ANY}) -> {pack}',
-        f"transform.foreach %{p}p : {pack} {{ ^bb0(%{p}o: {pack}): %{p}x:3 = transform.structured.lower_pack %{p}o : ({pack}) -> ({', '.join(ops)}) }}",
+        (
+            f"transform.foreach %{p}p : {pack} {{ ^bb0(%{p}o: {pack}): %{p}x:3 = transform.structured.lower_pack %{p}o"
+            f" : ({pack}) -> ({', '.join(ops)}) }}"
+        ),
         f'%{p}q = transform.structured.match ops{{["linalg.unpack"]}} in {t} : ({ANY}) -> {unpack}',
-        f"transform.foreach %{p}q : {unpack} {{ ^bb0(%{p}n: {unpack}): %{p}y:4 = transform.structured.lower_unpack %{p}n : ({unpack}) -> ({', '.join(uns)}) }}",
+        (
+            f"transform.foreach %{p}q : {unpack} {{ ^bb0(%{p}n: {unpack}): %{p}y:4 = transform.structured.lower_unpack"
+            f" %{p}n : ({unpack}) -> ({', '.join(uns)}) }}"
+        ),
     ]
 
 
@@ -226,7 +295,9 @@ def _each_function(*lines: str) -> Callable[[Mapping[str, Any], str, str], Lines
     """Lines for all functions, whose handle is `{f}`."""
 
     def script(o: Mapping[str, Any], t: str, p: str) -> Lines:
-        shown = {k: _list(v) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v for k, v in o.items()}
+        shown = {
+            k: _list(v) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v for k, v in o.items()
+        }
         match = f'%{p}f = transform.structured.match ops{{["func.func"]}} in {t} : ({ANY}) -> {ANY}'
         return [match, *(line.format(f=f"%{p}f", p=p, ANY=ANY, **shown) for line in lines)]
 
@@ -235,14 +306,18 @@ def _each_function(*lines: str) -> Callable[[Mapping[str, Any], str, str], Lines
 
 def _patterns(*names: str) -> Callable[[Mapping[str, Any], str, str], Lines]:
     """Patterns for all functions, to a fixed point."""
-    return _each_function("transform.apply_patterns to {f} {{ " + " ".join(f"transform.apply_patterns.{name}" for name in names) + " }} : {ANY}")
+    return _each_function(
+        "transform.apply_patterns to {f} {{ "
+        + " ".join(f"transform.apply_patterns.{name}" for name in names)
+        + " }} : {ANY}"
+    )
 
 
 def _promote(o: Mapping[str, Any], t: str, p: str) -> Lines:
     full = ", use_full_tiles_by_default" if o.get("full", False) else ""
     return [
-        f"%{p}t = transform.structured.promote {t} {{operands_to_promote = {_list(o['operands'])}, alignment = {o.get('alignment', 64)}"
-        f"{full}{', use_alloca' if o.get('stack', False) else ''}}} : ({ANY}) -> {ANY}"
+        f"%{p}t = transform.structured.promote {t} {{operands_to_promote = {_list(o['operands'])}, alignment ="
+        f" {o.get('alignment', 64)}{full}{', use_alloca' if o.get('stack', False) else ''}}} : ({ANY}) -> {ANY}"
     ]
 
 
@@ -255,7 +330,15 @@ def _pass(name: str, **fixed: str) -> Callable[[Mapping[str, Any]], tuple[str, .
     """A pass of the module; options keep their names, with `-` for `_`."""
 
     def passes(o: Mapping[str, Any]) -> tuple[str, ...]:
-        shown = {**fixed, **{k.replace("_", "-"): ",".join(map(str, v)) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v for k, v in o.items()}}
+        shown = {
+            **fixed,
+            **{
+                k.replace("_", "-"): (
+                    ",".join(map(str, v)) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v
+                )
+                for k, v in o.items()
+            },
+        }
         inner = f"{name}{{{' '.join(f'{k}={v}' for k, v in shown.items())}}}" if shown else name
         return (inner,)
 
@@ -273,138 +356,413 @@ _NUMBERS = ("f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64")
 
 ACTIONS: dict[str, ActionKind] = {
     # structured operations, on tensors or memrefs
-    "tile": ActionKind("Tile into loops, the outermost first.", STRUCTURED, {"sizes": _SIZES, "interchange": _ORDER}, ("sizes",), _tile),
-    "fuse": ActionKind("Tile, and fuse the producers of the operands into the loops.", STRUCTURED, {"sizes": _SIZES, "interchange": _ORDER}, ("sizes",), _fuse),
+    "tile": ActionKind(
+        "Tile into loops, the outermost first.", STRUCTURED, {"sizes": _SIZES, "interchange": _ORDER}, ("sizes",), _tile
+    ),
+    "fuse": ActionKind(
+        "Tile, and fuse the producers of the operands into the loops.",
+        STRUCTURED,
+        {"sizes": _SIZES, "interchange": _ORDER},
+        ("sizes",),
+        _fuse,
+    ),
     "tile-reduction": ActionKind(
-        "Tile a reduction into partial results and a merge.", STRUCTURED, {"sizes": _SIZES}, ("sizes",),
-        _one("%{p}f, %{p}s, %{p}c, %{p}l = transform.structured.tile_reduction_using_for {t} by tile_sizes = {sizes} : ({ANY}) -> ({ANY}, {ANY}, {ANY}, {ANY})"),
+        "Tile a reduction into partial results and a merge.",
+        STRUCTURED,
+        {"sizes": _SIZES},
+        ("sizes",),
+        _one(
+            "%{p}f, %{p}s, %{p}c, %{p}l = transform.structured.tile_reduction_using_for {t} by tile_sizes = {sizes} :"
+            " ({ANY}) -> ({ANY}, {ANY}, {ANY}, {ANY})"
+        ),
     ),
     "split-reduction": ActionKind(
-        "Split a reduction by a factor into a parallel dimension.", STRUCTURED, {"factor": Int(2, 1024), "dimension": Int(0, _MAX_RANK), "inner": Switch()}, ("factor", "dimension"),
+        "Split a reduction by a factor into a parallel dimension.",
+        STRUCTURED,
+        {"factor": Int(2, 1024), "dimension": Int(0, _MAX_RANK), "inner": Switch()},
+        ("factor", "dimension"),
         lambda o, t, p: [
-            f"%{p}a, %{p}b, %{p}c, %{p}d = transform.structured.split_reduction {t} {{split_factor = {o['factor']}, insert_split_dimension = {o['dimension']}"
-            f"{', inner_parallel' if o.get('inner') else ''}}} : ({ANY}) -> ({ANY}, {ANY}, {ANY}, {ANY})"
+            f"%{p}a, %{p}b, %{p}c, %{p}d = transform.structured.split_reduction {t} {{split_factor = {o['factor']},"
+            f" insert_split_dimension = {o['dimension']}{', inner_parallel' if o.get('inner') else ''}}} : ({ANY}) ->"
+            f" ({ANY}, {ANY}, {ANY}, {ANY})"
         ],
     ),
-    "interchange": ActionKind("Reorder the loops of a generic operation.", STRUCTURED, {"order": _ORDER}, ("order",),
-                              _one("%{p}t = transform.structured.interchange {t} iterator_interchange = {order} : ({ANY}) -> {ANY}")),
-    "generalize": ActionKind("Named operation to linalg.generic.", STRUCTURED, script=_one("%{p}t = transform.structured.generalize {t} : ({ANY}) -> {ANY}")),
-    "specialize": ActionKind("linalg.generic to a named operation.", STRUCTURED, script=_one("%{p}t = transform.structured.specialize {t} : ({ANY}) -> {ANY}")),
-    "decompose": ActionKind("Window of two dimensions to one of one dimension, where an extent is 1.", STRUCTURED,
-                            script=_one("%{p}t = transform.structured.decompose {t} : ({ANY}) -> {ANY}")),
-    "decompose-aggregate": ActionKind("Aggregate (softmax) to simpler operations.", STRUCTURED,
-                                      script=_one("%{p}t = transform.structured.decompose_interface {t} : ({ANY}) -> {ANY}")),
-    "img2col": ActionKind("Convolution to a matrix product over gathered columns.", STRUCTURED,
-                          script=_one("%{p}a, %{p}b = transform.structured.convert_conv2d_to_img2col {t} : ({ANY}) -> ({ANY}, {ANY})")),
-    "transpose-conv": ActionKind("Convolution with filters fhwc to one with hwcf.", STRUCTURED, script=_one("%{p}t = transform.structured.transpose_conv2d {t} : ({ANY}) -> {ANY}")),
-    "transpose-matmul": ActionKind("Matrix product of a transposed operand.", STRUCTURED, {"operand": Word(("lhs", "rhs"))}, ("operand",),
-                                   _one("%{p}t = transform.structured.transpose_matmul {t} <{operand}> : ({ANY}) -> {ANY}")),
-    "flatten": ActionKind("Elementwise operation to one dimension.", STRUCTURED, script=_one("%{p}t = transform.structured.flatten_elementwise {t} : ({ANY}) -> {ANY}")),
+    "interchange": ActionKind(
+        "Reorder the loops of a generic operation.",
+        STRUCTURED,
+        {"order": _ORDER},
+        ("order",),
+        _one("%{p}t = transform.structured.interchange {t} iterator_interchange = {order} : ({ANY}) -> {ANY}"),
+    ),
+    "generalize": ActionKind(
+        "Named operation to linalg.generic.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.generalize {t} : ({ANY}) -> {ANY}"),
+    ),
+    "specialize": ActionKind(
+        "linalg.generic to a named operation.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.specialize {t} : ({ANY}) -> {ANY}"),
+    ),
+    "decompose": ActionKind(
+        "Window of two dimensions to one of one dimension, where an extent is 1.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.decompose {t} : ({ANY}) -> {ANY}"),
+    ),
+    "decompose-aggregate": ActionKind(
+        "Aggregate (softmax) to simpler operations.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.decompose_interface {t} : ({ANY}) -> {ANY}"),
+    ),
+    "img2col": ActionKind(
+        "Convolution to a matrix product over gathered columns.",
+        STRUCTURED,
+        script=_one("%{p}a, %{p}b = transform.structured.convert_conv2d_to_img2col {t} : ({ANY}) -> ({ANY}, {ANY})"),
+    ),
+    "transpose-conv": ActionKind(
+        "Convolution with filters fhwc to one with hwcf.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.transpose_conv2d {t} : ({ANY}) -> {ANY}"),
+    ),
+    "transpose-matmul": ActionKind(
+        "Matrix product of a transposed operand.",
+        STRUCTURED,
+        {"operand": Word(("lhs", "rhs"))},
+        ("operand",),
+        _one("%{p}t = transform.structured.transpose_matmul {t} <{operand}> : ({ANY}) -> {ANY}"),
+    ),
+    "flatten": ActionKind(
+        "Elementwise operation to one dimension.",
+        STRUCTURED,
+        script=_one("%{p}t = transform.structured.flatten_elementwise {t} : ({ANY}) -> {ANY}"),
+    ),
     "pad": ActionKind(
-        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding; `input`: type of all operands but the last, where it is another one.", STRUCTURED,
-        {"multiples": Ints(1), "nofold": Ints(0, 1), "operands": Int(1, 8), "element": Word(_NUMBERS), "input": Word(_NUMBERS)}, ("multiples",), _pad,
+        "Pad the operands to multiples; `nofold` makes copies of operands that need no padding; `input`: type of all"
+        " operands but the last, where it is another one.",
+        STRUCTURED,
+        {
+            "multiples": Ints(1),
+            "nofold": Ints(0, 1),
+            "operands": Int(1, 8),
+            "element": Word(_NUMBERS),
+            "input": Word(_NUMBERS),
+        },
+        ("multiples",),
+        _pad,
     ),
-    "pack": ActionKind("Data layout with inner tiles of the given sizes; 0 leaves a dimension.", STRUCTURED, {"sizes": _SIZES}, ("sizes",),
-                       _one("%{p}t = transform.structured.pack {t} packed_sizes = {sizes} : ({ANY}) -> {ANY}")),
+    "pack": ActionKind(
+        "Data layout with inner tiles of the given sizes; 0 leaves a dimension.",
+        STRUCTURED,
+        {"sizes": _SIZES},
+        ("sizes",),
+        _one("%{p}t = transform.structured.pack {t} packed_sizes = {sizes} : ({ANY}) -> {ANY}"),
+    ),
     "pack-greedily": ActionKind(
-        "Data layout of matrix products found inside an operation.", STRUCTURED, {"sizes": Ints(1, count=3), "order": Ints(0, 2, permutation=True, count=3)}, ("sizes",),
+        "Data layout of matrix products found inside an operation.",
+        STRUCTURED,
+        {"sizes": Ints(1, count=3), "order": Ints(0, 2, permutation=True, count=3)},
+        ("sizes",),
         lambda o, t, p: [
-            f"%{p}t = transform.structured.pack_greedily {t} matmul_packed_sizes = {_list(o['sizes'])} matmul_inner_dims_order = {_list(o.get('order', (0, 1, 2)))}"
-            f" : ({ANY}) -> {ANY}"
+            f"%{p}t = transform.structured.pack_greedily {t} matmul_packed_sizes = {_list(o['sizes'])}"
+            f" matmul_inner_dims_order = {_list(o.get('order', (0, 1, 2)))} : ({ANY}) -> {ANY}"
         ],
     ),
-    "pack-transpose": ActionKind("Permute the outer or inner dimensions of a packed operand.", PACKS, {"outer": _ORDER, "inner": _ORDER}, (), _pack_transpose),
+    "pack-transpose": ActionKind(
+        "Permute the outer or inner dimensions of a packed operand.",
+        PACKS,
+        {"outer": _ORDER, "inner": _ORDER},
+        (),
+        _pack_transpose,
+    ),
     "lower-packs": ActionKind("Packing and unpacking to reshapes and transpositions.", script=_lower_packs),
-    "hoist-pad": ActionKind("Build a padded operand before so many loops, as a packed array.", PADS, {"loops": Int(1, 8), "transpose": _ORDER}, ("loops",), _hoist_pad),
+    "hoist-pad": ActionKind(
+        "Build a padded operand before so many loops, as a packed array.",
+        PADS,
+        {"loops": Int(1, 8), "transpose": _ORDER},
+        ("loops",),
+        _hoist_pad,
+    ),
     "promote": ActionKind(
-        "Copy operands (of memrefs) to small buffers of their own.", STRUCTURED, {"operands": _OPERANDS, "alignment": Int(1, 4096), "stack": Switch(), "full": Switch()}, ("operands",),
+        "Copy operands (of memrefs) to small buffers of their own.",
+        STRUCTURED,
+        {"operands": _OPERANDS, "alignment": Int(1, 4096), "stack": Switch(), "full": Switch()},
+        ("operands",),
         _promote,
     ),
     "vectorize": ActionKind(
-        "Vectorise one operation; with `sizes`, by masked vectors of these extents.", STRUCTURED, {"sizes": Ints(1, 1024)}, (),
-        lambda o, t, p: [f"transform.structured.vectorize {t}{' vector_sizes ' + _list(o['sizes']) if 'sizes' in o else ''} {{create_named_contraction}} : {ANY}"],
+        "Vectorise one operation; with `sizes`, by masked vectors of these extents.",
+        STRUCTURED,
+        {"sizes": Ints(1, 1024)},
+        (),
+        lambda o, t, p: [
+            f"transform.structured.vectorize {t}{' vector_sizes ' + _list(o['sizes']) if 'sizes' in o else ''}"
+            f" {{create_named_contraction}} : {ANY}"
+        ],
     ),
-    "vectorize-all": ActionKind("Vectorise whatever is small and static.", script=_each_function(
-        "%{p}v = transform.structured.vectorize_children_and_apply_patterns {f} {{fold_type_extensions_into_contract}} : ({ANY}) -> {ANY}")),
+    "vectorize-all": ActionKind(
+        "Vectorise whatever is small and static.",
+        script=_each_function(
+            "%{p}v = transform.structured.vectorize_children_and_apply_patterns {f}"
+            " {{fold_type_extensions_into_contract}} : ({ANY}) -> {ANY}"
+        ),
+    ),
     # loops
-    "unroll": ActionKind("Unroll a loop.", LOOPS, {"factor": _FACTOR}, ("factor",), _one("transform.loop.unroll {t} {{ factor = {factor} }} : {ANY}")),
-    "unroll-and-jam": ActionKind("Unroll a loop and join the copies of what is inside.", LOOPS, {"factor": _FACTOR}, ("factor",),
-                                 _one("transform.loop.unroll_and_jam {t} {{ factor = {factor} }} : {ANY}")),
-    "peel": ActionKind("Split off the part of a loop that does not fill its step.", LOOPS, {"front": Switch()}, (), lambda o, t, p: [
-        f'%{p}c = transform.cast {t} : {ANY} to !transform.op<"scf.for">',
-        f'%{p}a, %{p}b = transform.loop.peel %{p}c {{peel_front = {str(o.get("front", False)).lower()}}} : (!transform.op<"scf.for">) -> ({ANY}, {ANY})']),
-    "coalesce": ActionKind("A nest of loops to one loop.", LOOPS, script=_one("%{p}t = transform.loop.coalesce {t} : ({ANY}) -> {ANY}")),
-    "drop-loop": ActionKind("Take away a loop of one iteration.", LOOPS, script=_one("transform.loop.promote_if_one_iteration {t} : {ANY}")),
-    "hoist-subsets": ActionKind("Keep parts of tensors that a loop reads and writes at one place in values.", LOOPS,
-                                script=_one("transform.loop.hoist_loop_invariant_subsets {t} : {ANY}")),
+    "unroll": ActionKind(
+        "Unroll a loop.",
+        LOOPS,
+        {"factor": _FACTOR},
+        ("factor",),
+        _one("transform.loop.unroll {t} {{ factor = {factor} }} : {ANY}"),
+    ),
+    "unroll-and-jam": ActionKind(
+        "Unroll a loop and join the copies of what is inside.",
+        LOOPS,
+        {"factor": _FACTOR},
+        ("factor",),
+        _one("transform.loop.unroll_and_jam {t} {{ factor = {factor} }} : {ANY}"),
+    ),
+    "peel": ActionKind(
+        "Split off the part of a loop that does not fill its step.",
+        LOOPS,
+        {"front": Switch()},
+        (),
+        lambda o, t, p: [
+            f'%{p}c = transform.cast {t} : {ANY} to !transform.op<"scf.for">',
+            (
+                f"%{p}a, %{p}b = transform.loop.peel %{p}c {{peel_front = {str(o.get('front', False)).lower()}}} :"
+                f' (!transform.op<"scf.for">) -> ({ANY}, {ANY})'
+            ),
+        ],
+    ),
+    "coalesce": ActionKind(
+        "A nest of loops to one loop.", LOOPS, script=_one("%{p}t = transform.loop.coalesce {t} : ({ANY}) -> {ANY}")
+    ),
+    "drop-loop": ActionKind(
+        "Take away a loop of one iteration.", LOOPS, script=_one("transform.loop.promote_if_one_iteration {t} : {ANY}")
+    ),
+    "hoist-subsets": ActionKind(
+        "Keep parts of tensors that a loop reads and writes at one place in values.",
+        LOOPS,
+        script=_one("transform.loop.hoist_loop_invariant_subsets {t} : {ANY}"),
+    ),
     # vectors, in all functions
-    "hoist-transfers": ActionKind("Move reads before loops and writes behind them, of vectors that stay at one place.", script=_each_function(
-        "%{p}h = transform.structured.hoist_redundant_vector_transfers {f} : ({ANY}) -> {ANY}")),
-    "hoist-broadcasts": ActionKind("Move broadcasts of vectors out of loops.", script=_each_function(
-        "%{p}h = transform.structured.hoist_redundant_vector_broadcasts {f} : ({ANY}) -> {ANY}")),
-    "hoist-all-subsets": ActionKind("`hoist-subsets` of every loop.", script=_each_function(
-        '%{p}l = transform.structured.match ops{{["scf.for"]}} in {f} : ({ANY}) -> {ANY}', "transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}")),
-    "lower-contraction": ActionKind("vector.contract to simpler operations.", options={"by": Word(("outerproduct", "dot", "parallelarith", "llvmintr"))}, needed=("by",),
-                                    script=_each_function("transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_contraction lowering_strategy = {by} }} : {ANY}")),
-    "lower-multi-reduction": ActionKind("vector.multi_reduction to simpler operations.", options={"by": Word(("innerparallel", "innerreduction"))}, needed=("by",),
-                                        script=_each_function("transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_multi_reduction lowering_strategy = {by} }} : {ANY}")),
-    "lower-transpose": ActionKind("vector.transpose to simpler operations.", options={"by": Word(("eltwise", "flat_transpose", "shuffle_1d", "shuffle_16x16"))}, needed=("by",),
-                                  script=_each_function("transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_transpose lowering_strategy = {by} }} : {ANY}")),
-    "lower-transfer": ActionKind("Transfers of vectors to loads and stores of one dimension.", options={"rank": Int(1, 4)}, script=lambda o, t, p: _each_function(
-        f"transform.apply_patterns to {{f}} {{{{ transform.apply_patterns.vector.lower_transfer max_transfer_rank = {o.get('rank', 1)} }}}} : {{ANY}}")({}, t, p)),
-    **{name: ActionKind(text, script=_patterns(*patterns)) for name, text, patterns in (
-        ("lower-outerproduct", "vector.outerproduct to fused multiply-adds.", ("vector.lower_outerproduct",)),
-        ("lower-shape-cast", "vector.shape_cast to inserts and extracts.", ("vector.lower_shape_cast",)),
-        ("lower-broadcast", "vector.broadcast to simpler ones.", ("vector.lower_broadcast",)),
-        ("lower-masks", "Masks to constants and selects.", ("vector.lower_masks", "vector.lower_create_mask", "vector.lower_masked_transfers", "vector.materialize_masks")),
-        ("mask-transfers", "Masks around transfers of vectors to masks of the transfers.", ("vector.lower_masked_transfers",)),
-        ("permute-transfers", "Transfers with permutations to plain ones and transpositions.", ("vector.transfer_permutation_patterns",)),
-        ("drop-unit-dims", "Vectors without dimensions of extent 1.", ("vector.cast_away_vector_leading_one_dim", "vector.drop_inner_most_unit_dims_from_xfer_ops")),
-        ("drop-unit-dims-by-cast", "Vectors without dimensions of extent 1, by casts of shape.", ("vector.drop_unit_dims_with_shape_cast",)),
-        ("reduction-to-contract", "Products under reductions to vector.contract.", ("vector.reduction_to_contract",)),
-        ("sink", "Broadcasts and transpositions behind elementwise operations.", ("vector.sink_ops", "vector.sink_mem_ops")),
-        ("fold-slices", "Slices and subviews into the transfers that read them.", ("tensor.fold_tensor_subset_ops_into_vector_transfers", "memref.fold_memref_alias_ops")),
-        ("merge-slices", "Neighbouring slices to one.", ("tensor.merge_consecutive_insert_extract_slice", "tensor.reassociative_reshape_folding")),
-        ("fold-pack-empty", "Packing of empty tensors away.", ("linalg.fold_pack_unpack_into_empty", "tensor.fold_tensor_empty")),
-        ("fold-unit-extents", "Structured operations without dimensions of extent 1.", ("linalg.fold_unit_extent_dims_via_slices",)),
-        ("tidy-tiling", "Bounds and slices after tiling.", ("linalg.tiling_canonicalization", "scf.for_loop_canonicalization", "canonicalization")),
-    )},
+    "hoist-transfers": ActionKind(
+        "Move reads before loops and writes behind them, of vectors that stay at one place.",
+        script=_each_function("%{p}h = transform.structured.hoist_redundant_vector_transfers {f} : ({ANY}) -> {ANY}"),
+    ),
+    "hoist-broadcasts": ActionKind(
+        "Move broadcasts of vectors out of loops.",
+        script=_each_function("%{p}h = transform.structured.hoist_redundant_vector_broadcasts {f} : ({ANY}) -> {ANY}"),
+    ),
+    "hoist-all-subsets": ActionKind(
+        "`hoist-subsets` of every loop.",
+        script=_each_function(
+            '%{p}l = transform.structured.match ops{{["scf.for"]}} in {f} : ({ANY}) -> {ANY}',
+            "transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}",
+        ),
+    ),
+    "lower-contraction": ActionKind(
+        "vector.contract to simpler operations.",
+        options={"by": Word(("outerproduct", "dot", "parallelarith", "llvmintr"))},
+        needed=("by",),
+        script=_each_function(
+            "transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_contraction lowering_strategy ="
+            " {by} }} : {ANY}"
+        ),
+    ),
+    "lower-multi-reduction": ActionKind(
+        "vector.multi_reduction to simpler operations.",
+        options={"by": Word(("innerparallel", "innerreduction"))},
+        needed=("by",),
+        script=_each_function(
+            "transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_multi_reduction lowering_strategy"
+            " = {by} }} : {ANY}"
+        ),
+    ),
+    "lower-transpose": ActionKind(
+        "vector.transpose to simpler operations.",
+        options={"by": Word(("eltwise", "flat_transpose", "shuffle_1d", "shuffle_16x16"))},
+        needed=("by",),
+        script=_each_function(
+            "transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_transpose lowering_strategy ="
+            " {by} }} : {ANY}"
+        ),
+    ),
+    "lower-transfer": ActionKind(
+        "Transfers of vectors to loads and stores of one dimension.",
+        options={"rank": Int(1, 4)},
+        script=lambda o, t, p: _each_function(
+            "transform.apply_patterns to {f} {{ transform.apply_patterns.vector.lower_transfer max_transfer_rank ="
+            f" {o.get('rank', 1)} }}}} : {{ANY}}"
+        )({}, t, p),
+    ),
+    **{
+        name: ActionKind(text, script=_patterns(*patterns))
+        for name, text, patterns in (
+            ("lower-outerproduct", "vector.outerproduct to fused multiply-adds.", ("vector.lower_outerproduct",)),
+            ("lower-shape-cast", "vector.shape_cast to inserts and extracts.", ("vector.lower_shape_cast",)),
+            ("lower-broadcast", "vector.broadcast to simpler ones.", ("vector.lower_broadcast",)),
+            (
+                "lower-masks",
+                "Masks to constants and selects.",
+                (
+                    "vector.lower_masks",
+                    "vector.lower_create_mask",
+                    "vector.lower_masked_transfers",
+                    "vector.materialize_masks",
+                ),
+            ),
+            (
+                "mask-transfers",
+                "Masks around transfers of vectors to masks of the transfers.",
+                ("vector.lower_masked_transfers",),
+            ),
+            (
+                "permute-transfers",
+                "Transfers with permutations to plain ones and transpositions.",
+                ("vector.transfer_permutation_patterns",),
+            ),
+            (
+                "drop-unit-dims",
+                "Vectors without dimensions of extent 1.",
+                ("vector.cast_away_vector_leading_one_dim", "vector.drop_inner_most_unit_dims_from_xfer_ops"),
+            ),
+            (
+                "drop-unit-dims-by-cast",
+                "Vectors without dimensions of extent 1, by casts of shape.",
+                ("vector.drop_unit_dims_with_shape_cast",),
+            ),
+            (
+                "reduction-to-contract",
+                "Products under reductions to vector.contract.",
+                ("vector.reduction_to_contract",),
+            ),
+            (
+                "sink",
+                "Broadcasts and transpositions behind elementwise operations.",
+                ("vector.sink_ops", "vector.sink_mem_ops"),
+            ),
+            (
+                "fold-slices",
+                "Slices and subviews into the transfers that read them.",
+                ("tensor.fold_tensor_subset_ops_into_vector_transfers", "memref.fold_memref_alias_ops"),
+            ),
+            (
+                "merge-slices",
+                "Neighbouring slices to one.",
+                ("tensor.merge_consecutive_insert_extract_slice", "tensor.reassociative_reshape_folding"),
+            ),
+            (
+                "fold-pack-empty",
+                "Packing of empty tensors away.",
+                ("linalg.fold_pack_unpack_into_empty", "tensor.fold_tensor_empty"),
+            ),
+            (
+                "fold-unit-extents",
+                "Structured operations without dimensions of extent 1.",
+                ("linalg.fold_unit_extent_dims_via_slices",),
+            ),
+            (
+                "tidy-tiling",
+                "Bounds and slices after tiling.",
+                ("linalg.tiling_canonicalization", "scf.for_loop_canonicalization", "canonicalization"),
+            ),
+        )
+    },
     # passes of the whole module
     "canonicalize": ActionKind("Local simplifications.", passes=_pass("canonicalize")),
     "cse": ActionKind("Equal expressions once.", passes=_pass("cse")),
     "licm": ActionKind("Invariant code out of loops.", passes=_pass("loop-invariant-code-motion")),
     "inline": ActionKind("Calls by what they call.", passes=_pass("inline")),
-    "fuse-elementwise": ActionKind("Chains of elementwise operations to one.", passes=lambda o: ("linalg-fuse-elementwise-ops", "canonicalize", "cse")),
-    "generalize-all": ActionKind("All named operations to linalg.generic.", passes=lambda o: ("func.func(linalg-generalize-named-ops)",)),
-    "specialize-all": ActionKind("linalg.generic to named operations where they fit.", passes=lambda o: ("func.func(linalg-specialize-generic-ops)",)),
-    "inline-scalars": ActionKind("Scalar operands into the bodies of operations.", passes=lambda o: ("func.func(linalg-inline-scalar-operands)",)),
+    "fuse-elementwise": ActionKind(
+        "Chains of elementwise operations to one.",
+        passes=lambda o: ("linalg-fuse-elementwise-ops", "canonicalize", "cse"),
+    ),
+    "generalize-all": ActionKind(
+        "All named operations to linalg.generic.", passes=lambda o: ("func.func(linalg-generalize-named-ops)",)
+    ),
+    "specialize-all": ActionKind(
+        "linalg.generic to named operations where they fit.",
+        passes=lambda o: ("func.func(linalg-specialize-generic-ops)",),
+    ),
+    "inline-scalars": ActionKind(
+        "Scalar operands into the bodies of operations.", passes=lambda o: ("func.func(linalg-inline-scalar-operands)",)
+    ),
     "peel-loops": ActionKind("Peel every loop.", passes=lambda o: ("func.func(scf-for-loop-peeling)", "canonicalize")),
     "expand-exp": ActionKind("math.exp of float32 to a polynomial, which vectorises."),
-    "expand-functions": ActionKind("math.erf, math.tanh and math.log of float32 to rational functions and polynomials, which vectorise."),
-    "expand-math": ActionKind("Functions to simpler ones, such as tanh to exp.", options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))}, needed=("op",),
-                              passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",)),
+    "expand-functions": ActionKind(
+        "math.erf, math.tanh and math.log of float32 to rational functions and polynomials, which vectorise."
+    ),
+    "expand-math": ActionKind(
+        "Functions to simpler ones, such as tanh to exp.",
+        options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))},
+        needed=("op",),
+        passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",),
+    ),
     "bufferize": ActionKind("Tensors to memrefs, in one shot."),
-    "to-loops": ActionKind("Structured operations to scf loops.", passes=lambda o: ("func.func(convert-linalg-to-loops)",)),
-    "to-affine-loops": ActionKind("Structured operations to affine loops.", passes=lambda o: ("func.func(convert-linalg-to-affine-loops)",)),
-    "raise-to-affine": ActionKind("Loads and stores to affine ones where they are.", passes=lambda o: ("func.func(affine-raise-from-memref)",)),
-    "affine-tile": ActionKind("Tile affine loop nests.", options={"tile_sizes": Ints(1, 4096), "separate": Switch()}, needed=("tile_sizes",), passes=_function_pass("affine-loop-tile")),
-    "affine-unroll": ActionKind("Unroll innermost affine loops.", options={"unroll_factor": Int(2, 64)}, needed=("unroll_factor",), passes=_function_pass("affine-loop-unroll")),
-    "affine-unroll-jam": ActionKind("Unroll affine loops and join the copies.", options={"unroll_jam_factor": Int(2, 16)}, needed=("unroll_jam_factor",),
-                                    passes=_function_pass("affine-loop-unroll-jam")),
-    "affine-fusion": ActionKind("Fuse affine loops.", options={"mode": Word(("greedy", "producer", "sibling")), "maximal": Switch()},
-                                passes=lambda o: (f"func.func(affine-loop-fusion{{mode={o.get('mode', 'greedy')} maximal={int(o.get('maximal', False))}}})",)),
+    "to-loops": ActionKind(
+        "Structured operations to scf loops.", passes=lambda o: ("func.func(convert-linalg-to-loops)",)
+    ),
+    "to-affine-loops": ActionKind(
+        "Structured operations to affine loops.", passes=lambda o: ("func.func(convert-linalg-to-affine-loops)",)
+    ),
+    "raise-to-affine": ActionKind(
+        "Loads and stores to affine ones where they are.", passes=lambda o: ("func.func(affine-raise-from-memref)",)
+    ),
+    "affine-tile": ActionKind(
+        "Tile affine loop nests.",
+        options={"tile_sizes": Ints(1, 4096), "separate": Switch()},
+        needed=("tile_sizes",),
+        passes=_function_pass("affine-loop-tile"),
+    ),
+    "affine-unroll": ActionKind(
+        "Unroll innermost affine loops.",
+        options={"unroll_factor": Int(2, 64)},
+        needed=("unroll_factor",),
+        passes=_function_pass("affine-loop-unroll"),
+    ),
+    "affine-unroll-jam": ActionKind(
+        "Unroll affine loops and join the copies.",
+        options={"unroll_jam_factor": Int(2, 16)},
+        needed=("unroll_jam_factor",),
+        passes=_function_pass("affine-loop-unroll-jam"),
+    ),
+    "affine-fusion": ActionKind(
+        "Fuse affine loops.",
+        options={"mode": Word(("greedy", "producer", "sibling")), "maximal": Switch()},
+        passes=lambda o: (
+            f"func.func(affine-loop-fusion{{mode={o.get('mode', 'greedy')} maximal={int(o.get('maximal', False))}}})",
+        ),
+    ),
     "affine-scalrep": ActionKind("Forward stores to loads.", passes=_function_pass("affine-scalrep")),
-    "affine-licm": ActionKind("Invariant code out of affine loops.", passes=_function_pass("affine-loop-invariant-code-motion")),
-    "affine-vectorize": ActionKind("Vectorise affine loops.", options={"virtual_vector_size": Ints(2, 256), "vectorize_reductions": Switch()}, needed=("virtual_vector_size",),
-                                   passes=_function_pass("affine-super-vectorize")),
-    "affine-coalesce": ActionKind("Nests of affine loops to one loop.", passes=_function_pass("affine-loop-coalescing")),
-    "affine-copy": ActionKind("Copies to small buffers, from the given depth on.", options={"fast_mem_capacity": Int(1, 1 << 16), "skip_non_unit_stride_loops": Switch()},
-                              passes=_function_pass("affine-data-copy-generate", **{"generate-dma": "false", "fast-mem-space": "0"})),
+    "affine-licm": ActionKind(
+        "Invariant code out of affine loops.", passes=_function_pass("affine-loop-invariant-code-motion")
+    ),
+    "affine-vectorize": ActionKind(
+        "Vectorise affine loops.",
+        options={"virtual_vector_size": Ints(2, 256), "vectorize_reductions": Switch()},
+        needed=("virtual_vector_size",),
+        passes=_function_pass("affine-super-vectorize"),
+    ),
+    "affine-coalesce": ActionKind(
+        "Nests of affine loops to one loop.", passes=_function_pass("affine-loop-coalescing")
+    ),
+    "affine-copy": ActionKind(
+        "Copies to small buffers, from the given depth on.",
+        options={"fast_mem_capacity": Int(1, 1 << 16), "skip_non_unit_stride_loops": Switch()},
+        passes=_function_pass("affine-data-copy-generate", **{"generate-dma": "false", "fast-mem-space": "0"}),
+    ),
     # how it ends
-    "lower": ActionKind("How the default lowering goes on from here.", options={
-        "contract": Word(CONTRACTS), "transpose": Word(TRANSPOSES), "math": Word(MATHS),
-        "reductions": Word(REDUCTIONS)}),
-}  # fmt: skip
+    "lower": ActionKind(
+        "How the default lowering goes on from here.",
+        options={
+            "contract": Word(CONTRACTS),
+            "transpose": Word(TRANSPOSES),
+            "math": Word(MATHS),
+            "reductions": Word(REDUCTIONS),
+        },
+    ),
+}
 """All actions, by name."""
 
 
@@ -427,7 +785,11 @@ class MlirAction:
         if kind is None:
             raise IllegalActionError(f"there is no action {_shown(self.name)}; `foretune mlir passes` lists them")
         if bool(kind.on) != bool(self.on):
-            raise IllegalActionError(f"action {self.name} works on {'one of ' + ', '.join(TARGETS[kind.on][:6]) + ', ...' if kind.on else 'the whole module'}, but got on={_shown(self.on)}")
+            raise IllegalActionError(
+                f"action {self.name} works on"
+                f" {'one of ' + ', '.join(TARGETS[kind.on][:6]) + ', ...' if kind.on else 'the whole module'}, but got"
+                f" on={_shown(self.on)}"
+            )
         if kind.on:
             _parse_target(self.name, kind, self.on)
         object.__setattr__(self, "options", tuple(sorted(self.options)))
@@ -457,7 +819,8 @@ class MlirAction:
         """Its lines of the transform dialect, where `%r` is the module; none of a pass.
 
         Args:
-            count: how many operations of the target's kind the module has: a handle can only be split into a known number.
+            count: how many operations of the target's kind the module has: a handle can only be split into a known
+                number.
             prefix: of the names of handles.
         """
         if self.kind.script is None:
@@ -466,7 +829,10 @@ class MlirAction:
             return self.kind.script(dict(self.options), "%r", prefix)
         name, index = self.target
         what = "interface{LinalgOp}" if name == "linalg" else f'ops{{["{name}"]}}'
-        lines, handle = [f"%{prefix}match = transform.structured.match {what} in %r : ({ANY}) -> {ANY}"], f"%{prefix}match"
+        lines, handle = (
+            [f"%{prefix}match = transform.structured.match {what} in %r : ({ANY}) -> {ANY}"],
+            f"%{prefix}match",
+        )
         if count > 1:
             lines.append(f"%{prefix}one:{count} = transform.split_handle %{prefix}match : ({ANY}) -> {_results(count)}")
             handle = f"%{prefix}one#{index}"
@@ -483,7 +849,11 @@ class MlirAction:
     @classmethod
     def from_trace_action(cls, action: Action) -> MlirAction:
         """Reads what `trace_action` made."""
-        if not action.attrs or not isinstance(action.attrs[0], str) or not all(isinstance(a, tuple) and len(a) == 2 for a in action.attrs[1:]):
+        if (
+            not action.attrs
+            or not isinstance(action.attrs[0], str)
+            or not all(isinstance(a, tuple) and len(a) == 2 for a in action.attrs[1:])
+        ):
             raise IllegalActionError("an action's attributes must be its operation and pairs of option and value")
         return cls(action.op, action.attrs[0], tuple((str(n), v) for n, v in action.attrs[1:]))  # type: ignore[misc]
 
@@ -513,7 +883,10 @@ class MlirAction:
 
     def __str__(self) -> str:
         words = [f"on={self.on}"] if self.on else []
-        words += [f"{n}={','.join(map(str, v)) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v}" for n, v in self.options]
+        words += [
+            f"{n}={','.join(map(str, v)) if isinstance(v, tuple) else str(v).lower() if isinstance(v, bool) else v}"
+            for n, v in self.options
+        ]
         return f"{self.name}{{{' '.join(words)}}}" if words else self.name
 
 
@@ -570,7 +943,8 @@ class Schedule:
     def script(self, counts: Iterable[int] = ()) -> str:
         """One transform module that does the whole schedule; passes stand in it as `transform.apply_registered_pass`.
 
-        The two actions `bufferize` and `lower` stand for pipelines; `lowering.BUFFERIZE` and `lowering.lowering_pipeline` have their texts.
+        The two actions `bufferize` and `lower` stand for pipelines; `lowering.BUFFERIZE` and
+        `lowering.lowering_pipeline` have their texts.
 
         Args:
             counts: of each action's target kind, as `MlirSession.build` tells; 1 where nothing is told.
@@ -584,7 +958,10 @@ class Schedule:
                 some, root = _registered(text, root, f"s{step}_{number}")
                 lines += some
         inner = "\n".join(f"    {line}" for line in lines)
-        return f"module attributes {{transform.with_named_sequence}} {{\n  transform.named_sequence @__transform_main(%r: {ANY} {{transform.consumed}}) {{\n{inner}\n    transform.yield\n  }}\n}}\n"
+        return (
+            "module attributes {transform.with_named_sequence} {\n  transform.named_sequence @__transform_main(%r:"
+            f" {ANY} {{transform.consumed}}) {{\n{inner}\n    transform.yield\n  }}\n}}\n"
+        )
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.actions))
@@ -595,21 +972,41 @@ def _registered(text: str, root: str, prefix: str) -> tuple[list[str], str]:
     match = re.fullmatch(r"(func\.func\()?([a-z0-9-]+)(?:\{([^{}]*)\})?\)?", text)
     options = f" with options = {{ {_attributes(match[3])} }}" if match[3] else ""
     if not match[1]:
-        return [f'%{prefix}o = transform.apply_registered_pass "{match[2]}"{options} to {root} : ({ANY}) -> {ANY}'], f"%{prefix}o"
+        return [
+            f'%{prefix}o = transform.apply_registered_pass "{match[2]}"{options} to {root} : ({ANY}) -> {ANY}'
+        ], f"%{prefix}o"
     functions = f'%{prefix}f = transform.structured.match ops{{["func.func"]}} in {root} : ({ANY}) -> {ANY}'
-    return [functions, f'%{prefix}o = transform.apply_registered_pass "{match[2]}"{options} to %{prefix}f : ({ANY}) -> {ANY}'], root
+    return [
+        functions,
+        f'%{prefix}o = transform.apply_registered_pass "{match[2]}"{options} to %{prefix}f : ({ANY}) -> {ANY}',
+    ], root
 
 
 def _attributes(options: str) -> str:
     """Options of a pass as a dictionary of attributes."""
     pairs = [word.split("=", 1) for word in options.split()]
-    return ", ".join(f'"{name}" = ' + (value if value in ("true", "false") else f"[{value}]" if "," in value else value if value.isdigit() else f'"{value}"') for name, value in pairs)
+    return ", ".join(
+        f'"{name}" = '
+        + (
+            value
+            if value in ("true", "false")
+            else f"[{value}]"
+            if "," in value
+            else value
+            if value.isdigit()
+            else f'"{value}"'
+        )
+        for name, value in pairs
+    )
 
 
 def _parse_target(name: str, kind: ActionKind, on: object) -> tuple[str, int]:
     match = re.fullmatch(r"([a-z0-9_.]+):(\d{1,3})", on) if isinstance(on, str) else None
     if match is None or match[1] not in TARGETS[kind.on] or int(match[2]) > _MAX_INDEX:
-        raise IllegalActionError(f"action {name} works on one of {', '.join(TARGETS[kind.on])}, each with a position of 0..{_MAX_INDEX} behind a colon, but got {_shown(on)}")
+        raise IllegalActionError(
+            f"action {name} works on one of {', '.join(TARGETS[kind.on])}, each with a position of 0..{_MAX_INDEX}"
+            f" behind a colon, but got {_shown(on)}"
+        )
     return match[1], int(match[2])
 
 

@@ -68,5 +68,10 @@ def read_structured(op: Any, position: int = 0) -> Structured:
         for expr, extent in zip(amap.results, shape):
             if isinstance(expr, ir.AffineDimExpr):
                 extents[ir.AffineDimExpr(expr).position] = extent if extent >= 0 else -1
-    kept = {ir.AffineDimExpr(e).position for m in maps[len(maps) - num_outputs :] for e in m.results if isinstance(e, ir.AffineDimExpr)}
+    kept = {
+        ir.AffineDimExpr(e).position
+        for m in maps[len(maps) - num_outputs :]
+        for e in m.results
+        if isinstance(e, ir.AffineDimExpr)
+    }
     return Structured(op, op.name, position, tuple(extents), frozenset(range(rank)) - kept, maps, num_outputs)

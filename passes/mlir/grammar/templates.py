@@ -1,12 +1,14 @@
-"""Schedules worth trying, written as a program that chooses: how a module's structured operations are fused, tiled, packed and vectorised.
+"""Schedules worth trying, written as a program that chooses: how a module's structured operations are fused, tiled,
+packed and vectorised.
 
-`Template.schedule` asks a callback at each fork ("which of these tile sizes?"), so that one text serves every search: random answers, the answers
-of a good schedule with one of them changed, or the first answer everywhere, which is what experience would do. The register tiles follow
-Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008): accumulators of a tile of rows and columns stay in vector
-registers over the whole reduction, the right operand is packed into panels as wide as the tile, rows are broadcast.
+`Template.schedule` asks a callback at each fork ("which of these tile sizes?"), so that one text serves every search:
+random answers, the answers of a good schedule with one of them changed, or the first answer everywhere, which is what
+experience would do. The register tiles follow Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008): accumulators of a tile of rows and columns stay in vector registers over the whole reduction,
+the right operand is packed into panels as wide as the tile, rows are broadcast.
 
-Contractions and convolutions alike become products of small matrices: dimensions that are neither rows, columns nor the innermost reduction are
-tiled by 1 and folded away.
+Contractions and convolutions alike become products of small matrices: dimensions that are neither rows, columns nor the
+innermost reduction are tiled by 1 and folded away.
 """
 
 from __future__ import annotations
@@ -55,9 +57,19 @@ class _Op:
         maps = tuple(tuple(m) for m in row["maps"])
         strided = frozenset(d for dims in row.get("strided", ()) for d in dims)
         return cls(
-            index, tuple(row["extents"]), tuple(row["parallel"]), maps, row["num_inputs"], row["element"], frozenset(row["body"]), row["depth"], tuple(row["uses"]), row["tensors"],
-            row.get("input", row["element"]), strided,
-        )  # fmt: skip
+            index,
+            tuple(row["extents"]),
+            tuple(row["parallel"]),
+            maps,
+            row["num_inputs"],
+            row["element"],
+            frozenset(row["body"]),
+            row["depth"],
+            tuple(row["uses"]),
+            row["tensors"],
+            row.get("input", row["element"]),
+            strided,
+        )
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -142,10 +154,16 @@ class Template:
             built.add("lower-packs")
         self._gather(built, choose, first["ops"])
         if not first["ops"] and "linalg.softmax" not in first["names"]:
-            return _affine(built, choose) if any(name == "affine.for" for name in first["names"]) else _loops(built, choose)
+            return (
+                _affine(built, choose)
+                if any(name == "affine.for" for name in first["names"])
+                else _loops(built, choose)
+            )
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
-        gathered = any(action.name == "img2col" for action in built.schedule.actions)  # fused, the gathering would be inside of the product
+        gathered = any(
+            action.name == "img2col" for action in built.schedule.actions
+        )  # fused, the gathering would be inside of the product
         if choose("fuse elementwise", (False,) if gathered else (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
@@ -159,11 +177,20 @@ class Template:
         return built.schedule
 
     def _gather(self, built: _Built, choose: Choose, rows: list[dict[str, Any]]) -> None:
-        """Convolutions with strides as products over gathered columns: rows that are not neighbours are no tile of registers."""
+        """Convolutions with strides as products over gathered columns: rows that are not neighbours are no tile of
+        registers.
+        """
         for kind in _GATHERED:
             found = [_Op.of(i, row) for i, row in enumerate(r for r in rows if r["name"] == kind)]
             for op in reversed(found):
-                if op.tensors and choose(f"{kind}:{op.index} columns gathered", (True, False) if op.strided & {d for d, parallel in enumerate(op.parallel) if parallel} else (False, True)):
+                if op.tensors and choose(
+                    f"{kind}:{op.index} columns gathered",
+                    (
+                        (True, False)
+                        if op.strided & {d for d, parallel in enumerate(op.parallel) if parallel}
+                        else (False, True)
+                    ),
+                ):
                     built.add(f"img2col{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
@@ -184,15 +211,27 @@ class Template:
             return
         root = ops[-1]
         dims = [d for d in root.output if d >= 0]
-        if len(ops) < 3 or len(dims) < 2 or not root.tensors or not any(not o.is_fill for o in ops[:-1]) or any(o.depth for o in ops):
+        if (
+            len(ops) < 3
+            or len(dims) < 2
+            or not root.tensors
+            or not any(not o.is_fill for o in ops[:-1])
+            or any(o.depth for o in ops)
+        ):
             return
         rows = dims[:-1]
         inner = rows[-1]
         heavy = any(o.is_product for o in ops)
-        preferred = [s for s in ((64, 32, 128, 16, 8) if heavy else (1, 2, 4, 8, 16)) if root.extents[inner] % s == 0 and s < root.extents[inner]]
+        preferred = [
+            s
+            for s in ((64, 32, 128, 16, 8) if heavy else (1, 2, 4, 8, 16))
+            if root.extents[inner] % s == 0 and s < root.extents[inner]
+        ]
         if not any(o.is_reduction or o.is_product for o in ops[:-1]):
             preferred = []
-        size = choose("fuse", [*preferred, None] if not heavy or any(o.is_reduction for o in ops) else [None, *preferred])
+        size = choose(
+            "fuse", [*preferred, None] if not heavy or any(o.is_reduction for o in ops) else [None, *preferred]
+        )
         if size is None:
             return
         outer = [d for d in rows[:-1] if root.extents[d] > 1]
@@ -225,7 +264,9 @@ class _Built:
     def add(self, *texts: str) -> None:
         self._actions += [MlirAction.parse(text) for text in texts]
 
-    def tile(self, index: int, sizes: dict[int, int], num_dims: int, order: Sequence[int] | None = None, by: str = "tile") -> None:
+    def tile(
+        self, index: int, sizes: dict[int, int], num_dims: int, order: Sequence[int] | None = None, by: str = "tile"
+    ) -> None:
         """Tiles dimensions; `order` names all of them, the outermost first."""
         texts = f"on=linalg:{index} sizes={','.join(str(sizes.get(d, 0)) for d in range(num_dims))}"
         if order is not None:
@@ -286,14 +327,21 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
     elif op.extents[n] > width:
         inner[n] = width
     dims = len(op.extents)
-    blocks = [b for b in (256, 128, 64, 512) if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]]
+    blocks = [
+        b
+        for b in (256, 128, 64, 512)
+        if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]
+    ]
     block = choose(f"{name} block", [*blocks[:1], 0, *blocks[1:]]) if blocks else 0
     if block:
         built.tile(op.index, {m: block}, dims)
     order = [d for d in range(dims) if d not in (m, n)] + ([n, m] if m is not None else [n])
     if m is not None and op.extents[m] > height:
         inner[m] = height
-        if n in inner and choose(f"{name} order", ("columns", "rows") if packed or op.depth else ("rows", "columns")) == "rows":
+        if (
+            n in inner
+            and choose(f"{name} order", ("columns", "rows") if packed or op.depth else ("rows", "columns")) == "rows"
+        ):
             order[-2:] = [m, n]
     if inner:
         built.tile(op.index, inner, dims, order)
@@ -305,7 +353,9 @@ def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | Non
     """Pads rows and columns that no good tile divides; (the product, the operations before it)."""
     lanes, good = built.registers.lanes, built.registers.preferred // 2
     multiples = {n: lanes * (2 if op.extents[n] > lanes else 1)} if op.extents[n] % lanes and op.extents[n] > 1 else {}
-    movable = m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good  # not the rows of a convolution, which overlap
+    movable = (
+        m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good
+    )  # not the rows of a convolution, which overlap
     if movable and not divisors(op.extents[m], _LEAST_ROWS, built.registers.most_rows(2)):
         multiples[m] = good
     answers = (True, False) if multiples else (False, True)
@@ -314,16 +364,30 @@ def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | Non
     if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
         return op, before
     kinds = "" if op.element == op.input == "f32" else f" element={op.element} input={op.input}"
-    built.add(f"pad{{on=linalg:{op.index} multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}{kinds}}}", "canonicalize", "cse")
+    built.add(
+        f"pad{{on=linalg:{op.index}"
+        f" multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}{kinds}}}",
+        "canonicalize",
+        "cse",
+    )
     ops = built.ops()
-    padded = next((o for o in reversed(ops) if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))), None)
+    padded = next(
+        (
+            o
+            for o in reversed(ops)
+            if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))
+        ),
+        None,
+    )
     if padded is None:
         raise IllegalActionError("the padded product is not found")
     return padded, ops[: padded.index]
 
 
 def _pack(built: _Built, op: _Op, n: int, width: int, right: tuple[int, ...]) -> tuple[_Op, list[_Op]]:
-    """Copies the operand with the columns into panels; (the product, which has one dimension more, the operations before it)."""
+    """Copies the operand with the columns into panels; (the product, which has one dimension more, the operations
+    before it).
+    """
     rank = len(op.extents)
     built.add(f"pack{{on=linalg:{op.index} sizes={','.join(str(width if d == n else 0) for d in range(rank))}}}")
     if right[-1] == n:  # panels one after another, each with its rows one after another
@@ -335,7 +399,9 @@ def _pack(built: _Built, op: _Op, n: int, width: int, right: tuple[int, ...]) ->
     if packed is None:
         raise IllegalActionError("the packed product is not found")
     for copy in ops[packed.index + 1 :]:
-        if packed.index in copy.uses and copy.body == {"linalg.yield"}:  # the result needs no copy, because its layout is the same
+        if packed.index in copy.uses and copy.body == {
+            "linalg.yield"
+        }:  # the result needs no copy, because its layout is the same
             built.add(f"generalize{{on=linalg:{copy.index}}}", "canonicalize")
             break
     return packed, ops[: packed.index]
@@ -359,7 +425,9 @@ def _vectorize_product(built: _Built, op: _Op, k: int) -> None:
 
 
 def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
-    """(rows, columns, innermost reduction, dimensions of the operand with the columns); None where it is no product of matrices."""
+    """(rows, columns, innermost reduction, dimensions of the operand with the columns); None where it is no product of
+    matrices.
+    """
     if not op.output:
         return None
     n = op.output[-1]
@@ -381,7 +449,9 @@ def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
 
 
 def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
-    if not op.output or "tensor.extract" in op.body or any(d < 0 for dims in op.maps for d in dims):  # what gathers stays a loop
+    if (
+        not op.output or "tensor.extract" in op.body or any(d < 0 for dims in op.maps for d in dims)
+    ):  # what gathers stays a loop
         return
     if op.depth == 0 and not choose(f"op{op.index} vectorise", (True, False)):
         return
@@ -390,8 +460,14 @@ def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
     masked = _masked_width(built, choose, op, inner)
     if masked:
         others = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
-        built.tile(op.index, {**others, inner: masked} if op.extents[inner] > masked else others, len(op.extents), order)
-        built.add(f"vectorize{{on=linalg:{op.index} sizes={','.join(str(masked if d == inner else 1) for d in range(len(op.extents)))}}}", "mask-transfers")
+        built.tile(
+            op.index, {**others, inner: masked} if op.extents[inner] > masked else others, len(op.extents), order
+        )
+        built.add(
+            f"vectorize{{on=linalg:{op.index}"
+            f" sizes={','.join(str(masked if d == inner else 1) for d in range(len(op.extents)))}}}",
+            "mask-transfers",
+        )
         return
     sizes = _one_vector(built, choose, op, inner)
     if sizes is None:
@@ -402,7 +478,9 @@ def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
 
 
 def _masked_width(built: _Built, choose: Choose, op: _Op, inner: int) -> int:
-    """Elements of a vector whose last ones are masked where the extent ends, for extents that no register's width divides; 0 for none."""
+    """Elements of a vector whose last ones are masked where the extent ends, for extents that no register's width
+    divides; 0 for none.
+    """
     extent, lanes = op.extents[inner], built.registers.lanes
     if extent % lanes == 0 or extent < lanes // 2 or any(d < 0 for dims in op.maps for d in dims):
         return 0
@@ -431,7 +509,9 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     if inner in reductions:  # each row is one vector, reduced by halves
         sizes = {d: 1 for d in range(len(op.extents)) if d != inner and op.extents[d] > 1}
         if op.extents[inner] > _MAX_ROW:
-            sizes[inner] = choose(f"op{op.index} width", divisors(op.extents[inner], 64, _MAX_ROW, built.registers.lanes)[::-1] or [1])
+            sizes[inner] = choose(
+                f"op{op.index} width", divisors(op.extents[inner], 64, _MAX_ROW, built.registers.lanes)[::-1] or [1]
+            )
     else:  # columns are independent: one vector of accumulators
         sizes = _one_vector(built, choose, op, inner)
         if sizes is None:
@@ -439,7 +519,9 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     if sizes:
         order = [d for d in range(len(op.extents)) if op.parallel[d]] + reductions
         built.tile(op.index, sizes, len(op.extents), order)
-    if inner not in reductions and -1 in op.maps[0]:  # a window: with extents of 1 it is no operation that becomes a vector
+    if (
+        inner not in reductions and -1 in op.maps[0]
+    ):  # a window: with extents of 1 it is no operation that becomes a vector
         built.add("fold-unit-extents", "canonicalize")
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
@@ -460,7 +542,11 @@ def _transpose(built: _Built, choose: Choose, op: _Op) -> None:
 def _unroll(built: _Built, choose: Choose) -> None:
     """Unrolls the loops that carry vectors, the later ones first, so that positions of the earlier ones stay."""
     loops = built.describe()["loops"]
-    carrying = [(i, loop) for i, loop in enumerate(loops) if loop["innermost"] and loop["trips"] > 1 and any(c.startswith("vector") for c in loop["carried"])]
+    carrying = [
+        (i, loop)
+        for i, loop in enumerate(loops)
+        if loop["innermost"] and loop["trips"] > 1 and any(c.startswith("vector") for c in loop["carried"])
+    ]
     if not carrying:
         return
     factor = choose("unroll", (4, 2, 1, 8))

@@ -11,7 +11,9 @@ _MEMORY = (ir.RankedTensorType, ir.MemRefType, ir.UnrankedTensorType, ir.Unranke
 
 
 def shape_of(kind: Any) -> list[int] | None:
-    """The extents of a tensor, memref or vector, negative where unknown; None of anything else, and where not even the rank is known."""
+    """The extents of a tensor, memref or vector, negative where unknown; None of anything else, and where not even the
+    rank is known.
+    """
     return list(kind.shape) if isinstance(kind, _RANKED) else None
 
 

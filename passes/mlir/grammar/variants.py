@@ -1,7 +1,7 @@
 """Random schedules for a program, for training data: what a search over `actions` tries, from mild to wild.
 
-A template decides what kind of thing is done (tiles, vectors, loops of `affine`, …); sizes, orders and targets are drawn. Many
-schedules are illegal for the program at hand; whoever asks finds out by applying them.
+A template decides what kind of thing is done (tiles, vectors, loops of `affine`, …); sizes, orders and targets are
+drawn. Many schedules are illegal for the program at hand; whoever asks finds out by applying them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ def _order(count: int, rng: np.random.Generator) -> list[int]:
 
 def _tile_text(op: Structured, sizes: Sequence[int], rng: np.random.Generator, verb: str = "tile") -> str:
     loops = sum(s > 0 for s in sizes)
-    order = f" interchange={_list(_order(loops, rng))}" if verb == "tile" and loops == len(sizes) > 1 and rng.random() < 0.3 else ""
+    order = (
+        f" interchange={_list(_order(loops, rng))}"
+        if verb == "tile" and loops == len(sizes) > 1 and rng.random() < 0.3
+        else ""
+    )
     return f"{verb}{{on={op.target} sizes={_list(sizes)}{order}}}"
 
 
@@ -75,7 +79,9 @@ def _vectorised(op: Structured, rng: np.random.Generator, ops: Sequence[Structur
     sizes = _sizes(op, rng, _SMALL, 0.0)
     while np.prod(sizes) > 512:
         sizes[int(np.argmax(sizes))] //= 2
-    small = all(np.prod(other.extents) <= 1024 for other in ops if other is not op)  # whole operations as vectors: only if they are short
+    small = all(
+        np.prod(other.extents) <= 1024 for other in ops if other is not op
+    )  # whole operations as vectors: only if they are short
     actions += [_tile_text(op, sizes, rng), "vectorize-all" if small else f"vectorize{{on={op.target}}}"]
     if rng.random() < 0.4:
         actions += ["hoist-transfers"] if rng.random() < 0.5 else ["hoist-all-subsets"]
@@ -84,13 +90,19 @@ def _vectorised(op: Structured, rng: np.random.Generator, ops: Sequence[Structur
     if rng.random() < 0.4:
         actions += ["canonicalize", "licm", "cse"]
     if rng.random() < 0.4:
-        actions += [f"lower{{contract={_pick(rng, ('outerproduct', 'dot', 'parallelarith'))} transpose={_pick(rng, ('eltwise', 'shuffle1d'))}}}"]
+        actions += [
+            f"lower{{contract={_pick(rng, ('outerproduct', 'dot', 'parallelarith'))}"
+            f" transpose={_pick(rng, ('eltwise', 'shuffle1d'))}}}"
+        ]
     return actions
 
 
 def _fused(op: Structured, rng: np.random.Generator, ops: Sequence[Structured]) -> list[str]:
     last = ops[-1]
-    return [_tile_text(last, _sizes(last, rng, _TILES, 0.5), rng, "fuse"), *(["fuse-elementwise"] if rng.random() < 0.3 else [])]
+    return [
+        _tile_text(last, _sizes(last, rng, _TILES, 0.5), rng, "fuse"),
+        *(["fuse-elementwise"] if rng.random() < 0.3 else []),
+    ]
 
 
 def _elementwise(op: Structured, rng: np.random.Generator, ops: Sequence[Structured]) -> list[str]:
@@ -101,7 +113,11 @@ def _interchanged(op: Structured, rng: np.random.Generator, ops: Sequence[Struct
     if len(op.extents) < 2:
         return _tiled(op, rng, ops)
     before = [] if op.name == "linalg.generic" else [f"generalize{{on={op.target}}}"]
-    position = op.position if op.name == "linalg.generic" else sum(o.name == "linalg.generic" for o in ops[: list(ops).index(op)])
+    position = (
+        op.position
+        if op.name == "linalg.generic"
+        else sum(o.name == "linalg.generic" for o in ops[: list(ops).index(op)])
+    )
     return [*before, f"interchange{{on=linalg.generic:{position} order={_list(_order(len(op.extents), rng))}}}"]
 
 
@@ -112,7 +128,10 @@ def _split(op: Structured, rng: np.random.Generator, ops: Sequence[Structured]) 
     op = reduced[int(rng.integers(len(reduced)))]
     extent = op.extents[next(iter(op.reduced))]
     factors = [f for f in (2, 4, 8, 16) if extent % f == 0] or [2]
-    return [f"split-reduction{{on={op.target} factor={_pick(rng, factors)} dimension={int(rng.integers(len(op.extents) - len(op.reduced) + 1))} inner={_pick(rng, ('true', 'false'))}}}"]
+    return [
+        f"split-reduction{{on={op.target} factor={_pick(rng, factors)}"
+        f" dimension={int(rng.integers(len(op.extents) - len(op.reduced) + 1))} inner={_pick(rng, ('true', 'false'))}}}"
+    ]
 
 
 def _loops(op: Structured, rng: np.random.Generator, ops: Sequence[Structured]) -> list[str]:
@@ -128,7 +147,9 @@ def _affine_loops(rng: np.random.Generator) -> list[str]:
     if rng.random() < 0.25:
         actions.append(f"affine-fusion{{mode={_pick(rng, ('greedy', 'producer', 'sibling'))}}}")
     if rng.random() < 0.4:
-        actions.append(f"affine-tile{{tile_sizes={_list([_pick(rng, _TILES) for _ in range(int(rng.integers(1, 4)))])}}}")
+        actions.append(
+            f"affine-tile{{tile_sizes={_list([_pick(rng, _TILES) for _ in range(int(rng.integers(1, 4)))])}}}"
+        )
     if rng.random() < 0.35:
         reductions = " vectorize_reductions=true" if rng.random() < 0.4 else ""
         actions.append(f"affine-vectorize{{virtual_vector_size={_pick(rng, (4, 8, 8, 16, 16, 32))}{reductions}}}")
@@ -152,8 +173,25 @@ def _scf_loops(rng: np.random.Generator) -> list[str]:
         elif kind < 0.7:
             actions.append(f"unroll-and-jam{{on=scf.for:{position} factor={_pick(rng, (2, 4))}}}")
         else:
-            actions.append(f"coalesce{{on=scf.for:{position}}}" if kind < 0.8 else str(_pick(rng, ("licm", "cse", "canonicalize", "raise-to-affine"))))
+            actions.append(
+                f"coalesce{{on=scf.for:{position}}}"
+                if kind < 0.8
+                else str(_pick(rng, ("licm", "cse", "canonicalize", "raise-to-affine")))
+            )
     return actions
 
 
-_TEMPLATES = (_tiled, _tiled, _vectorised, _vectorised, _vectorised, _fused, _elementwise, _interchanged, _split, _loops, _loops, _loops)
+_TEMPLATES = (
+    _tiled,
+    _tiled,
+    _vectorised,
+    _vectorised,
+    _vectorised,
+    _fused,
+    _elementwise,
+    _interchanged,
+    _split,
+    _loops,
+    _loops,
+    _loops,
+)

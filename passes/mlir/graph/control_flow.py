@@ -72,7 +72,15 @@ def natural_loops(blocks: list[Any]) -> list[NaturalLoop]:
     loops: list[NaturalLoop] = []
     for header, latches, body in found:
         around = [i for i, other in enumerate(loops) if header in other.body and body <= other.body]
-        loops.append(NaturalLoop(header, latches, body, tuple(b for b in predecessors[header] if b not in body), min(around, key=lambda i: len(loops[i].body), default=-1)))
+        loops.append(
+            NaturalLoop(
+                header,
+                latches,
+                body,
+                tuple(b for b in predecessors[header] if b not in body),
+                min(around, key=lambda i: len(loops[i].body), default=-1),
+            )
+        )
     return loops
 
 
@@ -82,11 +90,17 @@ def innermost(loops: list[NaturalLoop], block: int) -> int:
 
 
 def carried(blocks: list[Any], loop: NaturalLoop, forms: dict[Any, Form]) -> Carried:
-    """The induction variable of a loop: an argument of its header to which each way back adds a constant, compared at the header or a latch."""
+    """The induction variable of a loop: an argument of its header to which each way back adds a constant, compared at
+    the header or a latch.
+    """
     arguments = list(blocks[loop.header].arguments)
     back = [_passed(blocks[latch], blocks[loop.header]) for latch in loop.latches]
     entries = [_passed(blocks[b], blocks[loop.header]) for b in loop.entries]
-    compared = dict(_compared(_terminator(blocks[i])) for i in (loop.header, *loop.latches) if _compared(_terminator(blocks[i])) is not None)
+    compared = dict(
+        _compared(_terminator(blocks[i]))
+        for i in (loop.header, *loop.latches)
+        if _compared(_terminator(blocks[i])) is not None
+    )
     for i, argument in enumerate(arguments):
         if not back or not entries or any(len(values) != len(arguments) for values in (*back, *entries)):
             break

@@ -90,7 +90,10 @@ def _collect(block: Any, found: Functions) -> None:
 
 def unknown_dialect(name: str) -> str:
     """The message for an operation that nothing is known of."""
-    return f"operation {name} is of a dialect that the cost model does not know; it knows {', '.join(sorted(KNOWN_DIALECTS))}"
+    return (
+        f"operation {name} is of a dialect that the cost model does not know; it knows"
+        f" {', '.join(sorted(KNOWN_DIALECTS))}"
+    )
 
 
 def _inside(op: Any) -> list[Any]:

@@ -1,10 +1,11 @@
 """The structure of an MLIR module as a graph, at any stage from linalg to the LLVM dialect.
 
-Three kinds of nodes. A *loop* has an extent; structured operations count as the nest of loops that they would be lowered to, and
-loops of control flow are found as natural loops. A *statement* is all that runs in the body of one loop outside its inner loops:
-counts of operations by category, element types, and how its memory accesses move with the loops around it. A *buffer* is what
-accesses share. Nothing depends on names or layout of the text, and nodes stand in an order that follows from what they are, not from where
-they are in the text, so that renaming values, reformatting and reordering independent operations give the same graph.
+Three kinds of nodes. A *loop* has an extent; structured operations count as the nest of loops that they would be
+lowered to, and loops of control flow are found as natural loops. A *statement* is all that runs in the body of one loop
+outside its inner loops: counts of operations by category, element types, and how its memory accesses move with the
+loops around it. A *buffer* is what accesses share. Nothing depends on names or layout of the text, and nodes stand in
+an order that follows from what they are, not from where they are in the text, so that renaming values, reformatting and
+reordering independent operations give the same graph.
 
 Runs where MLIR's bindings are loaded; walking a module of a hundred operations takes a millisecond or two.
 """
@@ -26,7 +27,17 @@ from foretune.passes.mlir.grammar.structured import read_structured
 from foretune.passes.mlir.grammar.types import identity_layout, is_memory, shape_of
 from foretune.passes.mlir.graph import control_flow
 from foretune.passes.mlir.graph.categories import CATEGORIES, CATEGORY_OF, KNOWN_DIALECTS, LOOPS, SKIPPED
-from foretune.passes.mlir.graph.features import ACCESS_KINDS, CHUNKED, INNER_LOOPS, KINDS, LIMITS, LOOP_FEATURES, POWERS, RESTS, STATEMENT_FEATURES
+from foretune.passes.mlir.graph.features import (
+    ACCESS_KINDS,
+    CHUNKED,
+    INNER_LOOPS,
+    KINDS,
+    LIMITS,
+    LOOP_FEATURES,
+    POWERS,
+    RESTS,
+    STATEMENT_FEATURES,
+)
 from foretune.passes.mlir.graph.functions import Functions, read_functions, unknown_dialect
 from foretune.passes.mlir.graph.linear import UNKNOWN, Form, Reference, Scope, element_bits, map_forms, view
 from foretune.passes.mlir.graph.module_facts import NARROW, FactsSoFar, ModuleFacts
@@ -80,7 +91,8 @@ class ModuleGraph:
 
     Attributes:
         graph: its structure.
-        statements: for each statement, in the order of the nodes, the operations that it stands for and the extents of the loops around it.
+        statements: for each statement, in the order of the nodes, the operations that it stands for and the extents of
+            the loops around it.
         facts: what the structure leaves out.
     """
 
@@ -135,12 +147,17 @@ class _Walker:
             if is_memory(argument.type) or str(argument.type).startswith("!llvm.ptr"):
                 self._look_at(argument.type)
                 self.arguments.add(self.scope.reference(argument).root)
-        given = dict(zip((a for a in blocks[0].arguments if isinstance(a.type, (ir.IndexType, ir.IntegerType))), self._values))
+        given = dict(
+            zip((a for a in blocks[0].arguments if isinstance(a.type, (ir.IndexType, ir.IntegerType))), self._values)
+        )
         self.scope.forms.update({argument: Form(float(value)) for argument, value in given.items()})
         for scalar in loop_scalars(root):
             if scalar.value is not None and blocks[0].arguments[scalar.position] not in given:
                 self.scope.forms[blocks[0].arguments[scalar.position]] = Form(float(scalar.value))
-                self.facts.note(f"argument {scalar.position} of @{root.attributes['sym_name'].value} is taken as {scalar.value}: {scalar.why}")
+                self.facts.note(
+                    f"argument {scalar.position} of @{root.attributes['sym_name'].value} is taken as {scalar.value}:"
+                    f" {scalar.why}"
+                )
         self._callers = [root]
         if len(blocks) == 1:
             self._block(blocks[0], self._statement(()))
@@ -154,7 +171,14 @@ class _Walker:
             self.facts.outside.add(name or "a pointer")
             return
         if callee in self._callers or self._calls >= _MAX_CALLS:
-            self.facts.note(f"@{name} calls itself, which is counted once" if callee in self._callers else f"more than {_MAX_CALLS} calls: the others are counted as calls only", wide=True)
+            self.facts.note(
+                (
+                    f"@{name} calls itself, which is counted once"
+                    if callee in self._callers
+                    else f"more than {_MAX_CALLS} calls: the others are counted as calls only"
+                ),
+                wide=True,
+            )
             return
         self._calls += 1
         statement.counts[_CALL] -= 1  # LLVM inlines most
@@ -215,10 +239,15 @@ class _Walker:
         carried = control_flow.carried(blocks, natural, self.scope.forms)
         loop.carried = carried.others
         if carried.variable is not None:
-            start, bound = carried.start, self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound
+            start, bound = (
+                carried.start,
+                self.scope.form(carried.bound) if not isinstance(carried.bound, Form) else carried.bound,
+            )
             low, high = self.scope.mean(start), self.scope.mean(bound)
             if low is None or high is None or not carried.step:
-                self.facts.unknown_trip(blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks")
+                self.facts.unknown_trip(
+                    blocks[natural.header].operations[0].operation, _UNKNOWN_TRIP, "a loop of blocks"
+                )
             else:
                 loop.trip, loop.step = max(0.0, math.ceil((high - low) / carried.step)), carried.step
                 loop.triangular = bool(start.coefficients or bound.coefficients)
@@ -288,9 +317,14 @@ class _Walker:
         """(lanes of a vector, 0 of anything else; registers of 512 bits that it takes; which numbers it holds)."""
         lanes = float(math.prod(kind.shape)) if isinstance(kind, ir.VectorType) else 0.0
         if isinstance(kind, ir.RankedTensorType) and "sparse" in str(kind.encoding or ""):
-            raise UnsupportedError(f"{kind} is sparse: the cost model knows dense tensors only; run --sparsifier or --sparse-tensor-conversion of mlir-opt first")
+            raise UnsupportedError(
+                f"{kind} is sparse: the cost model knows dense tensors only; run --sparsifier or"
+                " --sparse-tensor-conversion of mlir-opt first"
+            )
         element = str(getattr(kind, "element_type", kind))
-        if (element in NARROW and (element != "i1" or is_memory(kind))) or element.startswith("complex"):  # comparisons give i1, too
+        if (element in NARROW and (element != "i1" or is_memory(kind))) or element.startswith(
+            "complex"
+        ):  # comparisons give i1, too
             self.facts.elements.add(element)
         self._kinds[kind] = (lanes, max(1.0, lanes * element_bits(kind) / 512) if lanes else 0.0, _type_group(kind))
         return self._kinds[kind]
@@ -299,14 +333,18 @@ class _Walker:
         shape = loop_shape(op, self.scope)
         block = op.regions[0].blocks[0]
         inner = self._enter(op, shape.kind, shape.ranges, list(block.arguments), len(shape.carried), statement)
-        for argument, init, result in zip(list(block.arguments)[len(shape.ranges) :], shape.carried, list(op.results) + [None] * len(shape.carried)):
+        for argument, init, result in zip(
+            list(block.arguments)[len(shape.ranges) :], shape.carried, list(op.results) + [None] * len(shape.carried)
+        ):
             if is_memory(init.type):
                 self.scope.references[argument] = self.scope.reference(init)
                 if result is not None:
                     self.scope.references[result] = self.scope.reference(init)
         self._block(block, inner)
 
-    def _enter(self, op: Any, kind: str, ranges: list[Range], variables: list[Any], carried: int, statement: _Statement) -> _Statement:
+    def _enter(
+        self, op: Any, kind: str, ranges: list[Range], variables: list[Any], carried: int, statement: _Statement
+    ) -> _Statement:
         """The statement inside of one or more new loops."""
         statement.counts[CATEGORIES.index("loop")] += 1
         chain = statement.chain
@@ -318,7 +356,14 @@ class _Walker:
                 self.facts.unknown_trip(op, _UNKNOWN_TRIP)
             triangular = bool(at.low.coefficients or at.high.coefficients)
             averaged = known and not (float(first).is_integer() and float(last).is_integer())
-            loop = _Loop(trip if triangular or averaged else float(math.ceil(trip - 1e-9)), kind, at.step, carried, False, triangular)
+            loop = _Loop(
+                trip if triangular or averaged else float(math.ceil(trip - 1e-9)),
+                kind,
+                at.step,
+                carried,
+                False,
+                triangular,
+            )
             chain = self._loop(chain, loop)
             self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
             self.scope.middles[loop.number] = (first or 0.0) + max(0.0, loop.trip - 1) / 2 * at.step
@@ -360,7 +405,9 @@ class _Walker:
             for result, out in zip(op.results, operands[len(operands) - read.num_outputs :]):
                 self.scope.references[result] = self.scope.reference(out)
 
-    def _nest(self, op: Any, extents: Sequence[float], reduced: frozenset[int], statement: _Statement) -> tuple[_Statement, list[Form]]:
+    def _nest(
+        self, op: Any, extents: Sequence[float], reduced: frozenset[int], statement: _Statement
+    ) -> tuple[_Statement, list[Form]]:
         """The statement in a nest of loops from 0, and its variables."""
         chain, forms = statement.chain, []
         for d, extent in enumerate(extents):
@@ -383,7 +430,9 @@ class _Walker:
             if value is not None:
                 reference = self.scope.reference(value)
                 inner.counts[_STORE if store else _LOAD] += 1
-                inner.accesses.append((store, reference, self.scope.position(reference, forms), element_bits(value.type) / 8))
+                inner.accesses.append(
+                    (store, reference, self.scope.position(reference, forms), element_bits(value.type) / 8)
+                )
                 inner.bits[_type_group(value.type)] += 1
                 self._look_at(value.type)
         return inner
@@ -437,7 +486,9 @@ class _Walker:
         self.facts.library_bytes += num_bytes * math.prod(loop.trip for loop in statement.chain)
         self.facts.largest_copy = max(self.facts.largest_copy, num_bytes)
 
-    def _structured_body(self, op: Any, read: Any, operands: list[Any], references: list[Any], forms: list[Form], inner: _Statement) -> None:
+    def _structured_body(
+        self, op: Any, read: Any, operands: list[Any], references: list[Any], forms: list[Form], inner: _Statement
+    ) -> None:
         if len(op.regions) and len(op.regions[0].blocks):
             block = op.regions[0].blocks[0]
             used = {v for o in block.operations for v in o.operation.operands}
@@ -451,7 +502,10 @@ class _Walker:
         for i, (amap, operand, reference) in enumerate(zip(read.maps, operands, references)):
             if reference is None:
                 continue
-            where, size = self.scope.position(reference, map_forms(amap, forms, self.scope)), element_bits(operand.type) / 8
+            where, size = (
+                self.scope.position(reference, map_forms(amap, forms, self.scope)),
+                element_bits(operand.type) / 8,
+            )
             if i >= len(arguments) or arguments[i] in used:
                 inner.counts[CATEGORIES.index("load")] += 1
                 inner.accesses.append((False, reference, where, size))
@@ -504,7 +558,9 @@ class _Walker:
         kind = op.results[0].type
         count = sum(extent < 0 for extent in shape_of(kind) or ())
         if count:
-            self.scope.references[op.results[0]] = self.scope.new_root(kind, [self.scope.mean(self.scope.form(v)) for v in list(op.operands)[:count]])
+            self.scope.references[op.results[0]] = self.scope.new_root(
+                kind, [self.scope.mean(self.scope.form(v)) for v in list(op.operands)[:count]]
+            )
 
     def dimension(self, op: Any, statement: _Statement) -> None:
         """An extent of a tensor or memref."""
@@ -549,7 +605,9 @@ class _Walker:
         if "map" in op.attributes:
             forms = map_forms(op.attributes["map"].value, forms, self.scope)
         size = element_bits(value) / 8 * (float(math.prod(value.shape)) if isinstance(value, ir.VectorType) else 1.0)
-        statement.accesses.append((store, reference, self.scope.position(reference, forms[: len(reference.strides)]), size))
+        statement.accesses.append(
+            (store, reference, self.scope.position(reference, forms[: len(reference.strides)]), size)
+        )
         if store and len(op.results):
             self.scope.references[op.results[0]] = reference
 
@@ -590,30 +648,81 @@ _HANDLERS = {
     **dict.fromkeys(("arith.constant", "llvm.mlir.constant", "index.constant"), _Walker.constant),
     **dict.fromkeys(("arith.addi", "arith.subi", "llvm.add", "llvm.sub", "index.add", "index.sub"), _Walker.add),
     **dict.fromkeys(("arith.muli", "llvm.mul", "index.mul", "arith.shli", "llvm.shl"), _Walker.multiply),
-    **dict.fromkeys(("arith.index_cast", "arith.index_castui", "builtin.unrealized_conversion_cast", "llvm.sext", "llvm.zext", "llvm.trunc", "memref.cast", "tensor.cast",
-                     "memref.collapse_shape", "memref.expand_shape", "tensor.collapse_shape", "tensor.expand_shape", "bufferization.to_tensor", "bufferization.to_buffer",
-                     "memref.memory_space_cast"), _Walker.same),
-    **dict.fromkeys(("arith.minsi", "arith.maxsi", "arith.minui", "arith.maxui", "arith.select", "llvm.select", "llvm.intr.smin", "llvm.intr.smax", "llvm.intr.umin",
-                     "llvm.intr.umax"), _Walker.choose),
+    **dict.fromkeys(
+        (
+            "arith.index_cast",
+            "arith.index_castui",
+            "builtin.unrealized_conversion_cast",
+            "llvm.sext",
+            "llvm.zext",
+            "llvm.trunc",
+            "memref.cast",
+            "tensor.cast",
+            "memref.collapse_shape",
+            "memref.expand_shape",
+            "tensor.collapse_shape",
+            "tensor.expand_shape",
+            "bufferization.to_tensor",
+            "bufferization.to_buffer",
+            "memref.memory_space_cast",
+        ),
+        _Walker.same,
+    ),
+    **dict.fromkeys(
+        (
+            "arith.minsi",
+            "arith.maxsi",
+            "arith.minui",
+            "arith.maxui",
+            "arith.select",
+            "llvm.select",
+            "llvm.intr.smin",
+            "llvm.intr.smax",
+            "llvm.intr.umin",
+            "llvm.intr.umax",
+        ),
+        _Walker.choose,
+    ),
     **dict.fromkeys(("func.call", "llvm.call", "func.call_indirect"), _Walker.call),
     **dict.fromkeys(("llvm.intr.memcpy", "llvm.intr.memmove", "llvm.intr.memset"), _Walker.pointer_copy),
     **dict.fromkeys(("memref.alloc", "memref.alloca", "tensor.empty", "bufferization.alloc_tensor"), _Walker.allocate),
     **dict.fromkeys(("memref.dim", "tensor.dim"), _Walker.dimension),
-    "scf.while": _Walker.while_loop, "tensor.pad": _Walker.pad, "tensor.generate": _Walker.generate, "tensor.splat": _Walker.generate, "tensor.concat": _Walker.concat,
+    "scf.while": _Walker.while_loop,
+    "tensor.pad": _Walker.pad,
+    "tensor.generate": _Walker.generate,
+    "tensor.splat": _Walker.generate,
+    "tensor.concat": _Walker.concat,
     "memref.copy": _Walker.copy,
     **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),
     **dict.fromkeys(("memref.subview", "tensor.extract_slice"), _Walker.subview),
     "tensor.insert_slice": _Walker.insert_slice,
-    **dict.fromkeys([n for n, c in CATEGORY_OF.items() if c in (_LOAD, _STORE) and not n.startswith("llvm.") and n not in ("memref.prefetch", "memref.atomic_rmw")], _Walker.load_or_store),
-    **dict.fromkeys([n for n, c in CATEGORY_OF.items() if c in (_LOAD, _STORE) and n.startswith("llvm.")], _Walker.pointer_access),
-    "llvm.getelementptr": _Walker.pointer, "llvm.extractvalue": _Walker.pointer_part, "llvm.insertvalue": _Walker.descriptor,
-}  # fmt: skip
+    **dict.fromkeys(
+        [
+            n
+            for n, c in CATEGORY_OF.items()
+            if c in (_LOAD, _STORE) and not n.startswith("llvm.") and n not in ("memref.prefetch", "memref.atomic_rmw")
+        ],
+        _Walker.load_or_store,
+    ),
+    **dict.fromkeys(
+        [n for n, c in CATEGORY_OF.items() if c in (_LOAD, _STORE) and n.startswith("llvm.")], _Walker.pointer_access
+    ),
+    "llvm.getelementptr": _Walker.pointer,
+    "llvm.extractvalue": _Walker.pointer_part,
+    "llvm.insertvalue": _Walker.descriptor,
+}
 
 
 def _type_group(kind: Any) -> str:
     kind = getattr(kind, "element_type", kind)
     text = str(kind)
-    return text if text in ("f32", "f64", "i32") else "i64" if text in ("i64", "index") or text.startswith("!") else "narrow"
+    return (
+        text
+        if text in ("f32", "f64", "i32")
+        else "i64"
+        if text in ("i64", "index") or text.startswith("!")
+        else "narrow"
+    )
 
 
 # -- features ----------------------------------------------------------------------------------------
@@ -631,9 +740,18 @@ def _loop_features(loop: _Loop | None) -> list[float]:
     trip = loop.trip
     whole = trip == int(trip)
     loop.features = [
-        1.0, _log(trip), min(trip, 64.0) / 16, *(float(whole and trip % p == 0) for p in POWERS), *(trip % p / p for p in RESTS), *(float(trip <= n) for n in LIMITS), _log(abs(loop.step)), min(loop.carried, 16) / 4,
-        float(loop.reduced), *(float(loop.kind == k) for k in KINDS), float(loop.triangular),
-    ]  # fmt: skip
+        1.0,
+        _log(trip),
+        min(trip, 64.0) / 16,
+        *(float(whole and trip % p == 0) for p in POWERS),
+        *(trip % p / p for p in RESTS),
+        *(float(trip <= n) for n in LIMITS),
+        _log(abs(loop.step)),
+        min(loop.carried, 16) / 4,
+        float(loop.reduced),
+        *(float(loop.kind == k) for k in KINDS),
+        float(loop.triangular),
+    ]
     return loop.features
 
 
@@ -688,8 +806,21 @@ def _statement_features(statement: _Statement, arguments: set[int]) -> list[floa
     put(_INDEX["argument_pairs"], float(sum(len(shared - {root}) for root in written & shared)))
     put(_INDEX["log_footprint"], _log(footprint))
     put(_INDEX["log_largest"], _log(largest))
-    put(_INDEX["accumulates"], float(sum(1 for group in offsets.values() for store, c in group if store and (False, c) in group)))
-    put(_INDEX["recurs"], float(sum(1 for group in offsets.values() for store, c in group if store and any(not s and k != c for s, k in group))))
+    put(
+        _INDEX["accumulates"],
+        float(sum(1 for group in offsets.values() for store, c in group if store and (False, c) in group)),
+    )
+    put(
+        _INDEX["recurs"],
+        float(
+            sum(
+                1
+                for group in offsets.values()
+                for store, c in group
+                if store and any(not s and k != c for s, k in group)
+            )
+        ),
+    )
     put(_INDEX["alias_pairs"], float(sum(len((read | written) - {root}) for root in written)))
     put(_INDEX["distinct_loads"], float(sum(len({c for s, c in group if not s}) for group in offsets.values())))
     put(_INDEX["depth"], float(len(chain)))
@@ -705,7 +836,9 @@ def _statement_features(statement: _Statement, arguments: set[int]) -> list[floa
     return row
 
 
-def _assemble(statements: list[_Statement], arguments: set[int]) -> tuple[ProgramGraph, list[tuple[list[Any], tuple[float, ...]]]]:
+def _assemble(
+    statements: list[_Statement], arguments: set[int]
+) -> tuple[ProgramGraph, list[tuple[list[Any], tuple[float, ...]]]]:
     """Nodes in an order of their own: by features, then by what is around them."""
     rows = [(s, tuple(_statement_features(s, arguments))) for s in statements if s.counts.any() or s.accesses]
     order = sorted(range(len(rows)), key=lambda i: _key(rows[i][1], rows[i][0]))
@@ -717,18 +850,29 @@ def _assemble(statements: list[_Statement], arguments: set[int]) -> tuple[Progra
     position = {id(loop): len(nodes) + i for i, loop in enumerate(loop_order)}
     nodes += [Node("loop", f"l{i}", tuple(_loop_features(loop))) for i, loop in enumerate(loop_order)]
     edges = [Edge(position[id(s.chain[-1])], i, "has") for i, (s, _) in enumerate(rows) if s.chain]
-    edges += [Edge(position[id(loop.parent)], position[id(loop)], "nests") for loop in loop_order if loop.parent is not None]
+    edges += [
+        Edge(position[id(loop.parent)], position[id(loop)], "nests") for loop in loop_order if loop.parent is not None
+    ]
     first_buffer = len(nodes)
     buffers: dict[int, int] = {}
     facts: list[list[float]] = []
     for i, (statement, _) in enumerate(rows):
         inner = statement.chain[-1] if statement.chain else None
-        for store, reference, form, size in sorted(statement.accesses, key=lambda a: (a[0], a[3], a[2].known, a[2].constant, len(a[2].coefficients))):
+        for store, reference, form, size in sorted(
+            statement.accesses, key=lambda a: (a[0], a[3], a[2].known, a[2].constant, len(a[2].coefficients))
+        ):
             if reference.root not in buffers:
                 buffers[reference.root] = len(facts)
                 facts.append([_log(reference.num_bytes), _log(size), 0.0, 0.0])
             facts[buffers[reference.root]][3 if store else 2] += 1
-            edges.append(Edge(i, first_buffer + buffers[reference.root], "writes" if store else "reads", (float(ACCESS_KINDS.index(_move(form, inner))), _log(size))))
+            edges.append(
+                Edge(
+                    i,
+                    first_buffer + buffers[reference.root],
+                    "writes" if store else "reads",
+                    (float(ACCESS_KINDS.index(_move(form, inner))), _log(size)),
+                )
+            )
     nodes += [Node("buffer", f"b{i}", tuple(row)) for i, row in enumerate(facts)]
     return ProgramGraph(tuple(nodes), tuple(edges)), [(s.ops, tuple(loop.trip for loop in s.chain)) for s, _ in rows]
 
@@ -748,4 +892,12 @@ def _used_loops(rows: Iterable[tuple[_Statement, Any]]) -> list[_Loop]:
 def _signature(loop: _Loop) -> tuple:
     """What a loop is and what is in it, without names and order."""
     inside = sorted(tuple(s.counts.tolist()) for s in loop.statements)
-    return (loop.trip, loop.kind, loop.step, loop.carried, loop.reduced, tuple(sorted(_signature(child) for child in loop.loops)), tuple(inside))
+    return (
+        loop.trip,
+        loop.kind,
+        loop.step,
+        loop.carried,
+        loop.reduced,
+        tuple(sorted(_signature(child) for child in loop.loops)),
+        tuple(inside),
+    )

@@ -1,7 +1,7 @@
 """Index values as linear forms of loop variables, and memory references as a root with strides.
 
-A form is a constant and a coefficient for each loop; what is not linear, such as a loaded index, has no form. Bounds that depend on
-outer loops are taken at the middle of those loops' ranges.
+A form is a constant and a coefficient for each loop; what is not linear, such as a loaded index, has no form. Bounds
+that depend on outer loops are taken at the middle of those loops' ranges.
 """
 
 from __future__ import annotations
@@ -37,11 +37,17 @@ class Form:
         merged = dict(self.coefficients)
         for loop, c in other.coefficients:
             merged[loop] = merged.get(loop, 0.0) + factor * c
-        return Form(self.constant + factor * other.constant, tuple(sorted((k, v) for k, v in merged.items() if v)), self.known and other.known)
+        return Form(
+            self.constant + factor * other.constant,
+            tuple(sorted((k, v) for k, v in merged.items() if v)),
+            self.known and other.known,
+        )
 
     def times(self, factor: float) -> Form:
         """A multiple."""
-        return Form(self.constant * factor, tuple((k, v * factor) for k, v in self.coefficients) if factor else (), self.known)
+        return Form(
+            self.constant * factor, tuple((k, v * factor) for k, v in self.coefficients) if factor else (), self.known
+        )
 
 
 UNKNOWN = Form(known=False)
@@ -101,7 +107,9 @@ class Scope:
         return found
 
     def new_root(self, kind: Any, sizes: list[float | None] | None = None) -> Reference:
-        """A buffer of its own, laid out row by row; `sizes` of the extents that its type does not tell, in order, None where unknown."""
+        """A buffer of its own, laid out row by row; `sizes` of the extents that its type does not tell, in order, None
+        where unknown.
+        """
         self.roots += 1
         given = iter(sizes or ())
         extents = [float(extent) if extent >= 0 else next(given, None) for extent in shape_of(kind) or []]
@@ -119,7 +127,13 @@ class Scope:
         if not 0 <= dimension < len(shape):
             return UNKNOWN
         extents = self.reference(value).extents
-        known = float(shape[dimension]) if shape[dimension] >= 0 else extents[dimension] if dimension < len(extents) else -1.0
+        known = (
+            float(shape[dimension])
+            if shape[dimension] >= 0
+            else extents[dimension]
+            if dimension < len(extents)
+            else -1.0
+        )
         return Form(known) if known >= 0 else UNKNOWN
 
     def position(self, reference: Reference, indices: list[Form]) -> Form:
@@ -163,7 +177,11 @@ def affine_form(expr: Any, dims: list[Form], scope: Scope) -> Form:
     if a is None or not b or right.coefficients:
         return UNKNOWN
     if not left.coefficients:
-        return Form({"AffineModExpr": a % b, "AffineFloorDivExpr": a // b, "AffineCeilDivExpr": -(-a // b)}.get(type(expr).__name__, 0.0))
+        return Form(
+            {"AffineModExpr": a % b, "AffineFloorDivExpr": a // b, "AffineCeilDivExpr": -(-a // b)}.get(
+                type(expr).__name__, 0.0
+            )
+        )
     return Form(a % b if isinstance(expr, ir.AffineModExpr) else a / b, known=False)
 
 
@@ -200,7 +218,9 @@ def view(scope: Scope, op: Any, source: Any) -> Reference:
     dynamic_offsets = operands[segments[0] : segments[0] + segments[1]]
     if len(segments) > 4:  # tensor.insert_slice has its source in front
         dynamic_offsets = operands[sum(segments[:2]) : sum(segments[:3])]
-    offsets, sizes, steps = (static_list(attributes[name]) for name in ("static_offsets", "static_sizes", "static_strides"))
+    offsets, sizes, steps = (
+        static_list(attributes[name]) for name in ("static_offsets", "static_sizes", "static_strides")
+    )
     given, given_sizes = iter(dynamic_offsets), iter(operands[len(operands) - segments[-1] - segments[-2] :])
     extents = [n if n is not None else (scope.mean(scope.form(next(given_sizes, None))) or 1.0) for n in sizes]
     form, strides = base.offset, []

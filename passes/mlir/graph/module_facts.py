@@ -69,7 +69,9 @@ class FactsSoFar:
         self._uncertain = self._uncertain or wide
 
     def unknown_trip(self, op: Any, taken: float, name: str = "") -> None:
-        """Nothing tells how far a loop goes; `taken` is what is assumed, `name` what it is called if not by the operation."""
+        """Nothing tells how far a loop goes; `taken` is what is assumed, `name` what it is called if not by the
+        operation.
+        """
         line = line_of(op)
         self._trips[f"{name or op.name}{f' of line {line}' if line else ''}"] += 1
         self._taken = taken
@@ -82,6 +84,13 @@ class FactsSoFar:
             more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
             notes.append(f"how far {', '.join(shown[:_SHOWN])}{more} goes is not known and is taken as {self._taken:g}")
         return ModuleFacts(
-            self.functions, tuple(notes), sum(self._trips.values()), tuple(sorted(self.unknown_operations)), tuple(sorted(self.elements)), tuple(sorted(self.outside)),
-            self.library_bytes, self.largest_copy, self._uncertain or bool(self._trips),
-        )  # fmt: skip
+            self.functions,
+            tuple(notes),
+            sum(self._trips.values()),
+            tuple(sorted(self.unknown_operations)),
+            tuple(sorted(self.elements)),
+            tuple(sorted(self.outside)),
+            self.library_bytes,
+            self.largest_copy,
+            self._uncertain or bool(self._trips),
+        )

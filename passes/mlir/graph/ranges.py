@@ -114,7 +114,9 @@ _SHAPES = {
 
 
 def chosen(forms: list[Form], choose: Callable[[Iterable[float]], float], scope: Scope) -> Form:
-    """The smallest or largest of some forms, on average; where one loop alone moves them, over all values of its variable."""
+    """The smallest or largest of some forms, on average; where one loop alone moves them, over all values of its
+    variable.
+    """
     if len(forms) == 1:
         return forms[0]
     known = [form for form in forms if form.known]
@@ -139,7 +141,9 @@ def chosen(forms: list[Form], choose: Callable[[Iterable[float]], float], scope:
 
 
 def chosen_of_two(op: Any, scope: Scope) -> Form | None:
-    """What a minimum, a maximum, or a select between two values that are compared, gives on average; None of another select."""
+    """What a minimum, a maximum, or a select between two values that are compared, gives on average; None of another
+    select.
+    """
     operands = list(op.operands)
     if "select" not in op.name:
         return chosen([scope.form(v) for v in operands], min if "min" in op.name else max, scope)
@@ -157,7 +161,9 @@ def chosen_of_two(op: Any, scope: Scope) -> Form | None:
 
 
 def while_range(op: Any, scope: Scope) -> tuple[int, int, Range] | None:
-    """The variable of an `scf.while` that counts to a bound: its position among the arguments of the first region, that in the second, its range."""
+    """The variable of an `scf.while` that counts to a bound: its position among the arguments of the first region, that
+    in the second, its range.
+    """
     before, after = op.regions[0].blocks[0], op.regions[1].blocks[0]
     condition, end = (block.operations[len(block.operations) - 1].operation for block in (before, after))
     test = getattr(condition.operands[0].owner, "operation", condition.operands[0].owner)

@@ -20,8 +20,19 @@ _CASTS = (
     "llvm.zext",
     "llvm.trunc",
 )
-_LOADS = {"memref.load": 1, "affine.load": 1, "vector.load": 1, "vector.transfer_read": 1, "affine.vector_load": 1, "tensor.extract": 1,
-          "memref.store": 2, "affine.store": 2, "vector.store": 2, "vector.transfer_write": 2, "affine.vector_store": 2}  # fmt: skip
+_LOADS = {
+    "memref.load": 1,
+    "affine.load": 1,
+    "vector.load": 1,
+    "vector.transfer_read": 1,
+    "affine.vector_load": 1,
+    "tensor.extract": 1,
+    "memref.store": 2,
+    "affine.store": 2,
+    "vector.store": 2,
+    "vector.transfer_write": 2,
+    "affine.vector_store": 2,
+}
 _SIZED = (
     "tensor.empty",
     "memref.alloc",

@@ -76,7 +76,9 @@ class Body:
             pool.append(self._step(a, pool))
         result = pool[-1]
         for value in unused:
-            result = self.binary(self._draw(_FLOAT_BINARY[:7] if is_float(self.element) else _INT_BINARY), result, value)
+            result = self.binary(
+                self._draw(_FLOAT_BINARY[:7] if is_float(self.element) else _INT_BINARY), result, value
+            )
         return result
 
     def _draw(self, names: Sequence[str]) -> str:
@@ -92,7 +94,9 @@ class Body:
             b = self.constant(float(rng.integers(1, 8)) / 2 if is_float(self.element) else float(rng.integers(1, 8)))
         if is_float(self.element):
             if kind > 0.85:
-                return self.add(f"{self._draw(_FLOAT_UNARY)} {a} : {self.element}") if kind > 0.92 else self._select(a, b)
+                return (
+                    self.add(f"{self._draw(_FLOAT_UNARY)} {a} : {self.element}") if kind > 0.92 else self._select(a, b)
+                )
             op = self._draw(_FLOAT_BINARY)
             if op == "divf":  # away from zero: most inputs are between 0 and 1
                 b = self.binary("maximumf", b, self.constant(0.5))

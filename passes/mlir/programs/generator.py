@@ -1,8 +1,9 @@
 """A seeded generator of varied legal MLIR programs, for training data.
 
-Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs. Shapes and element types are drawn so that one
-run takes a few milliseconds at most. The same family and seed always give the same text. Programs write to their result or to
-arguments named last; loops that read what they wrote average it, so that values stay ordinary numbers however often they run.
+Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs. Shapes and element types are
+drawn so that one run takes a few milliseconds at most. The same family and seed always give the same text. Programs
+write to their result or to arguments named last; loops that read what they wrote average it, so that values stay
+ordinary numbers however often they run.
 """
 
 from __future__ import annotations

@@ -78,11 +78,16 @@ class Nest:
 
     def load(self, kind: str, memref: str, indices: Sequence[str]) -> str:
         """Reads an element."""
-        return self.value(f"{'affine' if kind == 'affine' else 'memref'}.load {memref}[{', '.join(indices)}] : {self._types[memref]}")
+        return self.value(
+            f"{'affine' if kind == 'affine' else 'memref'}.load {memref}[{', '.join(indices)}] : {self._types[memref]}"
+        )
 
     def store(self, kind: str, value: str, memref: str, indices: Sequence[str]) -> None:
         """Writes an element."""
-        self.line(f"{'affine' if kind == 'affine' else 'memref'}.store {value}, {memref}[{', '.join(indices)}] : {self._types[memref]}")
+        self.line(
+            f"{'affine' if kind == 'affine' else 'memref'}.store {value}, {memref}[{', '.join(indices)}] :"
+            f" {self._types[memref]}"
+        )
 
     def compute(self, write) -> str:
         """Appends the arithmetic that `write`, a function of a Body, makes; its result."""
@@ -126,9 +131,21 @@ def _stencil(draw: Draw) -> str:
                 offsets.append([sign if e == d else 0 for e in range(rank)])
     if rank == 2 and draw.chance(0.4):
         offsets = [[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    values = [n.load("affine", source, [f"{v} + {o}" if o else v for v, o in zip(variables, offset)]) for offset in offsets]
+    values = [
+        n.load("affine", source, [f"{v} + {o}" if o else v for v, o in zip(variables, offset)]) for offset in offsets
+    ]
     weighted = draw.chance(0.3)
-    n.store("affine", n.compute(lambda b: b.product(b.sum([b.product(v, b.constant(0.3)) for v in values] if weighted else values), b.constant(1 / len(values)))), out, variables)
+    n.store(
+        "affine",
+        n.compute(
+            lambda b: b.product(
+                b.sum([b.product(v, b.constant(0.3)) for v in values] if weighted else values),
+                b.constant(1 / len(values)),
+            )
+        ),
+        out,
+        variables,
+    )
     n.close(rank)
     return n.module()
 
@@ -141,9 +158,16 @@ def _stencil_steps(draw: Draw) -> str:
     n.affine_for(0, draw.number(2, 8))
     for source, out in [(a, a)] if in_place else [(a, b), (b, a)]:
         variables = [n.affine_for(1, extent - 1) for extent in shape]
-        around = [[f"{v} {sign} 1" if e == d else v for e, v in enumerate(variables)] for d in range(rank) for sign in "+-"]
+        around = [
+            [f"{v} {sign} 1" if e == d else v for e, v in enumerate(variables)] for d in range(rank) for sign in "+-"
+        ]
         values = [n.load("affine", source, variables)] + [n.load("affine", source, indices) for indices in around]
-        n.store("affine", n.compute(lambda body, values=values: body.product(body.sum(values), body.constant(1 / len(values)))), out, variables)
+        n.store(
+            "affine",
+            n.compute(lambda body, values=values: body.product(body.sum(values), body.constant(1 / len(values)))),
+            out,
+            variables,
+        )
         n.close(rank)
     n.close()
     return n.module()
@@ -153,7 +177,11 @@ def _product(draw: Draw) -> str:
     """A matrix product with any order of loops, accumulating in memory."""
     n, kind = Nest(draw, draw.element()), draw.of(("affine", "affine", "scf"))
     m, k, p = draw.extents(3)
-    a, b, c = n.argument((k, m) if (ta := draw.chance(0.2)) else (m, k)), n.argument((p, k) if (tb := draw.chance(0.2)) else (k, p)), n.argument((m, p))
+    a, b, c = (
+        n.argument((k, m) if (ta := draw.chance(0.2)) else (m, k)),
+        n.argument((p, k) if (tb := draw.chance(0.2)) else (k, p)),
+        n.argument((m, p)),
+    )
     variables = {d: n.loop((m, k, p)[d], kind) for d in draw.rng.permutation(3).tolist()}
     i, l, j = (variables[d] for d in range(3))  # noqa: E741 - the usual letters of a product
     x, y = n.load(kind, a, (l, i) if ta else (i, l)), n.load(kind, b, (j, l) if tb else (l, j))
@@ -198,7 +226,10 @@ def _triangular(draw: Draw) -> str:
     i = n.affine_for(0, m)
     j = n.affine_for(0, f"affine_map<(d0) -> (d0 + 1)>({i})")
     l = n.affine_for(0, k) if kind == "syrk" else n.affine_for(f"affine_map<(d0) -> (d0)>({j})", m)  # noqa: E741
-    u, v = n.load("affine", a, (i, l)), n.load("affine", a if kind == "syrk" else b, (j, l) if kind == "syrk" else (l, j))
+    u, v = (
+        n.load("affine", a, (i, l)),
+        n.load("affine", a if kind == "syrk" else b, (j, l) if kind == "syrk" else (l, j)),
+    )
     old = n.load("affine", c, (i, j))
     n.store("affine", n.compute(lambda body: body.sum([old, body.product(u, v)])), c, (i, j))
     n.close(3)
@@ -258,7 +289,9 @@ def _condition(draw: Draw) -> str:
     a, b, out = n.argument(shape), n.argument(shape), n.argument(shape)
     indices = [n.scf_for(0, extent) for extent in shape]
     x, y = n.load("scf", a, indices), n.load("scf", b, indices)
-    test = n.value(f"arith.cmpf ogt, {x}, {y} : {n.element}" if is_float(n.element) else f"arith.cmpi sgt, {x}, {y} : {n.element}")
+    test = n.value(
+        f"arith.cmpf ogt, {x}, {y} : {n.element}" if is_float(n.element) else f"arith.cmpi sgt, {x}, {y} : {n.element}"
+    )
     n.line(f"scf.if {test} {{")
     n._depth += 1
     n.store("scf", n.compute(lambda body: body.random([x, y], draw.number(1, 5))), out, indices)
@@ -282,7 +315,9 @@ def _reduction(draw: Draw) -> str:
     i, j = variables[0], variables[1]
     x, old = n.load("affine", a, (i, j)), n.load("affine", out, (i,) if by_row else (j,))
     count = draw.number(0, 3)
-    n.store("affine", n.compute(lambda b: b.sum([old, b.random([x], count) if count else x])), out, (i,) if by_row else (j,))
+    n.store(
+        "affine", n.compute(lambda b: b.sum([old, b.random([x], count) if count else x])), out, (i,) if by_row else (j,)
+    )
     n.close(2)
     return n.module()
 
@@ -326,7 +361,17 @@ def _several(draw: Draw) -> str:
 
 
 FAMILIES = {
-    "loop_pointwise": _pointwise, "loop_stencil": _stencil, "loop_stencil_steps": _stencil_steps, "loop_product": _product,
-    "loop_product_in_register": _product_in_register, "loop_triangular": _triangular, "loop_gather": _gather, "loop_scatter": _scatter,
-    "loop_recurrence": _recurrence, "loop_condition": _condition, "loop_reduction": _reduction, "loop_vector": _vector_loop, "loop_several": _several,
-}  # fmt: skip
+    "loop_pointwise": _pointwise,
+    "loop_stencil": _stencil,
+    "loop_stencil_steps": _stencil_steps,
+    "loop_product": _product,
+    "loop_product_in_register": _product_in_register,
+    "loop_triangular": _triangular,
+    "loop_gather": _gather,
+    "loop_scatter": _scatter,
+    "loop_recurrence": _recurrence,
+    "loop_condition": _condition,
+    "loop_reduction": _reduction,
+    "loop_vector": _vector_loop,
+    "loop_several": _several,
+}

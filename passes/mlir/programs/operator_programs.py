@@ -51,15 +51,32 @@ class Graph:
         """A tensor of equal elements."""
         constant = self.add(f"arith.constant {literal(self.element, value)} : {self.element}")
         empty = self.empty(shape)
-        return self.add(f"linalg.fill ins({constant} : {self.element}) outs({empty} : {self.type(shape)}) -> {self.type(shape)}", shape)
+        return self.add(
+            f"linalg.fill ins({constant} : {self.element}) outs({empty} : {self.type(shape)}) -> {self.type(shape)}",
+            shape,
+        )
 
-    def named(self, op: str, inputs: Sequence[str], shape: Sequence[int], attributes: str = "", init: float = 0.0) -> str:
+    def named(
+        self, op: str, inputs: Sequence[str], shape: Sequence[int], attributes: str = "", init: float = 0.0
+    ) -> str:
         """A named operation that accumulates into a filled tensor."""
         out = self.filled(shape, init)
         types = ", ".join(self.type(self.shape[i]) for i in inputs)
-        return self.add(f"linalg.{op} {attributes} ins({', '.join(inputs)} : {types}) outs({out} : {self.type(shape)}) -> {self.type(shape)}", shape)
+        return self.add(
+            f"linalg.{op} {attributes} ins({', '.join(inputs)} : {types}) outs({out} : {self.type(shape)}) ->"
+            f" {self.type(shape)}",
+            shape,
+        )
 
-    def generic(self, inputs: Sequence[tuple[str, Sequence[int]]], out: str, out_dims: Sequence[int], num_dims: int, body, reduced: Sequence[int] = ()) -> str:
+    def generic(
+        self,
+        inputs: Sequence[tuple[str, Sequence[int]]],
+        out: str,
+        out_dims: Sequence[int],
+        num_dims: int,
+        body,
+        reduced: Sequence[int] = (),
+    ) -> str:
         """A `linalg.generic`.
 
         Args:
@@ -67,11 +84,15 @@ class Graph:
             out: the tensor that is written.
             out_dims: loop of each of its dimensions.
             num_dims: loops.
-            body: function of (Body, names of the elements read, name of the old output) that gives the new element's name.
+            body: function of (Body, names of the elements read, name of the old output) that gives the new element's
+                name.
             reduced: loops that are reductions.
         """
         loops = ", ".join(f"d{i}" for i in range(num_dims))
-        maps = ", ".join(f"affine_map<({loops}) -> ({', '.join(f'd{d}' for d in dims)})>" for dims in [d for _, d in inputs] + [out_dims])
+        maps = ", ".join(
+            f"affine_map<({loops}) -> ({', '.join(f'd{d}' for d in dims)})>"
+            for dims in [d for _, d in inputs] + [out_dims]
+        )
         kinds = ", ".join('"reduction"' if i in reduced else '"parallel"' for i in range(num_dims))
         body_text = Body(self.draw.rng, self.element, prefix="b")
         result = body(body_text, [f"%i{k}" for k in range(len(inputs))], "%o")
@@ -81,9 +102,10 @@ class Graph:
         block = ", ".join([f"%i{k}: {self.element}" for k in range(len(inputs))] + [f"%o: {self.element}"])
         lines = "\n      ".join([*body_text.lines, f"linalg.yield {result} : {self.element}"])
         return self.add(
-            f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} {read}outs({out} : {self.type(shape)}) {{\n"
-            f"    ^bb0({block}):\n      {lines}\n    }} -> {self.type(shape)}", shape,
-        )  # fmt: skip
+            f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} {read}outs({out} :"
+            f" {self.type(shape)}) {{\n    ^bb0({block}):\n      {lines}\n    }} -> {self.type(shape)}",
+            shape,
+        )
 
     def pointwise(self, inputs: Sequence[str], num_ops: int, body=None) -> str:
         """Random arithmetic on tensors of one shape."""
@@ -106,17 +128,23 @@ class Graph:
         return self.generic([(value, range(len(shape)))], out, kept, len(shape), body, axes)
 
     def along(self, value: str, other: str, dims: Sequence[int], body) -> str:
-        """Arithmetic of a tensor with a smaller one that is broadcast; `dims` are the loops of the smaller one's dimensions."""
+        """Arithmetic of a tensor with a smaller one that is broadcast; `dims` are the loops of the smaller one's
+        dimensions.
+        """
         shape = self.shape[value]
         whole = range(len(shape))
-        return self.generic([(value, whole), (other, dims)], self.empty(shape), whole, len(shape), lambda b, v, _: body(b, v[0], v[1]))
+        return self.generic(
+            [(value, whole), (other, dims)], self.empty(shape), whole, len(shape), lambda b, v, _: body(b, v[0], v[1])
+        )
 
     def softmax(self, value: str) -> str:
         """Softmax over the last dimension."""
         rank = len(self.shape[value])
         kept = range(rank - 1)
         top = self.reduce(value, [rank - 1], "max")
-        shifted = self.along(value, top, kept, lambda b, x, m: b.add(f"math.exp {b.binary('subf', x, m)} : {self.element}"))
+        shifted = self.along(
+            value, top, kept, lambda b, x, m: b.add(f"math.exp {b.binary('subf', x, m)} : {self.element}")
+        )
         total = self.reduce(shifted, [rank - 1])
         return self.along(shifted, total, kept, lambda b, x, s: b.binary("divf", x, s))
 
@@ -128,7 +156,10 @@ class Graph:
     def module(self, result: str) -> str:
         """The whole text."""
         body = "\n    ".join([*self._lines, f"return {result} : {self.type(self.shape[result])}"])
-        return f"module {{\n  func.func @main({', '.join(self._arguments)}) -> {self.type(self.shape[result])} {{\n    {body}\n  }}\n}}\n"
+        return (
+            f"module {{\n  func.func @main({', '.join(self._arguments)}) -> {self.type(self.shape[result])} {{\n   "
+            f" {body}\n  }}\n}}\n"
+        )
 
 
 def _epilogue(g: Graph, value: str) -> str:
@@ -138,7 +169,9 @@ def _epilogue(g: Graph, value: str) -> str:
         bias = g.argument(g.shape[value][-1])
         value = g.along(value, bias, [len(g.shape[value]) - 1], lambda b, x, y: b.sum([x, y]))
     if kind in (2, 3):
-        value = g.pointwise([value], 0, lambda b, v, _: b.binary("maximumf" if is_float(g.element) else "maxsi", v[0], b.constant(0)))
+        value = g.pointwise(
+            [value], 0, lambda b, v, _: b.binary("maximumf" if is_float(g.element) else "maxsi", v[0], b.constant(0))
+        )
     return value
 
 
@@ -191,9 +224,19 @@ def _conv2d(draw: Draw) -> str:
     batch = draw.of((1, 1, 2))
     attributes = f"{{dilations = dense<{dilation}> : tensor<2xi64>, strides = dense<{stride}> : tensor<2xi64>}}"
     if draw.chance(0.5):
-        value = g.named("conv_2d_nhwc_hwcf", [g.argument(batch, extent, extent, channels), g.argument(kernel, kernel, channels, filters)], (batch, out, out, filters), attributes)
+        value = g.named(
+            "conv_2d_nhwc_hwcf",
+            [g.argument(batch, extent, extent, channels), g.argument(kernel, kernel, channels, filters)],
+            (batch, out, out, filters),
+            attributes,
+        )
     else:
-        value = g.named("conv_2d_nchw_fchw", [g.argument(batch, channels, extent, extent), g.argument(filters, channels, kernel, kernel)], (batch, filters, out, out), attributes)
+        value = g.named(
+            "conv_2d_nchw_fchw",
+            [g.argument(batch, channels, extent, extent), g.argument(filters, channels, kernel, kernel)],
+            (batch, filters, out, out),
+            attributes,
+        )
     return g.module(_epilogue(g, value))
 
 
@@ -203,7 +246,17 @@ def _conv1d(draw: Draw) -> str:
     length, channels, filters = draw.extents(3, max_work=2e5, high=256)
     extent = (length - 1) * stride + kernel
     attributes = f"{{dilations = dense<1> : tensor<1xi64>, strides = dense<{stride}> : tensor<1xi64>}}"
-    return g.module(_epilogue(g, g.named("conv_1d_nwc_wcf", [g.argument(1, extent, channels), g.argument(kernel, channels, filters)], (1, length, filters), attributes)))
+    return g.module(
+        _epilogue(
+            g,
+            g.named(
+                "conv_1d_nwc_wcf",
+                [g.argument(1, extent, channels), g.argument(kernel, channels, filters)],
+                (1, length, filters),
+                attributes,
+            ),
+        )
+    )
 
 
 def _depthwise(draw: Draw) -> str:
@@ -213,7 +266,17 @@ def _depthwise(draw: Draw) -> str:
     size = min(size, 32)
     extent = (size - 1) * stride + kernel
     attributes = f"{{dilations = dense<1> : tensor<2xi64>, strides = dense<{stride}> : tensor<2xi64>}}"
-    return g.module(_epilogue(g, g.named("depthwise_conv_2d_nhwc_hwc", [g.argument(1, extent, extent, channels), g.argument(kernel, kernel, channels)], (1, size, size, channels), attributes)))
+    return g.module(
+        _epilogue(
+            g,
+            g.named(
+                "depthwise_conv_2d_nhwc_hwc",
+                [g.argument(1, extent, extent, channels), g.argument(kernel, kernel, channels)],
+                (1, size, size, channels),
+                attributes,
+            ),
+        )
+    )
 
 
 def _pooling(draw: Draw) -> str:
@@ -224,7 +287,15 @@ def _pooling(draw: Draw) -> str:
     extent = (size - 1) * stride + kernel
     attributes = f"{{dilations = dense<1> : tensor<2xi64>, strides = dense<{stride}> : tensor<2xi64>}}"
     op, init = draw.of((("pooling_nhwc_sum", 0.0), ("pooling_nhwc_max", -1e6)))
-    return g.module(g.named(op, [g.argument(1, extent, extent, channels), g.empty((kernel, kernel))], (1, size, size, channels), attributes, init))
+    return g.module(
+        g.named(
+            op,
+            [g.argument(1, extent, extent, channels), g.empty((kernel, kernel))],
+            (1, size, size, channels),
+            attributes,
+            init,
+        )
+    )
 
 
 def _elementwise(draw: Draw) -> str:
@@ -248,7 +319,11 @@ def _reduction(draw: Draw) -> str:
     shape = draw.extents(rank := draw.number(1, 4), max_work=4e5, high=4096 if rank < 3 else 128)
     axes = sorted(draw.rng.permutation(rank)[: draw.number(1, rank)].tolist())
     count = draw.number(0, 3)
-    return g.module(g.reduce(g.argument(*shape), axes, draw.of(("sum", "max")), (lambda b, x: b.random([x], count)) if count else None))
+    return g.module(
+        g.reduce(
+            g.argument(*shape), axes, draw.of(("sum", "max")), (lambda b, x: b.random([x], count)) if count else None
+        )
+    )
 
 
 def _softmax(draw: Draw) -> str:
@@ -262,7 +337,9 @@ def _transpose(draw: Draw) -> str:
     order = draw.rng.permutation(rank).tolist()
     value, out = g.argument(*shape), [shape[d] for d in order]
     empty = g.empty(out)
-    value = g.add(f"linalg.transpose ins({value} : {g.type(shape)}) outs({empty} : {g.type(out)}) permutation = {order}", out)
+    value = g.add(
+        f"linalg.transpose ins({value} : {g.type(shape)}) outs({empty} : {g.type(out)}) permutation = {order}", out
+    )
     return g.module(g.pointwise([value, g.argument(*out)], draw.number(1, 3)) if draw.chance(0.6) else value)
 
 
@@ -272,7 +349,11 @@ def _broadcast(draw: Draw) -> str:
     added = sorted(draw.rng.permutation(rank)[: draw.number(1, rank - 1)].tolist())
     source = g.argument(*(n for d, n in enumerate(shape) if d not in added))
     empty = g.empty(shape)
-    value = g.add(f"linalg.broadcast ins({source} : {g.type(g.shape[source])}) outs({empty} : {g.type(shape)}) dimensions = {added}", shape)
+    value = g.add(
+        f"linalg.broadcast ins({source} : {g.type(g.shape[source])}) outs({empty} : {g.type(shape)}) dimensions ="
+        f" {added}",
+        shape,
+    )
     return g.module(g.pointwise([value, g.argument(*shape)], draw.number(1, 3)) if draw.chance(0.6) else value)
 
 
@@ -305,9 +386,13 @@ def _layer_norm(draw: Draw) -> str:
 
     centred = g.along(value, mean(value), [0], lambda b, x, m: b.binary("subf", x, m))
     variance = mean(centred, lambda b, x: b.product(x, x))
-    scale = g.pointwise([variance], 0, lambda b, x, _: b.add(f"math.rsqrt {b.sum([x[0], b.constant(1e-3)])} : {g.element}"))
+    scale = g.pointwise(
+        [variance], 0, lambda b, x, _: b.add(f"math.rsqrt {b.sum([x[0], b.constant(1e-3)])} : {g.element}")
+    )
     value = g.along(centred, scale, [0], lambda b, x, s: b.product(x, s))
-    return g.module(g.along(value, g.argument(width), [1], lambda b, x, w: b.product(x, w)) if draw.chance(0.5) else value)
+    return g.module(
+        g.along(value, g.argument(width), [1], lambda b, x, w: b.product(x, w)) if draw.chance(0.5) else value
+    )
 
 
 def _mixed(draw: Draw) -> str:
@@ -331,14 +416,34 @@ def _mixed(draw: Draw) -> str:
         elif kind == 4:
             order = [1, 0]
             empty, out = g.empty(shape[::-1]), shape[::-1]
-            pool.append(g.add(f"linalg.transpose ins({value} : {g.type(shape)}) outs({empty} : {g.type(out)}) permutation = {order}", out))
+            pool.append(
+                g.add(
+                    f"linalg.transpose ins({value} : {g.type(shape)}) outs({empty} : {g.type(out)}) permutation ="
+                    f" {order}",
+                    out,
+                )
+            )
         else:
             pool.append(g.softmax(value))
     return g.module(pool[-1])
 
 
 FAMILIES = {
-    "matmul": _matmul, "batch_matmul": _batch_matmul, "contraction": _contraction, "matvec": _matvec, "conv2d": _conv2d, "conv1d": _conv1d,
-    "depthwise": _depthwise, "pooling": _pooling, "elementwise": _elementwise, "reduction": _reduction, "softmax": _softmax, "transpose": _transpose,
-    "broadcast": _broadcast, "mlp": _mlp, "attention": _attention, "layer_norm": _layer_norm, "mixed": _mixed,
-}  # fmt: skip
+    "matmul": _matmul,
+    "batch_matmul": _batch_matmul,
+    "contraction": _contraction,
+    "matvec": _matvec,
+    "conv2d": _conv2d,
+    "conv1d": _conv1d,
+    "depthwise": _depthwise,
+    "pooling": _pooling,
+    "elementwise": _elementwise,
+    "reduction": _reduction,
+    "softmax": _softmax,
+    "transpose": _transpose,
+    "broadcast": _broadcast,
+    "mlp": _mlp,
+    "attention": _attention,
+    "layer_norm": _layer_norm,
+    "mixed": _mixed,
+}

@@ -7,7 +7,41 @@ import math
 import numpy as np
 
 _COMMON = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_ODD = (3, 5, 6, 7, 9, 10, 14, 15, 17, 20, 25, 28, 30, 31, 33, 36, 40, 49, 50, 56, 63, 65, 72, 80, 100, 112, 120, 127, 130, 144, 160, 200, 224)
+_ODD = (
+    3,
+    5,
+    6,
+    7,
+    9,
+    10,
+    14,
+    15,
+    17,
+    20,
+    25,
+    28,
+    30,
+    31,
+    33,
+    36,
+    40,
+    49,
+    50,
+    56,
+    63,
+    65,
+    72,
+    80,
+    100,
+    112,
+    120,
+    127,
+    130,
+    144,
+    160,
+    200,
+    224,
+)
 _LONG = (300, 384, 500, 512, 640, 768, 1000, 1024, 1536, 2048, 3000, 4096, 8192, 10000, 16384, 32768)
 _ELEMENTS = ("f32", "f32", "f32", "f64", "f64", "i32", "i64")
 
@@ -45,7 +79,9 @@ class Draw:
         fitting = [n for n in (*pool, *_LONG) if low <= n <= high] or [low]
         return self.of(fitting)
 
-    def extents(self, count: int, max_work: float = 1.5e6, min_work: float = 3000.0, low: int = 3, high: int = 512) -> list[int]:
+    def extents(
+        self, count: int, max_work: float = 1.5e6, min_work: float = 3000.0, low: int = 3, high: int = 512
+    ) -> list[int]:
         """Extents whose product is at most `max_work`, with its logarithm spread evenly."""
         work = math.exp(self.rng.uniform(math.log(min_work), math.log(max_work)))
         for _ in range(200):

@@ -1,7 +1,7 @@
 """Which actions are not tried again in a run: those that alone kill MLIR, or alone make a program give wrong outputs.
 
-A crash does not tell which of a schedule's actions it was of. The actions that no good schedule has had are therefore tried one by one on the
-untransformed program; what fails alone, as the schedule did, is to blame.
+A crash does not tell which of a schedule's actions it was of. The actions that no good schedule has had are therefore
+tried one by one on the untransformed program; what fails alone, as the schedule did, is to blame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _MOST_TRIES = 12  # actions of one schedule
 
 
 def is_fatal(status: Status, error: str) -> bool:
-    """Whether a schedule ended in a way that an action is to blame for: a crash or a hang of MLIR, or a wrong output."""
+    """Whether a schedule ended in a way that an action is to blame for: a crash or a hang of MLIR, or a wrong
+    output.
+    """
     return status in (Status.WRONG_OUTPUT, Status.BUILD_TIMEOUT) or (
         status is Status.BUILD_ERROR and "was killed by signal" in error
     )

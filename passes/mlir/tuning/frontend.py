@@ -1,4 +1,6 @@
-"""Front ends: what becomes an MLIR program with an entry function. `.mlir` files here; PyTorch modules in `torch_frontend`."""
+"""Front ends: what becomes an MLIR program with an entry function. `.mlir` files here; PyTorch modules in
+`torch_frontend`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,15 @@ class MlirProgram:
     hash: str
 
     @classmethod
-    def of(cls, session: MlirSession, name: str, source: str, entry: str | None = None, sizes: Sequence[int] = (), values: Sequence[int] = ()) -> MlirProgram:
+    def of(
+        cls,
+        session: MlirSession,
+        name: str,
+        source: str,
+        entry: str | None = None,
+        sizes: Sequence[int] = (),
+        values: Sequence[int] = (),
+    ) -> MlirProgram:
         """Parses and verifies a module.
 
         Args:
@@ -40,7 +50,8 @@ class MlirProgram:
             source: text of the module.
             entry: the function to be run; by default the only public one.
             sizes: extents for the `?` in the types of the entry's arguments, from left to right.
-            values: of the entry's arguments that are integers or indices, from left to right; by default those are derived from what loops access.
+            values: of the entry's arguments that are integers or indices, from left to right; by default those are
+                derived from what loops access.
 
         Raises:
             DataError, OptionError: the module is not valid, or has no such function, or one that cannot be run.
@@ -52,7 +63,9 @@ class MlirProgram:
         return cls(name, inspected.text, signature, digest)
 
 
-def load_program(session: MlirSession, path: Path, entry: str | None = None, sizes: Sequence[int] = (), values: Sequence[int] = ()) -> MlirProgram:
+def load_program(
+    session: MlirSession, path: Path, entry: str | None = None, sizes: Sequence[int] = (), values: Sequence[int] = ()
+) -> MlirProgram:
     """Reads a `.mlir` file.
 
     Raises:

@@ -1,9 +1,10 @@
 """Builds schedules of MLIR programs and times them beside the default lowering.
 
-What counts is CPU time of one thread on one core, and the smallest of the repeats; each repeat is the mean over calls that last some
-milliseconds together, and begins with the first inputs. Outputs are compared with those of the program under the default lowering: no element
-may be off by more than `signature.TOLERANCE` of the largest element of its buffer, integers must be equal. Schedules reorder sums, so that
-equality to the last bit is not asked for. Inputs come from a fixed seed.
+What counts is CPU time of one thread on one core, and the smallest of the repeats; each repeat is the mean over calls
+that last some milliseconds together, and begins with the first inputs. Outputs are compared with those of the program
+under the default lowering: no element may be off by more than `signature.TOLERANCE` of the largest element of its
+buffer, integers must be equal. Schedules reorder sums, so that equality to the last bit is not asked for. Inputs come
+from a fixed seed.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class MlirMeasurer:
             program: what to tune.
 
         Raises:
-            DataError: an integer argument that its loops depend on has no value; or it cannot be lowered, does not end, crashes, or gives other outputs the second time.
+            DataError: an integer argument that its loops depend on has no value; or it cannot be lowered, does not end,
+                crashes, or gives other outputs the second time.
         """
         program.signature.check_values()
         default = self.build(program, DEFAULT)
@@ -138,7 +140,9 @@ class MlirMeasurer:
         return PreparedMlir(program, task, reference, default, min(again.run_secs))
 
     def _structure(self, program: MlirProgram) -> ProgramGraph:
-        """The program's graph; an empty one where it has operations that no cost model reads, because measuring goes on without it."""
+        """The program's graph; an empty one where it has operations that no cost model reads, because measuring goes on
+        without it.
+        """
         try:
             graph = self.session.graph(program.text).get("graph")
         except ForetuneError as error:
@@ -155,7 +159,10 @@ class MlirMeasurer:
         build = self.session.build(program.text, program.signature.name, schedule)
         code = ""
         if build.status is Status.OK:
-            code, build = code_hash(build.files[".so"].read_bytes()), replace(build, signature=program.signature)  # with the values of its arguments
+            code, build = (
+                code_hash(build.files[".so"].read_bytes()),
+                replace(build, signature=program.signature),
+            )  # with the values of its arguments
         return BuiltSchedule(schedule, build, code)
 
     def _run(self, program: MlirProgram, built: BuiltSchedule, reference: Path, repeats: int) -> Run:
@@ -171,7 +178,9 @@ class MlirMeasurer:
         return run.status, run.error
 
     def time(self, prepared: PreparedMlir, built: BuiltSchedule) -> Timing:
-        """Times a schedule alone: the default lowering may be a hundred times slower, and is timed in turns only with finalists."""
+        """Times a schedule alone: the default lowering may be a hundred times slower, and is timed in turns only with
+        finalists.
+        """
         run = self._run(prepared.program, built, prepared.reference, self.settings.repeats)
         return Timing(self._record(prepared, built, run), (), run.difference)
 
@@ -197,11 +206,19 @@ class MlirMeasurer:
 
     def _record(self, prepared: PreparedMlir, built: BuiltSchedule, run: Run) -> MeasureRecord:
         limits = self.session.settings
-        settings = MeasureSettings(self.settings.repeats, self.settings.repeat_ms, limits.build_timeout_secs, limits.run_timeout_secs, limits.memory_bytes)
+        settings = MeasureSettings(
+            self.settings.repeats,
+            self.settings.repeat_ms,
+            limits.build_timeout_secs,
+            limits.run_timeout_secs,
+            limits.memory_bytes,
+        )
         environment = (("llvm", self.session.version), ("machine", platform.machine()), ("cpu", self.session.cpu))
         candidate = Candidate(prepared.task, built.schedule.trace())
         secs = run.run_secs if run.status is Status.OK else ()
-        return MeasureRecord(candidate, run.status, secs, run.error[:_SHOWN_CHARS], built.code_hash, environment, settings, time.time())
+        return MeasureRecord(
+            candidate, run.status, secs, run.error[:_SHOWN_CHARS], built.code_hash, environment, settings, time.time()
+        )
 
 
 def speedup(timing: Timing, default_secs: float) -> float:

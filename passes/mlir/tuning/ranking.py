@@ -1,4 +1,6 @@
-"""The latent model at work in a search: it rolls schedules out from the program as it is, and reads the few best as they really become."""
+"""The latent model at work in a search: it rolls schedules out from the program as it is, and reads the few best as
+they really become.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class MlirLatentSearch(MlirRanked):
 
     name = "latent"
 
-    def __init__(self, model: MlirCostModel, session: MlirSession, prepared: PreparedMlir, template: Template, seed: int = 0) -> None:
+    def __init__(
+        self, model: MlirCostModel, session: MlirSession, prepared: PreparedMlir, template: Template, seed: int = 0
+    ) -> None:
         super().__init__(template, self._scores, seed)
         self._model, self._session, self._source = model, session, prepared.program.text
         self._program = encode(read_graph(session, self._source)[0])
@@ -55,7 +59,9 @@ class MlirLatentSearch(MlirRanked):
         if schedule not in self._known:
             try:
                 graph = read_graph(self._session, self._source, schedule)[0]
-                self._known[schedule] = -float(np.log(max(self._model.predict([encode(graph)], self._target)[0].costs["secs"], 1e-12)))
+                self._known[schedule] = -float(
+                    np.log(max(self._model.predict([encode(graph)], self._target)[0].costs["secs"], 1e-12))
+                )
             except ForetuneError:  # it cannot be applied, or read: the measurement would say why
                 self._known[schedule] = _REFUSED
         return self._known[schedule]

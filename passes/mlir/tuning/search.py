@@ -112,7 +112,9 @@ class MlirSearch(ABC):
 
     def _best(self, num: int) -> list[Schedule]:
         """The best of those whose answers are known."""
-        finite = [(cost, i, s) for i, (s, cost) in enumerate(self.costs.items()) if math.isfinite(cost) and s in self.answers]
+        finite = [
+            (cost, i, s) for i, (s, cost) in enumerate(self.costs.items()) if math.isfinite(cost) and s in self.answers
+        ]
         return [s for _, _, s in sorted(finite)[:num]]
 
 
@@ -130,7 +132,9 @@ class MlirRandom(MlirSearch):
 
 
 class MlirGreedy(MlirSearch):
-    """One answer at a time: the best so far, with another answer at one fork, in random order; random schedules where no such step is left."""
+    """One answer at a time: the best so far, with another answer at one fork, in random order; random schedules where
+    no such step is left.
+    """
 
     name = "greedy"
 
@@ -146,7 +150,9 @@ class MlirGreedy(MlirSearch):
     def _neighbour(self) -> Schedule | None:
         best = self._best(1)
         if not best:
-            return (None if self._suggested else self._first()) or self._random()  # the most promising answers may be illegal
+            return (
+                None if self._suggested else self._first()
+            ) or self._random()  # the most promising answers may be illegal
         answers = self.answers[best[0]]
         if not self._left:
             if best[0] == self._around:
@@ -178,13 +184,17 @@ class MlirGenetic(MlirSearch):
     def _child(self) -> Schedule | None:
         parents = self._best(self._population)
         if not parents:
-            return (None if self._suggested else self._first()) or self._random()  # the most promising answers may be illegal
+            return (
+                None if self._suggested else self._first()
+            ) or self._random()  # the most promising answers may be illegal
         if len(parents) < 4 or self._rng.random() < 0.1:
             return self._random() if self._rng.random() < 0.5 else self._mutated(self.answers[parents[0]])
         answers = self.answers[self._tournament(parents)]
         if self._rng.random() < 0.4:
             other = self.answers[self._tournament(parents)]
-            answers = {name: (value if self._rng.random() < 0.5 else other.get(name, value)) for name, value in answers.items()}
+            answers = {
+                name: (value if self._rng.random() < 0.5 else other.get(name, value)) for name, value in answers.items()
+            }
         return self._mutated(answers)
 
     def _mutated(self, answers: dict[str, Any]) -> Schedule | None:
@@ -211,7 +221,9 @@ class MlirRanked(MlirGenetic):
 
     name = "ranked"
 
-    def __init__(self, template: Template, rank: Ranker, seed: int = 0, population: int = 10, children: int = 6) -> None:
+    def __init__(
+        self, template: Template, rank: Ranker, seed: int = 0, population: int = 10, children: int = 6
+    ) -> None:
         super().__init__(template, seed, population)
         self.rank = rank
         self._children = children
@@ -219,7 +231,11 @@ class MlirRanked(MlirGenetic):
     def suggest(self, num: int) -> list[Schedule]:
         """The children that the model likes best; at the beginning, the most promising answers, too."""
         children = self._fresh(self._children * num, self._child)
-        pool = list(dict.fromkeys((*children, *(idea for idea in self.ideas if idea not in self.costs and idea not in self._suggested))))
+        pool = list(
+            dict.fromkeys(
+                (*children, *(idea for idea in self.ideas if idea not in self.costs and idea not in self._suggested))
+            )
+        )
         if len(pool) <= num:
             self._suggested.update(pool)
             return pool

@@ -26,7 +26,8 @@ class MlirStrategyConfig:
     """How schedules are suggested.
 
     Attributes:
-        search: `latent`, a key of `search.STRATEGIES`, or a plug-in; the latent model ranks the proposals of a language model in any case.
+        search: `latent`, a key of `search.STRATEGIES`, or a plug-in; the latent model ranks the proposals of a language
+            model in any case.
         seed: of all that is drawn.
         llm: the language model that suggests, too; None does without.
     """
@@ -37,7 +38,9 @@ class MlirStrategyConfig:
 
     def __post_init__(self) -> None:
         known = [*STRATEGIES, "latent"]
-        if self.search not in known and self.search not in (known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]):
+        if self.search not in known and self.search not in (
+            known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]
+        ):
             raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
@@ -52,7 +55,9 @@ class MlirStrategyConfig:
         if self.llm is None:
             return search
         judge = self._judge(session, prepared, template) if search.rank is None else None
-        return MlirStrategist(template, session.describe(prepared.program.text)["ops"], search, LlmClient(self.llm), self.seed, judge)
+        return MlirStrategist(
+            template, session.describe(prepared.program.text)["ops"], search, LlmClient(self.llm), self.seed, judge
+        )
 
     def _latent(self, session: MlirSession, prepared: PreparedMlir, template: Template) -> MlirSearch:
         from foretune.passes.mlir.tuning.ranking import MlirLatentSearch

@@ -1,10 +1,11 @@
 """A language model suggests answers to the forks of a template, between the suggestions of another search.
 
-Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together with the search's
-own candidates, before anything is measured.
+Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together
+with the search's own candidates, before anything is measured.
 
-The model is shown the extents of the structured operations, the forks with their answers, and what was measured so far; nothing of the program's
-text, so that comments and names cannot give it orders. What it says is data: each answer is one of the fork's, or refused with a reason.
+The model is shown the extents of the structured operations, the forks with their answers, and what was measured so far;
+nothing of the program's text, so that comments and names cannot give it orders. What it says is data: each answer is
+one of the fork's, or refused with a reason.
 """
 
 from __future__ import annotations
@@ -28,30 +29,44 @@ _SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, w
 _SHOWN_OPERATIONS = 40
 
 SCHEMA: dict[str, Any] = {
-    "type": "object", "additionalProperties": False, "required": ["proposals"],
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["proposals"],
     "properties": {
         "proposals": {
-            "type": "array", "minItems": 1, "maxItems": _MAX_PROPOSALS,
+            "type": "array",
+            "minItems": 1,
+            "maxItems": _MAX_PROPOSALS,
             "items": {
-                "type": "object", "additionalProperties": False, "required": ["reason", "answers"],
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["reason", "answers"],
                 "properties": {
                     "reason": {"type": "string", "maxLength": _MAX_TEXT},
                     "answers": {
-                        "type": "array", "maxItems": _MAX_ANSWERS,
+                        "type": "array",
+                        "maxItems": _MAX_ANSWERS,
                         "items": {
-                            "type": "object", "additionalProperties": False, "required": ["fork", "answer"],
-                            "properties": {"fork": {"type": "string", "maxLength": _MAX_TEXT}, "answer": {"type": "string", "maxLength": _MAX_TEXT}},
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["fork", "answer"],
+                            "properties": {
+                                "fork": {"type": "string", "maxLength": _MAX_TEXT},
+                                "answer": {"type": "string", "maxLength": _MAX_TEXT},
+                            },
                         },
                     },
                 },
             },
         },
     },
-}  # fmt: skip
+}
 
-_SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core. You get its operations with the extents \
-of their loops, the forks of a schedule with their possible answers, and the speed of schedules that were measured. Propose up to {_ASKED_FOR} different lists of \
-answers that may run faster than all of those: keep what helped, change one or two answers, never repeat a measured list. Forks that you leave out keep their first answer."""
+_SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core. You get \
+its operations with the extents of their loops, the forks of a schedule with their possible answers, and the speed of \
+schedules that were measured. Propose up to {_ASKED_FOR} different lists of answers that may run faster than all of \
+those: keep what helped, change one or two answers, never repeat a measured list. Forks that you leave out keep their \
+first answer."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +100,18 @@ class MlirStrategist(MlirSearch):
     name = "strategist"
 
     def __init__(
-        self, template: Template, operations: Many[dict[str, Any]], search: MlirSearch, client: LlmClient, seed: int = 0, judge: MlirSearch | None = None
-    ) -> None:  # fmt: skip
+        self,
+        template: Template,
+        operations: Many[dict[str, Any]],
+        search: MlirSearch,
+        client: LlmClient,
+        seed: int = 0,
+        judge: MlirSearch | None = None,
+    ) -> None:
         super().__init__(template, seed)
-        self._operations = [{k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]]
+        self._operations = [
+            {k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]
+        ]
         self._search, self.client = search, client
         self._judge = judge or search
         self._origin: dict[Schedule, str] = {}
@@ -137,9 +160,19 @@ class MlirStrategist(MlirSearch):
     def _question(self) -> list[Message]:
         known = {**self._search.answers, **self.answers}
         shown = worth_showing((schedule, cost) for schedule, cost in self.costs.items() if schedule in known)
-        trials = [{"speed relative to the default lowering": round(1 / cost, 3), "answers": {f: str(a) for f, a in known[s].items()}} for s, cost in shown]
+        trials = [
+            {
+                "speed relative to the default lowering": round(1 / cost, 3),
+                "answers": {f: str(a) for f, a in known[s].items()},
+            }
+            for s, cost in shown
+        ]
         domains = {**self._search.domains, **self.domains}
-        task = {"operations": self._operations, "forks": {fork: [str(a) for a in answers] for fork, answers in domains.items()}, "measured, best first": trials}
+        task = {
+            "operations": self._operations,
+            "forks": {fork: [str(a) for a in answers] for fork, answers in domains.items()},
+            "measured, best first": trials,
+        }
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": json.dumps(task)}]
 
 

@@ -14,13 +14,18 @@ from foretune.support.optional import require
 if TYPE_CHECKING:
     import torch
 
-_FOREIGN = re.compile(r'^\s*(?:%[^=\n]+ = )?"?((?:torch|torch_c|tm_tensor|tcp|onnx|stablehlo|chlo)\.[a-z_][\w.]*)"?[ (]', re.MULTILINE)
+_FOREIGN = re.compile(
+    r'^\s*(?:%[^=\n]+ = )?"?((?:torch|torch_c|tm_tensor|tcp|onnx|stablehlo|chlo)\.[a-z_][\w.]*)"?[ (]', re.MULTILINE
+)
 """Operations of dialects that MLIR itself does not have."""
 _ENTRY = "main"
 
 
-def from_torch(session: MlirSession, module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str = "") -> MlirProgram:
-    """Exports a module for example inputs and lowers it to linalg on tensors; its weights become constants of the program.
+def from_torch(
+    session: MlirSession, module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str = ""
+) -> MlirProgram:
+    """Exports a module for example inputs and lowers it to linalg on tensors; its weights become constants of the
+    program.
 
     Args:
         session: whose workers check the result.
@@ -64,8 +69,13 @@ def _import(what: Any, inputs: tuple[Any, ...], name: str) -> str:
     try:
         lowered = fx.export_and_import(what, *inputs, output_type="linalg-on-tensors", func_name=_ENTRY)
     except Exception as error:  # torch.export and torch-mlir raise what they like; the cause is theirs
-        raise UnsupportedError(f"torch-mlir cannot lower {name}: {type(error).__name__}: {' '.join(str(error).split())[:400]}") from error
+        raise UnsupportedError(
+            f"torch-mlir cannot lower {name}: {type(error).__name__}: {' '.join(str(error).split())[:400]}"
+        ) from error
     text = lowered.operation.get_asm(enable_debug_info=False)  # text, because torch-mlir brings its own copy of MLIR
     if left := sorted(set(_FOREIGN.findall(text))):
-        raise UnsupportedError(f"torch-mlir leaves operations of {name} in dialects that MLIR does not have: {', '.join(left[:8])}; compute them in another way, or leave them out")
+        raise UnsupportedError(
+            f"torch-mlir leaves operations of {name} in dialects that MLIR does not have: {', '.join(left[:8])};"
+            " compute them in another way, or leave them out"
+        )
     return text

@@ -38,7 +38,8 @@ class MlirTuneConfig:
     Attributes:
         budget: measurements, those of the finalists' second round among them.
         batch: schedules suggested at once.
-        finals: of the budget, for the second round of the best, in turns with the default lowering; a winner is told only by it.
+        finals: of the budget, for the second round of the best, in turns with the default lowering; a winner is told
+            only by it.
         final_turns: runs of each finalist and of the default lowering in the second round.
         store: folder of all records, which a run that was stopped goes on from; None keeps nothing.
     """
@@ -52,7 +53,9 @@ class MlirTuneConfig:
     def __post_init__(self) -> None:
         for name, least in (("budget", 2), ("batch", 1), ("finals", 1), ("final_turns", 3)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise OptionError(f"`{name} >= {least}` must hold and be an integer, but got {name}={getattr(self, name)!r}")
+                raise OptionError(
+                    f"`{name} >= {least}` must hold and be an integer, but got {name}={getattr(self, name)!r}"
+                )
 
     @property
     def num_finals(self) -> int:
@@ -86,12 +89,14 @@ class MlirTuneResult(TrialLog):
         best: the winner; empty, which is the default lowering, if nothing was better.
         gain: the default lowering's time over the winner's, a ratio of medians of the second round; higher is better.
         interval: 95 % of it, by bootstrap over the turns.
-        default_secs, best_secs: medians of one call in the second round; the fastest turn of the winner is `fastest_secs`.
+        default_secs, best_secs: medians of one call in the second round; the fastest turn of the winner is
+        `fastest_secs`.
         difference: of the winner's outputs, over the largest element.
         script: the winner as one transform module; empty for the default lowering.
         trials: in order.
         num_reused: of them, from an earlier run.
-        banned: actions that alone killed MLIR or gave wrong outputs, with the reason; schedules with them were not tried again.
+        banned: actions that alone killed MLIR or gave wrong outputs, with the reason; schedules with them were not
+            tried again.
         num_skipped: schedules that were not tried for that.
         secs: wall time of this run.
         strategy: what suggested, as it is in the end.
@@ -117,25 +122,52 @@ class MlirTuneResult(TrialLog):
 
     def _space(self) -> dict[str, Any]:
         """How large the space is that was searched, and what of it was illegal."""
-        return {"num_answers": self.strategy.num_answers, "illegal": dict(self.strategy.illegal.most_common(8))} if self.strategy is not None else {}
+        return (
+            {"num_answers": self.strategy.num_answers, "illegal": dict(self.strategy.illegal.most_common(8))}
+            if self.strategy is not None
+            else {}
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
         return {
-            "program": self.program, "hash": self.hash, "entry": self.entry, "gain": self.gain, "interval": list(self.interval), "default_secs": self.default_secs,
-            "best_secs": self.best_secs, "fastest_secs": self.fastest_secs, "difference": self.difference, "schedule": self.best.to_json(), "script": self.script,
-            "num_trials": len(self.trials), "num_reused": self.num_reused, "banned": self.banned, "num_skipped": self.num_skipped, **self._space(), "statuses": self.statuses, "best_so_far": self.best_so_far(), "secs": self.secs,
-            "failed": [{"schedule": t.schedule.to_json(), "status": t.status.value, "error": t.error} for t in self.trials if t.status is not Status.OK],
-        }  # fmt: skip
+            "program": self.program,
+            "hash": self.hash,
+            "entry": self.entry,
+            "gain": self.gain,
+            "interval": list(self.interval),
+            "default_secs": self.default_secs,
+            "best_secs": self.best_secs,
+            "fastest_secs": self.fastest_secs,
+            "difference": self.difference,
+            "schedule": self.best.to_json(),
+            "script": self.script,
+            "num_trials": len(self.trials),
+            "num_reused": self.num_reused,
+            "banned": self.banned,
+            "num_skipped": self.num_skipped,
+            **self._space(),
+            "statuses": self.statuses,
+            "best_so_far": self.best_so_far(),
+            "secs": self.secs,
+            "failed": [
+                {"schedule": t.schedule.to_json(), "status": t.status.value, "error": t.error}
+                for t in self.trials
+                if t.status is not Status.OK
+            ],
+        }
 
 
 MakeStrategy = Callable[[MlirSession, PreparedMlir, Template], MlirSearch]
 
 
 def tune(
-    program: MlirProgram, measurer: MlirMeasurer, make_strategy: MakeStrategy, config: MlirTuneConfig = MlirTuneConfig(),
+    program: MlirProgram,
+    measurer: MlirMeasurer,
+    make_strategy: MakeStrategy,
+    config: MlirTuneConfig = MlirTuneConfig(),
     report: Callable[[MlirTuneResult], None] = lambda result: None,
-) -> MlirTuneResult:  # fmt: skip
+) -> MlirTuneResult:
     """Searches for a schedule that beats the default lowering.
 
     Args:
@@ -154,8 +186,12 @@ def tune(
     return _Run(program, measurer, config, report).run(make_strategy)
 
 
-def confirm(prepared: PreparedMlir, schedules: list[Schedule], measurer: MlirMeasurer, turns: int) -> list[dict[str, Any]]:
-    """Measures schedules in turns with the default lowering: `status`, `gain` with `interval`, `default_secs`, `best_secs`, `difference`."""
+def confirm(
+    prepared: PreparedMlir, schedules: list[Schedule], measurer: MlirMeasurer, turns: int
+) -> list[dict[str, Any]]:
+    """Measures schedules in turns with the default lowering: `status`, `gain` with `interval`, `default_secs`,
+    `best_secs`, `difference`.
+    """
     built = [measurer.build(prepared.program, schedule) for schedule in schedules]
     try:
         return [_told(timing) for timing in measurer.time_in_turns(prepared, built, turns)]
@@ -167,17 +203,38 @@ def confirm(prepared: PreparedMlir, schedules: list[Schedule], measurer: MlirMea
 def _told(timing: Timing) -> dict[str, Any]:
     record = timing.record
     if record.status is not Status.OK:
-        return {"status": record.status.value, "error": record.error, "gain": 0.0, "interval": [], "default_secs": None, "best_secs": None, "fastest_secs": None, "difference": None}
+        return {
+            "status": record.status.value,
+            "error": record.error,
+            "gain": 0.0,
+            "interval": [],
+            "default_secs": None,
+            "best_secs": None,
+            "fastest_secs": None,
+            "difference": None,
+        }
     own, default = np.array(record.run_secs), np.array(timing.default_secs)
     gain, interval = ratio_of_medians(default, own)
     return {
-        "status": "ok", "error": "", "gain": gain, "interval": list(interval), "default_secs": float(np.median(default)), "best_secs": float(np.median(own)),
-        "fastest_secs": float(own.min()), "difference": timing.difference,
-    }  # fmt: skip
+        "status": "ok",
+        "error": "",
+        "gain": gain,
+        "interval": list(interval),
+        "default_secs": float(np.median(default)),
+        "best_secs": float(np.median(own)),
+        "fastest_secs": float(own.min()),
+        "difference": timing.difference,
+    }
 
 
 class _Run:
-    def __init__(self, program: MlirProgram, measurer: MlirMeasurer, config: MlirTuneConfig, report: Callable[[MlirTuneResult], None]) -> None:
+    def __init__(
+        self,
+        program: MlirProgram,
+        measurer: MlirMeasurer,
+        config: MlirTuneConfig,
+        report: Callable[[MlirTuneResult], None],
+    ) -> None:
         self._start = time.perf_counter()
         self._measurer, self._config, self._report = measurer, config, report
         self._prepared = measurer.prepare(program)
@@ -192,10 +249,14 @@ class _Run:
         strategy = self._result.strategy = make_strategy(session, self._prepared, template)
         strategy.observe(self._load())
         idle = 0
-        while (left := self._config.budget - self._config.num_finals - len(self._result.trials)) > 0 and idle < _IDLE_ROUNDS:
+        while (
+            left := self._config.budget - self._config.num_finals - len(self._result.trials)
+        ) > 0 and idle < _IDLE_ROUNDS:
             before = len(self._result.trials)
             try:
-                costs = [(schedule, self._cost_of(schedule)) for schedule in strategy.suggest(min(self._config.batch, left))]
+                costs = [
+                    (schedule, self._cost_of(schedule)) for schedule in strategy.suggest(min(self._config.batch, left))
+                ]
             finally:
                 self._write()
             strategy.observe(costs)
@@ -205,7 +266,9 @@ class _Run:
         return self._result
 
     def _cost_of(self, schedule: Schedule) -> float:
-        """Measures a schedule, unless it gives machine code that was measured before, or has an action that cannot work."""
+        """Measures a schedule, unless it gives machine code that was measured before, or has an action that cannot
+        work.
+        """
         if self._blame.why_not(schedule):
             self._result.num_skipped += 1
             return math.inf
@@ -231,7 +294,9 @@ class _Run:
         self._report(self._result)
 
     def _decide(self) -> None:
-        """Measures the finalists again, in turns; the best of them wins if it is surely better than the default lowering."""
+        """Measures the finalists again, in turns; the best of them wins if it is surely better than the default
+        lowering.
+        """
         best: dict[Schedule, float] = {}
         for trial in sorted((t for t in self._result.trials if t.cost < 1), key=lambda t: t.cost):
             best.setdefault(trial.schedule, trial.cost)
@@ -246,12 +311,18 @@ class _Run:
             told = _told(timing)
             self._note(schedule, timing.record, 1 / told["gain"] if told["gain"] else math.inf)
             if told["interval"] and told["interval"][0] > UNCERTAIN and told["gain"] > self._result.gain:
-                self._result.best, self._result.gain, self._result.interval = schedule, told["gain"], tuple(told["interval"])
+                self._result.best, self._result.gain, self._result.interval = (
+                    schedule,
+                    told["gain"],
+                    tuple(told["interval"]),
+                )
                 for name in ("default_secs", "best_secs", "fastest_secs", "difference"):
                     setattr(self._result, name, told[name])
         if self._result.best != DEFAULT:
             program = self._prepared.program
-            self._result.script = self._measurer.session.build(program.text, program.signature.name, self._result.best, (), ("script",)).texts.get("script", "")
+            self._result.script = self._measurer.session.build(
+                program.text, program.signature.name, self._result.best, (), ("script",)
+            ).texts.get("script", "")
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -262,7 +333,9 @@ class _Run:
         self._unwritten = []
 
     def _load(self) -> list[tuple[Schedule, float]]:
-        """What earlier runs measured of this program, as far as the budget goes; costs are relative to today's default lowering."""
+        """What earlier runs measured of this program, as far as the budget goes; costs are relative to today's default
+        lowering.
+        """
         if self._config.store is None or not self._config.store.is_dir():
             return []
         found: dict[Schedule, float] = {}
@@ -275,7 +348,9 @@ class _Run:
                     _log.warning("a stored schedule is left out: %s", error)
                     continue
                 if len(self._result.trials) < self._config.budget - self._config.num_finals and schedule not in found:
-                    found[schedule] = record.best_secs / self._prepared.default_secs if record.status is Status.OK else math.inf
+                    found[schedule] = (
+                        record.best_secs / self._prepared.default_secs if record.status is Status.OK else math.inf
+                    )
                     self._result.trials.append(Trial(schedule, record.status, found[schedule], record.error))
                     if record.program_hash:
                         self._known[record.program_hash] = found[schedule]

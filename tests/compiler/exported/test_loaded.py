@@ -66,7 +66,13 @@ def test_ways_to_call(way):
     with context():
         x = make()
         actual = run(x)
-        torch.testing.assert_close(actual, net()(x), check_dtype=way != "autocast", rtol=0.02 if way == "autocast" else None, atol=0.02 if way == "autocast" else None)
+        torch.testing.assert_close(
+            actual,
+            net()(x),
+            check_dtype=way != "autocast",
+            rtol=0.02 if way == "autocast" else None,
+            atol=0.02 if way == "autocast" else None,
+        )
     assert counter.num_made == 1 and (counter.num_runs > before) == is_compiled
 
 
@@ -95,7 +101,11 @@ def test_settings_of_the_process_do_not_compile_it_again():
 @pytest.mark.parametrize(
     ("args", "kwargs", "reason"),
     [
-        ((torch.randn(3, 6),), {}, r"input 0 is a tensor \[3, 6\] float32; the program was made for a tensor \[5, 6\] float32"),
+        (
+            (torch.randn(3, 6),),
+            {},
+            r"input 0 is a tensor \[3, 6\] float32; the program was made for a tensor \[5, 6\] float32",
+        ),
         ((torch.randn(5, 6).double(),), {}, r"input 0 is a tensor \[5, 6\] float64"),
         ((torch.randn(5, 6, 1),), {}, r"input 0 is a tensor \[5, 6, 1\]"),
         (("x",), {}, "input 0 is 'x'"),

@@ -9,18 +9,42 @@ import pytest
 from foretune.compiler.exported.manifest import SCHEMA, Manifest
 from foretune.errors import DataError
 
-OPTIONS = {"trials": 3, "target": "auto", "seed": 0, "tolerance": 1e-3, "guard": True, "freeze": False, "ops": ["conv2d"]}
-GOOD = {"schema": SCHEMA, "target": "abc", "run_by": "tvm", "options": OPTIONS, "torch": "2.13.0", "sha256": {"program.pt2": "1", "records.db": "2"}}
+OPTIONS = {
+    "trials": 3,
+    "target": "auto",
+    "seed": 0,
+    "tolerance": 1e-3,
+    "guard": True,
+    "freeze": False,
+    "ops": ["conv2d"],
+}
+GOOD = {
+    "schema": SCHEMA,
+    "target": "abc",
+    "run_by": "tvm",
+    "options": OPTIONS,
+    "torch": "2.13.0",
+    "sha256": {"program.pt2": "1", "records.db": "2"},
+}
 
 
 def test_what_is_written_is_read():
-    manifest = Manifest.of({**OPTIONS, "seconds": float("inf"), "database": "/home/me/records.db"}, "abc", "tvm", GOOD["sha256"])
+    manifest = Manifest.of(
+        {**OPTIONS, "seconds": float("inf"), "database": "/home/me/records.db"}, "abc", "tvm", GOOD["sha256"]
+    )
     assert Manifest.from_text(manifest.to_text().encode()) == manifest and dict(manifest.chosen) == OPTIONS
     assert "home" not in manifest.to_text() and "Infinity" not in manifest.to_text()
 
 
 def test_older_releases_wrote_all_options():
-    older = {**OPTIONS, "database": "records.db", "progress": True, "cost_model": None, "seconds": float("inf"), "background": False}
+    older = {
+        **OPTIONS,
+        "database": "records.db",
+        "progress": True,
+        "cost_model": None,
+        "seconds": float("inf"),
+        "background": False,
+    }
     del older["freeze"]
     manifest = Manifest.from_text(json.dumps({**GOOD, "options": older}).encode())
     assert dict(manifest.chosen) == {name: value for name, value in OPTIONS.items() if name != "freeze"}

@@ -1,4 +1,6 @@
-"""Exported programs from files: what only computes is read, and what would execute something is refused before it can."""
+"""Exported programs from files: what only computes is read, and what would execute something is refused before it
+can.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from foretune.compiler.exported.reader import load_exported
 from foretune.compiler.exported.symbols import check_expression
 from foretune.errors import DataError
 
-MODEL, WEIGHTS, CONSTANTS = "models/model.json", "data/weights/model_weights_config.json", "data/constants/model_constants_config.json"
+MODEL, WEIGHTS, CONSTANTS = (
+    "models/model.json",
+    "data/weights/model_weights_config.json",
+    "data/constants/model_constants_config.json",
+)
 SAMPLE = "data/sample_inputs/model.pt"
 
 
@@ -148,7 +154,9 @@ def test_custom_operators_are_asked_for(tmp_path):
 def test_pickled_parts_are_not_unpickled(changed, tmp_path):
     trap = saved(Trap(tmp_path / "sprung"))
     pickled = replaced(WEIGHTS, '"use_pickle": false', '"use_pickle": true')
-    objects = {"config": {"c": {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}}}
+    objects = {
+        "config": {"c": {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}}
+    }
     scripts = json.dumps(objects).replace("opaque_obj_0", "custom_obj_0")
     for make in (
         lambda: changed(lambda name, data: trap if name == SAMPLE else data),
@@ -159,7 +167,9 @@ def test_pickled_parts_are_not_unpickled(changed, tmp_path):
             lambda name, data: json.dumps(objects).encode() if name == CONSTANTS else data,
             **{"data/constants/opaque_obj_0": pickle.dumps(Trap(tmp_path / "sprung"))},
         ),
-        lambda: changed(lambda name, data: scripts.encode() if name == CONSTANTS else data, **{"data/constants/custom_obj_0": trap}),
+        lambda: changed(
+            lambda name, data: scripts.encode() if name == CONSTANTS else data, **{"data/constants/custom_obj_0": trap}
+        ),
     ):
         with pytest.raises(DataError, match=r"changed\.pt2 is refused: .*(tensor|execute)"):
             load_exported(make())
@@ -184,17 +194,52 @@ SYSTEM = "__import__('os').mkdir('sprung')"
 TEXTS = [
     (MODEL, '"torch.ops.aten.linear.default"', '"torch.os.mkdir"', "no operator of PyTorch's dispatcher"),
     (MODEL, '"torch.ops.aten.linear.default"', '"torch.ops.load_library"', "no operator of PyTorch's dispatcher"),
-    (MODEL, '"torch.ops.aten.linear.default"', '"torch.ops.aten.from_file.default"', "not among those that only compute"),
-    (MODEL, '"torch.ops.aten.linear.default"', '"torch.ops.symm_mem.one_shot_all_reduce.default"', "not among those that only compute"),
+    (
+        MODEL,
+        '"torch.ops.aten.linear.default"',
+        '"torch.ops.aten.from_file.default"',
+        "not among those that only compute",
+    ),
+    (
+        MODEL,
+        '"torch.ops.aten.linear.default"',
+        '"torch.ops.symm_mem.one_shot_all_reduce.default"',
+        "not among those that only compute",
+    ),
     (MODEL, '"torch.ops.aten.linear.default"', '"torch.ops.aten.nothing_of_this_name.default"', "there is no operator"),
-    (MODEL, '"torch.ops.aten.linear.default"', '"torch.ops.higher_order.call_torchbind"', "not among those that only compute"),
+    (
+        MODEL,
+        '"torch.ops.aten.linear.default"',
+        '"torch.ops.higher_order.call_torchbind"',
+        "not among those that only compute",
+    ),
     (MODEL, '"torch.ops.aten.linear.default"', '"_operator.methodcaller"', "no operator of PyTorch's dispatcher"),
     (MODEL, '"p_0_weight"', f'"p={SYSTEM}"', "is no name of a value"),
     (MODEL, '"parameter_name": "0.weight"', '"parameter_name": "0\\").x,' + SYSTEM + '#"', "is no name of a parameter"),
-    (MODEL, '{"as_int": 2}, {"as_int": 4}', '{"as_expr": {"expr_str": "' + SYSTEM + '", "hint": null}}, {"as_int": 4}', "symbolic size"),
-    (MODEL, '\\"builtins.tuple\\", \\"context\\": \\"null\\"', '\\"collections.defaultdict\\", \\"context\\": {}', "structure of inputs is damaged"),
-    (MODEL, '\\"context\\": \\"null\\"', '\\"context\\": \\"{\\\\\\"__enum__\\\\\\": true, \\\\\\"fqn\\\\\\": \\\\\\"this:x\\\\\\"}\\"', "neither plain words nor"),
-    (MODEL, '\\"context\\": \\"[]\\"', '\\"context\\": \\"[\\\\\\"x=' + SYSTEM.replace("'", "") + '\\\\\\"]\\"', "is no name"),
+    (
+        MODEL,
+        '{"as_int": 2}, {"as_int": 4}',
+        '{"as_expr": {"expr_str": "' + SYSTEM + '", "hint": null}}, {"as_int": 4}',
+        "symbolic size",
+    ),
+    (
+        MODEL,
+        '\\"builtins.tuple\\", \\"context\\": \\"null\\"',
+        '\\"collections.defaultdict\\", \\"context\\": {}',
+        "structure of inputs is damaged",
+    ),
+    (
+        MODEL,
+        '\\"context\\": \\"null\\"',
+        '\\"context\\": \\"{\\\\\\"__enum__\\\\\\": true, \\\\\\"fqn\\\\\\": \\\\\\"this:x\\\\\\"}\\"',
+        "neither plain words nor",
+    ),
+    (
+        MODEL,
+        '\\"context\\": \\"[]\\"',
+        '\\"context\\": \\"[\\\\\\"x=' + SYSTEM.replace("'", "") + '\\\\\\"]\\"',
+        "is no name",
+    ),
     (MODEL, '"as_tensor": {"name": "input"}', '"as_custom_obj": {"name": "input", "class_fqn": "x"}', "custom object"),
     (MODEL, '"verifiers": ["', '"verifiers": ["x', "stands where none belongs"),
     (WEIGHTS, '"weight_0"', '"../../weight_0"', "is no tensor"),
@@ -203,7 +248,7 @@ TEXTS = [
     (WEIGHTS, '"dtype": 7', '"dtype": NaN', "NaN is no number"),
     (WEIGHTS, '"dtype": 7', '"dtype": 7' + "0" * 5000, "more than 64 bits"),
     ("archive_version", "0", "9", "archive_version is"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("part", "old", "new", "reason"), TEXTS)
@@ -268,10 +313,18 @@ def test_damaged_bytes_never_raise_anything_else(plain, tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "s0", "2*s0 + 1", "Max(2, s0)", "(s0//8)", "Mod(u0, 8) < 3", "-1*s77**2", "Symbol('s17', positive=True, integer=True)",
-        "Add(Mul(Integer(-1), Symbol('s0')), FloorDiv(Symbol('s1'), Integer(4)))", "Pow(Symbol('s0'), Integer(-1))", "Float('1.5', precision=53)",
+        "s0",
+        "2*s0 + 1",
+        "Max(2, s0)",
+        "(s0//8)",
+        "Mod(u0, 8) < 3",
+        "-1*s77**2",
+        "Symbol('s17', positive=True, integer=True)",
+        "Add(Mul(Integer(-1), Symbol('s0')), FloorDiv(Symbol('s1'), Integer(4)))",
+        "Pow(Symbol('s0'), Integer(-1))",
+        "Float('1.5', precision=53)",
     ],
-)  # fmt: skip
+)
 def test_arithmetic_is_read(text):
     check_expression(text)
 
@@ -279,10 +332,27 @@ def test_arithmetic_is_read(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "os.system('x')", "s0.__class__", "(lambda: 1)()", "[s0 for s0 in s1]", "'s0'", "open('x')", "9**9**9**9", "Pow(Pow(9, 9), 9)", "u99999999999",
-        "Symbol('x; y')", "Symbol('s0', positive=print(1))", "Float('nan')", "f'{s0}'", "s0 if s0 else s1", "s0[0]", "Max(*s0)", "+".join(["s0"] * 5000), "", "(" * 500,
+        "os.system('x')",
+        "s0.__class__",
+        "(lambda: 1)()",
+        "[s0 for s0 in s1]",
+        "'s0'",
+        "open('x')",
+        "9**9**9**9",
+        "Pow(Pow(9, 9), 9)",
+        "u99999999999",
+        "Symbol('x; y')",
+        "Symbol('s0', positive=print(1))",
+        "Float('nan')",
+        "f'{s0}'",
+        "s0 if s0 else s1",
+        "s0[0]",
+        "Max(*s0)",
+        "+".join(["s0"] * 5000),
+        "",
+        "(" * 500,
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_not(text):
     with pytest.raises(DataError, match="symbolic size"):
         check_expression(text)

@@ -75,4 +75,10 @@ def test_waiting_for_quiet_is_told_now_and_then(measurer, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         measurer.measure([])
         measurer.measure([])
-    assert caplog.text.count("other processes use the processor: 0 candidates are timed again when it is quiet, waiting up to 7 s each time") == 1
+    assert (
+        caplog.text.count(
+            "other processes use the processor: 0 candidates are timed again when it is quiet, waiting up to 7 s each"
+            " time"
+        )
+        == 1
+    )

@@ -51,7 +51,10 @@ def watched(measurer: Measurer, candidates) -> tuple[list, set[tuple[str, ...]]]
 
 @pytest.fixture
 def candidates(matmul_task):
-    return [Candidate(matmul_task, Trace(())), *(Candidate(matmul_task, s.template) for s in design_spaces(matmul_task)[:2])]
+    return [
+        Candidate(matmul_task, Trace(())),
+        *(Candidate(matmul_task, s.template) for s in design_spaces(matmul_task)[:2]),
+    ]
 
 
 @pytest.mark.skipif(num_usable_cores() < 2, reason="one core")
@@ -77,5 +80,7 @@ def test_kernels_get_the_threads_they_were_promised(candidates):
     with Measurer(num_threads=2, num_workers=1) as two, Measurer(num_threads=1, num_workers=1) as one:
         for measurer in (one, two):
             assert measurer.measure(candidates[:1])[0].status is Status.OK
-        one_more = len(os.listdir(f"/proc/{two._workers[0]._process.pid}/task")) - len(os.listdir(f"/proc/{one._workers[0]._process.pid}/task"))
+        one_more = len(os.listdir(f"/proc/{two._workers[0]._process.pid}/task")) - len(
+            os.listdir(f"/proc/{one._workers[0]._process.pid}/task")
+        )
         assert one_more == 1

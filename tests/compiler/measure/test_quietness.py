@@ -30,7 +30,9 @@ def test_others_are_noticed(busy_process):
 
 
 def test_own_processes_are_not(busy_process, monkeypatch):
-    monkeypatch.setattr("foretune.compiler.measure.quietness._QUIET_CORES", 0.5)  # the machine that runs the tests is never quite idle
+    monkeypatch.setattr(
+        "foretune.compiler.measure.quietness._QUIET_CORES", 0.5
+    )  # the machine that runs the tests is never quite idle
     quietness = Quietness([os.getpid(), busy_process.pid])
     time.sleep(1.0)
     if quietness.is_disturbed():

@@ -12,7 +12,9 @@ import time
 
 import pytest
 
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # binds the cluster to the loopback address; read when Ray is imported
+os.environ.setdefault(
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+)  # binds the cluster to the loopback address; read when Ray is imported
 pytest.importorskip("ray", reason="Ray is not installed")
 
 import psutil
@@ -81,18 +83,37 @@ def test_an_address_where_no_cluster_answers(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
-        with pytest.raises(OptionError, match=r"no Ray cluster can be joined at '127\.0\.0\.1:\d+': no answer within 6 s"):
+        with pytest.raises(
+            OptionError, match=r"no Ray cluster can be joined at '127\.0\.0\.1:\d+': no answer within 6 s"
+        ):
             RayEnvironment(f"127.0.0.1:{silent.getsockname()[1]}", SETTINGS)
         assert time.monotonic() - start < 60
 
 
 def test_ray_is_imported_only_when_asked_for():
-    code = "import sys, foretune.compiler.workloads.collection, foretune.compiler.measure.ray_cluster; sys.exit('ray' in sys.modules)"
+    code = (
+        "import sys, foretune.compiler.workloads.collection, foretune.compiler.measure.ray_cluster; sys.exit('ray' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_command_starts_a_cluster_of_its_own(tmp_path):
-    command = [sys.executable, "-m", "foretune", "collect", "--out", str(tmp_path), "--records", "10", "--workloads", "layout", "--ray", "local", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "foretune",
+        "collect",
+        "--out",
+        str(tmp_path),
+        "--records",
+        "10",
+        "--workloads",
+        "layout",
+        "--ray",
+        "local",
+        "--json",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["num_tasks"] == 3

@@ -63,7 +63,16 @@ class Cluster:
     def serve(self, num_threads: int = 2) -> subprocess.Popen:
         port = free_port()
         server = self._start(
-            "rpc_server", "--port", port, "--port-end", port + 1, "--tracker", f"127.0.0.1:{self.port}", "--key", KEY, TVM_NUM_THREADS=str(num_threads)
+            "rpc_server",
+            "--port",
+            port,
+            "--port-end",
+            port + 1,
+            "--tracker",
+            f"127.0.0.1:{self.port}",
+            "--key",
+            KEY,
+            TVM_NUM_THREADS=str(num_threads),
         )
         self.processes.append(server)
         return server
@@ -81,7 +90,9 @@ class Cluster:
     def _start(self, module: str, *arguments: object, **environment: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"tvm.exec.{module}", "--host", "127.0.0.1", *map(str, arguments)]
         environment = {**os.environ, **environment, "TMPDIR": str(self.work)}
-        return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +109,26 @@ def server(cluster):
 
 def candidates(task, num: int) -> list[Candidate]:
     space = design_spaces(task)[0]
-    return [Candidate(task, Trace(())), *(Candidate(task, space.decode([i] * len(space.domains))) for i in range(num - 1))]
+    return [
+        Candidate(task, Trace(())),
+        *(Candidate(task, space.decode([i] * len(space.domains))) for i in range(num - 1)),
+    ]
 
 
-@pytest.mark.parametrize("text", ["", "board", "host:board", "host:70000:board", "host:0:board", "host:91a:board", "host:9190:", "a b:1:c", "::1:9190:b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "board",
+        "host:board",
+        "host:70000:board",
+        "host:0:board",
+        "host:91a:board",
+        "host:9190:",
+        "a b:1:c",
+        "::1:9190:b",
+    ],
+)
 def test_malformed_addresses(text):
     with pytest.raises(OptionError, match="expected HOST:PORT:KEY"):
         Device.parse(text)
@@ -113,7 +140,10 @@ def test_addresses():
 
 
 def test_foreign_targets():
-    assert architecture(parse_target('{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}')) == "aarch64"
+    assert (
+        architecture(parse_target('{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}'))
+        == "aarch64"
+    )
     assert architecture(parse_target("auto")) == architecture()
 
 
@@ -123,9 +153,16 @@ def test_a_foreign_device_gets_objects_to_link(matmul_task, tmp_path):
     with Measurer(SETTINGS, num_workers=1) as measurer:
         for trace in (Trace(()), design_spaces(task)[0].template):
             request = {
-                "op": "build", "id": 0, "workload": task.workload.hash, "program": task.workload.program, "target": board.to_dict(),
-                "trace": trace.to_json(), "seed": 1, "features": False, "library": str(tmp_path / "library"),
-            }  # fmt: skip
+                "op": "build",
+                "id": 0,
+                "workload": task.workload.hash,
+                "program": task.workload.program,
+                "target": board.to_dict(),
+                "trace": trace.to_json(),
+                "seed": 1,
+                "features": False,
+                "library": str(tmp_path / "library"),
+            }
             reply = measurer._workers[0].request(request, 60)
             assert reply["status"] == "ok", reply
             with tarfile.open(reply["library"]) as archive:
@@ -133,21 +170,23 @@ def test_a_foreign_device_gets_objects_to_link(matmul_task, tmp_path):
             assert machines == {0xB7}  # ELF's number of AArch64
 
 
-def test_measures_remotely_and_leaves_nothing(cluster, server, matmul_task):
-    before = set(Path(tempfile.gettempdir()).glob("foretune-*"))
+def test_measures_remotely_and_leaves_nothing(cluster, server, matmul_task, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other tests that run now leave and take folders, too
     with Measurer(SETTINGS, store_features=True, device=cluster.device) as measurer:
         assert measurer.num_device_threads() == 2
         nonsense = Candidate(matmul_task, Trace.from_json([["NoSuchInstruction", [], [], [], None]]))
         measured = measurer.measure_all([*candidates(matmul_task, 4), nonsense])
-        assert [m.record.status for m in measured[:2]] == [Status.OK] * 2 and measured[-1].record.status is Status.ILLEGAL
+        assert [m.record.status for m in measured[:2]] == [Status.OK] * 2 and measured[
+            -1
+        ].record.status is Status.ILLEGAL
         assert dict(measured[0].record.environment)["device"] == KEY and len(measured[0].store_features[0]) == 164
-        folder = next(iter(set(Path(tempfile.gettempdir()).glob("foretune-*/")) - before))
-        assert not list(folder.iterdir())
+        folders = list(tmp_path.glob("foretune-*/"))
+        assert folders and not any(list(folder.iterdir()) for folder in folders)
     deadline = time.monotonic() + 10
     while list(cluster.work.rglob("*.so")) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not list(cluster.work.rglob("*.so"))
-    assert set(Path(tempfile.gettempdir()).glob("foretune-*/")) <= before
+    assert not list(tmp_path.glob("foretune-*/"))
 
 
 def test_a_kernel_that_runs_too_long(cluster, server, target):
@@ -171,7 +210,10 @@ def test_collection_survives_the_death_of_a_server(cluster, server, matmul_task,
         killed.set()
         cluster.serve()
 
-    with Measurer(SETTINGS, store_features=True, device=cluster.device, device_wait_secs=60) as measurer, RecordStore(tmp_path, writable=True) as store:
+    with (
+        Measurer(SETTINGS, store_features=True, device=cluster.device, device_wait_secs=60) as measurer,
+        RecordStore(tmp_path, writable=True) as store,
+    ):
 
         def report(done: int, total: int) -> None:
             if done >= 8 and not killed.is_set():
@@ -184,14 +226,23 @@ def test_collection_survives_the_death_of_a_server(cluster, server, matmul_task,
     records = [t.record for t in RecordStore(tmp_path).trajectories()]
     assert len({r.trace.key for r in records}) == 40
     assert sum(r.status is Status.OK for r in records) >= 30
-    assert {r.status for r in records} <= {Status.OK, Status.RUN_ERROR, Status.RUN_TIMEOUT, Status.ILLEGAL, Status.BUILD_TIMEOUT}
+    assert {r.status for r in records} <= {
+        Status.OK,
+        Status.RUN_ERROR,
+        Status.RUN_TIMEOUT,
+        Status.ILLEGAL,
+        Status.BUILD_TIMEOUT,
+    }
 
 
 def test_tuning_survives_the_death_of_a_server(cluster, matmul_task, tmp_path):
     """Two servers; one of them is killed, with what it was running, between the first and the last batch."""
     servers = [cluster.serve(), cluster.serve()]
     killed = threading.Event()
-    with Measurer(SETTINGS, device=cluster.device, device_wait_secs=60) as measurer, Database(tmp_path / "records.db") as database:
+    with (
+        Measurer(SETTINGS, device=cluster.device, device_wait_secs=60) as measurer,
+        Database(tmp_path / "records.db") as database,
+    ):
         tuner = Tuner(LatentCostModel.bundled(), database, TunerConfig(24, batch_size=6), measurer)
 
         def kill_during_the_next_batch(progress: Progress) -> None:
@@ -209,10 +260,16 @@ def test_tuning_survives_the_death_of_a_server(cluster, matmul_task, tmp_path):
 
 def test_no_device_answers(cluster, matmul_task):
     nobody = Device("127.0.0.1", cluster.port, "nobody")
-    with Measurer(SETTINGS, num_workers=1, device=nobody, device_wait_secs=2) as measurer, pytest.raises(WorkerError, match="no device 'nobody' of the RPC tracker"):
+    with (
+        Measurer(SETTINGS, num_workers=1, device=nobody, device_wait_secs=2) as measurer,
+        pytest.raises(WorkerError, match="no device 'nobody' of the RPC tracker"),
+    ):
         measurer.measure(candidates(matmul_task, 1))
 
 
 def test_no_tracker_answers():
-    with Measurer(SETTINGS, num_workers=1, device=Device("127.0.0.1", free_port(), KEY), device_wait_secs=2) as measurer, pytest.raises(WorkerError, match="could be used"):
+    with (
+        Measurer(SETTINGS, num_workers=1, device=Device("127.0.0.1", free_port(), KEY), device_wait_secs=2) as measurer,
+        pytest.raises(WorkerError, match="could be used"),
+    ):
         measurer.num_device_threads()

@@ -35,14 +35,18 @@ def test_round_trip(small, tmp_path):
         originals = {(r["workload"], r["trace_key"]): r["run_secs"] for r in RecordStore(small).rows()}
         for trajectory in store.trajectories():
             record = trajectory.record
-            assert record.run_secs == pytest.approx(originals[record.candidate.task.workload.hash, record.trace.key], rel=1e-6)
+            assert record.run_secs == pytest.approx(
+                originals[record.candidate.task.workload.hash, record.trace.key], rel=1e-6
+            )
 
 
 def test_tvm_reads_it(small, tmp_path):
     from foretune.compiler.tir._tvm import meta_schedule, tvm
 
     export_database(small, tmp_path, best=1)
-    database = meta_schedule.database.JSONDatabase(str(tmp_path / "database_workload.json"), str(tmp_path / "database_tuning_record.json"))
+    database = meta_schedule.database.JSONDatabase(
+        str(tmp_path / "database_workload.json"), str(tmp_path / "database_tuning_record.json")
+    )
     for record in database.get_all_tuning_records():
         schedule = tvm.s_tir.Schedule(record.workload.mod)
         record.trace.apply_to_schedule(schedule, remove_postproc=False)

@@ -30,7 +30,10 @@ CONFIG = SearchConfig(PlannerConfig(population=128, generations=1), first_batch=
 
 @pytest.fixture(scope="module")
 def network(trajectories):
-    return train(trajectories, TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))).network
+    return train(
+        trajectories,
+        TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2)),
+    ).network
 
 
 @pytest.fixture
@@ -49,7 +52,13 @@ def tune(tvm_cpu, measurer, tmp_path):
 
     def run(mod, num_trials: int, **options):
         clear_tvm_log_handlers()
-        settings = {"num_trials_per_iter": 6, "num_tuning_cores": 1, "seed": 3, **builder_and_runner(measurer), **options}
+        settings = {
+            "num_trials_per_iter": 6,
+            "num_tuning_cores": 1,
+            "seed": 3,
+            **builder_and_runner(measurer),
+            **options,
+        }
         return ms.tune_tir(mod, tvm_cpu, str(tmp_path / "work"), num_trials, **settings)
 
     return run
@@ -61,14 +70,27 @@ def context(tvm_cpu):
 
 
 def context_of(mod, target, **options):
-    return ms.TuneContext(mod, **{"target": target, "space_generator": "post-order-apply", "task_name": "matmul64", "num_threads": 1, "rand_state": 5, **options})
+    return ms.TuneContext(
+        mod,
+        **{
+            "target": target,
+            "space_generator": "post-order-apply",
+            "task_name": "matmul64",
+            "num_threads": 1,
+            "rand_state": 5,
+            **options,
+        },
+    )
 
 
 def sampled(task, num: int, seed: int = 0):
     """Replayed candidates of all design spaces."""
     rng = np.random.default_rng(seed)
     mod, spaces = module_from_program(task.workload.program), design_spaces(task)
-    schedules = [traces.replay(mod, spaces[i % len(spaces)].decode(spaces[i % len(spaces)].sample(rng, 1)[0])) for i in range(num)]
+    schedules = [
+        traces.replay(mod, spaces[i % len(spaces)].decode(spaces[i % len(spaces)].sample(rng, 1)[0]))
+        for i in range(num)
+    ]
     return [ms.MeasureCandidate(s, []) for s in schedules]
 
 
@@ -94,7 +116,9 @@ def mean_secs(record) -> float:
     return float(np.mean([float(s) for s in record.run_secs]))
 
 
-def batches(strategy, tvm_cpu, max_trials: int, secs=lambda i: 1e-4, space="post-order-apply", mod=None, cost_model=None) -> list[list]:
+def batches(
+    strategy, tvm_cpu, max_trials: int, secs=lambda i: 1e-4, space="post-order-apply", mod=None, cost_model=None
+) -> list[list]:
     """All batches that a strategy hands out, with made-up times."""
     context = context_of(mod or matmul_module(64), tvm_cpu, space_generator=space, search_strategy=strategy)
     context.pre_tuning(max_trials, num_trials_per_iter=64, cost_model=cost_model)
@@ -157,10 +181,18 @@ def design_schedule(mod, tvm_cpu):
 
 
 def test_several_tasks(tune, model):
-    mod = tvm.IRModule({"small": matmul_module(32)["main"].with_attr("global_symbol", "small"), "large": matmul_module(64)["main"].with_attr("global_symbol", "large")})
+    mod = tvm.IRModule(
+        {
+            "small": matmul_module(32)["main"].with_attr("global_symbol", "small"),
+            "large": matmul_module(64)["main"].with_attr("global_symbol", "large"),
+        }
+    )
     cost_model = ForetuneCostModel(model)
     database = tune(mod, 12, max_trials_per_task=6, cost_model=cost_model, strategy=LatentSearchStrategy(CONFIG))
-    per_task = [sum(r.candidate.task.key == key for r in cost_model.online.records if r.status is Status.OK) for key in {r.candidate.task.key for r in cost_model.online.records}]
+    per_task = [
+        sum(r.candidate.task.key == key for r in cost_model.online.records if r.status is Status.OK)
+        for key in {r.candidate.task.key for r in cost_model.online.records}
+    ]
     assert per_task == [6, 6] and len(database.get_all_tuning_records()) == 12
     assert sum(not len(r.trace) for r in cost_model.online.records) == 2
 
@@ -174,7 +206,12 @@ def test_relax_program(model, tvm_cpu, measurer, tmp_path):
         builder.emit_func_output(builder.emit(relax.op.matmul(x, w)))
     mod = relax.transform.LegalizeOps()(builder.get())
     cost_model = ForetuneCostModel(model)
-    options = {"num_trials_per_iter": 4, "cost_model": cost_model, "strategy": LatentSearchStrategy(CONFIG), **builder_and_runner(measurer)}
+    options = {
+        "num_trials_per_iter": 4,
+        "cost_model": cost_model,
+        "strategy": LatentSearchStrategy(CONFIG),
+        **builder_and_runner(measurer),
+    }
     clear_tvm_log_handlers()
     database = ms.relax_integration.tune_relax(mod, {}, tvm_cpu, str(tmp_path / "work"), 5, seed=1, **options)
     assert len(database.get_all_tuning_records()) == 5 and len(cost_model.online.records) >= 5
@@ -195,7 +232,10 @@ def test_trials_batches_and_the_default_schedule(model, tvm_cpu):
 
 def test_same_seed_same_search_and_clones_are_apart(network, tvm_cpu):
     strategy = LatentSearchStrategy(CONFIG, LatentCostModel(network))
-    first, again = (keys(batches(s, tvm_cpu, 12, lambda i: 1e-4 / (1 + i))) for s in (strategy, LatentSearchStrategy(CONFIG, LatentCostModel(network))))
+    first, again = (
+        keys(batches(s, tvm_cpu, 12, lambda i: 1e-4 / (1 + i)))
+        for s in (strategy, LatentSearchStrategy(CONFIG, LatentCostModel(network)))
+    )
     assert first == again
     clone = batches(strategy.clone(), tvm_cpu, 6)
     assert len(clone[0]) == 6 and strategy.report.num_trials == 12
@@ -208,7 +248,11 @@ def test_measurements_steer_the_search(model, tvm_cpu):
         widths = [a.decision[-1] for a in trace_of(candidate.sch.trace).actions if a.op == "SamplePerfectTile"]
         return 1e-6 * math.prod(widths)
 
-    context = context_of(matmul_module(64), tvm_cpu, search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=12, batch_size=12), model))
+    context = context_of(
+        matmul_module(64),
+        tvm_cpu,
+        search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=12, batch_size=12), model),
+    )
     context.pre_tuning(48, num_trials_per_iter=64)
     medians = []
     while (batch := context.generate_measure_candidates()) is not None:
@@ -310,7 +354,13 @@ def test_each_measurement_is_learnt_once(model, context, matmul_task):
 def test_failures_become_records_without_a_time(model, context, matmul_task):
     cost_model = ForetuneCostModel(model)
     candidates = sampled(matmul_task, 5)
-    results = [failed("LocalRunner: An exception occurred\nboom"), timed(1e-4), failed("RPCRunner: Timeout, killed after 30 seconds"), timed(0.0), timed(2e-4)]
+    results = [
+        failed("LocalRunner: An exception occurred\nboom"),
+        timed(1e-4),
+        failed("RPCRunner: Timeout, killed after 30 seconds"),
+        timed(0.0),
+        timed(2e-4),
+    ]
     cost_model.update(context, candidates, results)
     records = cost_model.online.records
     assert [r.status for r in records] == [Status.RUN_ERROR, Status.OK, Status.RUN_TIMEOUT, Status.RUN_ERROR, Status.OK]
@@ -348,7 +398,9 @@ def test_what_is_not_understood_is_neutral(model, tvm_cpu, context, matmul_task,
     by_hand = tvm.s_tir.Schedule(context.mod)
     by_hand.parallel(by_hand.get_loops(by_hand.get_sblock("D"))[0])
     unscheduled = default_schedule(context.mod)
-    scores = cost_model.predict(context, [*sampled(matmul_task, 5), ms.MeasureCandidate(by_hand, []), ms.MeasureCandidate(unscheduled, [])])
+    scores = cost_model.predict(
+        context, [*sampled(matmul_task, 5), ms.MeasureCandidate(by_hand, []), ms.MeasureCandidate(unscheduled, [])]
+    )
     assert np.isfinite(scores).all() and (scores > 0).all()
     assert scores[:5].min() <= scores[6] <= scores[:5].max()
 
@@ -359,7 +411,11 @@ def test_a_space_that_the_model_cannot_read_costs_the_others_nothing(model, cont
     expected = cost_model.predict(context, candidates)
     space_ids = [trace_of(c.sch.trace).space_id for c in candidates]
     predict = LatentCostModel.predict
-    monkeypatch.setattr(LatentCostModel, "predict", lambda self, task, group: 1 / 0 if group[0].trace.space_id == space_ids[0] else predict(self, task, group))
+    monkeypatch.setattr(
+        LatentCostModel,
+        "predict",
+        lambda self, task, group: 1 / 0 if group[0].trace.space_id == space_ids[0] else predict(self, task, group),
+    )
     found = cost_model.predict(context, candidates)
     others = [i for i, space_id in enumerate(space_ids) if space_id != space_ids[0]]
     assert np.allclose(found[others], expected[others]) and math.isclose(found[0], np.median(found[others]))
@@ -380,7 +436,9 @@ def learnt(network, context, matmul_task, tmp_path):
     """A cost model that has learnt something, and its file."""
     cost_model = ForetuneCostModel(LatentCostModel(network))
     candidates = sampled(matmul_task, 8)
-    cost_model.update(context, candidates, [*(timed(1e-4 * (i + 1)) for i in range(7)), failed("LocalRunner: An exception occurred")])
+    cost_model.update(
+        context, candidates, [*(timed(1e-4 * (i + 1)) for i in range(7)), failed("LocalRunner: An exception occurred")]
+    )
     path = tmp_path / "folder" / "some-learnt-file"
     cost_model.save(str(path))
     return cost_model, candidates, path
@@ -393,7 +451,9 @@ def test_save_and_load(network, context, learnt):
     again.update(context, candidates[:1], [timed(9.0)])
     again.load(str(path))
     assert again.online.records == cost_model.online.records
-    assert np.allclose(again.predict(context, candidates), cost_model.predict(context, candidates), rtol=0.01)  # rounding differs between processors
+    assert np.allclose(
+        again.predict(context, candidates), cost_model.predict(context, candidates), rtol=0.01
+    )  # rounding differs between processors
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -404,7 +464,17 @@ def test_damaged_files_are_refused_and_nothing_is_forgotten(learnt, context):
     lines = whole.splitlines(keepends=True)
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
-    for damaged in (b"", whole[:10], whole[:-1], b"".join(lines[:-1]), bytes(flipped), b"\x80\x04\x95 a pickle?", b"[1, 2]\n", b"{}\n", b"\xff" * 64):
+    for damaged in (
+        b"",
+        whole[:10],
+        whole[:-1],
+        b"".join(lines[:-1]),
+        bytes(flipped),
+        b"\x80\x04\x95 a pickle?",
+        b"[1, 2]\n",
+        b"{}\n",
+        b"\xff" * 64,
+    ):
         path.write_bytes(damaged)
         with pytest.raises(ModelError, match=path.name):
             cost_model.load(str(path))
@@ -427,7 +497,9 @@ def test_builder_and_runner_report_failures(tvm_cpu, measurer):
             pair = builder_and_runner(used)
             built = pair["builder"].build([ms.builder.BuilderInput(mod, tvm_cpu)])[0]
             assert built.error_msg is None
-            future = pair["runner"].run([ms.runner.RunnerInput(built.artifact_path, "llvm", ms.arg_info.ArgInfo.from_entry_func(mod))])[0]
+            future = pair["runner"].run(
+                [ms.runner.RunnerInput(built.artifact_path, "llvm", ms.arg_info.ArgInfo.from_entry_func(mod))]
+            )[0]
             assert future.done()
             result = future.result()
             if expected is None:
@@ -450,7 +522,11 @@ def test_the_default_schedule_is_the_empty_trace(context):
 
 
 def test_batches_grow_up_to_a_limit(model, tvm_cpu):
-    context = context_of(matmul_module(64), tvm_cpu, search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=2, batch_size=7), model))
+    context = context_of(
+        matmul_module(64),
+        tvm_cpu,
+        search_strategy=LatentSearchStrategy(SearchConfig(CONFIG.planner, first_batch=2, batch_size=7), model),
+    )
     context.pre_tuning(20, num_trials_per_iter=64)
     sizes = []
     while (batch := context.generate_measure_candidates()) is not None:

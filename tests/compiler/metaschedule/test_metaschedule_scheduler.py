@@ -7,7 +7,14 @@ from collections import Counter
 import pytest
 
 from foretune import Status
-from foretune.compiler import ForetuneCostModel, LatentSearchStrategy, LatentTaskScheduler, SchedulerConfig, SearchConfig, builder_and_runner
+from foretune.compiler import (
+    ForetuneCostModel,
+    LatentSearchStrategy,
+    LatentTaskScheduler,
+    SchedulerConfig,
+    SearchConfig,
+    builder_and_runner,
+)
 from foretune.compiler.metaschedule.search_strategy import find_search_strategy
 from foretune.compiler.tir._tvm import meta_schedule as ms
 from foretune.compiler.tir._tvm import tvm
@@ -23,21 +30,30 @@ CONFIG = SearchConfig(PlannerConfig(population=96, generations=1), batch_size=4)
 
 @pytest.fixture
 def cost_model(trajectories):
-    network = train(trajectories, TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))).network
+    network = train(
+        trajectories,
+        TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2)),
+    ).network
     return ForetuneCostModel(LatentCostModel(network))
 
 
 @pytest.fixture
 def options(cost_model, measurer, tmp_path):
     return {
-        "work_dir": str(tmp_path), "num_trials_per_iter": 4, "cost_model": cost_model, "task_scheduler": LatentTaskScheduler(),
+        "work_dir": str(tmp_path),
+        "num_trials_per_iter": 4,
+        "cost_model": cost_model,
+        "task_scheduler": LatentTaskScheduler(),
         **builder_and_runner(measurer),
-    }  # fmt: skip
+    }
 
 
 def contexts(sizes, target, strategy):
     settings = {"target": target, "space_generator": "post-order-apply", "search_strategy": strategy, "num_threads": 1}
-    return [ms.TuneContext(matmul_module(n), task_name=f"matmul{n}", rand_state=i + 1, **settings).clone() for i, n in enumerate(sizes)]
+    return [
+        ms.TuneContext(matmul_module(n), task_name=f"matmul{n}", rand_state=i + 1, **settings).clone()
+        for i, n in enumerate(sizes)
+    ]
 
 
 def trials(cost_model) -> Counter:
@@ -69,15 +85,26 @@ def test_the_limit_of_a_task_holds(options, cost_model, target):
 
 
 def test_a_sure_model_ends_the_tuning(options, cost_model, target):
-    options["task_scheduler"] = LatentTaskScheduler(SchedulerConfig(min_trials=8, min_gain=1.0, patience=2, sure_after=8))
-    ms.tune_tasks(tasks=contexts([64], tvm_target(target), LatentSearchStrategy(CONFIG)), task_weights=[1.0], max_trials_global=64, **options)
-    assert trials(cost_model) == {"matmul64": 12}  # two batches that every task gets, then one more that changes nothing
+    options["task_scheduler"] = LatentTaskScheduler(
+        SchedulerConfig(min_trials=8, min_gain=1.0, patience=2, sure_after=8)
+    )
+    ms.tune_tasks(
+        tasks=contexts([64], tvm_target(target), LatentSearchStrategy(CONFIG)),
+        task_weights=[1.0],
+        max_trials_global=64,
+        **options,
+    )
+    assert trials(cost_model) == {
+        "matmul64": 12
+    }  # two batches that every task gets, then one more that changes nothing
 
 
 def test_one_scheduler_for_two_runs_and_another_strategy(options, cost_model, target):
     search = ms.search_strategy.EvolutionarySearch(population_size=16, init_min_unmeasured=4, genetic_num_iters=1)
     for sizes in ([32], [64]):
-        ms.tune_tasks(tasks=contexts(sizes, tvm_target(target), search), task_weights=[1.0], max_trials_global=8, **options)
+        ms.tune_tasks(
+            tasks=contexts(sizes, tvm_target(target), search), task_weights=[1.0], max_trials_global=8, **options
+        )
     assert trials(cost_model) == {"matmul32": 8, "matmul64": 8}
 
 
@@ -85,7 +112,10 @@ def test_relax_program(options, cost_model, target):
     from tvm import relax
 
     builder = relax.BlockBuilder()
-    x, w, v = (relax.Var(name, relax.TensorType(shape, "float32")) for name, shape in (("x", (32, 32)), ("w", (32, 32)), ("v", (32, 64))))
+    x, w, v = (
+        relax.Var(name, relax.TensorType(shape, "float32"))
+        for name, shape in (("x", (32, 32)), ("w", (32, 32)), ("v", (32, 64)))
+    )
     with builder.function("main", [x, w, v]):
         once = builder.emit(relax.op.matmul(x, w))
         builder.emit_func_output(builder.emit(relax.op.matmul(builder.emit(relax.op.matmul(once, w)), v)))
@@ -93,7 +123,15 @@ def test_relax_program(options, cost_model, target):
     scheduler = options.pop("task_scheduler")
     clear_tvm_log_handlers()
     database = ms.relax_integration.tune_relax(
-        mod, {}, tvm_target(target), options.pop("work_dir"), 16, strategy=LatentSearchStrategy(CONFIG), task_scheduler=scheduler, seed=1, **options
+        mod,
+        {},
+        tvm_target(target),
+        options.pop("work_dir"),
+        16,
+        strategy=LatentSearchStrategy(CONFIG),
+        task_scheduler=scheduler,
+        seed=1,
+        **options,
     )
     assert len(database.get_all_tuning_records()) == 16 and len(trials(cost_model)) == 2
 

@@ -30,11 +30,17 @@ def program_of(task) -> TuningProgram:
 
 
 def program_hash(candidate) -> str:
-    return module_hash((program_of(candidate.task).schedule(candidate.trace) if len(candidate.trace) else program_of(candidate.task)).mod)
+    return module_hash(
+        (
+            program_of(candidate.task).schedule(candidate.trace) if len(candidate.trace) else program_of(candidate.task)
+        ).mod
+    )
 
 
 class Clock:
-    """A measurer whose kernels are the faster the nearer their innermost tiles are to 8; it can break off after some candidates."""
+    """A measurer whose kernels are the faster the nearer their innermost tiles are to 8; it can break off after some
+    candidates.
+    """
 
     def __init__(self, unit_secs=None, limit: int | None = None) -> None:
         self.unit_secs = unit_secs or {}
@@ -50,7 +56,9 @@ class Clock:
     def secs(self, candidate) -> float:
         widths = [a.decision[-1] for a in candidate.trace.actions if a.op == "SamplePerfectTile"]
         units = 1.0 + sum(abs(math.log2(w) - 3) for w in widths) if widths else 8.0
-        return self.unit_secs.get(candidate.task.workload.name, 1e-4) * (units + 1e-9 * int(candidate.trace.key[:4], 16))  # no two are equal
+        return self.unit_secs.get(candidate.task.workload.name, 1e-4) * (
+            units + 1e-9 * int(candidate.trace.key[:4], 16)
+        )  # no two are equal
 
     def max_rel_error(self, candidate) -> float:
         return 0.0
@@ -60,7 +68,10 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def network(trajectories):
-    return train(trajectories, TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))).network
+    return train(
+        trajectories,
+        TrainConfig(epochs=4, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2)),
+    ).network
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +158,9 @@ def test_a_second_run_after_an_early_end_measures_nothing_and_plans_nothing(targ
     """Of one task all is measured that one task may have, and of the others nothing is expected."""
     tasks = [task_from_module(matmul_module(n), target, f"matmul{n}", "dense") for n in (64, 16, 24, 32, 40, 48)]
     secs = {task.workload.name: 1e-8 for task in tasks[1:]}
-    monkeypatch.setattr(TunerConfig, "scheduler", lambda self, num_tasks: SchedulerConfig(4, 16 * num_tasks, 4, 48, sure_after=4))
+    monkeypatch.setattr(
+        TunerConfig, "scheduler", lambda self, num_tasks: SchedulerConfig(4, 16 * num_tasks, 4, 48, sure_after=4)
+    )
     report, counts = tune(tasks, Clock(secs), trials=16)
     assert counts["matmul64"] == 48 and report.num_trials < 96 and set(counts.values()) <= {8, 48}
     monkeypatch.setattr(Planner, "propose", lambda *_, **__: pytest.fail("nothing is to be planned"))

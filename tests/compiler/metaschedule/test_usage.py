@@ -24,7 +24,13 @@ from tests.programs import clear_tvm_log_handlers, matmul_module
 CONFIG = SearchConfig(PlannerConfig(population=64, generations=1), first_batch=4, batch_size=4, rewrites=False)
 ARM = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "neoverse-n1", "num-cores": 4}
 RISCV = {"kind": "llvm", "mtriple": "riscv64-unknown-linux-gnu", "mcpu": "sifive-x280", "num-cores": 4}
-CUDA = {"kind": "cuda", "arch": "sm_80", "max_threads_per_block": 1024, "max_shared_memory_per_block": 49152, "thread_warp_size": 32}
+CUDA = {
+    "kind": "cuda",
+    "arch": "sm_80",
+    "max_threads_per_block": 1024,
+    "max_shared_memory_per_block": 49152,
+    "thread_warp_size": 32,
+}
 
 
 def product(dtype: str, accumulate: str, size: int = 64) -> tvm.IRModule:
@@ -32,7 +38,9 @@ def product(dtype: str, accumulate: str, size: int = 64) -> tvm.IRModule:
     from tvm import te
 
     a, b, k = te.placeholder((size, size), dtype), te.placeholder((size, size), dtype), te.reduce_axis((0, size))
-    c = te.compute((size, size), lambda i, j: te.sum(a[i, k].astype(accumulate) * b[k, j].astype(accumulate), k), name="C")
+    c = te.compute(
+        (size, size), lambda i, j: te.sum(a[i, k].astype(accumulate) * b[k, j].astype(accumulate), k), name="C"
+    )
     return tvm.IRModule({"main": te.create_prim_func([a, b, c])})
 
 
@@ -69,11 +77,20 @@ def tune(tmp_path, bundled):
     def run(mod, target, num_trials: int = 8, **options):
         clear_tvm_log_handlers()
         cost_model = options.pop("cost_model", None) or ForetuneCostModel(type(bundled)(bundled.network))
-        settings = {"num_trials_per_iter": 4, "num_tuning_cores": 1, "seed": 3, "builder": MeasurerBuilder(), "runner": MadeUpRunner(), **options}
+        settings = {
+            "num_trials_per_iter": 4,
+            "num_tuning_cores": 1,
+            "seed": 3,
+            "builder": MeasurerBuilder(),
+            "runner": MadeUpRunner(),
+            **options,
+        }
         strategy = settings.pop("strategy", None) or LatentSearchStrategy(CONFIG)
         target = tvm.target.Target(target) if isinstance(target, dict) else target
         with target:  # TVM's rules for riscv64 ask for the current target
-            database = ms.tune_tir(mod, target, str(tmp_path / "work"), num_trials, cost_model=cost_model, strategy=strategy, **settings)
+            database = ms.tune_tir(
+                mod, target, str(tmp_path / "work"), num_trials, cost_model=cost_model, strategy=strategy, **settings
+            )
         return database, cost_model
 
     return run
@@ -114,9 +131,13 @@ def test_a_schedule_function_with_several_spaces(tune, host):
 
 def test_post_order_apply_with_chosen_rules(tune, host):
     space = ms.space_generator.PostOrderApply(
-        sch_rules=[ms.schedule_rule.AutoInline(True, True, True, True, True, True, ["tirx.exp"]), ms.schedule_rule.MultiLevelTiling("SSRSRS", max_innermost_factor=32)],
-        postprocs=[ms.postproc.RewriteParallelVectorizeUnroll()], mutator_probs={},
-    )  # fmt: skip
+        sch_rules=[
+            ms.schedule_rule.AutoInline(True, True, True, True, True, True, ["tirx.exp"]),
+            ms.schedule_rule.MultiLevelTiling("SSRSRS", max_innermost_factor=32),
+        ],
+        postprocs=[ms.postproc.RewriteParallelVectorizeUnroll()],
+        mutator_probs={},
+    )
     database, cost_model = tune(matmul_module(64), host, space=space)
     assert len(database) == learnt(cost_model) == 8
 
@@ -199,7 +220,10 @@ def test_without_updates_nothing_is_learnt_and_tuning_goes_on(tune, host):
 # -- types and targets -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dtype", "accumulate"), [("int8", "int32"), ("uint8", "int32"), ("float16", "float16"), ("float16", "float32"), ("float64", "float64")])
+@pytest.mark.parametrize(
+    ("dtype", "accumulate"),
+    [("int8", "int32"), ("uint8", "int32"), ("float16", "float16"), ("float16", "float32"), ("float64", "float64")],
+)
 def test_types(tune, host, dtype, accumulate):
     database, cost_model = tune(product(dtype, accumulate), host, 6)
     assert len(database) == learnt(cost_model) == 6
@@ -235,7 +259,9 @@ def test_several_targets_in_one_database(tune, host, tmp_path):
         assert database.query(mod, target) is not None
     _, cost_model = tune(mod, host, 4, database=database)
     assert {r.candidate.task.target.kind for r in cost_model.online.records} == {"llvm"}
-    assert not any("aarch64" in str(r.candidate.task.target) for r in cost_model.online.records)  # times of another machine teach nothing
+    assert not any(
+        "aarch64" in str(r.candidate.task.target) for r in cost_model.online.records
+    )  # times of another machine teach nothing
 
 
 def test_a_reduction_across_threads_of_a_gpu(tune):
@@ -266,10 +292,20 @@ def test_dynamic_shapes_are_left_out_by_name(tune, host, caplog):
         sch.parallel(sch.get_loops(sch.get_sblock("C"))[0])
 
     with caplog.at_level(logging.WARNING):
-        both = tvm.IRModule({"dynamic": symbolic()["main"].with_attr("global_symbol", "dynamic"), "fixed": matmul_module(64)["main"].with_attr("global_symbol", "fixed")})
+        both = tvm.IRModule(
+            {
+                "dynamic": symbolic()["main"].with_attr("global_symbol", "dynamic"),
+                "fixed": matmul_module(64)["main"].with_attr("global_symbol", "fixed"),
+            }
+        )
         database, cost_model = tune(both, host, 4, space=ms.space_generator.ScheduleFn(schedule))
-    assert any(r.getMessage().startswith("dynamic is left out of the tuning, because its arguments have no fixed shapes") for r in caplog.records)
-    assert len(database) == learnt(cost_model) == 2  # of the other: the default schedule, and the one there is beside it
+    assert any(
+        r.getMessage().startswith("dynamic is left out of the tuning, because its arguments have no fixed shapes")
+        for r in caplog.records
+    )
+    assert (
+        len(database) == learnt(cost_model) == 2
+    )  # of the other: the default schedule, and the one there is beside it
 
 
 def test_programs_keep_their_meaning(tune, host):

@@ -33,7 +33,15 @@ def test_tune_and_load(tmp_path):
     model, inputs, scale = Scaled(), (torch.randn(8, 24),), torch.tensor(2.0)
     model.dropout.eval()
     model.linear.eval()
-    report = foretune.tune(model, inputs, {"scale": scale}, out=tmp_path / "model.foretune", trials=1, database=tmp_path / "records.db", progress=False)
+    report = foretune.tune(
+        model,
+        inputs,
+        {"scale": scale},
+        out=tmp_path / "model.foretune",
+        trials=1,
+        database=tmp_path / "records.db",
+        progress=False,
+    )
     assert report.out.is_file() and model.training and not model.dropout.training
     expected = model.eval()(*inputs, scale=scale)
     torch.testing.assert_close(foretune.load(report.out)(*inputs, scale=scale), expected, rtol=1e-4, atol=1e-5)
@@ -55,5 +63,8 @@ def test_wrong_use(model, inputs, options, message, tmp_path):
 
 
 def test_what_cannot_be_exported_says_what_to_do(tmp_path):
-    with pytest.raises(UnsupportedError, match=r"cannot export Branches whole .*; torch\.compile\(model, backend=\"foretune\"\) takes models in parts"):
+    with pytest.raises(
+        UnsupportedError,
+        match=r"cannot export Branches whole .*; torch\.compile\(model, backend=\"foretune\"\) takes models in parts",
+    ):
         foretune.tune(Branches(), (torch.ones(3),), out=tmp_path / "never")

@@ -58,7 +58,12 @@ def test_it_runs_as_its_user_calls_it(tuned):
     num_compiled = len(compile_reports())
     assert str(foretune.explain(loaded)).startswith("graph 1: run by tvm")
     for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
-        for value in (x, x.contiguous(memory_format=torch.channels_last), torch.stack([x, x])[1], torch.cat([x, x], -1)[..., :16]):
+        for value in (
+            x,
+            x.contiguous(memory_format=torch.channels_last),
+            torch.stack([x, x])[1],
+            torch.cat([x, x], -1)[..., :16],
+        ):
             with context():
                 torch.testing.assert_close(loaded(value), model(value), rtol=1e-3, atol=1e-5, check_stride=False)
     (ours, theirs) = (x.clone().requires_grad_() for _ in range(2))
@@ -73,7 +78,9 @@ def test_it_runs_as_its_user_calls_it(tuned):
 
 def test_explain_knows_the_model(tuned, tmp_path):
     model, inputs = model_and_inputs()
-    compiled = torch.compile(model, backend="foretune", options={"trials": 3, "database": str(tuned[1]), "progress": False, "guard": False})
+    compiled = torch.compile(
+        model, backend="foretune", options={"trials": 3, "database": str(tuned[1]), "progress": False, "guard": False}
+    )
     assert "call the compiled model first" in str(foretune.explain(compiled))
     with torch.no_grad():
         compiled(*inputs)
@@ -106,11 +113,17 @@ def test_damaged_archives_are_refused(tuned, tmp_path):
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(foretune.DataError, match=r"is no file of `foretune tune`"):
         foretune.load(tmp_path / "cut")
-    for name, change in (("schema", {"schema": "another"}), ("hash", {"sha256": {}}), ("target", {"target": "of another processor"})):
+    for name, change in (
+        ("schema", {"schema": "another"}),
+        ("hash", {"sha256": {}}),
+        ("target", {"target": "of another processor"}),
+    ):
         with zipfile.ZipFile(tuned[0]) as archive, zipfile.ZipFile(tmp_path / name, "w") as changed:
             for entry in archive.namelist():
                 data = archive.read(entry)
-                changed.writestr(entry, json.dumps({**json.loads(data), **change}) if entry == "manifest.json" else data)
+                changed.writestr(
+                    entry, json.dumps({**json.loads(data), **change}) if entry == "manifest.json" else data
+                )
     with pytest.raises(foretune.DataError, match="another schema"):
         foretune.load(tmp_path / "schema")
     with pytest.raises(foretune.DataError, match="another hash"):
@@ -148,12 +161,19 @@ def test_a_program_is_not_unpickled(tuned, tmp_path):
     torch.save(Trap(tmp_path / "sprung"), trap)
     with zipfile.ZipFile(tuned[0]) as archive:
         manifest, records = json.loads(archive.read("manifest.json")), archive.read("records.db")
-        with zipfile.ZipFile(io.BytesIO(archive.read("program.pt2"))) as program, zipfile.ZipFile(tmp_path / "evil.pt2", "w") as evil:
+        with (
+            zipfile.ZipFile(io.BytesIO(archive.read("program.pt2"))) as program,
+            zipfile.ZipFile(tmp_path / "evil.pt2", "w") as evil,
+        ):
             for entry in program.namelist():
                 evil.writestr(entry, trap.getvalue() if "sample_inputs" in entry else program.read(entry))
     manifest["sha256"]["program.pt2"] = hashlib.sha256((tmp_path / "evil.pt2").read_bytes()).hexdigest()
     with zipfile.ZipFile(tmp_path / "evil", "w") as archive:
-        for name, data in (("manifest.json", json.dumps(manifest)), ("program.pt2", (tmp_path / "evil.pt2").read_bytes()), ("records.db", records)):
+        for name, data in (
+            ("manifest.json", json.dumps(manifest)),
+            ("program.pt2", (tmp_path / "evil.pt2").read_bytes()),
+            ("records.db", records),
+        ):
             archive.writestr(name, data)
     with pytest.raises(foretune.DataError, match=r"the program in .* is refused: its sample inputs"):
         foretune.load(tmp_path / "evil")
@@ -176,7 +196,13 @@ def test_report_page(tuned, tmp_path):
     written = write_report(tuned[1], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert written["tasks"] == page.count("<details") and written["records"] > 0
-    assert "conv2d" in page and "<polyline" in page and "sch.get_sblock" in page and "<script" not in page and "://" not in page
+    assert (
+        "conv2d" in page
+        and "<polyline" in page
+        and "sch.get_sblock" in page
+        and "<script" not in page
+        and "://" not in page
+    )
     with pytest.raises(foretune.DatabaseError, match="there is no database"):
         write_report(tmp_path / "missing.db", tmp_path / "none.html")
 

@@ -48,7 +48,12 @@ def small_mlp() -> nn.Module:
 def test_demo_models_without_measuring(case, options):
     agree(case.make().eval(), case.inputs(), options)
     report = compile_reports()[-1]
-    assert report.num_trials == 0 and report.num_regions == 1 and report.eager_operators == [] and report.num_static_inputs > 10
+    assert (
+        report.num_trials == 0
+        and report.num_regions == 1
+        and report.eager_operators == []
+        and report.num_static_inputs > 10
+    )
     with Database(options["database"]) as database:
         assert database.num_records() == 0
 
@@ -155,7 +160,9 @@ def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog, monk
         lambda x: nn.functional.avg_pool2d(x, 2, divisor_override=3),
         lambda x: torch.native_layer_norm(x, (8,), None, None, 0.5),
         lambda x: torch.log1p(1e-6 * x.abs()),
-        lambda x: nn.functional.grid_sample(x, x[:, 1:, :, :2].permute(0, 2, 3, 1).repeat(1, 1, 1, 2), align_corners=False),
+        lambda x: nn.functional.grid_sample(
+            x, x[:, 1:, :, :2].permute(0, 2, 3, 1).repeat(1, 1, 1, 2), align_corners=False
+        ),
     ],
     ids=["selu", "avg_pool2d", "layer_norm", "log1p", "grid_sample"],
 )
@@ -182,11 +189,17 @@ def test_pooling_with_indices(options):
 def test_functions_without_machine_code_in_tvm(options, function):
     x = torch.randn(64)
     with torch.no_grad():
-        torch.testing.assert_close(torch.compile(lambda x: function(2 * x) + 1, backend="foretune", options={**options, "guard": False})(x), function(2 * x) + 1)
+        torch.testing.assert_close(
+            torch.compile(lambda x: function(2 * x) + 1, backend="foretune", options={**options, "guard": False})(x),
+            function(2 * x) + 1,
+        )
 
 
 def test_ten_thousand_calls_leave_no_memory_behind(options):
-    compiled, x = torch.compile(small_mlp(), backend="foretune", options={**options, "guard": False}), torch.randn(64, 32)
+    compiled, x = (
+        torch.compile(small_mlp(), backend="foretune", options={**options, "guard": False}),
+        torch.randn(64, 32),
+    )
     with torch.no_grad():
         for _ in range(2000):
             compiled(x)
@@ -266,17 +279,16 @@ def test_entry_point_needs_no_import():
 
 def test_kill_in_the_middle_of_tuning_loses_nothing(tmp_path):
     script = (
-        "import sys, torch\n"
-        "from foretune.compiler.workloads.models import ResNet\n"
-        "torch.manual_seed(0)\n"
-        "model = ResNet(8, 2).eval()\n"
-        "with torch.no_grad():\n"
-        "    torch.compile(model, backend='foretune', options={'trials': 8, 'database': sys.argv[1], 'progress': False, 'guard': False})(torch.ones(1, 3, 16, 16))\n"
-        "from foretune.compiler.pytorch.backend import compile_reports\n"
-        "print(compile_reports()[-1].num_trials, compile_reports()[-1].num_reused)\n"
+        "import sys, torch\nfrom foretune.compiler.workloads.models import ResNet\ntorch.manual_seed(0)\nmodel ="
+        " ResNet(8, 2).eval()\nwith torch.no_grad():\n    torch.compile(model, backend='foretune', options={'trials':"
+        " 8, 'database': sys.argv[1], 'progress': False, 'guard': False})(torch.ones(1, 3, 16, 16))\nfrom"
+        " foretune.compiler.pytorch.backend import compile_reports\nprint(compile_reports()[-1].num_trials,"
+        " compile_reports()[-1].num_reused)\n"
     )
     path = tmp_path / "records.db"
-    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.2)

@@ -19,7 +19,13 @@ def test_kernels_arrive_while_the_program_runs(tmp_path, guard):
     torch._dynamo.reset()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 8)).eval()
-    options = {"trials": 6, "database": str(tmp_path / "records.db"), "progress": False, "background": True, "guard": guard}
+    options = {
+        "trials": 6,
+        "database": str(tmp_path / "records.db"),
+        "progress": False,
+        "background": True,
+        "guard": guard,
+    }
     compiled, x = torch.compile(model, backend="foretune", options=options), torch.randn(16, 32)
     with torch.no_grad():
         expected = model(x)
@@ -45,6 +51,12 @@ def test_kernels_arrive_while_the_program_runs(tmp_path, guard):
 def test_training_is_not_tuned_behind_the_back(tmp_path):
     torch._dynamo.reset()
     model = nn.Linear(32, 64)
-    options = {"trials": 2, "database": str(tmp_path / "records.db"), "progress": False, "background": True, "guard": False}
+    options = {
+        "trials": 2,
+        "database": str(tmp_path / "records.db"),
+        "progress": False,
+        "background": True,
+        "guard": False,
+    }
     torch.compile(model, backend="foretune", options=options)(torch.randn(4, 32)).sum().backward()
     assert compile_reports()[-1].background == "" and model.weight.grad is not None

@@ -1,4 +1,5 @@
-"""Right on every later call: programs are compiled once on kind values and called again with hostile ones, compared with PyTorch.
+"""Right on every later call: programs are compiled once on kind values and called again with hostile ones, compared
+with PyTorch.
 
 The bounded form plays a part of what is written by hand, some operators of PyTorch's database and some random programs;
 `slow` plays all of them, and `benchmarks/conformance.py` more samples and types.

@@ -24,7 +24,9 @@ def test_models_that_are_gone_are_forgotten():
     for _ in range(50):
         note_graph(CompileReport(), nn.Linear(2, 2).parameters())
     gc.collect()
-    assert [graph.report.num_tasks for graph in compiled_graphs()] == [1] and explain(kept).graphs == tuple(compiled_graphs())
+    assert [graph.report.num_tasks for graph in compiled_graphs()] == [1] and explain(kept).graphs == tuple(
+        compiled_graphs()
+    )
     note_graph(CompileReport(), nn.Linear(2, 2).parameters())
     assert len(graph_report._graphs) <= 2
 

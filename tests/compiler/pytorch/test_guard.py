@@ -51,7 +51,10 @@ def test_contenders_that_cannot_be_made_are_out():
         raise UnsupportedError("nothing to do for me")
 
     run, choice = choose(slow, {"a": crash, "b": decline, "c": lambda: fast}, [torch.randn(4, 4)], 1e-3)
-    assert run is fast and choice.refused == {"a": "RuntimeError: the compiler is out of order", "b": "nothing to do for me"}
+    assert run is fast and choice.refused == {
+        "a": "RuntimeError: the compiler is out of order",
+        "b": "nothing to do for me",
+    }
 
 
 def test_small_graphs_stay():
@@ -64,7 +67,10 @@ def test_small_graphs_stay():
 
 
 def test_random_and_failing_programs_stay_with_pytorch():
-    for program, reason in ((lambda x: (slow(x)[0] + torch.rand(4, 4),), "random operators"), (lambda x: 1 / 0, "PyTorch's own run fails")):
+    for program, reason in (
+        (lambda x: (slow(x)[0] + torch.rand(4, 4),), "random operators"),
+        (lambda x: 1 / 0, "PyTorch's own run fails"),
+    ):
         state = torch.get_rng_state()
         run, choice = choose(program, {"other": lambda: fast}, [torch.randn(4, 4)], 1e-3)
         assert run is program and reason in choice.refused["other"]
@@ -163,7 +169,9 @@ def test_a_promise_spares_reading_the_weights():
 def contest_in_a_thread(reference, contender, inputs):
     """(choice, numbers that the main thread drew meanwhile, numbers that it drew afterwards)."""
     found, meanwhile = [], []
-    thread = threading.Thread(target=lambda: found.append(choose(reference, {"other": lambda: contender}, inputs, 1e-3)[1]))
+    thread = threading.Thread(
+        target=lambda: found.append(choose(reference, {"other": lambda: contender}, inputs, 1e-3)[1])
+    )
     thread.start()
     while thread.is_alive():
         meanwhile.append(float(torch.rand(1)))

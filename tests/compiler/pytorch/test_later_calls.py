@@ -1,4 +1,6 @@
-"""What a kernel that was chosen on one input owes to later calls: own memory, checked indices, weights as they are now, effects once."""
+"""What a kernel that was chosen on one input owes to later calls: own memory, checked indices, weights as they are now,
+effects once.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,18 @@ def outcome(f, *args):
 @pytest.mark.parametrize(
     "copy",
     [
-        lambda x: x.clone(), lambda x: torch.cat([x]), lambda x: torch.stack([x]), lambda x: x + 0, lambda x: x * 1,
-        lambda x: x.to(torch.float32, copy=True), lambda x: x.repeat(1, 1), lambda x: F.pad(x, (0, 0)), lambda x: x.flip(0).flip(0),
+        lambda x: x.clone(),
+        lambda x: torch.cat([x]),
+        lambda x: torch.stack([x]),
+        lambda x: x + 0,
+        lambda x: x * 1,
+        lambda x: x.to(torch.float32, copy=True),
+        lambda x: x.repeat(1, 1),
+        lambda x: F.pad(x, (0, 0)),
+        lambda x: x.flip(0).flip(0),
     ],
     ids=["clone", "cat", "stack", "plus 0", "times 1", "to", "repeat", "pad", "flip"],
-)  # fmt: skip
+)
 def test_copies_have_memory_of_their_own(compiled, copy):
     run = compiled(lambda x: (torch.tanh(x) * 2, copy(x)))
     x = torch.randn(6, 8)
@@ -60,11 +69,16 @@ def test_copies_have_memory_of_their_own(compiled, copy):
 @pytest.mark.parametrize(
     "parts",
     [
-        lambda y: (y, y[0]), lambda y: (y, *y.chunk(2)), lambda y: y.unbind(0), lambda y: (y.narrow(0, 1, 2), y), lambda y: (y, y.t()),
-        lambda y: (y.view(-1), y[1:].view(-1)), lambda y: (y, y),
+        lambda y: (y, y[0]),
+        lambda y: (y, *y.chunk(2)),
+        lambda y: y.unbind(0),
+        lambda y: (y.narrow(0, 1, 2), y),
+        lambda y: (y, y.t()),
+        lambda y: (y.view(-1), y[1:].view(-1)),
+        lambda y: (y, y),
     ],
     ids=["row", "chunks", "unbound", "narrow", "transposed", "views", "twice"],
-)  # fmt: skip
+)
 def test_views_of_outputs_stay_views(compiled, parts):
     def program(x):
         return parts(torch.tanh(x) * 2 + 1)
@@ -123,8 +137,20 @@ TABLE = torch.arange(40.0).view(10, 4)
         (lambda i: F.cross_entropy(TABLE[:2], i) * 1.5, [1, 2], ([-1, 0], [1, 4], [-100, 1])),
         (lambda i: F.embedding(torch.arange(2), TABLE) * i.view(2, 1), [1, 2], ([-1, 4],)),
     ],
-    ids=["rows", "elements", "embedding", "computed", "index_select", "gather", "take", "scatter", "index_copy", "cross_entropy", "positions"],
-)  # fmt: skip
+    ids=[
+        "rows",
+        "elements",
+        "embedding",
+        "computed",
+        "index_select",
+        "gather",
+        "take",
+        "scatter",
+        "index_copy",
+        "cross_entropy",
+        "positions",
+    ],
+)
 def test_negative_indices_wrap_and_illegal_ones_raise(compiled, program, good, bad):
     run = compiled(program)
     for values in (good, *bad):
@@ -152,11 +178,16 @@ def in_another_process(p):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda p: p.data.mul_(2), lambda p: p.data[1:-1].add_(1), through_numpy, in_another_process, lambda p: setattr(p, "data", p.data * 2),
-        lambda p: torch.no_grad()(p.mul_)(2), lambda p: torch.from_numpy(p.detach().numpy()).sub_(1),
+        lambda p: p.data.mul_(2),
+        lambda p: p.data[1:-1].add_(1),
+        through_numpy,
+        in_another_process,
+        lambda p: setattr(p, "data", p.data * 2),
+        lambda p: torch.no_grad()(p.mul_)(2),
+        lambda p: torch.from_numpy(p.detach().numpy()).sub_(1),
     ],
     ids=["data", "middle rows", "numpy", "process", "new data", "no_grad", "from numpy"],
-)  # fmt: skip
+)
 def test_prepared_weights_follow_every_change(compiled, change):
     model = nn.Sequential(nn.Linear(16, 16), nn.GELU(), nn.BatchNorm1d(16), nn.Linear(16, 16)).eval().share_memory()
     run, x = compiled(model), torch.randn(4, 16)
@@ -209,16 +240,46 @@ INF, NAN = float("inf"), float("nan")
 @pytest.mark.parametrize(
     "program",
     [
-        lambda x: x - x, lambda x: (x + 3) - x, lambda x: (x + 1e8) - 1e8, lambda x: x * 0, lambda x: (x == x) * 2, lambda x: (x != x.clone()) * 2,
-        lambda x: (~(x < 1)) * 2, lambda x: ((x < 1) | (x >= 1)) * 2, lambda x: x / x, lambda x: torch.where(x > 0, x, -x), lambda x: 0 - x,
-        lambda x: x.max() + x, lambda x: x.std() + x, lambda x: (x * 2).amax(0) + 1, lambda x: F.max_pool1d(x[None], 2) * 2,
+        lambda x: x - x,
+        lambda x: (x + 3) - x,
+        lambda x: (x + 1e8) - 1e8,
+        lambda x: x * 0,
+        lambda x: (x == x) * 2,
+        lambda x: (x != x.clone()) * 2,
+        lambda x: (~(x < 1)) * 2,
+        lambda x: ((x < 1) | (x >= 1)) * 2,
+        lambda x: x / x,
+        lambda x: torch.where(x > 0, x, -x),
+        lambda x: 0 - x,
+        lambda x: x.max() + x,
+        lambda x: x.std() + x,
+        lambda x: (x * 2).amax(0) + 1,
+        lambda x: F.max_pool1d(x[None], 2) * 2,
     ],
-    ids=["x-x", "x+3-x", "x+c-c", "x*0", "x==x", "x!=x", "not less", "less or not", "x/x", "abs", "0-x", "max", "std", "amax", "max_pool"],
-)  # fmt: skip
+    ids=[
+        "x-x",
+        "x+3-x",
+        "x+c-c",
+        "x*0",
+        "x==x",
+        "x!=x",
+        "not less",
+        "less or not",
+        "x/x",
+        "abs",
+        "0-x",
+        "max",
+        "std",
+        "amax",
+        "max_pool",
+    ],
+)
 def test_floats_are_no_real_numbers(compiled, program):
     run = compiled(program)
     run(torch.linspace(0.1, 2, 16).view(2, 8))
-    hostile = torch.tensor([NAN, INF, -INF, -0.0, 0.0, 1e-40, 1e20, -1e20, 3.4e38, 7.0, -7.0, 1.0, -1.0, 0.5, 1e-20, 2.0])
+    hostile = torch.tensor(
+        [NAN, INF, -INF, -0.0, 0.0, 1e-40, 1e20, -1e20, 3.4e38, 7.0, -7.0, 1.0, -1.0, 0.5, 1e-20, 2.0]
+    )
     for x in (hostile.view(2, 8), -hostile.view(2, 8), torch.full((2, 8), -INF)):
         torch.testing.assert_close(run(x), program(x), equal_nan=True, rtol=1e-4, atol=1e-6)
 
@@ -258,7 +319,9 @@ def test_groups_of_queries_share_keys(compiled):
     assert compile_reports()[-1].num_regions
 
 
-@pytest.mark.parametrize("operation", [lambda a, b: a // b, lambda a, b: a % b, lambda a, b: torch.fmod(a, b)], ids=["//", "%", "fmod"])
+@pytest.mark.parametrize(
+    "operation", [lambda a, b: a // b, lambda a, b: a % b, lambda a, b: torch.fmod(a, b)], ids=["//", "%", "fmod"]
+)
 def test_integers_divided_by_zero_raise(compiled, operation):
     run = compiled(lambda a, b: operation(a, b) * 2)
     a = torch.arange(8)
@@ -300,7 +363,11 @@ def test_dropout_in_training_goes_to_inductor(compiled):
     model = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.5), nn.Linear(32, 4)).train()
     compiled(model, guard=True)(torch.randn(4, 16)).sum().backward()
     report = compile_reports()[-1]
-    assert report.choice.name == "inductor" and "random" in report.choice.refused["tvm"] and model[0].weight.grad is not None
+    assert (
+        report.choice.name == "inductor"
+        and "random" in report.choice.refused["tvm"]
+        and model[0].weight.grad is not None
+    )
 
 
 @pytest.mark.parametrize("guard", [False, True])
@@ -316,7 +383,8 @@ def test_conditions_fall_back_with_a_reason(compiled, guard):
 
 def test_collectives_of_two_processes(tmp_path):
     script = tmp_path / "ranks.py"
-    script.write_text(textwrap.dedent(f"""
+    script.write_text(
+        textwrap.dedent(f"""
         import sys, torch, torch.distributed as dist
         import torch.distributed._functional_collectives as collectives
         torch.set_num_threads(1)
@@ -330,8 +398,12 @@ def test_collectives_of_two_processes(tmp_path):
             for _ in range(2):
                 torch.testing.assert_close(run(x), f(x))
         dist.destroy_process_group()
-    """))
-    ranks = [subprocess.Popen([sys.executable, str(script), str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    """)  # noqa: E501
+    )
+    ranks = [
+        subprocess.Popen([sys.executable, str(script), str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
     for rank in ranks:
         _, errors = rank.communicate(timeout=240)
         assert rank.returncode == 0, errors

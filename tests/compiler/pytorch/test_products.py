@@ -24,8 +24,14 @@ def fresh_dynamo():
 PRODUCTS = [
     (Product(_aten.mm.default, ()), [(5, 8), (8, 3)]),
     (Product(_aten.addmm.default, ()), [(3,), (5, 8), (8, 3)]),
-    (Product(_aten.convolution.default, (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)), [(2, 4, 9, 9), (6, 4, 3, 3)]),
-    (Product(_aten.convolution.default, ([2, 2], [1, 1], [1, 1], False, [0, 0], 2)), [(2, 4, 9, 9), (6, 2, 3, 3), (6,)]),
+    (
+        Product(_aten.convolution.default, (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)),
+        [(2, 4, 9, 9), (6, 4, 3, 3)],
+    ),
+    (
+        Product(_aten.convolution.default, ([2, 2], [1, 1], [1, 1], False, [0, 0], 2)),
+        [(2, 4, 9, 9), (6, 2, 3, 3), (6,)],
+    ),
 ]
 
 
@@ -74,7 +80,9 @@ def test_a_graph_with_its_products_in_libraries(options, monkeypatch):
         compiled = torch.compile(model, backend=backend.compile)
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
         around = graphs[-1]
-        assert len(graphs) == 2 and not any("matmul" in task.workload.name or "conv" in task.workload.name for task in around.tasks)
+        assert len(graphs) == 2 and not any(
+            "matmul" in task.workload.name or "conv" in task.workload.name for task in around.tasks
+        )
         left = [node.target for node in around.source.nodes if node.op == "call_module"]
         assert len(left) == 3
         model.up.weight.mul_(-3)
@@ -116,7 +124,9 @@ def test_attention_stays_whole_beside_the_libraries(options):
 
     model, x = Attend().eval(), torch.randn(2, 6, 16)
     with torch.no_grad():
-        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED).compile)
+        compiled = torch.compile(
+            model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED).compile
+        )
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
     report = compile_reports()[-1]
     assert report.choice == Choice(MIXED) and report.num_regions == 1  # those of the whole; attention splits the other
@@ -131,10 +141,14 @@ def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(opti
         def forward(self, x):
             for i, norm in enumerate(self.norms):
                 query = norm(torch.sigmoid(x) if i == 1 else x).view(2, 6, 2, 8).transpose(1, 2)
-                x = x + nn.functional.scaled_dot_product_attention(query, query, query).transpose(1, 2).reshape(2, 6, 16)
+                x = x + nn.functional.scaled_dot_product_attention(query, query, query).transpose(1, 2).reshape(
+                    2, 6, 16
+                )
             return x
 
     model, x = Blocks().eval(), torch.randn(2, 6, 16)
     with torch.no_grad():
-        compiled = torch.compile(model, backend=Backend(BackendOptions.from_dict({**options, "trials": 8}), only=MIXED).compile)
+        compiled = torch.compile(
+            model, backend=Backend(BackendOptions.from_dict({**options, "trials": 8}), only=MIXED).compile
+        )
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)

@@ -41,8 +41,16 @@ def assert_same(actual, expected, tolerance=1e-3):
         for a, e in zip(actual, expected):
             assert_same(a, e, tolerance)
     elif isinstance(expected, torch.Tensor):
-        assert actual.shape == expected.shape and actual.dtype == expected.dtype and actual.stride() == expected.stride()
-        torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance * max(1e-3, expected.abs().max().item() if expected.numel() else 0), equal_nan=True)
+        assert (
+            actual.shape == expected.shape and actual.dtype == expected.dtype and actual.stride() == expected.stride()
+        )
+        torch.testing.assert_close(
+            actual,
+            expected,
+            rtol=tolerance,
+            atol=tolerance * max(1e-3, expected.abs().max().item() if expected.numel() else 0),
+            equal_nan=True,
+        )
     else:
         assert actual == expected
 
@@ -59,7 +67,10 @@ class Mlp(nn.Module):
 PROGRAMS = {
     "scalar tensor": (lambda x: torch.tanh(x) * 2 + 1, lambda: [torch.tensor(0.3)]),
     "size zero": (lambda x: (torch.relu(x) @ x.t(), x.sum()), lambda: [torch.randn(0, 5)]),
-    "integers": (lambda x, i: F.embedding(i, x) * 2 + i.unsqueeze(-1), lambda: [torch.randn(10, 4), torch.randint(10, (6,))]),
+    "integers": (
+        lambda x, i: F.embedding(i, x) * 2 + i.unsqueeze(-1),
+        lambda: [torch.randn(10, 4), torch.randint(10, (6,))],
+    ),
     "integer arithmetic": (lambda i: (i * 3 + 1) // 2 % 5, lambda: [torch.arange(-20, 20)]),
     "booleans": (lambda x, m: torch.where(m, x, -x).exp(), lambda: [torch.randn(8, 8), torch.rand(8, 8) > 0.5]),
     "double": (lambda x: torch.softmax(x * 3, -1) @ x, lambda: [torch.randn(6, 6, dtype=torch.float64)]),
@@ -69,7 +80,10 @@ PROGRAMS = {
     "transposed": (lambda x: torch.relu(x) * 2 + x.sum(0), lambda: [torch.randn(12, 7).t()]),
     "expanded": (lambda x: torch.sigmoid(x) + x, lambda: [torch.randn(1, 5).expand(4, 5)]),
     "strided and offset": (lambda x: torch.exp(x) - x, lambda: [torch.randn(10, 30)[1::2, 3:20:3]]),
-    "channels last": (lambda x: F.avg_pool2d(torch.relu(x) + 1, 2), lambda: [torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)]),
+    "channels last": (
+        lambda x: F.avg_pool2d(torch.relu(x) + 1, 2),
+        lambda: [torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)],
+    ),
     "transposed output": (lambda x: torch.relu(x + 1).t(), lambda: [torch.randn(6, 9)]),
     "output is an input": (lambda x: (x, torch.relu(x) + 1), lambda: [torch.randn(6, 9)]),
     "output is a view of an input": (lambda x: (x[1:], torch.exp(x).sum(0)), lambda: [torch.randn(6, 9)]),
@@ -134,7 +148,9 @@ def test_buffers_that_change(options):
 
 
 def test_running_statistics_that_change_unseen(options):
-    compiled, plain = compiled_and_plain(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval(), options)
+    compiled, plain = compiled_and_plain(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval(), options
+    )
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert_same(compiled(x), plain(x))
@@ -270,7 +286,9 @@ def test_autocast_turned_off_inside(options):
     def partly(x):
         with torch.autocast("cpu", enabled=False):
             product = x @ x.t()
-        return product.sinh() + 1, torch.fft.fft(x @ x.t()).real  # an operator that stays with PyTorch, and so the products around it
+        return product.sinh() + 1, torch.fft.fft(
+            x @ x.t()
+        ).real  # an operator that stays with PyTorch, and so the products around it
 
     x = torch.randn(16, 32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -307,7 +325,11 @@ def test_copies_and_pickles(options):
     x = torch.randn(4, 32)
     with torch.no_grad():
         expected = model(x)
-        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy.deepcopy(torch.compile(model, backend="foretune", options=options))):
+        for other in (
+            copy.deepcopy(model),
+            pickle.loads(pickle.dumps(model)),
+            copy.deepcopy(torch.compile(model, backend="foretune", options=options)),
+        ):
             assert_same(other(x), expected)
 
 

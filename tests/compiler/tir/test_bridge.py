@@ -10,7 +10,17 @@ import time
 import numpy as np
 import pytest
 
-from foretune import Action, Candidate, DataError, IllegalActionError, MeasureSettings, Status, TargetError, Trace, WorkerError
+from foretune import (
+    Action,
+    Candidate,
+    DataError,
+    IllegalActionError,
+    MeasureSettings,
+    Status,
+    TargetError,
+    Trace,
+    WorkerError,
+)
 from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.tir import traces
 from foretune.compiler.tir.space import ScheduleContext, design_spaces
@@ -156,7 +166,9 @@ def test_tvm_does_not_pin_this_process():
     assert len(os.sched_getaffinity(0)) == (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("exp", -86.0, 88.0), ("tanh", -12.0, 12.0), ("erf", -6.0, 6.0), ("sigmoid", -80.0, 80.0)])
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("exp", -86.0, 88.0), ("tanh", -12.0, 12.0), ("erf", -6.0, 6.0), ("sigmoid", -80.0, 80.0)]
+)
 @pytest.mark.parametrize("lanes", [1, 16])
 def test_vector_math(name, low, high, lanes, target):
     import torch
@@ -164,7 +176,13 @@ def test_vector_math(name, low, high, lanes, target):
 
     from foretune.compiler.tir._tvm import tvm
 
-    x = np.concatenate([np.linspace(low, high, 4080), np.linspace(-0.7, 0.7, 8), [np.nan, np.inf, -np.inf, 0.0, 1e-30, -1e-3, 1.0, 200.0]]).astype("float32")
+    x = np.concatenate(
+        [
+            np.linspace(low, high, 4080),
+            np.linspace(-0.7, 0.7, 8),
+            [np.nan, np.inf, -np.inf, 0.0, 1e-30, -1e-3, 1.0, 200.0],
+        ]
+    ).astype("float32")
     a = te.placeholder((len(x),), "float32", name="A")
     b = te.compute((len(x),), lambda i: getattr(tvm.tirx, name)(a[i]), name="B")
     schedule = tvm.s_tir.Schedule(te.create_prim_func([a, b]))

@@ -1,4 +1,6 @@
-"""Foretune's own loading of tensor intrinsics takes nothing away from TVM in the same process; each case is a fresh one."""
+"""Foretune's own loading of tensor intrinsics takes nothing away from TVM in the same process; each case is a fresh
+one.
+"""
 
 import json
 import subprocess
@@ -10,7 +12,13 @@ TARGETS = {
     "x86": {"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2},
     "arm": {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "neoverse-n1", "num-cores": 4},
     "riscv": {"kind": "llvm", "mtriple": "riscv64-unknown-linux-gnu", "mcpu": "sifive-x280", "num-cores": 4},
-    "cuda": {"kind": "cuda", "arch": "sm_80", "max_threads_per_block": 1024, "max_shared_memory_per_block": 49152, "thread_warp_size": 32},
+    "cuda": {
+        "kind": "cuda",
+        "arch": "sm_80",
+        "max_threads_per_block": 1024,
+        "max_shared_memory_per_block": 49152,
+        "thread_warp_size": 32,
+    },
 }
 INTRINSICS = ["dot_16x4_vnni", "dot_4x4_i8i8s32_neon", "dp4a_s8s8s32", "wmma_load_16x16x16_f16_a_shared_dyn", "sdot4"]
 PARTS = ["arm_cpu", "cuda", "hexagon", "metal", "riscv_cpu", "rocm", "x86"]
@@ -27,11 +35,13 @@ targets = {TARGETS!r}
 out = {{"imported": [m for m in sys.modules if "tensor_intrin." in m]}}
 def registered():
     return [name for name in {INTRINSICS!r} if tvm.s_tir.TensorIntrin.get(name, allow_missing=True) is not None]
-"""
+"""  # noqa: E501
 
 
 def run(body: str) -> dict:
-    done = subprocess.run([sys.executable, "-c", f"{PRELUDE}{body}\nprint(json.dumps(out))"], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{PRELUDE}{body}\nprint(json.dumps(out))"], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -48,7 +58,7 @@ out["file"] = package.__file__
 out["same"] = x86 is package.x86
 out["parts"] = [part for part in {PARTS!r} if importlib.import_module(f"tvm.s_tir.tensor_intrin.{{part}}").__file__.endswith(f"/{{part}}.py")]
 out["registered"] = registered()
-""")
+""")  # noqa: E501
     assert out["imported"] == out["left"] == []
     assert {name: out[name] for name in TARGETS} == {"x86": 3, "arm": 3, "riscv": 3, "cuda": 2}
     assert out["file"].endswith("/tensor_intrin/__init__.py")
@@ -64,7 +74,7 @@ for name in ("x86", "arm", "cuda"):
     out[name] = len(context.generate_design_space())
 ScheduleContext(mod, Target.from_dict(targets["arm"]))
 out["registered"] = registered()
-""")
+""")  # noqa: E501
     assert {name: out[name] for name in ("x86", "arm", "cuda")} == {"x86": 3, "arm": 3, "cuda": 2}
     assert out["registered"] == INTRINSICS
 
@@ -81,9 +91,16 @@ out["registered"] = registered()
     assert out["registered"] == INTRINSICS
 
 
-@pytest.mark.parametrize(("kind", "architecture", "parts"), [
-    ("llvm", "x86_64", ("x86",)), ("llvm", "aarch64", ("dot_product_common", "arm_cpu")), ("opencl", "", ()), ("llvm", "sparc", None), ("trn", "", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "architecture", "parts"),
+    [
+        ("llvm", "x86_64", ("x86",)),
+        ("llvm", "aarch64", ("dot_product_common", "arm_cpu")),
+        ("opencl", "", ()),
+        ("llvm", "sparc", None),
+        ("trn", "", None),
+    ],
+)
 def test_parts_of_a_target(kind: str, architecture: str, parts: tuple[str, ...] | None):
     from foretune.compiler.tir._tvm import intrinsics
 

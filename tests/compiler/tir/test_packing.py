@@ -1,4 +1,6 @@
-"""Packed weights: rewritten programs compute the same, are searched beside the program as it is, and are told apart by the model."""
+"""Packed weights: rewritten programs compute the same, are searched beside the program as it is, and are told apart by
+the model.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,25 @@ from foretune.datasets.records.database import Database
 from tests.programs import clear_tvm_log_handlers, matmul_module
 
 
-def conv_module(channels: int = 32, size: int = 14, out: int = 32, kernel: int = 3, bias: bool = True, transposed: bool = False):
+def conv_module(
+    channels: int = 32, size: int = 14, out: int = 32, kernel: int = 3, bias: bool = True, transposed: bool = False
+):
     """relu(conv(x, w) + b), or the convolution alone."""
     from tvm import te
 
-    x, w, b = te.placeholder((1, channels, size, size), name="x"), te.placeholder((out, channels, kernel, kernel), name="w"), te.placeholder((out,), name="b")
+    x, w, b = (
+        te.placeholder((1, channels, size, size), name="x"),
+        te.placeholder((out, channels, kernel, kernel), name="w"),
+        te.placeholder((out,), name="b"),
+    )
     if transposed:
         w = te.placeholder((channels, out, kernel, kernel), name="w")
     c, i, j = te.reduce_axis((0, channels), "c"), te.reduce_axis((0, kernel), "i"), te.reduce_axis((0, kernel), "j")
     side = size - kernel + 1
     weight = (lambda f: w[c, f, i, j]) if transposed else (lambda f: w[f, c, i, j])
-    y = te.compute((1, out, side, side), lambda n, f, h, v: te.sum(x[n, c, h + i, v + j] * weight(f), axis=[c, i, j]), name="conv")
+    y = te.compute(
+        (1, out, side, side), lambda n, f, h, v: te.sum(x[n, c, h + i, v + j] * weight(f), axis=[c, i, j]), name="conv"
+    )
     z = te.compute(y.shape, lambda n, f, h, v: tvm.tirx.max(y[n, f, h, v] + b[f], 0.0), name="relu")
     return tvm.IRModule({"main": te.create_prim_func([x, w, b, z] if bias else [x, w, y])})
 
@@ -62,7 +72,9 @@ def test_rewritten_schedules_compute_the_same(options, target, measurer):
     assert spaces and all(task.workload.rewrite_of(s.template) is task.workload.rewrites[0] for s in spaces)
     candidates = [Candidate(task, space.decode(point)) for space in spaces for point in space.sample(rng, 1)]
     records = measurer.measure(candidates)
-    assert {r.status for r in records} <= {Status.OK, Status.ILLEGAL} and sum(r.status is Status.OK for r in records) >= 1
+    assert {r.status for r in records} <= {Status.OK, Status.ILLEGAL} and sum(
+        r.status is Status.OK for r in records
+    ) >= 1
     worked = next(r for r in records if r.status is Status.OK)
     assert measurer.max_rel_error(worked.candidate) < 1e-4
     assert task.workload.rewrite_of(worked.trace) is task.workload.rewrites[0]
@@ -70,7 +82,14 @@ def test_rewritten_schedules_compute_the_same(options, target, measurer):
 
 @pytest.mark.parametrize(
     "mod",
-    [matmul_module(64), dense_module(), conv_module(out=24), conv_module(size=18), conv_module(channels=3, kernel=3), conv_module(size=8)],
+    [
+        matmul_module(64),
+        dense_module(),
+        conv_module(out=24),
+        conv_module(size=18),
+        conv_module(channels=3, kernel=3),
+        conv_module(size=8),
+    ],
     ids=["matrix product", "dense layer", "24 channels", "16 wide", "small sums", "few uses"],
 )
 def test_what_would_not_pay_is_left_alone(mod, target):
@@ -125,7 +144,9 @@ def test_groups_take_turns_and_then_the_best_goes_on(conv_task):
 def test_tuning_searches_both(conv_task, model, measurer, tmp_path):
     with Database(tmp_path / "records.db") as database:
         report = Tuner(model, database, TunerConfig(trials=24, batch_size=8), measurer).tune([conv_task])
-        kinds = [conv_task.workload.rewrite_of(r.trace) is not None for r in database.records(conv_task) if len(r.trace)]
+        kinds = [
+            conv_task.workload.rewrite_of(r.trace) is not None for r in database.records(conv_task) if len(r.trace)
+        ]
     assert any(kinds) and not all(kinds) and report.num_trials >= 24
 
 
@@ -140,15 +161,30 @@ def test_metaschedule_compiles_a_rewritten_winner(model, target, measurer, tmp_p
     clear_tvm_log_handlers()
     strategy = LatentSearchStrategy(SearchConfig(PlannerConfig(population=128, generations=1)), model)
     work_dir = str(tmp_path / "work")
-    database = ms.tune_tir(mod, tvm_cpu, work_dir, 8, num_tuning_cores=1, strategy=strategy, cost_model="none", seed=3, **builder_and_runner(measurer))
+    database = ms.tune_tir(
+        mod,
+        tvm_cpu,
+        work_dir,
+        8,
+        num_tuning_cores=1,
+        strategy=strategy,
+        cost_model="none",
+        seed=3,
+        **builder_and_runner(measurer),
+    )
     rewritten = [r for r in database.get_all_tuning_records() if "transform_layout" in str(r.trace)]
     assert rewritten
     only = ms.database.MemoryDatabase()
     workload = only.commit_workload(mod)
-    only.commit_tuning_record(ms.database.TuningRecord(rewritten[0].trace, workload, [1e-6], tvm_cpu, rewritten[0].args_info))
+    only.commit_tuning_record(
+        ms.database.TuningRecord(rewritten[0].trace, workload, [1e-6], tvm_cpu, rewritten[0].args_info)
+    )
     compiled = ms.tir_integration.compile_tir(only, mod, tvm_cpu)
     assert len(compiled.mod["main"].body.block.alloc_buffers) > 1
-    arrays = [np.random.default_rng(0).standard_normal(shape).astype("float32") for shape in ((1, 32, 14, 14), (32, 32, 3, 3), (32,), (1, 32, 12, 12))]
+    arrays = [
+        np.random.default_rng(0).standard_normal(shape).astype("float32")
+        for shape in ((1, 32, 14, 14), (32, 32, 3, 3), (32,), (1, 32, 12, 12))
+    ]
     outputs = []
     for function in (compiled.mod, mod):
         given = [tvm.runtime.tensor(a) for a in arrays]
@@ -156,5 +192,16 @@ def test_metaschedule_compiles_a_rewritten_winner(model, target, measurer, tmp_p
         outputs.append(given[-1].numpy())
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
     again = LatentSearchStrategy(SearchConfig(PlannerConfig(population=128, generations=1)), model)
-    ms.tune_tir(mod, tvm_cpu, work_dir, 4, num_tuning_cores=1, strategy=again, cost_model="none", seed=4, database=database, **builder_and_runner(measurer))
+    ms.tune_tir(
+        mod,
+        tvm_cpu,
+        work_dir,
+        4,
+        num_tuning_cores=1,
+        strategy=again,
+        cost_model="none",
+        seed=4,
+        database=database,
+        **builder_and_runner(measurer),
+    )
     assert again.report.num_illegal == 0

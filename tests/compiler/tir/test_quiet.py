@@ -1,4 +1,6 @@
-"""TVM prints nothing to standard error where it would warn of what is no news, and does the same as with the warning."""
+"""TVM prints nothing to standard error where it would warn of what is no news, and does the same as with the
+warning.
+"""
 
 from __future__ import annotations
 

@@ -53,4 +53,10 @@ def test_the_bundle_is_what_it_should_be():
         assert split is not None and split.train | split.validation | split.test == set(entries)
         assert all(entry.initial and entry.networks for entry in entries.values())
         assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 25 << 20
-        assert {name.split("/")[0] for entry in entries.values() for name, _ in entry.networks} >= {"models", "dense", "conv2d", "gather", "attention"}
+        assert {name.split("/")[0] for entry in entries.values() for name, _ in entry.networks} >= {
+            "models",
+            "dense",
+            "conv2d",
+            "gather",
+            "attention",
+        }

@@ -40,11 +40,28 @@ def test_wrong_options(options, error, message, tmp_path):
 
 
 def collecting(folder: Path, records: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "foretune", "collect", "--out", str(folder), "--records", str(records), "--workloads", "softmax", "--cost-model", "none"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "foretune",
+        "collect",
+        "--out",
+        str(folder),
+        "--records",
+        str(records),
+        "--workloads",
+        "softmax",
+        "--cost-model",
+        "none",
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
-def wait_for_files(process: subprocess.Popen, folder: Path, pattern: str, more_than: int, timeout_secs: float = 120) -> None:
+def wait_for_files(
+    process: subprocess.Popen, folder: Path, pattern: str, more_than: int, timeout_secs: float = 120
+) -> None:
     deadline = time.monotonic() + timeout_secs
     while len(list(folder.glob(pattern))) <= more_than and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -59,8 +76,13 @@ def test_a_signal_ends_it_cleanly(number, tmp_path):
         errors = process.communicate(timeout=60)[1]
         assert process.returncode == 1, errors
         assert "Traceback" not in errors
-        assert errors.splitlines()[-1] == f"foretune: stopped; what was measured is in {tmp_path}, and the same command goes on from there"
-    assert len(children) >= 1 and not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+        assert (
+            errors.splitlines()[-1]
+            == f"foretune: stopped; what was measured is in {tmp_path}, and the same command goes on from there"
+        )
+    assert len(children) >= 1 and not any(
+        child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children
+    )
     assert keys(tmp_path)
 
 

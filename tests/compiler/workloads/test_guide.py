@@ -46,5 +46,8 @@ def test_a_program_that_the_model_cannot_read_is_left_to_chance(guide, matmul_ta
 
 def test_costs_a_collector_little(guide, matmul_task, measurer, tmp_path):
     with RecordStore(tmp_path, writable=True) as store:
-        assert collect([matmul_task], TvmEnvironment(measurer), store, CollectConfig(80, guided_share=0.4), guide=guide) == 80
+        assert (
+            collect([matmul_task], TvmEnvironment(measurer), store, CollectConfig(80, guided_share=0.4), guide=guide)
+            == 80
+        )
     assert guide.time_share < 0.12

@@ -68,7 +68,9 @@ def test_random_workloads_follow_the_seed():
     first = list(random_entries(6, 3, families))
     longer = list(random_entries(9, 3, families))
     shapes = [[tuple(x.shape) for x in e.inputs] for e in first]
-    assert [e.name for e in first] == [e.name for e in longer[:6]] and shapes == [[tuple(x.shape) for x in e.inputs] for e in longer[:6]]
+    assert [e.name for e in first] == [e.name for e in longer[:6]] and shapes == [
+        [tuple(x.shape) for x in e.inputs] for e in longer[:6]
+    ]
     assert shapes != [[tuple(x.shape) for x in e.inputs] for e in random_entries(6, 4, families)]
     assert {e.family for e in longer} <= set(families) and MAX_FLOPS > 0
     assert not list(random_entries(5, 0, ("gather",)))

@@ -29,7 +29,9 @@ def workloads() -> list:
         for t in measured(5 if i == 8 else 20, seed=i):
             task = t.record.candidate.task
             networks = (("net", 2.0),) if i == 6 else ()
-            task = replace(task, workload=replace(task.workload, hash=f"w{i}", family=f"family{i % 2}"), networks=networks)
+            task = replace(
+                task, workload=replace(task.workload, hash=f"w{i}", family=f"family{i % 2}"), networks=networks
+            )
             found.append(replace(t, record=replace(t.record, candidate=replace(t.record.candidate, task=task))))
     return found
 
@@ -105,7 +107,9 @@ def test_data_without_final_programs(data):
 def test_the_test_part_is_not_trained_on(data, monkeypatch):
     seen = []
     kind = registry.model_class("random")
-    monkeypatch.setattr(kind, "fit", lambda self, train, validation: seen.extend([train, validation]) or setattr(self, "_fitted", True))
+    monkeypatch.setattr(
+        kind, "fit", lambda self, train, validation: seen.extend([train, validation]) or setattr(self, "_fitted", True)
+    )
     evaluate(data, SPLIT, EvaluationConfig(("random",)))
     hashes = [{t.record.candidate.task.workload.hash for t in part} for part in seen]
     assert hashes == [set(SPLIT.train), set(SPLIT.validation)]

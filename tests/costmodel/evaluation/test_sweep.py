@@ -23,7 +23,16 @@ def test_all_combinations():
 
 @pytest.mark.parametrize(
     "text",
-    ["learning_rate", "learning_rate=", "speed=1", "learning_rate=fast", "network.latent=0", "network.latent=1.5", "losses.legality=-1", "epochs=" + ",".join("1" * 300)],
+    [
+        "learning_rate",
+        "learning_rate=",
+        "speed=1",
+        "learning_rate=fast",
+        "network.latent=0",
+        "network.latent=1.5",
+        "losses.legality=-1",
+        "epochs=" + ",".join("1" * 300),
+    ],
 )
 def test_bad_sweeps(text):
     with pytest.raises(OptionError):

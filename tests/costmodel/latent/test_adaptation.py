@@ -11,7 +11,9 @@ WIDTHS = (12, 6)
 
 
 def data(seed: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features with a column that does not vary but for rounding, and points that come twice; times that follow the first column."""
+    """Features with a column that does not vary but for rounding, and points that come twice; times that follow the
+    first column.
+    """
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(num, sum(WIDTHS)))
     features[:, 3] = 0.7
@@ -27,7 +29,9 @@ def predicted(features: np.ndarray, secs: np.ndarray, others: np.ndarray) -> np.
 
 @pytest.mark.parametrize("seed", range(20))
 def test_rounding_changes_nothing(seed: int):
-    """Two processes round otherwise, by the alignment of their arrays: what one has learnt, the other must learn from the same records."""
+    """Two processes round otherwise, by the alignment of their arrays: what one has learnt, the other must learn from
+    the same records.
+    """
     features, secs = data(seed, 7)
     others, _ = data(100 + seed, 40)
     rounded = np.random.default_rng(200 + seed).normal(scale=3e-7, size=features.shape)

@@ -37,7 +37,12 @@ def candidates(task) -> list[Candidate]:
 
 def knobs(task) -> list[Candidate]:
     """As from a log of AutoTVM."""
-    return [Candidate(task, Trace((Action("sp", (), ("tile_y",), (), (-1, 2**n)), Action("sp", (), ("tile_x",), (), (-1, 4))))) for n in range(4)]
+    return [
+        Candidate(
+            task, Trace((Action("sp", (), ("tile_y",), (), (-1, 2**n)), Action("sp", (), ("tile_x",), (), (-1, 4))))
+        )
+        for n in range(4)
+    ]
 
 
 def warnings(caplog) -> list[str]:
@@ -69,7 +74,9 @@ def test_traces_of_another_tool(model, caplog):
 
 def test_trained_for_it_there_is_no_warning(caplog, tmp_path):
     gpu = replace(TASK, target=Target("cuda"))
-    data = [Trajectory(replace(t.record, candidate=Candidate(gpu, t.record.trace))) for t in synthetic_trajectories(24, 0)]
+    data = [
+        Trajectory(replace(t.record, candidate=Candidate(gpu, t.record.trace))) for t in synthetic_trajectories(24, 0)
+    ]
     model = LatentCostModel(train(data, CONFIG).network)
     model.save(tmp_path / "gpu.safetensors")
     with caplog.at_level(logging.WARNING):

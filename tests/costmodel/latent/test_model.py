@@ -36,7 +36,9 @@ def model(data) -> LatentCostModel:
 def test_overfits_eight_records():
     eight = synthetic_trajectories(num=8, seed=3)
     trained = train(eight, TrainConfig(epochs=80, patience=80, validation_share=0.0, network=SMALL))
-    scores = LatentCostModel(trained.network).predict(eight[0].record.candidate.task, [t.record.candidate for t in eight])
+    scores = LatentCostModel(trained.network).predict(
+        eight[0].record.candidate.task, [t.record.candidate for t in eight]
+    )
     assert spearman(scores, [-t.record.best_secs for t in eight]) > 0.95
 
 
@@ -44,7 +46,9 @@ def test_shuffled_labels_teach_nothing(data):
     shuffled = synthetic_trajectories(num=48, seed=0, shuffle=True)
     trained = train(shuffled, TrainConfig(epochs=20, validation_share=0.0, network=SMALL))
     fresh = synthetic_trajectories(num=200, seed=9)
-    scores = LatentCostModel(trained.network).predict(fresh[0].record.candidate.task, [t.record.candidate for t in fresh])
+    scores = LatentCostModel(trained.network).predict(
+        fresh[0].record.candidate.task, [t.record.candidate for t in fresh]
+    )
     assert abs(spearman(scores, [-t.record.best_secs for t in fresh])) < 0.5
 
 
@@ -95,7 +99,9 @@ def test_save_and_load(model, data, tmp_path):
     again = LatentCostModel.load(tmp_path / "m.safetensors")
     candidates = [t.record.candidate for t in data]
     assert again.fingerprint == model.fingerprint
-    assert np.allclose(again.predict(candidates[0].task, candidates), model.predict(candidates[0].task, candidates), atol=1e-6)
+    assert np.allclose(
+        again.predict(candidates[0].task, candidates), model.predict(candidates[0].task, candidates), atol=1e-6
+    )
 
 
 def test_a_flipped_weight_is_seen(model, tmp_path):

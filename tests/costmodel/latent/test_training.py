@@ -14,7 +14,12 @@ from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig, train
 from foretune.testing.cost_models import measured
 
-CONFIG = TrainConfig(epochs=6, network=NetworkConfig(latent=16, rounds=1, members=2, heads=2, trees=50), validation_share=0.0, trajectories_per_task=32)
+CONFIG = TrainConfig(
+    epochs=6,
+    network=NetworkConfig(latent=16, rounds=1, members=2, heads=2, trees=50),
+    validation_share=0.0,
+    trajectories_per_task=32,
+)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,9 @@ def task(rng: np.random.Generator) -> LabelledTask:
     cost = np.where(x[:, 0] > 0.3, 1.0, 0.0) + 0.5 * np.abs(x[:, 2])
     relative = (cost.min() - cost).astype(np.float64)
     relative[3] = np.nan  # never timed
-    return LabelledTask(_Encoded(*nests), relative, np.ones(80, np.float32), np.zeros((80, 0), np.float32), np.zeros(80, bool))
+    return LabelledTask(
+        _Encoded(*nests), relative, np.ones(80, np.float32), np.zeros((80, 0), np.float32), np.zeros(80, bool)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def test_the_arrays_say_what_catboost_says(tasks, monkeypatch):
     catboost = pytest.importorskip("catboost")
     grown = []
     fit = catboost.CatBoost.fit
-    monkeypatch.setattr(catboost.CatBoost, "fit", lambda self, *args, **kwargs: grown.append(fit(self, *args, **kwargs)) or self)
+    monkeypatch.setattr(
+        catboost.CatBoost, "fit", lambda self, *args, **kwargs: grown.append(fit(self, *args, **kwargs)) or self
+    )
     head = TreeHead(25, 4)
     head.fit(tasks, 0)
     x = np.concatenate(tasks[0].encoded.nests)
@@ -65,7 +69,10 @@ def test_a_feature_that_is_not_there_is_refused():
 
 
 def test_nothing_is_grown_where_all_look_alike(tasks):
-    alike = LabelledTask(_Encoded(np.ones((80, 5), np.float32)), *(getattr(tasks[0], name) for name in ("relative", "legal", "final", "observed")))
+    alike = LabelledTask(
+        _Encoded(np.ones((80, 5), np.float32)),
+        *(getattr(tasks[0], name) for name in ("relative", "legal", "final", "observed")),
+    )
     head = TreeHead(3, 2)
     head.fit([alike], 0)
     assert not head(torch.randn(7, 5)).any()

@@ -18,7 +18,15 @@ def point(rows: tuple[int, int], columns: tuple[int, int], unroll: int = 0) -> n
 
 
 def test_cells_tell_kinds_apart():
-    points = np.stack([point((16, 4), (4, 16)), point((16, 4), (4, 16), 2), point((16, 4), (8, 8)), point((2, 32), (4, 16)), point((64, 1), (4, 16))])
+    points = np.stack(
+        [
+            point((16, 4), (4, 16)),
+            point((16, 4), (4, 16), 2),
+            point((16, 4), (8, 8)),
+            point((2, 32), (4, 16)),
+            point((64, 1), (4, 16)),
+        ]
+    )
     found = cells(SPACE, points)
     assert found.shape == (5, 3) and found.dtype == np.int64
     assert found[0].tolist() == [4, 3, 2]  # a vector of 2^4, inner tiles of 2^6, 2^6 outermost iterations

@@ -26,7 +26,9 @@ class Rough:
     def score(self, task, space: DesignSpace, points: np.ndarray) -> Prediction:
         score, before = np.zeros(len(points)), np.zeros(len(points))
         for column, domain in enumerate(space.domains):
-            bits = np.log2([option if isinstance(option, tuple) else (2 + option,) for option in domain.options])[points[:, column]]
+            bits = np.log2([option if isinstance(option, tuple) else (2 + option,) for option in domain.options])[
+                points[:, column]
+            ]
             score -= abs(bits[:, -1] - 2.5) + 0.5 * abs(bits[:, 0] - 1.5) + 0.5 * abs(bits[:, -1] - before)
             before = bits[:, -1]
         self.num_points += len(points)
@@ -49,8 +51,14 @@ def conv_task(target):
 
     data, weight = te.placeholder((1, 64, 30, 30), name="data"), te.placeholder((64, 64, 3, 3), name="weight")
     c, h, w = te.reduce_axis((0, 64), "c"), te.reduce_axis((0, 3), "h"), te.reduce_axis((0, 3), "w")
-    out = te.compute((1, 64, 28, 28), lambda n, o, y, x: te.sum(data[n, c, y + h, x + w] * weight[o, c, h, w], axis=[c, h, w]), name="conv")
-    return task_from_module(tvm.IRModule({"main": te.create_prim_func([data, weight, out])}), target, "conv2d", "conv2d")
+    out = te.compute(
+        (1, 64, 28, 28),
+        lambda n, o, y, x: te.sum(data[n, c, y + h, x + w] * weight[o, c, h, w], axis=[c, h, w]),
+        name="conv",
+    )
+    return task_from_module(
+        tvm.IRModule({"main": te.create_prim_func([data, weight, out])}), target, "conv2d", "conv2d"
+    )
 
 
 def search(task, spaces, config: PlannerConfig, num_seeds: int) -> tuple[float, float]:
@@ -88,7 +96,9 @@ def test_beginnings_keep_the_first_changes():
 
 
 def test_same_seed_same_proposals(matmul_task, spaces):
-    first, again = ([c.trace.key for c in Planner(Rough(), SMALL, 7).propose(matmul_task, spaces, 12)] for _ in range(2))
+    first, again = (
+        [c.trace.key for c in Planner(Rough(), SMALL, 7).propose(matmul_task, spaces, 12)] for _ in range(2)
+    )
     assert first == again and len(set(first)) == 12
 
 
@@ -116,7 +126,11 @@ def test_what_is_not_accepted_is_replaced(matmul_task, spaces):
 
 
 def test_elites_are_where_the_search_starts(matmul_task, spaces):
-    far = Planner(Rough(), PlannerConfig(512, 12, optimism=0.0), 3).propose(matmul_task, spaces[:1], 1, greedy=True)[0].trace
+    far = (
+        Planner(Rough(), PlannerConfig(512, 12, optimism=0.0), 3)
+        .propose(matmul_task, spaces[:1], 1, greedy=True)[0]
+        .trace
+    )
     lazy = PlannerConfig(population=1, generations=0)
     found = Planner(Rough(), lazy).propose(matmul_task, spaces[:1], 1, elites=[far], greedy=True)
     assert found[0].trace == far

@@ -44,7 +44,9 @@ Test_forest = contract("forest", adapts=False)
 Test_lightgbm = contract("lightgbm")
 Test_lightgbm_actions = contract("lightgbm_actions")
 Test_catboost = contract("catboost", adapts=False)
-Test_xgboost = contract("xgboost", overfits=0.6)  # its loss is weighted by throughput: it tells slow schedules apart from fast ones only
+Test_xgboost = contract(
+    "xgboost", overfits=0.6
+)  # its loss is weighted by throughput: it tells slow schedules apart from fast ones only
 Test_tenset_mlp = contract("tenset_mlp")
 Test_tlp = contract("tlp")
 Test_pacm = contract("pacm")
@@ -78,7 +80,9 @@ def test_final_programs_when_predicting(name):
     with pytest.raises(ModelError, match="bind a featurizer"):
         model.predict(TASK, candidates)
     unbuilt = np.zeros((0, 0), np.float32)
-    model.bind(lambda task, asked: [unbuilt if i % 2 else f for i, f in enumerate(recorded_features(data)(task, asked))])
+    model.bind(
+        lambda task, asked: [unbuilt if i % 2 else f for i, f in enumerate(recorded_features(data)(task, asked))]
+    )
     scores = model.predict(TASK, candidates)
     assert np.isneginf(scores[1::2]).all() and np.isfinite(scores[::2]).all()
     model.bind(lambda task, asked: [np.zeros((1, 7), np.float32)] * len(asked))
@@ -139,7 +143,9 @@ def test_selective_state_space_is_the_recurrence():
     torch.manual_seed(0)
     block, x = mamba.SelectiveStateSpace().eval(), torch.randn(2, 9, mamba._WIDTH)
     with torch.no_grad():
-        gate, mixed, step = block.project_in(block.norm(x)).split([mamba._INNER, mamba._INNER + 2 * mamba._STATE, mamba._HEADS], 2)
+        gate, mixed, step = block.project_in(block.norm(x)).split(
+            [mamba._INNER, mamba._INNER + 2 * mamba._STATE, mamba._HEADS], 2
+        )
         mixed = torch.nn.functional.silu(block.convolution(mixed.transpose(1, 2))[..., :9].transpose(1, 2))
         value, write, read = mixed.split([mamba._INNER, mamba._STATE, mamba._STATE], 2)
         value, step = value.unflatten(2, (mamba._HEADS, -1)), torch.nn.functional.softplus(step)
@@ -155,7 +161,10 @@ def test_selective_state_space_is_the_recurrence():
 
 def test_lambda_rank_loss():
     relevance = torch.tensor([1.0, 0.5, 0.1])
-    right, wrong = lambda_rank_loss(torch.tensor([2.0, 1.0, 0.0]), relevance), lambda_rank_loss(torch.tensor([0.0, 1.0, 2.0]), relevance)
+    right, wrong = (
+        lambda_rank_loss(torch.tensor([2.0, 1.0, 0.0]), relevance),
+        lambda_rank_loss(torch.tensor([0.0, 1.0, 2.0]), relevance),
+    )
     assert right < wrong
     assert lambda_rank_loss(torch.zeros(3), torch.ones(3)) == 0
     scores = torch.zeros(3, requires_grad=True)
@@ -169,12 +178,22 @@ def test_sequences_do_not_depend_on_names():
     renamed = {name: f"other{i}" for i, name in enumerate(o for a in trace.actions for o in a.outputs)}
 
     def rename(value):
-        return tuple(map(rename, value)) if isinstance(value, tuple) else renamed.get(value, value) if isinstance(value, str) else value
+        return (
+            tuple(map(rename, value))
+            if isinstance(value, tuple)
+            else renamed.get(value, value)
+            if isinstance(value, str)
+            else value
+        )
 
     actions = tuple(replace(a, inputs=rename(a.inputs), outputs=rename(a.outputs)) for a in trace.actions)
     candidates = [data[0].record.candidate, replace(data[0].record.candidate, trace=type(trace)(actions))]
     (ids, features), (other_ids, other_features) = encode_sequences(TASK, candidates, {"Reorder": 1})
-    assert features.shape == (len(trace), NUM_FEATURES) and np.array_equal(ids, other_ids) and np.array_equal(features, other_features)
+    assert (
+        features.shape == (len(trace), NUM_FEATURES)
+        and np.array_equal(ids, other_ids)
+        and np.array_equal(features, other_features)
+    )
 
 
 def test_pooling():
@@ -182,7 +201,13 @@ def test_pooling():
     small[0], large[0], large[60] = 1, 9, 5
     pooled = pool_stores([np.stack([small, large]), small[None]])
     assert pooled.shape == (2, 4 * 164 + 1)
-    assert pooled[0, 0] == 9 and pooled[0, 164] == 1 and pooled[0, 3 * 164] == 10 and pooled[0, -1] == 2 and pooled[1, -1] == 1
+    assert (
+        pooled[0, 0] == 9
+        and pooled[0, 164] == 1
+        and pooled[0, 3 * 164] == 10
+        and pooled[0, -1] == 2
+        and pooled[1, -1] == 1
+    )
     assert buffer_rows(np.stack([small, large])).shape == (1, 19)
 
 

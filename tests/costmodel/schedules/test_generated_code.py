@@ -26,7 +26,9 @@ def code(order, accesses=(C, A, B), unroll=0.0, limit=64.0, enough=32.0, is_alon
     origins = [node for node, _ in order]
     sizes = np.array([[float(extent) for _, extent in order]])
     is_reduce = [node == RED for node in origins]
-    return generated_code.features(origins, is_reduce, sizes, accesses, Limits(limit, enough, np.array([unroll])), is_alone)[0]
+    return generated_code.features(
+        origins, is_reduce, sizes, accesses, Limits(limit, enough, np.array([unroll])), is_alone
+    )[0]
 
 
 def vector(features) -> float:

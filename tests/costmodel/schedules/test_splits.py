@@ -65,7 +65,9 @@ def sampled(apply, num: int = 12) -> list[tuple[Trace, tuple[int, ...]]]:
     return [(Trace(trace.actions[:-2]), extents) for trace, extents in found]  # without the look-ups above
 
 
-@pytest.mark.parametrize("apply", [open_outer, open_inner, open_in_the_middle, fused_and_split, tiles_and_open], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "apply", [open_outer, open_inner, open_in_the_middle, fused_and_split, tiles_and_open], ids=lambda f: f.__name__
+)
 def test_extents_are_those_of_tvm(matmul_task, apply):
     found = sampled(apply)
     space, points = observed_space([trace for trace, _ in found])
@@ -81,7 +83,10 @@ def damaged(trace: Trace) -> Trace:
 
 
 def timed(task, found: list[Trace]) -> list[Trajectory]:
-    return [Trajectory(MeasureRecord(Candidate(task, trace), Status.OK, (1e-4 + 1e-5 * i,))) for i, trace in enumerate(found)]
+    return [
+        Trajectory(MeasureRecord(Candidate(task, trace), Status.OK, (1e-4 + 1e-5 * i,)))
+        for i, trace in enumerate(found)
+    ]
 
 
 CONFIG = TrainConfig(epochs=2, validation_share=0, network=NetworkConfig(latent=16, rounds=1, members=1, heads=2))
@@ -107,7 +112,10 @@ def test_training_leaves_out_what_it_cannot_read(matmul_task, caplog):
 
 def test_an_unreadable_split_is_named(matmul_task):
     space, _ = observed_space([damaged(trace) for trace, _ in sampled(open_inner, 1)])
-    with pytest.raises(IllegalActionError, match=r"action 3 of a trace cannot be followed .*a factor of a split must be a number or a value"):
+    with pytest.raises(
+        IllegalActionError,
+        match=r"action 3 of a trace cannot be followed .*a factor of a split must be a number or a value",
+    ):
         loop_nest(space, matmul_task.workload.graph)
 
 

@@ -1,4 +1,6 @@
-"""Imports after imports: logs that grew, that were read as the wrong kind, that were cut off, and records that come twice."""
+"""Imports after imports: logs that grew, that were read as the wrong kind, that were cut off, and records that come
+twice.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,10 @@ def test_a_changed_log_is_read_anew_and_its_old_records_stay_single(tmp_path, st
 
 
 def test_duplicates_are_dropped_within_and_across_logs(tmp_path, store):
-    first, second = write(tmp_path, *autotvm_at(1, 1, 2, 1), name="a.log"), write(tmp_path, *autotvm_at(2, 3), name="b.log")
+    first, second = (
+        write(tmp_path, *autotvm_at(1, 1, 2, 1), name="a.log"),
+        write(tmp_path, *autotvm_at(2, 3), name="b.log"),
+    )
     report = import_logs([first, second], store)
     assert (report.num_records, report.num_duplicates) == (3, 3)
     again = import_logs([first, second], store, force=True)
@@ -117,7 +122,14 @@ def test_entries_of_other_releases_and_damaged_ones_are_passed_over(tmp_path, st
     path = write(tmp_path, *autotvm_at(1))
     import_logs([path], store)
     key, entry = next(iter(store.manifest.sources.items()))
-    for other in (3, {}, {**entry, "files": 3}, {**entry, "files": [{}]}, {**entry, "lines": "all"}, {"name": "x", "shards": 1, "records": 2, "complete": True}):
+    for other in (
+        3,
+        {},
+        {**entry, "files": 3},
+        {**entry, "files": [{}]},
+        {**entry, "lines": "all"},
+        {"name": "x", "shards": 1, "records": 2, "complete": True},
+    ):
         store.manifest.sources[key] = other
         assert import_logs([path], store).num_duplicates == 1
 
@@ -134,8 +146,14 @@ def test_an_import_that_finds_nothing_fails(tmp_path, content):
 def test_the_command_line_counts_duplicates_and_forces(tmp_path):
     path = write(tmp_path, *autotvm_at(1, 1))
     out = ["--out", str(tmp_path / "data"), "--json"]
-    reports = [json.loads(RUNNER.invoke(app, ["import", str(path), *out, *more]).stdout) for more in ([], [], ["--force"])]
-    assert [(r["num_records"], r["num_duplicates"], len(r["already_imported"])) for r in reports] == [(1, 1, 0), (0, 0, 1), (0, 2, 0)]
+    reports = [
+        json.loads(RUNNER.invoke(app, ["import", str(path), *out, *more]).stdout) for more in ([], [], ["--force"])
+    ]
+    assert [(r["num_records"], r["num_duplicates"], len(r["already_imported"])) for r in reports] == [
+        (1, 1, 0),
+        (0, 0, 1),
+        (0, 2, 0),
+    ]
 
 
 def test_a_kill_between_a_shard_and_the_manifest_doubles_nothing(tmp_path, monkeypatch):
@@ -153,7 +171,11 @@ def test_a_kill_between_a_shard_and_the_manifest_doubles_nothing(tmp_path, monke
         real(folder, manifest)
 
     real = store_module.write_manifest
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), RecordStore(tmp_path / "data", writable=True) as opened:
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(KeyboardInterrupt),
+        RecordStore(tmp_path / "data", writable=True) as opened,
+    ):
         patched.setattr(store_module, "write_manifest", killed)
         import_logs([path], opened)
     with RecordStore(tmp_path / "data", writable=True) as opened:

@@ -16,19 +16,56 @@ from foretune.datasets.records.store import RecordStore
 
 LOGS = Path(__file__).parents[1] / "logs"
 MM = '["mm", 256, 256, 256]'
-STEPS = [["SP", 2, 0, 256, [2, 2, 4], 1], ["RE", 2, [0, 4, 1, 5, 8, 2, 6, 9, 3, 7]], ["FSP", 3, 0, 0, 2], ["CA", 2, 3, 3], ["FU", 3, [0, 1, 2]],
-         ["AN", 3, 0, 3], ["PR", 2, 0, "auto_unroll_max_step$512"]]  # fmt: skip
+STEPS = [
+    ["SP", 2, 0, 256, [2, 2, 4], 1],
+    ["RE", 2, [0, 4, 1, 5, 8, 2, 6, 9, 3, 7]],
+    ["FSP", 3, 0, 0, 2],
+    ["CA", 2, 3, 3],
+    ["FU", 3, [0, 1, 2]],
+    ["AN", 3, 0, 3],
+    ["PR", 2, 0, "auto_unroll_max_step$512"],
+]
 
 
-def ansor(steps=None, result=None, key=MM, target="llvm -keys=cpu -mcpu=core-avx2", hardware=(1, 64, 64, 0, 0, 0, 0, 0), version="v0.6") -> str:
+def ansor(
+    steps=None,
+    result=None,
+    key=MM,
+    target="llvm -keys=cpu -mcpu=core-avx2",
+    hardware=(1, 64, 64, 0, 0, 0, 0, 0),
+    version="v0.6",
+) -> str:
     task = [key, target, list(hardware), "", 1, []]
-    return json.dumps({"i": [task, [[], steps if steps is not None else STEPS]], "r": result or [[0.0059425], 0, 6.22419, 1795271507], "v": version})
+    return json.dumps(
+        {
+            "i": [task, [[], steps if steps is not None else STEPS]],
+            "r": result or [[0.0059425], 0, 6.22419, 1795271507],
+            "v": version,
+        }
+    )
 
 
 def autotvm(entity=None, result=None, arguments=None) -> str:
-    config = {"index": 129, "code_hash": None, "entity": entity or [["tile_y", "sp", [-1, 1]], ["auto_unroll", "ot", 16]]}
-    source = ["llvm -mcpu=core-avx2", "conv2d_NCHWc.x86", arguments or [["TENSOR", [1, 3, 224, 224], "float32"], [2, 2], "NCHW"], {}]
-    return json.dumps({"input": source, "config": config, "result": result or [[3.43e-05], 0, 2.35, 1610455202.4], "version": 0.2, "tvm_version": "0.8.dev0"})
+    config = {
+        "index": 129,
+        "code_hash": None,
+        "entity": entity or [["tile_y", "sp", [-1, 1]], ["auto_unroll", "ot", 16]],
+    }
+    source = [
+        "llvm -mcpu=core-avx2",
+        "conv2d_NCHWc.x86",
+        arguments or [["TENSOR", [1, 3, 224, 224], "float32"], [2, 2], "NCHW"],
+        {},
+    ]
+    return json.dumps(
+        {
+            "input": source,
+            "config": config,
+            "result": result or [[3.43e-05], 0, 2.35, 1610455202.4],
+            "version": 0.2,
+            "tvm_version": "0.8.dev0",
+        }
+    )
 
 
 @pytest.fixture
@@ -45,7 +82,11 @@ def write(tmp_path: Path, *lines: str, name: str = "log.json") -> Path:
 
 @pytest.mark.parametrize(
     ("names", "source", "records", "workloads"),
-    [(["ansor.json"], "ansor", 12, 4), (["autotvm.log"], "autotvm", 6, 1), (["tvm019_database_workload.json.gz", "tvm019_database_tuning_record.json.gz"], "metaschedule", 9, 1)],
+    [
+        (["ansor.json"], "ansor", 12, 4),
+        (["autotvm.log"], "autotvm", 6, 1),
+        (["tvm019_database_workload.json.gz", "tvm019_database_tuning_record.json.gz"], "metaschedule", 9, 1),
+    ],
 )
 def test_real_logs(store, names, source, records, workloads):
     report = import_logs([LOGS / n for n in names], store)
@@ -87,17 +128,30 @@ def test_ansor_steps_become_actions(tmp_path, store):
 
 def test_every_ansor_step(tmp_path, store):
     steps = [
-        ["CHW", 1, "local"], ["CHR", 0, "shared", [2]], ["CI", 1], ["CR", 2], ["RF", 2, 1, 0], ["SA", 0, 1, 16, 4], ["FFSP", 3, 0, [0, 1], 1, True],
-        ["SP", 2, 0, 64, [4], True], ["PR", 2, 0, "debug_skip_region"],
-    ]  # fmt: skip
+        ["CHW", 1, "local"],
+        ["CHR", 0, "shared", [2]],
+        ["CI", 1],
+        ["CR", 2],
+        ["RF", 2, 1, 0],
+        ["SA", 0, 1, 16, 4],
+        ["FFSP", 3, 0, [0, 1], 1, True],
+        ["SP", 2, 0, 64, [4], True],
+        ["PR", 2, 0, "debug_skip_region"],
+    ]
     report = import_logs([write(tmp_path, ansor(steps))], store)
     assert report.num_bad == 0
     assert [a.op for a in next(store.trajectories()).record.trace.actions] == [s[0] for s in steps]
 
 
 def test_tenset_lines_of_the_first_version(tmp_path, store):
-    line = {"i": [['["8d5a93959138dc7b2ee1f1b3219dfa14", 1, 7, 7, 160, 1, 7, 7, 160]', "llvm -keys=cpu -mcpu=platinum-8272"], [[], STEPS[:2]]],
-            "r": [[0.00025], 0, 1.1, 1613], "v": "v0.2"}  # fmt: skip
+    line = {
+        "i": [
+            ['["8d5a93959138dc7b2ee1f1b3219dfa14", 1, 7, 7, 160, 1, 7, 7, 160]', "llvm -keys=cpu -mcpu=platinum-8272"],
+            [[], STEPS[:2]],
+        ],
+        "r": [[0.00025], 0, 1.1, 1613],
+        "v": "v0.2",
+    }
     report = import_logs([write(tmp_path, json.dumps(line))], store)
     assert report.num_records == 1
     workload = next(store.trajectories()).record.candidate.task.workload
@@ -112,11 +166,31 @@ def test_split_extents_follow_the_loops():
 
 
 def test_autotvm_knobs_become_actions(tmp_path, store):
-    import_logs([write(tmp_path, autotvm([["tile_y", "sp", [-1, 4]], ["ord", "re", [1, 0]], ["ann", "an", ["none", "vec"]], ["u", "ot", None], ["f", "ot", 0.5]]))], store)
+    import_logs(
+        [
+            write(
+                tmp_path,
+                autotvm(
+                    [
+                        ["tile_y", "sp", [-1, 4]],
+                        ["ord", "re", [1, 0]],
+                        ["ann", "an", ["none", "vec"]],
+                        ["u", "ot", None],
+                        ["f", "ot", 0.5],
+                    ]
+                ),
+            )
+        ],
+        store,
+    )
     record = next(store.trajectories()).record
     assert [(a.op, a.attrs, a.decision) for a in record.trace.actions] == [
-        ("sp", ("tile_y",), (-1, 4)), ("re", ("ord",), (1, 0)), ("an", ("ann",), ("none", "vec")), ("ot", ("u",), None), ("ot", ("f",), 0.5),
-    ]  # fmt: skip
+        ("sp", ("tile_y",), (-1, 4)),
+        ("re", ("ord",), (1, 0)),
+        ("an", ("ann",), ("none", "vec")),
+        ("ot", ("u",), None),
+        ("ot", ("f",), 0.5),
+    ]
     assert record.environment == (("tvm", "0.8.dev0"),) and record.candidate.task.workload.family == "conv2d_NCHWc"
     tensor = record.candidate.task.workload.graph.nodes[1]
     assert tensor.kind == "tensor" and tensor.features[1] == 4.0
@@ -124,7 +198,14 @@ def test_autotvm_knobs_become_actions(tmp_path, store):
 
 def test_autotvm_lines_of_the_first_version(tmp_path, store):
     config = {"i": 129, "t": "direct", "c": None, "e": [["tile_ic", "sp", [3, 1]], ["unroll_kw", "ot", True]]}
-    source = ["llvm", "topi_x86_conv2d_NCHWc", [["TENSOR", [1, 3, 224, 224], "float32"]], {}, ["conv2d", [1, 3, 224, 224, "float32"]], config]
+    source = [
+        "llvm",
+        "topi_x86_conv2d_NCHWc",
+        [["TENSOR", [1, 3, 224, 224], "float32"]],
+        {},
+        ["conv2d", [1, 3, 224, 224, "float32"]],
+        config,
+    ]
     report = import_logs([write(tmp_path, json.dumps({"i": source, "r": [[0.0033], 0, 1.5, 1553], "v": 0.1}))], store)
     assert report.num_records == 1
     assert len(next(store.trajectories()).record.trace) == 2
@@ -132,10 +213,19 @@ def test_autotvm_lines_of_the_first_version(tmp_path, store):
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [(1, Status.ILLEGAL), (2, Status.BUILD_ERROR), (4, Status.RUN_ERROR), (5, Status.WRONG_OUTPUT), (6, Status.BUILD_TIMEOUT), (7, Status.RUN_TIMEOUT)],
+    [
+        (1, Status.ILLEGAL),
+        (2, Status.BUILD_ERROR),
+        (4, Status.RUN_ERROR),
+        (5, Status.WRONG_OUTPUT),
+        (6, Status.BUILD_TIMEOUT),
+        (7, Status.RUN_TIMEOUT),
+    ],
 )
 def test_failures_have_no_run_time(tmp_path, store, code, status):
-    import_logs([write(tmp_path, ansor(result=[[1e10], code, 0.5, 1]), autotvm(result=[[1000000000.0], code, 0.5, 1]))], store)
+    import_logs(
+        [write(tmp_path, ansor(result=[[1e10], code, 0.5, 1]), autotvm(result=[[1000000000.0], code, 0.5, 1]))], store
+    )
     for trajectory in store.trajectories():
         assert trajectory.record.status is status and trajectory.record.run_secs == () and trajectory.record.error
 
@@ -255,9 +345,13 @@ def test_metaschedule_lines_in_both_spacings_are_the_same_traces(tmp_path):
     for separators in ((",", ":"), (", ", ": ")):
         folder = tmp_path / str(len(separators[0]))
         folder.mkdir()
-        (folder / "w_workload.json").write_bytes(gzip.decompress((LOGS / "tvm019_database_workload.json.gz").read_bytes()))
+        (folder / "w_workload.json").write_bytes(
+            gzip.decompress((LOGS / "tvm019_database_workload.json.gz").read_bytes())
+        )
         lines = gzip.decompress((LOGS / "tvm019_database_tuning_record.json.gz").read_bytes()).splitlines()
-        (folder / "w_tuning_record.json").write_text("".join(json.dumps(json.loads(x), separators=separators) + "\n" for x in lines))
+        (folder / "w_tuning_record.json").write_text(
+            "".join(json.dumps(json.loads(x), separators=separators) + "\n" for x in lines)
+        )
         with RecordStore(folder / "data", writable=True) as store:
             import_logs([folder], store)
             keys.append([(r["trace_key"], r["space_id"]) for r in store.rows()])
@@ -277,18 +371,27 @@ def test_metaschedule_lines_in_both_spacings_are_the_same_traces(tmp_path):
 )
 def test_bad_metaschedule_lines(tmp_path, store, line, reason):
     table = LOGS / "tvm019_database_workload.json.gz"
-    report = import_logs([write(tmp_path, json.dumps(line), json.dumps([0, [[[], []], [1e10], {"kind": "llvm"}, []]]))], store, workloads=table)
+    report = import_logs(
+        [write(tmp_path, json.dumps(line), json.dumps([0, [[[], []], [1e10], {"kind": "llvm"}, []]]))],
+        store,
+        workloads=table,
+    )
     assert report.num_bad == 1 and reason in report.bad[0].reason
     assert next(store.trajectories()).record.status is Status.RUN_ERROR
 
 
-@pytest.mark.parametrize("line", ["[", '["1", "!!"]', '["\u00b2", "e30="]', '["1", "aGVsbG8="]', '["1", "e30="]', "[1, 2]"])
+@pytest.mark.parametrize(
+    "line", ["[", '["1", "!!"]', '["\u00b2", "e30="]', '["1", "aGVsbG8="]', '["1", "e30="]', "[1, 2]"]
+)
 def test_bad_workload_lines(tmp_path, store, line):
     table = write(tmp_path, line, name="w_workload.json")
     records = write(tmp_path, json.dumps([0, [[[], []], [1.0], {"kind": "llvm"}, []]]), name="w_tuning_record.json")
     report = import_logs([records], store)
     assert report.num_records == 0
-    assert [b.file for b in report.bad] == [str(table), str(records)] and "could not be read from the workload file" in report.bad[1].reason
+    assert [b.file for b in report.bad] == [
+        str(table),
+        str(records),
+    ] and "could not be read from the workload file" in report.bad[1].reason
 
 
 def test_wrong_use(tmp_path, store):

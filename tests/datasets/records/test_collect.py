@@ -47,7 +47,9 @@ class SyntheticEnvironment:
         time.sleep(self._pause_secs)
         with self._lock:
             self.num_busy -= 1
-        return [Trajectory(MeasureRecord(c, Status.OK, (seconds(c.trace) if len(c.trace) else 1.0,))) for c in candidates]
+        return [
+            Trajectory(MeasureRecord(c, Status.OK, (seconds(c.trace) if len(c.trace) else 1.0,))) for c in candidates
+        ]
 
     def interrupt(self):
         self.interrupted.set()
@@ -100,7 +102,10 @@ def test_slots_with_different_targets_get_records_of_their_own(tmp_path):
 
 
 def test_an_exhausted_space_ends_the_collection(tmp_path):
-    assert len(collected(tmp_path, SyntheticEnvironment(), CollectConfig(1000, batch_size=32), TASKS[:1])) <= 1 + SPACE.size
+    assert (
+        len(collected(tmp_path, SyntheticEnvironment(), CollectConfig(1000, batch_size=32), TASKS[:1]))
+        <= 1 + SPACE.size
+    )
 
 
 def test_a_failing_environment_is_interrupted_and_keeps_what_landed(tmp_path):
@@ -114,7 +119,12 @@ def test_a_failing_environment_is_interrupted_and_keeps_what_landed(tmp_path):
 def test_report_starts_with_what_is_there(tmp_path):
     seen = []
     collected(tmp_path, SyntheticEnvironment(), CollectConfig(10, batch_size=8))
-    collected(tmp_path, SyntheticEnvironment(), CollectConfig(20, batch_size=8), report=lambda done, total: seen.append((done, total)))
+    collected(
+        tmp_path,
+        SyntheticEnvironment(),
+        CollectConfig(20, batch_size=8),
+        report=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(10, 20), (18, 20), (20, 20)]
 
 
@@ -125,7 +135,11 @@ class ListGuide:
         self.suggested, self.observed = 0, 0
 
     def suggest(self, task, spaces, seen, num):
-        traces = [t for p in spaces[0].sample(np.random.default_rng(len(seen)), 50) if (t := spaces[0].decode(p)).actions[7].decision == 2 and t.key not in seen]
+        traces = [
+            t
+            for p in spaces[0].sample(np.random.default_rng(len(seen)), 50)
+            if (t := spaces[0].decode(p)).actions[7].decision == 2 and t.key not in seen
+        ]
         self.suggested += len(traces[:num])
         return traces[:num]
 
@@ -160,9 +174,13 @@ def test_a_task_without_spaces_is_measured_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"num_records": 0}, "`num_records >= 1`"), ({"num_records": 1, "batch_size": 0}, "`batch_size >= 1`"),
-     ({"num_records": 1, "mutated_share": 0.6, "guided_share": 0.6}, "exceed 1 together"), ({"num_records": 1, "guided_share": -0.1}, "not be negative")],
-)  # fmt: skip
+    [
+        ({"num_records": 0}, "`num_records >= 1`"),
+        ({"num_records": 1, "batch_size": 0}, "`batch_size >= 1`"),
+        ({"num_records": 1, "mutated_share": 0.6, "guided_share": 0.6}, "exceed 1 together"),
+        ({"num_records": 1, "guided_share": -0.1}, "not be negative"),
+    ],
+)
 def test_bad_amounts(arguments, message):
     with pytest.raises(OptionError, match=message):
         CollectConfig(**arguments)

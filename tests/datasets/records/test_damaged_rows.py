@@ -90,7 +90,9 @@ def test_every_verb_passes_over_a_damaged_row(tmp_path):
     damage(path, *DAMAGE[0])
     code, text = run("database", "info", path, "--json")
     assert code == 0 and json.loads(text)["tasks"][0]["num_records"] == 2
-    assert json.loads(text)["damaged"] == [f"{path}, row 1 of records: its content does not have the hash that was written with it"]
+    assert json.loads(text)["damaged"] == [
+        f"{path}, row 1 of records: its content does not have the hash that was written with it"
+    ]
     code, text = run("database", "merge", tmp_path / "new.db", path, "--json")
     assert code == 0 and json.loads(text)["taken"] == {str(path): 2}
     code, text = run("report", path, "--out", tmp_path / "report.html")
@@ -109,7 +111,7 @@ CREATE TABLE records (
     timestamp REAL NOT NULL, max_rel_error REAL, UNIQUE (target, workload, trace_key)
 );
 PRAGMA user_version = 1;
-"""
+"""  # noqa: E501
 
 
 def made_by_the_release_before(path: Path) -> Path:
@@ -155,7 +157,9 @@ def test_a_read_only_file_can_be_looked_at(tmp_path, monkeypatch):
 
 
 def test_a_file_in_a_read_only_folder_can_be_looked_at(tmp_path, monkeypatch):
-    """SQLite cannot make its lock files there; a user with all rights cannot set that up, so SQLite's refusal is made here."""
+    """SQLite cannot make its lock files there; a user with all rights cannot set that up, so SQLite's refusal is made
+    here.
+    """
     path, connect = made(tmp_path / "a.db"), sqlite3.connect
 
     def refuse(name, **options):

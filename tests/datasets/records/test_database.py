@@ -17,7 +17,11 @@ from tests.foretune.test_nouns import TASK, TRACE
 
 def record(secs: float | None, factor: int = 8) -> MeasureRecord:
     candidate = Candidate(TASK, TRACE.with_decisions([(1, (1, factor))]))
-    return MeasureRecord(candidate, Status.OK, (secs, secs * 1.1)) if secs else MeasureRecord(candidate, Status.RUN_ERROR, error="boom")
+    return (
+        MeasureRecord(candidate, Status.OK, (secs, secs * 1.1))
+        if secs
+        else MeasureRecord(candidate, Status.RUN_ERROR, error="boom")
+    )
 
 
 def test_records_come_back(tmp_path):

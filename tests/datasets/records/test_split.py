@@ -14,7 +14,9 @@ def test_each_family_is_in_each_part():
     split = make_split(FAMILIES, validation=0.1, test=0.2)
     assert split.train | split.validation | split.test == set(FAMILIES)
     assert sum(w.startswith("dense") for w in split.test) == 4
-    assert sum(w.startswith("pool") for w in split.test) == 1 and sum(w.startswith("pool") for w in split.validation) == 1
+    assert (
+        sum(w.startswith("pool") for w in split.test) == 1 and sum(w.startswith("pool") for w in split.validation) == 1
+    )
     assert {"rare0", "rare1"} <= split.train
 
 
@@ -37,7 +39,10 @@ def test_save_and_load(tmp_path):
     assert Split.load(tmp_path) == split
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"train": 1, "validation": [], "test": []}', '{"train": ["a"], "validation": ["a"], "test": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '{"train": 1, "validation": [], "test": []}', '{"train": ["a"], "validation": ["a"], "test": []}'],
+)
 def test_damaged_files(tmp_path, text):
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(DataError, match=r"split\.json is damaged"):
@@ -51,7 +56,10 @@ def test_bad_shares(validation, test):
 
 
 def test_splits_of_two_data_sets_together():
-    one, other = Split(frozenset("a"), frozenset("b"), frozenset("c")), Split(frozenset("ad"), frozenset(), frozenset("ce"))
+    one, other = (
+        Split(frozenset("a"), frozenset("b"), frozenset("c")),
+        Split(frozenset("ad"), frozenset(), frozenset("ce")),
+    )
     assert one | other == Split(frozenset("ad"), frozenset("b"), frozenset("ce"))
     with pytest.raises(DataError, match="two parts"):
         one | Split(frozenset("b"), frozenset(), frozenset())

@@ -25,12 +25,17 @@ def test_tasks_are_found_by_hash_prefix_and_name(store, text, found):
 
 @pytest.mark.parametrize("text", ["matmul", "d0"])
 def test_ambiguous_tasks_are_listed(store, text):
-    with pytest.raises(DataError, match=rf"'{text}' stands for 2 tasks; give more of the hash of one of them:\n  d0d0  dense  matmul\n  d0e1"):
+    with pytest.raises(
+        DataError,
+        match=rf"'{text}' stands for 2 tasks; give more of the hash of one of them:\n  d0d0  dense  matmul\n  d0e1",
+    ):
         find_workload(summarize(store).tasks, text)
 
 
 def test_the_nearest_names_are_listed(store):
-    with pytest.raises(DataError, match=r"no task has the name or hash 'matmull'; the nearest are:\n  d0d0  dense  matmul"):
+    with pytest.raises(
+        DataError, match=r"no task has the name or hash 'matmull'; the nearest are:\n  d0d0  dense  matmul"
+    ):
         find_workload(summarize(store).tasks, "matmull")
     with pytest.raises(DataError, match="none comes near"):
         find_workload(summarize(store).tasks, "????????")
@@ -42,7 +47,9 @@ def test_records_are_found_by_prefix(store):
     assert find_record(store, DEFAULT_KEY, "a1a1") == ("a1a1", DEFAULT_KEY)
     with pytest.raises(DataError, match=rf"stands for 2 records(.|\n)*{DEFAULT_KEY}  of task a1a1"):
         find_record(store, DEFAULT_KEY)
-    with pytest.raises(DataError, match=rf"no record of task d0d0 has a key that starts with '{key[:8]}x'; the nearest are:\n  {key}"):
+    with pytest.raises(
+        DataError, match=rf"no record of task d0d0 has a key that starts with '{key[:8]}x'; the nearest are:\n  {key}"
+    ):
         find_record(store, key[:8] + "x", "d0d0")
     with pytest.raises(DataError, match="none comes near"):
         find_record(store, "???")
@@ -58,7 +65,11 @@ def test_records_of_a_task_are_sorted_by_time(store):
 def test_a_whole_record(store):
     (view,) = read_records(store, "d0d0", trace(2).key)
     document = view.to_json()
-    assert document["trace_text"] == str(trace(2)) and document["run_secs"] == [1e-3, 1.1e-3] and document["source"] == "foretune"
+    assert (
+        document["trace_text"] == str(trace(2))
+        and document["run_secs"] == [1e-3, 1.1e-3]
+        and document["source"] == "foretune"
+    )
     assert len(document["initial"]) == 1 and len(document["final"]) == 2
 
 
@@ -82,4 +93,8 @@ def test_features_of_the_bundled_data():
     dense = next(t for t in summarize(store).tasks if t.family == "dense" and t.default_secs)
     (view,) = read_records(store, dense.workload, DEFAULT_KEY)
     figures = store_figures(view.trajectory.final)
-    assert figures and max(f.float_ops for f in figures) > 1000 and all(f.vectorized == f.unrolled == f.parallel == 0 for f in figures)
+    assert (
+        figures
+        and max(f.float_ops for f in figures) > 1000
+        and all(f.vectorized == f.unrolled == f.parallel == 0 for f in figures)
+    )

@@ -67,7 +67,25 @@ def test_the_page_is_self_contained_and_escaped(tmp_path, write):
     folder = tmp_path / "<img src=x onerror=alert(1)>"
     folder.mkdir()
     page = Page(html_page(*read(write(folder))))
-    assert page.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "img", "table", "thead", "tbody", "tr", "th", "td", "div"}
+    assert page.tags <= {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "p",
+        "img",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "div",
+    }
     assert len(page.links) == 5 and all(link.startswith("data:image/png;base64,") for link in page.links)
     assert "url(" not in page.text and "@import" not in page.text
     assert write is not write_collected or "$pool_{x|y" in page.text
@@ -79,7 +97,9 @@ def test_the_card(tmp_path, write):
     text = data_card(summary)
     assert all(f"`{name}`" in text for name in [*schema.RECORDS.names, *schema.WORKLOADS.names])
     assert "Licence: the same as Foretune's." in text and summary.content_hash in text
-    assert all(len(set(map(_num_cells, block))) == 1 for block in _tables(text)), "every row of a table has as many cells as its header"
+    assert all(len(set(map(_num_cells, block))) == 1 for block in _tables(text)), (
+        "every row of a table has as many cells as its header"
+    )
     assert "\x1b" not in text
 
 
@@ -88,14 +108,22 @@ def test_the_card_states_the_figures(tmp_path):
     Split(frozenset({"d0d0", "d0e1"}), frozenset(), frozenset({"a1a1"})).save(tmp_path)
     text = data_card(read(tmp_path)[0])
     for line in (
-        "8 measurements of how fast", "| ok | 6 | 75 % |", "| dense | 2 | 5 | 4 | 8x | 4x |", "| $pool\\_{x\\|y | 1 | 3 | 2 | 2.5x | 1x |",
-        "| train | 2 | 5 |", "2 records failed", "1 of 3 tasks have no time of the untouched program", "1 ok records have one run time only",
-    ):  # fmt: skip
+        "8 measurements of how fast",
+        "| ok | 6 | 75 % |",
+        "| dense | 2 | 5 | 4 | 8x | 4x |",
+        "| $pool\\_{x\\|y | 1 | 3 | 2 | 2.5x | 1x |",
+        "| train | 2 | 5 |",
+        "2 records failed",
+        "1 of 3 tasks have no time of the untouched program",
+        "1 ok records have one run time only",
+    ):
         assert line in text
 
 
 def test_every_field_has_a_meaning():
-    assert set(card._RECORD_FIELDS) == set(schema.RECORDS.names) and set(card._WORKLOAD_FIELDS) == set(schema.WORKLOADS.names)
+    assert set(card._RECORD_FIELDS) == set(schema.RECORDS.names) and set(card._WORKLOAD_FIELDS) == set(
+        schema.WORKLOADS.names
+    )
 
 
 def _tables(text: str) -> list[list[str]]:

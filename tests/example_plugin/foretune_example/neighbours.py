@@ -1,4 +1,6 @@
-"""A cost model that knows nothing of programs: a candidate is as good as the three measured ones whose decisions are nearest."""
+"""A cost model that knows nothing of programs: a candidate is as good as the three measured ones whose decisions are
+nearest.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ NUM_NUMBERS, NUM_NEIGHBOURS = 32, 3
 
 def numbers_of(trace: Trace) -> np.ndarray:
     """Logarithms of the first numbers that were decided; [NUM_NUMBERS] float64."""
-    decided = [number for action in trace.actions if action.decision is not None for number in np.ravel(np.array(action.decision))]
+    decided = [
+        number
+        for action in trace.actions
+        if action.decision is not None
+        for number in np.ravel(np.array(action.decision))
+    ]
     row = np.zeros(NUM_NUMBERS)
     row[: len(decided[:NUM_NUMBERS])] = np.log2(1.0 + np.abs(np.array(decided[:NUM_NUMBERS], dtype=float)))
     return row
@@ -45,8 +52,14 @@ class NeighboursModel(CostModel):
                 tasks[record.candidate.task.key].append(record)
         tasks = {key: records for key, records in tasks.items() if len(records) > 1}
         if not tasks:
-            raise DataError("no task has two measured schedules, so there is nothing to learn from: collect more records")
-        rows = [(numbers_of(r.trace), np.log(min(x.best_secs for x in records) / r.best_secs)) for records in tasks.values() for r in records]
+            raise DataError(
+                "no task has two measured schedules, so there is nothing to learn from: collect more records"
+            )
+        rows = [
+            (numbers_of(r.trace), np.log(min(x.best_secs for x in records) / r.best_secs))
+            for records in tasks.values()
+            for r in records
+        ]
         self._points, self._scores = np.stack([point for point, _ in rows]), np.array([score for _, score in rows])
         self._fresh = []
 
@@ -56,7 +69,10 @@ class NeighboursModel(CostModel):
             raise ModelError("the neighbours model has neither been trained nor loaded: call fit or load first")
         points, scores = self._points, self._scores
         if len(self._fresh) > NUM_NEIGHBOURS:
-            points, scores = np.stack([point for point, _ in self._fresh]), np.array([score for _, score in self._fresh])
+            points, scores = (
+                np.stack([point for point, _ in self._fresh]),
+                np.array([score for _, score in self._fresh]),
+            )
         return np.array([self._score(numbers_of(c.trace), points, scores) for c in candidates])
 
     def _score(self, point: np.ndarray, points: np.ndarray, scores: np.ndarray) -> float:
@@ -66,11 +82,15 @@ class NeighboursModel(CostModel):
 
     def update(self, records: Sequence[MeasureRecord]) -> None:
         """Goes by fresh measurements alone, once there are some."""
-        self._fresh += [(numbers_of(r.trace), -float(np.log(r.best_secs))) for r in records if r.run_secs and len(r.trace)]
+        self._fresh += [
+            (numbers_of(r.trace), -float(np.log(r.best_secs))) for r in records if r.run_secs and len(r.trace)
+        ]
 
     def save(self, path: Path) -> None:
         """Writes a JSON document."""
-        path.write_text(json.dumps({"schema": SCHEMA, "points": self._points.tolist(), "scores": self._scores.tolist()}))
+        path.write_text(
+            json.dumps({"schema": SCHEMA, "points": self._points.tolist(), "scores": self._scores.tolist()})
+        )
 
     @classmethod
     def load(cls, path: Path) -> NeighboursModel:

@@ -13,7 +13,9 @@ from tests.datasets.small_data import trace, write_collected
 
 
 def data(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "foretune", "data", *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "foretune", "data", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,11 @@ def test_info_of_the_bundled_data():
     result = data("info", "--json")
     figures = json.loads(result.stdout)
     assert result.returncode == 0 and not result.stderr
-    assert figures["num_records"] >= figures["num_ok"] > 0 and figures["num_tasks"] >= figures["num_families"] > 0 and figures["bytes"] > 0
+    assert (
+        figures["num_records"] >= figures["num_ok"] > 0
+        and figures["num_tasks"] >= figures["num_families"] > 0
+        and figures["bytes"] > 0
+    )
 
 
 def test_info_for_people(folder):
@@ -33,7 +39,13 @@ def test_info_for_people(folder):
     assert result.returncode == 0 and "Families" in result.stdout and "$pool_{x|y" in result.stdout
 
 
-@pytest.mark.parametrize(("make", "message"), [(lambda p: None, "there is no data folder"), (lambda p: p.mkdir(), "has no manifest.json; it is not a data folder")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "there is no data folder"),
+        (lambda p: p.mkdir(), "has no manifest.json; it is not a data folder"),
+    ],
+)
 @pytest.mark.parametrize("verb", [("info",), ("show",), ("plot", "--out", "x.png"), ("card",)])
 def test_no_data_set(tmp_path, verb, make, message):
     make(tmp_path / "data")
@@ -74,7 +86,10 @@ def test_show_a_task(folder):
     assert document["num_records"] == 4 and document["records"][1]["default"]
 
 
-@pytest.mark.parametrize("choice", [("--task", "d0d0", "--best"), ("--record", trace(2).key[:9]), ("--task", "d0d0", "--record", trace(2).key[:9])])
+@pytest.mark.parametrize(
+    "choice",
+    [("--task", "d0d0", "--best"), ("--record", trace(2).key[:9]), ("--task", "d0d0", "--record", trace(2).key[:9])],
+)
 def test_show_a_record(folder, choice):
     result = data("show", folder, *choice)
     assert result.returncode == 0 and str(trace(2)) in result.stdout
@@ -100,7 +115,9 @@ def test_show_a_failure(folder):
 )
 def test_wrong_choices(folder, choice, status, message):
     result = data("show", folder, *choice)
-    assert result.returncode == status and message in result.stderr and not result.stdout and "\x1b" not in result.stderr
+    assert (
+        result.returncode == status and message in result.stderr and not result.stdout and "\x1b" not in result.stderr
+    )
 
 
 def test_plot(folder, tmp_path):
@@ -109,11 +126,25 @@ def test_plot(folder, tmp_path):
         assert result.returncode == 0, result.stderr
         document = json.loads(result.stdout)
         assert len(document["files"]) == files and document["num_records"] == 8
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
-    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["families.png", "noise.png", "progress.png", "spread.png", "statuses.png"]
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "a.html").read_text().startswith(
+        "<!DOCTYPE html>"
+    )
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
+        "families.png",
+        "noise.png",
+        "progress.png",
+        "spread.png",
+        "statuses.png",
+    ]
 
 
-@pytest.mark.parametrize(("out", "status", "message"), [("a.pdf", 2, "must end in .png or .html, or name a folder, but got 'a.pdf'"), ("/proc/a.png", 1, "cannot write /proc/a.png")])
+@pytest.mark.parametrize(
+    ("out", "status", "message"),
+    [
+        ("a.pdf", 2, "must end in .png or .html, or name a folder, but got 'a.pdf'"),
+        ("/proc/a.png", 1, "cannot write /proc/a.png"),
+    ],
+)
 def test_wrong_places(folder, out, status, message):
     result = data("plot", folder, "--out", out)
     assert result.returncode == status and message in result.stderr and "Traceback" not in result.stderr
@@ -122,7 +153,9 @@ def test_wrong_places(folder, out, status, message):
 def test_card(tmp_path):
     write_collected(tmp_path)
     document = json.loads(data("card", tmp_path, "--json").stdout)
-    assert document["file"] == str(tmp_path / "DATA_CARD.md") and (tmp_path / "DATA_CARD.md").read_text().startswith("# Data card: ")
+    assert document["file"] == str(tmp_path / "DATA_CARD.md") and (tmp_path / "DATA_CARD.md").read_text().startswith(
+        "# Data card: "
+    )
     result = data("card", tmp_path, "--out", tmp_path / "other.md")
     assert result.returncode == 0 and (tmp_path / "other.md").exists()
 

@@ -24,7 +24,13 @@ def foretune(*arguments: object, most_bytes: int | None = None) -> subprocess.Co
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
-    return subprocess.run([sys.executable, "-m", "foretune", *map(str, arguments)], capture_output=True, text=True, check=False, preexec_fn=limit)
+    return subprocess.run(
+        [sys.executable, "-m", "foretune", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *words: str, status: int = 1) -> None:
@@ -37,16 +43,26 @@ def assert_one_line(result: subprocess.CompletedProcess, *words: str, status: in
 
 def test_a_full_disk(tmp_path):
     data, log = write_collected(tmp_path / "data"), write(tmp_path, autotvm())
-    assert_one_line(foretune("data", "card", data, "--out", tmp_path / "card.md", most_bytes=100), "card.md", "File too large")
+    assert_one_line(
+        foretune("data", "card", data, "--out", tmp_path / "card.md", most_bytes=100), "card.md", "File too large"
+    )
     assert_one_line(foretune("import", log, "--out", tmp_path / "imported", most_bytes=100), "File too large")
     assert not (tmp_path / "card.md").exists()
 
 
 VERBS = [
-    ("data", "card", "DATA", "--out"), ("data", "plot", "DATA", "--out"), ("train", "--data", "DATA", "--out"), ("export", "DATA", "--out"),
-    ("evaluate", "--data", "DATA", "--out"), ("report", "DATABASE", "--out"), ("passes", "tune", "program.c", "--out"), ("mlir", "train", "--data", "DATA", "--out"),
-    ("passes", "collect", "--out"), ("tune", "module:function", "--out"), ("collect", "--records", "1", "--out"),
-]  # fmt: skip
+    ("data", "card", "DATA", "--out"),
+    ("data", "plot", "DATA", "--out"),
+    ("train", "--data", "DATA", "--out"),
+    ("export", "DATA", "--out"),
+    ("evaluate", "--data", "DATA", "--out"),
+    ("report", "DATABASE", "--out"),
+    ("passes", "tune", "program.c", "--out"),
+    ("mlir", "train", "--data", "DATA", "--out"),
+    ("passes", "collect", "--out"),
+    ("tune", "module:function", "--out"),
+    ("collect", "--records", "1", "--out"),
+]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: " ".join(verb[:2]))
@@ -59,7 +75,9 @@ def test_an_out_that_cannot_be_written_is_told_before_the_work(tmp_path, verb):
 def test_one_line_for_a_missing_file_of_workloads(tmp_path):
     from gzip import decompress
 
-    (tmp_path / "database_tuning_record.json").write_bytes(decompress((LOGS / "tvm019_database_tuning_record.json.gz").read_bytes()))
+    (tmp_path / "database_tuning_record.json").write_bytes(
+        decompress((LOGS / "tvm019_database_tuning_record.json.gz").read_bytes())
+    )
     result = foretune("import", tmp_path / "database_tuning_record.json", "--out", tmp_path / "data")
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 1 and len(lines) == 2  # what is bad, and that nothing was imported
@@ -77,7 +95,13 @@ def test_bad_lines_of_one_kind_are_told_once(tmp_path):
 def test_a_reader_that_has_seen_enough(tmp_path):
     data = write_collected(tmp_path / "data")
     command = f"{sys.executable} -m foretune data show {data} --json | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        check=False,
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -95,7 +119,9 @@ def test_records_without_their_programs_are_passed_over_after_a_repair(tmp_path)
     log, data = write(tmp_path, autotvm()), write_collected(tmp_path / "data")
     assert foretune("import", log, "--out", data).returncode == 0
     with RecordStore(data) as store:
-        lost = next(name for name in store.manifest.workloads if "conv2d_NCHWc" in store._read_table(name)["family"].to_pylist())
+        lost = next(
+            name for name in store.manifest.workloads if "conv2d_NCHWc" in store._read_table(name)["family"].to_pylist()
+        )
     path: Path = data / lost
     path.write_bytes(path.read_bytes()[:-5])
     result = foretune("data", "repair", data, "--json")

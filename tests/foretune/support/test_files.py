@@ -21,10 +21,16 @@ def test_what_can_be_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("path", "is_folder", "reason"), [
-    (".", False, "is a folder, but a file is to be written there"), ("file", True, "is a file, but a folder is to be written there"),
-    ("file/a.json", False, "is not a folder"), ("/proc/a.json", False, "choose another folder"), ("/proc/new/a.json", False, "choose another folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "is_folder", "reason"),
+    [
+        (".", False, "is a folder, but a file is to be written there"),
+        ("file", True, "is a file, but a folder is to be written there"),
+        ("file/a.json", False, "is not a folder"),
+        ("/proc/a.json", False, "choose another folder"),
+        ("/proc/new/a.json", False, "choose another folder"),
+    ],
+)
 def test_what_cannot(tmp_path, path, is_folder, reason):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=reason):

@@ -28,7 +28,13 @@ def test_what_is_there_is_imported():
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    with pytest.raises(UnsupportedError, match=r"^the forest needs the package lightgbm, which cannot be imported \(.*\): pip install 'foretune\[rivals\]'$"):
+    with pytest.raises(
+        UnsupportedError,
+        match=(
+            r"^the forest needs the package lightgbm, which cannot be imported \(.*\): pip install"
+            r" 'foretune\[rivals\]'$"
+        ),
+    ):
         require("lightgbm", "the forest")
 
 

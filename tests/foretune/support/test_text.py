@@ -25,7 +25,7 @@ LoweringException: AssertionError: sizes differ
   args[0]: TensorBox(...)
 
 Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're reporting a bug to PyTorch). For even more context, set TORCH_LOGS="+dynamo"
-"""
+"""  # noqa: E501
 COMPILER = """C++ compile error
 
 Command:

@@ -16,7 +16,9 @@ CONFIG = SchedulerConfig(batch_size=8, total=None, min_trials=8, max_trials=96, 
 
 
 class Simulation:
-    """Tasks whose best time falls from 1 to `1 - potential` as trials come; the cost model knows by how much, if it is asked."""
+    """Tasks whose best time falls from 1 to `1 - potential` as trials come; the cost model knows by how much, if it is
+    asked.
+    """
 
     def __init__(self, weights, potentials, config, informed=True):
         self.potentials = potentials
@@ -29,7 +31,11 @@ class Simulation:
         return 1.0 - self.potentials[task] * (1.0 - math.exp(-trials / 24))
 
     def promise(self, task: int) -> float | None:
-        return math.log(self.secs(task, self.trials[task]) / self.secs(task, self.trials[task] + 8)) if self.informed else None
+        return (
+            math.log(self.secs(task, self.trials[task]) / self.secs(task, self.trials[task] + 8))
+            if self.informed
+            else None
+        )
 
     def step(self) -> bool:
         turn = self.scheduler.next()
@@ -92,7 +98,9 @@ def test_it_stops_when_the_model_is_sure():
 
 def test_one_batch_without_promise_does_not_end_a_task():
     promises = iter([0.0, 0.5, 0.0, 0.0])
-    scheduler = TaskScheduler([1.0], lambda task: next(promises), SchedulerConfig(8, 1000, 8, 1000, momentum=0.0, sure_after=8))
+    scheduler = TaskScheduler(
+        [1.0], lambda task: next(promises), SchedulerConfig(8, 1000, 8, 1000, momentum=0.0, sure_after=8)
+    )
     for batch in range(4):
         assert scheduler.next() is not None, batch
         scheduler.observe(0, 8, 1.0)
@@ -144,7 +152,9 @@ def test_a_resumed_run_spends_what_is_left_and_a_finished_one_nothing():
 
 def test_a_settled_task_stays_settled_unless_much_is_expected():
     for promise, goes_on in ((0.003, False), (0.1, True)):
-        scheduler = TaskScheduler([1.0], lambda task, promise=promise: promise, SchedulerConfig(8, 96, 8, 72, momentum=0.0, sure_after=8))
+        scheduler = TaskScheduler(
+            [1.0], lambda task, promise=promise: promise, SchedulerConfig(8, 96, 8, 72, momentum=0.0, sure_after=8)
+        )
         scheduler.observe(0, 24, 1.0, settled=True)
         assert (scheduler.next() is not None) is goes_on
 
@@ -176,8 +186,14 @@ def test_expected_improvement_is_that_of_the_most_promising():
     score, spread = np.array([0.2, 0.0, -0.5, 0.3]), np.array([0.3, 0.5, 1.0, 0.01])
     draws = score + spread * rng.standard_normal((200_000, 4))
     for best in (-1.0, 0.25, 1.0):
-        assert expected_improvement(score, spread, best) == pytest.approx(np.maximum(draws - best, 0).mean(0).max(), rel=0.03)
-    assert expected_improvement(np.zeros(0), np.zeros(0), 0.0) == 0.0 == expected_improvement(np.zeros(2), np.zeros(2), 1.0)
+        assert expected_improvement(score, spread, best) == pytest.approx(
+            np.maximum(draws - best, 0).mean(0).max(), rel=0.03
+        )
+    assert (
+        expected_improvement(np.zeros(0), np.zeros(0), 0.0)
+        == 0.0
+        == expected_improvement(np.zeros(2), np.zeros(2), 1.0)
+    )
 
 
 @pytest.mark.parametrize("bad", [{"batch_size": 0}, {"momentum": 1.5}, {"min_gain": -1.0}, {"patience": 0}])

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from foretune.errors import IllegalActionError
-from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassSequence, parse_flag, parse_pass, parse_sequence
+from foretune.passes.llvm.actions import (
+    FLAGS,
+    INTENTS,
+    PASSES,
+    Flag,
+    Pass,
+    PassSequence,
+    parse_flag,
+    parse_pass,
+    parse_sequence,
+)
 from foretune.passes.llvm.tuning.moves import BASE, MAX_FLAGS, MAX_LEVELS, MAX_PASSES, Moves
 from foretune.trace import Trace
 
@@ -18,7 +28,11 @@ def all_passes():
     for name, kind in PASSES.items():
         yield Pass(name)
         yield from (Pass(name, ((switch, value),)) for switch in kind.switches for value in (True, False))
-        yield from (Pass(name, ((option, value),)) for option, values in [*dict(kind.numbers).items(), *dict(kind.words).items()] for value in values)
+        yield from (
+            Pass(name, ((option, value),))
+            for option, values in [*dict(kind.numbers).items(), *dict(kind.words).items()]
+            for value in values
+        )
 
 
 def all_flags():
@@ -44,24 +58,46 @@ def test_llvm_knows_them_all(toolchain, tmp_path):
     module.write_text('target triple = "x86_64-pc-linux-gnu"\ndefine i32 @f(i32 %x) {\n  ret i32 %x\n}\n')
 
     def opt(*words):
-        return subprocess.run([toolchain.tool("opt"), "-disable-output", module, *words], capture_output=True, text=True)
+        return subprocess.run(
+            [toolchain.tool("opt"), "-disable-output", module, *words], capture_output=True, text=True
+        )
 
     done = opt("-passes=" + ",".join(PassSequence((step,)).pipeline for step in all_passes()))
     assert done.returncode == 0, done.stderr
     first = {flag.name: flag for flag in all_flags()}
-    done = opt("-passes=default<O3>", *PassSequence((), tuple(flag for flag in first.values() if toolchain.has_polly or not flag.kind.polly)).flag_texts)
+    done = opt(
+        "-passes=default<O3>",
+        *PassSequence(
+            (), tuple(flag for flag in first.values() if toolchain.has_polly or not flag.kind.polly)
+        ).flag_texts,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_pipelines_nest_by_level():
-    passes = [parse_pass(text) for text in ("globaldce", "inline", "gvn", "sroa<modify-cfg>", "licm<no-allowspeculation>", "indvars", "default<O3>", "default<O1>")]
+    passes = [
+        parse_pass(text)
+        for text in (
+            "globaldce",
+            "inline",
+            "gvn",
+            "sroa<modify-cfg>",
+            "licm<no-allowspeculation>",
+            "indvars",
+            "default<O3>",
+            "default<O1>",
+        )
+    ]
     assert PassSequence(tuple(passes)).pipeline == (
         "globaldce,cgscc(inline),function(gvn,sroa<modify-cfg>),function(loop-mssa(licm<no-allowspeculation>)),function(loop(indvars)),default<O3>,default<O1>"
     )
 
 
 def test_forced_widths_keep_the_order_of_sums():
-    assert str(PassSequence((), (Flag("force-vector-width", 4),))) == "-passes='' -force-vector-width=4 -hints-allow-reordering=false"
+    assert (
+        str(PassSequence((), (Flag("force-vector-width", 4),)))
+        == "-passes='' -force-vector-width=4 -hints-allow-reordering=false"
+    )
 
 
 def test_the_last_of_equal_flags_holds():
@@ -101,7 +137,20 @@ def test_passes_that_are_refused(text, reason):
     assert reason in str(error.value) and len(str(error.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["-load=evil.so", "-o=/etc/passwd", "-unroll-count=1000000", "-unroll-count=4 -load=x", "unroll-count=4", "-x=`id`", 7, None, "-" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-load=evil.so",
+        "-o=/etc/passwd",
+        "-unroll-count=1000000",
+        "-unroll-count=4 -load=x",
+        "unroll-count=4",
+        "-x=`id`",
+        7,
+        None,
+        "-" * 100_000,
+    ],
+)
 def test_flags_that_are_refused(text):
     with pytest.raises(IllegalActionError):
         parse_flag(text)

@@ -1,4 +1,6 @@
-"""Programs of several sources: build commands that are read and never run, compilation databases, folders, and which source belongs where."""
+"""Programs of several sources: build commands that are read and never run, compilation databases, folders, and which
+source belongs where.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,14 @@ def test_what_is_no_build_command(words):
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [("cc none.c", "there is no file"), ("cc main.c -mllvm -unroll-count=4", "may not have '-mllvm'"), ("cc @more main.c", "may not have '@more'"),
-     ("cc main.c ; reboot", "names sources"), ("cc main.c -o", "-o of a build command needs a value")],
-)  # fmt: skip
+    [
+        ("cc none.c", "there is no file"),
+        ("cc main.c -mllvm -unroll-count=4", "may not have '-mllvm'"),
+        ("cc @more main.c", "may not have '@more'"),
+        ("cc main.c ; reboot", "names sources"),
+        ("cc main.c -o", "-o of a build command needs a value"),
+    ],
+)
 def test_commands_that_are_refused(project, words, reason):
     with pytest.raises(OptionError, match=reason):
         read_command(words.split(), project)

@@ -144,10 +144,13 @@ def test_the_list(tmp_path):
 def test_wrong_use(tmp_path):
     (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
     for words, reason in (
-        (["tune", "a.c", "--emit", "exe"], "what to emit must be one of"), (["tune", "a.c", "--ignore", "("], "must be a regular expression"),
-        (["tune", "a.c", "--file", "none"], "there is no file none for --file"), (["tune", "a.c", "--llm", "http://models.example/v1", "--llm-key-env", "PATH"], "a key is sent to https"),
-        (["tune", "a.c", "b.c"], "there is no file or folder"), (["tune", "a.c", "--check-arg", "'"], "must be words as in a shell"),
-    ):  # fmt: skip
+        (["tune", "a.c", "--emit", "exe"], "what to emit must be one of"),
+        (["tune", "a.c", "--ignore", "("], "must be a regular expression"),
+        (["tune", "a.c", "--file", "none"], "there is no file none for --file"),
+        (["tune", "a.c", "--llm", "http://models.example/v1", "--llm-key-env", "PATH"], "a key is sent to https"),
+        (["tune", "a.c", "b.c"], "there is no file or folder"),
+        (["tune", "a.c", "--check-arg", "'"], "must be words as in a shell"),
+    ):
         done = run(*words, folder=tmp_path)
         assert done.returncode == 2 and reason in done.stderr and "Traceback" not in done.stderr, done.stderr
 

@@ -13,8 +13,14 @@ from foretune.passes.llvm.embedding import DIMENSIONS, Vocabulary, add_rows, dis
 from foretune.passes.llvm.measure import BASELINE
 from foretune.passes.llvm.program import load_programs
 
-FLOATS = "double {f}(double *{x}, int {n}) {{ double s = 0; for (int i = 0; i < {n}; i++) s += {x}[i] * 2.5; return s; }}\nint main(void) {{ double a[8] = {{0}}; return (int){f}(a, 8); }}\n"
-BITS = "unsigned f(unsigned *x, int n) { unsigned s = 0; for (int i = 0; i < n; i++) s ^= x[i] >> 3 | s << 5; return s; }\nint main(void) { unsigned a[8] = {0}; return f(a, 8); }\n"
+FLOATS = (
+    "double {f}(double *{x}, int {n}) {{ double s = 0; for (int i = 0; i < {n}; i++) s += {x}[i] * 2.5; return s;"
+    " }}\nint main(void) {{ double a[8] = {{0}}; return (int){f}(a, 8); }}\n"
+)
+BITS = (
+    "unsigned f(unsigned *x, int n) { unsigned s = 0; for (int i = 0; i < n; i++) s ^= x[i] >> 3 | s << 5; return s;"
+    " }\nint main(void) { unsigned a[8] = {0}; return f(a, 8); }\n"
+)
 
 
 def look(measurer, tmp_path, name, text, sequence=BASELINE):
@@ -27,14 +33,18 @@ def look(measurer, tmp_path, name, text, sequence=BASELINE):
 def test_names_do_not_matter_and_what_is_done_does(measurer, tmp_path):
     first, renamed, bits = (
         look(measurer, tmp_path, f"p{i}", text)[0][0].embedding
-        for i, text in enumerate((FLOATS.format(f="f", x="x", n="n"), FLOATS.format(f="total", x="numbers", n="count"), BITS))
+        for i, text in enumerate(
+            (FLOATS.format(f="f", x="x", n="n"), FLOATS.format(f="total", x="numbers", n="count"), BITS)
+        )
     )
     np.testing.assert_array_equal(first, renamed)
     assert first.shape == (DIMENSIONS,) and distance(first, renamed) < 1e-9 < 1e-3 < distance(first, bits)
 
 
 def test_each_pass_is_looked_at(measurer, tmp_path):
-    looks, error = look(measurer, tmp_path, "p", BITS, PassSequence((Pass("sroa"), Pass("default<O3>")), (Flag("unroll-count", 4),)))
+    looks, error = look(
+        measurer, tmp_path, "p", BITS, PassSequence((Pass("sroa"), Pass("default<O3>")), (Flag("unroll-count", 4),))
+    )
     assert len(looks) == 3 and not error
     assert looks[1].features != looks[0].features != looks[2].features and all(one.mca_cycles > 0 for one in looks)
 
@@ -45,7 +55,16 @@ def test_polly_cannot_be_looked_into(measurer, tmp_path):
 
 
 def test_a_vocabulary_learns_what_stands_together():
-    counts = Counter({("add", "argument0", "variable"): 90, ("mul", "argument0", "variable"): 90, ("call", "argument0", "function"): 90, ("add", "type", "int"): 50, ("mul", "type", "int"): 50, ("call", "type", "void"): 50})
+    counts = Counter(
+        {
+            ("add", "argument0", "variable"): 90,
+            ("mul", "argument0", "variable"): 90,
+            ("call", "argument0", "function"): 90,
+            ("add", "type", "int"): 50,
+            ("mul", "type", "int"): 50,
+            ("call", "type", "void"): 50,
+        }
+    )
     learnt = learn(counts)
     assert distance(learnt["add"], learnt["mul"]) < distance(learnt["add"], learnt["call"])
     np.testing.assert_array_equal(learnt["add"], learn(counts)["add"])

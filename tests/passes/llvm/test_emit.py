@@ -16,9 +16,19 @@ from tests.passes import sources
 from tests.passes.llvm.test_build_command import HEADER, HELPER, MAIN, TWICE
 
 SEQUENCES = [
-    BASELINE, MACROS["jam-8"].sequence, PassSequence((Pass("gvn"), *BASELINE.passes), (Flag("force-vector-width", 4), Flag("unroll-count", 2))),
-    PassSequence(BASELINE.passes, (Flag("mattr", "-prefer-256-bit"), Flag("disable-lsr", True), Flag("align-loops", 64), Flag("unroll-threshold", 600))),
-]  # fmt: skip
+    BASELINE,
+    MACROS["jam-8"].sequence,
+    PassSequence((Pass("gvn"), *BASELINE.passes), (Flag("force-vector-width", 4), Flag("unroll-count", 2))),
+    PassSequence(
+        BASELINE.passes,
+        (
+            Flag("mattr", "-prefer-256-bit"),
+            Flag("disable-lsr", True),
+            Flag("align-loops", 64),
+            Flag("unroll-threshold", 600),
+        ),
+    ),
+]
 
 
 @pytest.fixture

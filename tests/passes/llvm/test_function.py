@@ -20,7 +20,7 @@ double first(const double *x, const signed char *small) { return x[0] + small[1]
 long both(long a, short b) { return a * 1000 + b; }
 static int hidden(int x) { return 3 * x; }
 int crash(int *p) { return hidden(*(volatile int *)0) + *p; }
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def source(tmp_path):
 
 def run(measurer, program) -> bytes:
     build = measurer.build(program, BASELINE)
-    return subprocess.run([build.executable, *program.options.arguments], capture_output=True, check=True, timeout=20).stdout
+    return subprocess.run(
+        [build.executable, *program.options.arguments], capture_output=True, check=True, timeout=20
+    ).stdout
 
 
 def load(source, tmp_path, text, measurer, num_calls=None):
@@ -40,9 +42,25 @@ def load(source, tmp_path, text, measurer, num_calls=None):
 
 
 def test_the_grammar():
-    assert FunctionCall.parse(" f ( f32[8] , -3, 1e-3,i8[1] ) ") == FunctionCall("f", (Buffer("f32", 8), -3, 0.001, Buffer("i8", 1)))
+    assert FunctionCall.parse(" f ( f32[8] , -3, 1e-3,i8[1] ) ") == FunctionCall(
+        "f", (Buffer("f32", 8), -3, 0.001, Buffer("i8", 1))
+    )
     assert FunctionCall.parse("f()") == FunctionCall("f")
-    for bad in ("f", "f(", "f(x)", "f(f32[0])", "f(f32[-1])", "f(u8[4])", "f($(rm -r x))", "f(1;2)", "f(g(1))", "f(nan)", "f(f64[999999999999])", "f(1,)", "f" * 10_000):
+    for bad in (
+        "f",
+        "f(",
+        "f(x)",
+        "f(f32[0])",
+        "f(f32[-1])",
+        "f(u8[4])",
+        "f($(rm -r x))",
+        "f(1;2)",
+        "f(g(1))",
+        "f(nan)",
+        "f(f64[999999999999])",
+        "f(1,)",
+        "f" * 10_000,
+    ):
         with pytest.raises(OptionError):
             FunctionCall.parse(bad)
 
@@ -51,11 +69,19 @@ def test_arguments_and_results_arrive(source, tmp_path, measurer):
     assert struct.unpack("<q", run(measurer, load(source, tmp_path, "both(-7, 12)", measurer, 1)))[0] == -6988
     out = run(measurer, load(source, tmp_path, "first(f64[4], i8[16])", measurer, 1))
     result, *rest = struct.unpack("<d4d16b", out)
-    assert result == rest[0] + rest[5] and all(0 <= x < 1 for x in rest[:4]) and all(0 <= x < 100 for x in rest[4:]) and len(set(rest)) > 5
+    assert (
+        result == rest[0] + rest[5]
+        and all(0 <= x < 1 for x in rest[:4])
+        and all(0 <= x < 100 for x in rest[4:])
+        and len(set(rest)) > 5
+    )
 
 
 def test_buffers_are_filled_once_and_written_in_full(source, tmp_path, measurer):
-    once, twice = (struct.unpack("<8x64f", run(measurer, load(source, tmp_path, "saxpy(f32[32], f32[32], 2.5, 32)", measurer, n))) for n in (1, 2))
+    once, twice = (
+        struct.unpack("<8x64f", run(measurer, load(source, tmp_path, "saxpy(f32[32], f32[32], 2.5, 32)", measurer, n)))
+        for n in (1, 2)
+    )
     assert once[32:] == twice[32:]  # what is only read stays
     for y1, y2, x in zip(once[:32], twice[:32], once[32:]):
         assert y2 == pytest.approx(2.5 * x + 0.5 * y1, rel=1e-6)
@@ -94,7 +120,21 @@ def test_a_program_with_a_main_is_run_as_it_is(tmp_path, measurer):
 
 def test_the_command_and_its_replay(source, tmp_path, toolchain):
     out = tmp_path / "results.json"
-    done = CliRunner().invoke(app, ["passes", "tune", str(source), "--call", "saxpy(f32[512], f32[512], 2.5, 512)", "--budget", "4", "--out", str(out), "--json"])
+    done = CliRunner().invoke(
+        app,
+        [
+            "passes",
+            "tune",
+            str(source),
+            "--call",
+            "saxpy(f32[512], f32[512], 2.5, 512)",
+            "--budget",
+            "4",
+            "--out",
+            str(out),
+            "--json",
+        ],
+    )
     assert done.exit_code == 0, done.output
     done = CliRunner().invoke(app, ["passes", "replay", str(out), "--json"])
     assert done.exit_code == 0 and '"status": "ok"' in done.output, done.output

@@ -31,7 +31,9 @@ def program(toolchain, tmp_path):
 def test_candidates_are_timed_beside_the_baseline(program, measurer):
     prepared = measurer.prepare(program)
     assert prepared.expected[0] == 3
-    build = measurer.build(program, PassSequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True)
+    build = measurer.build(
+        program, PassSequence((Pass("default<O2>"),), (Flag("force-vector-interleave", 2),)), observe=True
+    )
     [timing] = measurer.time(prepared, [build])
     assert timing.record.status is Status.OK and len(timing.record.run_secs) <= 2 and timing.speedup > 0
     assert PassSequence.from_trace(timing.record.trace) == build.sequence
@@ -113,7 +115,11 @@ def test_a_folder_of_programs_with_a_utility(toolchain, tmp_path, measurer):
     assert (one.name, two.name) == ("one", "two") and len(one.objects) == 1
     assert measurer.prepare(one).expected[0] == 0
     one, two = load_programs(tmp_path / "suite", tmp_path / "built", options)
-    assert (one.name, two.name) == ("one", "two") and not one.objects and set(measurer.compiler.signatures(one.module)) == {"main", "twice"}
+    assert (
+        (one.name, two.name) == ("one", "two")
+        and not one.objects
+        and set(measurer.compiler.signatures(one.module)) == {"main", "twice"}
+    )
     assert measurer.prepare(one).expected[0] == 0 and measurer.prepare(two).expected[0] == 0
 
 

@@ -17,7 +17,7 @@ from foretune.record import Status
 WRITES = """
 #include <stdio.h>
 int main(void) { long s = 1; for (int i = 1; i < 1000; i++) s = s * 31 + i; FILE *f = fopen("sums.txt", "w"); fprintf(f, "%ld\\n", s); fclose(f); return 0; }
-"""
+"""  # noqa: E501
 TELLS_TIME = """
 #include <stdio.h>
 #include <time.h>
@@ -34,7 +34,10 @@ int main(void) {
     fscanf(f, "%d", &n); printf("%d\\n", n * 2); return 0;
 }
 """
-TWO_PATHS = "#include <stdio.h>\nint main(int argc, char **argv) { printf(\"%d\\n\", argc > 1 && argv[1][0] == '1' ? 7 : 3); return argc > 2; }\n"
+TWO_PATHS = (
+    "#include <stdio.h>\nint main(int argc, char **argv) { printf(\"%d\\n\", argc > 1 && argv[1][0] == '1' ? 7 : 3);"
+    " return argc > 2; }\n"
+)
 
 
 def load(folder, text, run=RunOptions(), **options):
@@ -69,7 +72,10 @@ def test_an_error_path_is_not_tuned(measurer, tmp_path):
     (tmp_path / "numbers.txt").write_text("21")
     with pytest.raises(
         DataError,
-        match=r"ends with exit code 4, but 0 is expected; it prints 'no numbers'. Bring .* --file or --cwd.* say --expect-exit 4",
+        match=(
+            r"ends with exit code 4, but 0 is expected; it prints 'no numbers'. Bring .* --file or --cwd.* say"
+            r" --expect-exit 4"
+        ),
     ):
         measurer.prepare(load(tmp_path, READS_FIXED_NAME))
     assert measurer.prepare(load(tmp_path, READS_FIXED_NAME, RunOptions(expect_exit=4))).expected[0] == 4
@@ -109,8 +115,10 @@ def test_what_is_wrong_on_another_input_does_not_win(measurer, tmp_path, objecti
 
 def test_options_that_are_refused(tmp_path):
     for options, reason in (
-        ({"expect_exit": 300}, "`0 <= expect_exit <= 255` must hold"), ({"ignore": ("(",)}, "must be a regular expression"), ({"cwd": tmp_path / "none"}, "there is no folder"),
+        ({"expect_exit": 300}, "`0 <= expect_exit <= 255` must hold"),
+        ({"ignore": ("(",)}, "must be a regular expression"),
+        ({"cwd": tmp_path / "none"}, "there is no folder"),
         ({"files": (("../up", tmp_path / "x"),)}, "inside its folder"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(OptionError, match=reason):
             RunOptions(**options)

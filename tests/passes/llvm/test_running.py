@@ -21,17 +21,38 @@ from foretune.support.scratch import ScratchFolder
 from tests.passes.llvm.test_measure import load
 
 HEADERS = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <signal.h>\n#include <unistd.h>\n"
-SLEEPERS = HEADERS + 'int main(void) { for (int i = 0; i < 40; i++) if (!fork()) { if (i % 2) setsid(); sleep(600); _exit(0); } puts("done"); return 0; }\n'
-ORPHANS_OF_ORPHANS = HEADERS + "int main(void) { if (!fork()) { setsid(); if (!fork()) { setsid(); if (!fork()) sleep(600); sleep(600); } _exit(0); } return 5; }\n"
+SLEEPERS = (
+    HEADERS
+    + "int main(void) { for (int i = 0; i < 40; i++) if (!fork()) { if (i % 2) setsid(); sleep(600); _exit(0); }"
+    ' puts("done"); return 0; }\n'
+)
+ORPHANS_OF_ORPHANS = (
+    HEADERS
+    + "int main(void) { if (!fork()) { setsid(); if (!fork()) { setsid(); if (!fork()) sleep(600); sleep(600); }"
+    " _exit(0); } return 5; }\n"
+)
 PRINTS_FOREVER = HEADERS + 'int main(void) { for (;;) puts("0123456789012345678901234567890123456789"); }\n'
-PRINTS_IN_A_CHILD = HEADERS + 'int main(void) { if (!fork()) { setsid(); for (;;) puts("0123456789012345678901234567890123456789"); } sleep(600); }\n'
-MANY_PROCESSES = HEADERS + "int main(void) { for (int i = 0; i < 64; i++) if (!fork()) { sleep(600); _exit(0); } sleep(600); return 0; }\n"
-MUCH_MEMORY = HEADERS + "int main(void) { for (int i = 0; i < 4; i++) if (!fork()) { char *volatile p = malloc(100 << 20); memset(p, 1, 100 << 20); sleep(600); } sleep(600); }\n"
-SHARED_MEMORY = HEADERS + """int main(void) {
+PRINTS_IN_A_CHILD = (
+    HEADERS + 'int main(void) { if (!fork()) { setsid(); for (;;) puts("0123456789012345678901234567890123456789"); }'
+    " sleep(600); }\n"
+)
+MANY_PROCESSES = (
+    HEADERS
+    + "int main(void) { for (int i = 0; i < 64; i++) if (!fork()) { sleep(600); _exit(0); } sleep(600); return 0; }\n"
+)
+MUCH_MEMORY = (
+    HEADERS
+    + "int main(void) { for (int i = 0; i < 4; i++) if (!fork()) { char *volatile p = malloc(100 << 20); memset(p, 1,"
+    " 100 << 20); sleep(600); } sleep(600); }\n"
+)
+SHARED_MEMORY = (
+    HEADERS
+    + """int main(void) {
   char *p = malloc(100 << 20); memset(p, 1, 100 << 20);
   for (int i = 0; i < 8; i++) if (!fork()) { usleep(300000); _exit(p[i << 20] - 1); }
   usleep(400000); puts("shared"); return 0; }
 """
+)
 KILLS_ITSELF = HEADERS + "int main(void) { kill(getpid(), SIGKILL); return 0; }\n"
 IGNORES_THE_CLOCK = HEADERS + "int main(void) { signal(SIGXCPU, SIG_IGN); for (volatile long i = 0;; i++); }\n"
 
@@ -41,7 +62,10 @@ def our_processes(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if Path(os.readlink(process / "exe")).is_relative_to(folder) and "State:\tZ" not in (process / "status").read_text():
+            if (
+                Path(os.readlink(process / "exe")).is_relative_to(folder)
+                and "State:\tZ" not in (process / "status").read_text()
+            ):
                 found.append(int(process.name))
         except OSError:
             continue
@@ -67,11 +91,17 @@ LIMITED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "status", "reason"), LIMITED, ids=["prints", "prints in a child", "processes", "memory", "shared", "kills itself", "clock"])
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    LIMITED,
+    ids=["prints", "prints in a child", "processes", "memory", "shared", "kills itself", "clock"],
+)
 def test_limits(measurer, tmp_path, monkeypatch, text, status, reason):
     program = load(tmp_path, text)
     build = measurer.build(program, BASELINE)
-    monkeypatch.setattr(measurer, "settings", PassMeasureSettings(run_timeout_secs=2, max_processes=32, memory_bytes=256 << 20))
+    monkeypatch.setattr(
+        measurer, "settings", PassMeasureSettings(run_timeout_secs=2, max_processes=32, memory_bytes=256 << 20)
+    )
     reply = measurer._run(program, build.executable)
     assert (reply["status"], reply.get("error", "")) == (status, reason)
     assert our_processes(measurer._folder) == []
@@ -80,9 +110,20 @@ def test_limits(measurer, tmp_path, monkeypatch, text, status, reason):
 def test_a_run_that_ends_by_the_clock_of_the_processor_is_a_timeout(tmp_path):
     """Where the wall clock does not end it: more time passes for two threads than for the clock."""
     usage = type("Usage", (), {"ru_utime": 2.9, "ru_stime": 0.1})()
-    request = {"command": ["/bin/true"], "folder": str(tmp_path), "stdin": os.devnull, "stdout": str(tmp_path / "out"), "timeout_secs": 2, "memory_bytes": 1 << 30}
+    request = {
+        "command": ["/bin/true"],
+        "folder": str(tmp_path),
+        "stdin": os.devnull,
+        "stdout": str(tmp_path / "out"),
+        "timeout_secs": 2,
+        "memory_bytes": 1 << 30,
+    }
     replies = []
-    for code, own in ((signal.SIGKILL, usage), (signal.SIGXCPU, usage), (signal.SIGKILL, type("Usage", (), {"ru_utime": 0.1, "ru_stime": 0.0})())):
+    for code, own in (
+        (signal.SIGKILL, usage),
+        (signal.SIGXCPU, usage),
+        (signal.SIGKILL, type("Usage", (), {"ru_utime": 0.1, "ru_stime": 0.0})()),
+    ):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(running, "_start", lambda request: 1)
             patched.setattr(running, "_limit", lambda *_: None)
@@ -142,12 +183,15 @@ while [ "$1" != -- ]; do shift; done
 shift
 exec "$@"
 """
-PRINTS_A_FILE = HEADERS + """int main(int n, char **words) {
+PRINTS_A_FILE = (
+    HEADERS
+    + """int main(int n, char **words) {
   int c; FILE *in = fopen(words[1], "r"), *out = fopen("written", "w");
   while ((c = getc(in)) != EOF) putc(c, out);
   if (!fork()) { sleep(600); _exit(0); }
   return fclose(out); }
 """
+)
 
 
 def test_further_inputs_are_in_the_sandbox_and_written_files_are_compared(toolchain, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""The tiers of the grammar: what a search may always use, what only where it is asked to, what has left; and the macros."""
+"""The tiers of the grammar: what a search may always use, what only where it is asked to, what has left; and the
+macros.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ FOR = _main(f"  scf.for %i = %c0 to %rows step %c1 {{\n  scf.for %j = %c0 to %co
 PARALLEL = _main(f"  scf.parallel (%i, %j) = (%c0, %c0) to (%rows, %columns) step (%c1, %c1) {{\n{_BODY}  }}\n")
 FORALL = _main(f"  scf.forall (%i, %j) in (48, 96) {{\n{_BODY}  }}\n")
 AFFINE_PARALLEL = _main(f"  affine.parallel (%i, %j) = (0, 0) to (48, 96) {{\n{_BODY}  }}\n")
-WHILE = _main(
-    f"""  scf.for %i = %c0 to %rows step %c1 {{
+WHILE = _main(f"""  scf.for %i = %c0 to %rows step %c1 {{
   %end = scf.while (%k = %c0) : (index) -> index {{
     %more = arith.cmpi slt, %k, %columns : index
     scf.condition(%more) %k : index
@@ -33,23 +32,31 @@ WHILE = _main(
     scf.yield %next : index
   }}
   }}
-"""
-)
+""")
 CALLED = (
-    f"func.func private @row({_ARGUMENTS}, %i: index) {{\n{_CONSTANTS}  scf.for %j = %c0 to %columns step %c1 {{\n{_BODY}  }}\n  return\n}}\n"
+    f"func.func private @row({_ARGUMENTS}, %i: index) {{\n{_CONSTANTS}  scf.for %j = %c0 to %columns step %c1"
+    f" {{\n{_BODY}  }}\n  return\n}}\n"
     + _main(
-        "  scf.for %i = %c0 to %rows step %c1 {\n    func.call @row(%x, %y, %i) : (memref<48x96xf32>, memref<48x96xf32>, index) -> ()\n  }\n"
+        "  scf.for %i = %c0 to %rows step %c1 {\n    func.call @row(%x, %y, %i) : (memref<48x96xf32>,"
+        " memref<48x96xf32>, index) -> ()\n  }\n"
     )
 )
 WITH_DEAD = (
-    "func.func private @nobody(%m: memref<4096x64xf32>) {\n  affine.for %i = 0 to 4096 {\n  affine.for %j = 0 to 64 {\n    %v = affine.load %m[%i, %j] : memref<4096x64xf32>\n"
-    "    %w = arith.addf %v, %v : f32\n    affine.store %w, %m[%i, %j] : memref<4096x64xf32>\n  }\n  }\n  return\n}\n"
-    + FOR
+    "func.func private @nobody(%m: memref<4096x64xf32>) {\n  affine.for %i = 0 to 4096 {\n  affine.for %j = 0 to 64 {\n"
+    "    %v = affine.load %m[%i, %j] : memref<4096x64xf32>\n    %w = arith.addf %v, %v : f32\n    affine.store %w,"
+    " %m[%i, %j] : memref<4096x64xf32>\n  }\n  }\n  return\n}\n" + FOR
 )
 NESTED = f"module {{\nmodule @inner {{\n{FOR}}}\n}}\n"
 ALL = {
-    "for": FOR, "parallel": PARALLEL, "forall": FORALL, "affine.parallel": AFFINE_PARALLEL, "while": WHILE, "called": CALLED, "with a dead function": WITH_DEAD, "nested": NESTED,
-}  # fmt: skip
+    "for": FOR,
+    "parallel": PARALLEL,
+    "forall": FORALL,
+    "affine.parallel": AFFINE_PARALLEL,
+    "while": WHILE,
+    "called": CALLED,
+    "with a dead function": WITH_DEAD,
+    "nested": NESTED,
+}
 RUNS = 48 * 96
 
 TILED = """func.func @main(%a: memref<70x90xf32>, %b: memref<90xf32>) {
@@ -170,7 +177,7 @@ STRIDED = """func.func @main(%a: memref<?x?xf32, strided<[?, 1], offset: ?>>, %b
   }
   return
 }
-"""
+"""  # noqa: E501
 
 TOSA = """func.func @main(%x: tensor<6x10xf32>, %y: tensor<6x10xf32>) -> tensor<6x10xf32> {
   %s = tosa.add %x, %y : (tensor<6x10xf32>, tensor<6x10xf32>) -> tensor<6x10xf32>
@@ -196,7 +203,7 @@ def product(element: str, result: str, n: int = 12) -> str:
     zero = "0" if result.startswith("i") else "0.0"
     operand, out = f"tensor<{n}x{n}x{element}>", f"tensor<{n}x{n}x{result}>"
     return (
-        f"func.func @main(%a: {operand}, %b: {operand}) -> {out} {{\n  %z = arith.constant {zero} : {result}\n  %e = tensor.empty() : {out}\n"
-        f"  %f = linalg.fill ins(%z : {result}) outs(%e : {out}) -> {out}\n"
-        f"  %r = linalg.matmul ins(%a, %b : {operand}, {operand}) outs(%f : {out}) -> {out}\n  return %r : {out}\n}}\n"
+        f"func.func @main(%a: {operand}, %b: {operand}) -> {out} {{\n  %z = arith.constant {zero} : {result}\n  %e ="
+        f" tensor.empty() : {out}\n  %f = linalg.fill ins(%z : {result}) outs(%e : {out}) -> {out}\n  %r ="
+        f" linalg.matmul ins(%a, %b : {operand}, {operand}) outs(%f : {out}) -> {out}\n  return %r : {out}\n}}\n"
     )

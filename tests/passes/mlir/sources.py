@@ -10,7 +10,7 @@ def matmul(m: int, n: int, k: int) -> str:
   %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
   %C = linalg.matmul ins(%A, %B : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>) outs(%init : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
   return %C : tensor<{m}x{n}xf32>
-}}"""
+}}"""  # noqa: E501
 
 
 def softmax(rows: int, columns: int) -> str:
@@ -28,7 +28,7 @@ CONV = """func.func @main(%x: tensor<1x10x10x16xf32>, %w: tensor<3x3x16x32xf32>)
   %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<1x8x8x32xf32>) -> tensor<1x8x8x32xf32>
   %y = linalg.conv_2d_nhwc_hwcf ins(%x, %w : tensor<1x10x10x16xf32>, tensor<3x3x16x32xf32>) outs(%init : tensor<1x8x8x32xf32>) -> tensor<1x8x8x32xf32>
   return %y : tensor<1x8x8x32xf32>
-}"""
+}"""  # noqa: E501
 
 AFFINE = """func.func @sum(%m: memref<64x32xf32>, %scale: f32) -> f32 {
   %zero = arith.constant 0.0 : f32
@@ -98,4 +98,12 @@ CRASHES = """func.func @main(%m: memref<4xf32>) {
   return
 }"""
 
-ALL = {"matmul": matmul(16, 32, 8), "softmax": softmax(4, 32), "conv": CONV, "affine": AFFINE, "scf": SCF, "vector": VECTOR, "booleans": BOOLEANS}
+ALL = {
+    "matmul": matmul(16, 32, 8),
+    "softmax": softmax(4, 32),
+    "conv": CONV,
+    "affine": AFFINE,
+    "scf": SCF,
+    "vector": VECTOR,
+    "booleans": BOOLEANS,
+}

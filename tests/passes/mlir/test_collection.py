@@ -61,8 +61,9 @@ def test_a_full_folder_is_left_alone_and_a_short_one_goes_on(folder):
 def test_a_killed_collection_leaves_whole_files_only(session, tmp_path):
     folder = tmp_path / "mlir"
     code = (
-        "from pathlib import Path; from foretune.passes.mlir.costs import collection as c; c._ROWS_PER_FILE = 4; "
-        f"c.collect(c.CollectConfig(Path({str(folder)!r}), samples=10000, schedules=0, batch=2, families=('loop_pointwise', 'loop_reduction')))"
+        "from pathlib import Path; from foretune.passes.mlir.costs import collection as c; c._ROWS_PER_FILE = 4;"
+        f" c.collect(c.CollectConfig(Path({str(folder)!r}), samples=10000, schedules=0, batch=2,"
+        " families=('loop_pointwise', 'loop_reduction')))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 60
@@ -72,7 +73,11 @@ def test_a_killed_collection_leaves_whole_files_only(session, tmp_path):
     process.wait()
     known = list(mlir_samples.samples(folder))
     assert known
-    collect(CollectConfig(folder, samples=len(known) + 2, schedules=0, batch=2, families=("loop_pointwise", "loop_reduction")))
+    collect(
+        CollectConfig(
+            folder, samples=len(known) + 2, schedules=0, batch=2, families=("loop_pointwise", "loop_reduction")
+        )
+    )
     keys = [s.key for s in mlir_samples.samples(folder)]
     assert len(keys) == len(set(keys)) and len(keys) >= len(known) + 2
 
@@ -84,7 +89,11 @@ def test_every_family_is_labelled(session, tmp_path):
 
 
 def test_samples_that_all_fail_end_it(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "_child", lambda jobs, codegen: [{"status": "build_error", "error": "for a test", "schedule": []} for _ in jobs])
+    monkeypatch.setattr(
+        collection,
+        "_child",
+        lambda jobs, codegen: [{"status": "build_error", "error": "for a test", "schedule": []} for _ in jobs],
+    )
     with pytest.raises(DataError, match=r"none of the last 400 samples could be labelled, .* for: for a test"):
         collect(CollectConfig(tmp_path / "mlir", samples=1, families=FAMILIES))
 
@@ -111,14 +120,21 @@ def test_bundled_samples_hold_what_their_card_says():
 
     statuses = [row["status"] for row in mlir_samples.read(BUNDLED, ["status"])]
     assert f"| samples | {statuses.count('ok'):,} |" in (BUNDLED / "DATA_CARD.md").read_text()
-    assert {path.name for path in (BUNDLED / "observed").glob("part-*.parquet")} == {path.name for path in BUNDLED.glob("part-*.parquet")}
+    assert {path.name for path in (BUNDLED / "observed").glob("part-*.parquet")} == {
+        path.name for path in BUNDLED.glob("part-*.parquet")
+    }
 
 
 def test_samples_of_two_machines_are_not_mixed(tmp_path):
-    one, other = HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=3.0), HardwareFeatures(vector_bits=256, l1_bytes=32768)
+    one, other = (
+        HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=3.0),
+        HardwareFeatures(vector_bits=256, l1_bytes=32768),
+    )
     assert mlir_samples.machine_of(tmp_path) is None
     mlir_samples.claim(tmp_path, one)
-    mlir_samples.claim(tmp_path, HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=5.0))  # the same machine, on another day
+    mlir_samples.claim(
+        tmp_path, HardwareFeatures(vector_bits=512, l1_bytes=49152, peak_gflops=5.0)
+    )  # the same machine, on another day
     assert mlir_samples.machine_of(tmp_path).vector_bits == 512
     with pytest.raises(DataError, match="of another machine"):
         mlir_samples.claim(tmp_path, other)

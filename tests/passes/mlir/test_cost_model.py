@@ -25,7 +25,11 @@ FAMILIES = ("matmul", "conv2d", "softmax", "reduction", "loop_stencil", "loop_ga
 
 
 def untrained(actions=("tile",)) -> MlirCostModel:
-    network = MlirNetwork(MlirNetworkConfig(len(STATEMENT_FEATURES), NUM_TARGET_FEATURES, latent=16, actions=len(actions) + 1, action_numbers=12))
+    network = MlirNetwork(
+        MlirNetworkConfig(
+            len(STATEMENT_FEATURES), NUM_TARGET_FEATURES, latent=16, actions=len(actions) + 1, action_numbers=12
+        )
+    )
     return MlirCostModel([network], STATEMENT_FEATURES, actions)
 
 
@@ -35,14 +39,18 @@ def programs(session) -> list[EncodedProgram]:
 
 
 def labels(rng) -> np.ndarray:
-    return to_scale({name: float(rng.uniform(0, 1)) if "share" in name else float(np.exp(rng.uniform(1, 6))) for name in LABELS})
+    return to_scale(
+        {name: float(rng.uniform(0, 1)) if "share" in name else float(np.exp(rng.uniform(1, 6))) for name in LABELS}
+    )
 
 
 def error_after_training(programs, seen, wanted) -> float:
     """Mean absolute error of log instructions on `wanted`, after training on `seen`."""
     examples = [MlirExample(p, TARGET.features, y) for p, y in zip(programs, seen)]
     config = MlirTrainConfig(epochs=60, patience=60, batch=8, latent=48, learning_rate=4e-3, members=1)
-    network = train_member(examples, examples, MlirNetworkConfig(len(STATEMENT_FEATURES), NUM_TARGET_FEATURES), RUNS, LABELS, config)
+    network = train_member(
+        examples, examples, MlirNetworkConfig(len(STATEMENT_FEATURES), NUM_TARGET_FEATURES), RUNS, LABELS, config
+    )
     mean, _ = MlirCostModel([network], STATEMENT_FEATURES).predict_scaled(programs, [TARGET] * len(programs))
     return float(np.abs(mean[:, 0] - np.stack(wanted)[:, 0]).mean())
 
@@ -92,7 +100,9 @@ def test_a_saved_model_predicts_the_same_and_damage_is_noticed(programs, tmp_pat
 
 def test_a_graph_of_another_release_is_refused(programs):
     with pytest.raises(ModelError, match="different releases"):
-        untrained().predict([EncodedProgram(programs[0].statements[:, 1:], programs[0].nest, programs[0].parent)], TARGET)
+        untrained().predict(
+            [EncodedProgram(programs[0].statements[:, 1:], programs[0].nest, programs[0].parent)], TARGET
+        )
 
 
 def test_a_processor_that_was_not_trained_for_is_refused():
@@ -114,7 +124,11 @@ def test_parts_explain_the_whole(session):
 
 def test_rollouts_tell_schedules_apart_and_no_schedule_is_the_program_itself(session):
     model, text = untrained(), generate("matmul", 4).text
-    schedules = [Schedule(), Schedule.of("tile{on=linalg.matmul:0 sizes=4,4,4}"), Schedule.of("tile{on=linalg.matmul:0 sizes=8,4,4}")]
+    schedules = [
+        Schedule(),
+        Schedule.of("tile{on=linalg.matmul:0 sizes=4,4,4}"),
+        Schedule.of("tile{on=linalg.matmul:0 sizes=8,4,4}"),
+    ]
     found = predict_schedules(session, text, schedules, TARGET, model)
     assert found[0].costs == pytest.approx(predict(session, text, TARGET, model=model).costs, rel=1e-4)
     assert len({p.costs["secs"] for p in found}) == 3
@@ -170,7 +184,9 @@ def test_callback_on_what_passes_leave(session):
     assert found[-1][1].costs["instructions"] == 1 and found[-1][1].costs["secs"] < 1e-8
     kind = "tensor<4x8xf32>"
     softmax = ir.Module.parse(
-        f"func.func @main(%x: {kind}) -> {kind} {{ %e = tensor.empty() : {kind} %y = linalg.softmax dimension(1) ins(%x : {kind}) outs(%e : {kind}) -> {kind} return %y : {kind} }}", context
+        f"func.func @main(%x: {kind}) -> {kind} {{ %e = tensor.empty() : {kind} %y = linalg.softmax dimension(1) ins(%x"
+        f" : {kind}) outs(%e : {kind}) -> {kind} return %y : {kind} }}",
+        context,
     )
     before = str(softmax)
     assert CostCallback(untrained(), TARGET).predict(softmax).costs and str(softmax) == before
@@ -187,8 +203,9 @@ def test_bundled_weights_know_that_more_work_takes_longer(session):
 def _product(n: int) -> str:
     t = f"tensor<{n}x{n}xf32>"
     return (
-        f"func.func @main(%a: {t}, %b: {t}) -> {t} {{ %z = arith.constant 0.0 : f32 %e = tensor.empty() : {t} "
-        f"%f = linalg.fill ins(%z : f32) outs(%e : {t}) -> {t} %c = linalg.matmul ins(%a, %b : {t}, {t}) outs(%f : {t}) -> {t} return %c : {t} }}"
+        f"func.func @main(%a: {t}, %b: {t}) -> {t} {{ %z = arith.constant 0.0 : f32 %e = tensor.empty() : {t} %f ="
+        f" linalg.fill ins(%z : f32) outs(%e : {t}) -> {t} %c = linalg.matmul ins(%a, %b : {t}, {t}) outs(%f : {t}) ->"
+        f" {t} return %c : {t} }}"
     )
 
 
@@ -204,4 +221,18 @@ def test_rivals_learn_something_of_texts(kind):
 
 
 def test_tokens_forget_names_and_keep_sizes():
-    assert tokens("%a = arith.addf %b, %c : tensor<8x100xf32>") == ["%", "=", "arith.addf", "%", ",", "%", ":", "tensor", "<", "n8", "n~27", "f32", ">"]
+    assert tokens("%a = arith.addf %b, %c : tensor<8x100xf32>") == [
+        "%",
+        "=",
+        "arith.addf",
+        "%",
+        ",",
+        "%",
+        ":",
+        "tensor",
+        "<",
+        "n8",
+        "n~27",
+        "f32",
+        ">",
+    ]

@@ -1,4 +1,6 @@
-"""Modules are parsed, transformed, lowered, run and checked in workers; what goes wrong there is a status or a clear error."""
+"""Modules are parsed, transformed, lowered, run and checked in workers; what goes wrong there is a status or a clear
+error.
+"""
 
 from __future__ import annotations
 
@@ -48,24 +50,41 @@ def test_runs_are_timed_and_compared(session, name):
     entry = session.inspect(source).entry().name
     build = session.build(source, entry, suffixes=(".so", ".s", ".ll", ".bc"), texts=("buffers", "llvm"))
     assert build.status is Status.OK, build.error
-    assert all(path.stat().st_size for path in build.files.values()) and "llvm.func" in build.texts["llvm"] and "tensor<" not in build.texts["buffers"]
+    assert (
+        all(path.stat().st_size for path in build.files.values())
+        and "llvm.func" in build.texts["llvm"]
+        and "tensor<" not in build.texts["buffers"]
+    )
     kept = session.file(".npz")
     session.run(build, keep=kept)
     run = session.run(build, repeats=2, repeat_ms=1, reference=kept)
-    assert run.status is Status.OK and run.difference == 0 and len(run.run_secs) == 2 and all(1e-10 < t < 1 for t in run.run_secs)
+    assert (
+        run.status is Status.OK
+        and run.difference == 0
+        and len(run.run_secs) == 2
+        and all(1e-10 < t < 1 for t in run.run_secs)
+    )
 
 
 def test_other_processors(session):
     source = sources.matmul(16, 32, 8)
-    texts = [session.build(source, "main", suffixes=(".s",), cpu=cpu).files[".s"].read_text() for cpu in ("x86-64", "znver4")]
+    texts = [
+        session.build(source, "main", suffixes=(".s",), cpu=cpu).files[".s"].read_text() for cpu in ("x86-64", "znver4")
+    ]
     assert "zmm" not in texts[0] and "xmm" in texts[0] and texts[1] != texts[0]
 
 
 def test_a_wrong_output_is_a_status(session):
     kept = session.file(".npz")
     session.run(session.build(sources.matmul(16, 32, 8), "main"), keep=kept)
-    run = session.run(session.build(sources.matmul(16, 32, 8).replace("0.0 : f32", "0.5 : f32"), "main"), reference=kept)
-    assert run.status is Status.WRONG_OUTPUT and "differ from the untransformed program's by" in run.error and not run.run_secs
+    run = session.run(
+        session.build(sources.matmul(16, 32, 8).replace("0.0 : f32", "0.5 : f32"), "main"), reference=kept
+    )
+    assert (
+        run.status is Status.WRONG_OUTPUT
+        and "differ from the untransformed program's by" in run.error
+        and not run.run_secs
+    )
 
 
 def test_programs_that_crash_or_hang(session):
@@ -111,26 +130,45 @@ def test_sizes_for_unknown_extents(session):
     with pytest.raises(OptionError, match="sizes must be positive integers"):
         MlirProgram.of(session, "matmul", sources.UNKNOWN_SIZES, sizes=(8, 0, 8))
     program = MlirProgram.of(session, "matmul", sources.UNKNOWN_SIZES, sizes=(8, 4, 4))
-    assert [str(v) for v in (*program.signature.inputs, *program.signature.results)] == ["tensor<8x4xf32>", "tensor<4x16xf32>", "tensor<8x16xf32>"]
+    assert [str(v) for v in (*program.signature.inputs, *program.signature.results)] == [
+        "tensor<8x4xf32>",
+        "tensor<4x16xf32>",
+        "tensor<8x16xf32>",
+    ]
     a, b, c = outputs(session, program.text)
     assert np.allclose(a @ b, c, rtol=1e-5, atol=1e-6)
 
 
 def test_functions_without_a_body_are_named(session):
-    build = session.build("func.func private @elsewhere(memref<4xf32>)\nfunc.func @main(%m: memref<4xf32>) { call @elsewhere(%m) : (memref<4xf32>) -> ()\n return }", "main")
+    build = session.build(
+        "func.func private @elsewhere(memref<4xf32>)\nfunc.func @main(%m: memref<4xf32>) { call @elsewhere(%m) :"
+        " (memref<4xf32>) -> ()\n return }",
+        "main",
+    )
     assert build.status is Status.BUILD_ERROR and "elsewhere" in build.error
 
 
 def test_scripts_that_programs_bring_along_are_not_run(session):
-    script = "module attributes {transform.with_named_sequence} {\n" + sources.SCF + "\ntransform.named_sequence @__transform_main(%r: !transform.any_op) { transform.yield } }"
+    script = (
+        "module attributes {transform.with_named_sequence} {\n"
+        + sources.SCF
+        + "\ntransform.named_sequence @__transform_main(%r: !transform.any_op) { transform.yield } }"
+    )
     m, n = outputs(session, script)
     assert np.array_equal(n, 2 * m)
 
 
 def test_steps_can_be_looked_at(session):
-    tiled, buffers = session.apply(sources.matmul(16, 32, 8), Schedule.parse("tile{on=linalg.matmul:0 sizes=8,16,0}; bufferize"), each=True)
+    tiled, buffers = session.apply(
+        sources.matmul(16, 32, 8), Schedule.parse("tile{on=linalg.matmul:0 sizes=8,16,0}; bufferize"), each=True
+    )
     assert "scf.for" in tiled and "tensor<8x16xf32>" in tiled and "memref<8x16xf32" in buffers
-    with pytest.raises(IllegalActionError, match=r"tile\{on=linalg.matmul:1 sizes=8\}: the module has 1 operations of kind linalg.matmul"):
+    with pytest.raises(
+        IllegalActionError,
+        match=r"tile\{on=linalg.matmul:1 sizes=8\}: the module has 1 operations of kind linalg.matmul",
+    ):
         session.apply(sources.matmul(16, 32, 8), Schedule.of("tile{on=linalg.matmul:1 sizes=8}"))
-    build = session.build(sources.matmul(16, 32, 8), "main", Schedule.parse("cse; tile{on=linalg.matmul:0 sizes=8,16,0,0}"))
+    build = session.build(
+        sources.matmul(16, 32, 8), "main", Schedule.parse("cse; tile{on=linalg.matmul:0 sizes=8,16,0,0}")
+    )
     assert build.status is Status.ILLEGAL and build.step == 1 and "too many tiles" in build.error

@@ -161,6 +161,9 @@ def test_llvm_mca_is_started_ahead_and_remembers(counting):
 
 
 def test_arguments_that_are_too_large_for_a_run(counting):
-    source = "func.func @main(%x: memref<40000x1000xf32>) {\n  %c0 = arith.constant 0 : index\n  %z = arith.constant 0.0 : f32\n  memref.store %z, %x[%c0, %c0] : memref<40000x1000xf32>\n  return\n}"
+    source = (
+        "func.func @main(%x: memref<40000x1000xf32>) {\n  %c0 = arith.constant 0 : index\n  %z = arith.constant 0.0 :"
+        " f32\n  memref.store %z, %x[%c0, %c0] : memref<40000x1000xf32>\n  return\n}"
+    )
     counts = counting.count(source, "haswell")
     assert "arguments and results have 152 MiB" in counts.stopped and counts.labels["instructions"] > 0

@@ -18,7 +18,11 @@ def example(name):
     values = {}
     for option, domain in dict(kind.options).items():
         if isinstance(domain, Ints):
-            values[option] = tuple(reversed(range(domain.count or 2))) if domain.permutation else (max(domain.least, 1),) * (domain.count or 2)
+            values[option] = (
+                tuple(reversed(range(domain.count or 2)))
+                if domain.permutation
+                else (max(domain.least, 1),) * (domain.count or 2)
+            )
         elif isinstance(domain, Int):
             values[option] = domain.least
         elif isinstance(domain, Word):
@@ -30,14 +34,21 @@ def example(name):
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_action_prints_and_parses(name):
-    for action in (example(name), MlirAction(name, example(name).on, tuple((n, v) for n, v in example(name).options if n in ACTIONS[name].needed))):
+    for action in (
+        example(name),
+        MlirAction(
+            name, example(name).on, tuple((n, v) for n, v in example(name).options if n in ACTIONS[name].needed)
+        ),
+    ):
         assert MlirAction.parse(str(action)) == action
         trace = Schedule((action,)).trace()
         assert Schedule.from_trace(Trace.from_json(json.loads(json.dumps(trace.to_json())))).actions == (action,)
 
 
 def test_the_transform_dialect_reads_every_script(session):
-    """MLIR parses a schedule of all transforms, with all options; what it says of an option that it does not know would be an error."""
+    """MLIR parses a schedule of all transforms, with all options; what it says of an option that it does not know would
+    be an error.
+    """
     refused = {}
     for name in ACTIONS:
         try:
@@ -75,7 +86,10 @@ def test_what_is_refused(text, reason):
 
 def test_schedules(session):
     schedule = Schedule.parse("tile{on=linalg.matmul:0 sizes=8,16,0}\ncanonicalize; lower{reductions=tree}")
-    assert Schedule.parse(str(schedule)) == schedule == Schedule.from_json(schedule.to_json()) and schedule.lowering.reductions == "tree"
+    assert (
+        Schedule.parse(str(schedule)) == schedule == Schedule.from_json(schedule.to_json())
+        and schedule.lowering.reductions == "tree"
+    )
     with pytest.raises(IllegalActionError, match="may have 128 actions"):
         Schedule.parse("cse;" * 129)
     with pytest.raises(IllegalActionError, match="must be a list of texts"):
@@ -85,7 +99,9 @@ def test_schedules(session):
 def test_a_schedule_is_one_script(session):
     """The printed script, applied by itself, gives what the actions gave one by one."""
     source = session.inspect(sources.matmul(16, 32, 8)).text
-    schedule = Schedule.parse("tile{on=linalg.matmul:0 sizes=8,16,0}; canonicalize; cse; vectorize{on=linalg.fill:0}; canonicalize")
+    schedule = Schedule.parse(
+        "tile{on=linalg.matmul:0 sizes=8,16,0}; canonicalize; cse; vectorize{on=linalg.fill:0}; canonicalize"
+    )
     script = session.build(source, "main", schedule, (), ("script", "transformed")).texts
     assert script["script"].count("transform.apply_registered_pass") == 3 and "tile_using_for" in script["script"]
     assert session.apply_script(source, script["script"]) == session.apply(source, schedule)[0]

@@ -50,7 +50,12 @@ def test_names_layout_and_order_do_not_matter(session):
 
 def test_extents_and_element_types_matter(session):
     first = read_graph(session, TWO)[0]
-    for other in (TWO.replace("0 to 16", "0 to 12"), TWO.replace("f32", "f64"), TWO.replace("mulf", "addf"), TWO.replace("%b[%i, %j]", "%b[%i, 0]")):
+    for other in (
+        TWO.replace("0 to 16", "0 to 12"),
+        TWO.replace("f32", "f64"),
+        TWO.replace("mulf", "addf"),
+        TWO.replace("%b[%i, %j]", "%b[%i, 0]"),
+    ):
         assert [n.features for n in read_graph(session, other)[0].nodes] != [n.features for n in first.nodes]
 
 
@@ -58,11 +63,27 @@ def test_accesses_and_loops_of_a_product(session):
     text = generate("matmul", 1).text
     product = max(statements(read_graph(session, text)[0]), key=lambda s: s["log_runs"])
     assert product["depth"] == 3 and product["structured"] == 1 and product["loop0.reduced"] == 1
-    assert (product["load.contiguous"], product["load.far"] + product["load.near"], product["store.invariant"]) == (1, 1, 1)
+    assert (product["load.contiguous"], product["load.far"] + product["load.near"], product["store.invariant"]) == (
+        1,
+        1,
+        1,
+    )
     assert product["accumulates"] == 1
 
 
-@pytest.mark.parametrize("family", ["matmul", "conv2d", "softmax", "attention", "loop_stencil", "loop_triangular", "loop_product_in_register", "loop_condition"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "matmul",
+        "conv2d",
+        "softmax",
+        "attention",
+        "loop_stencil",
+        "loop_triangular",
+        "loop_product_in_register",
+        "loop_condition",
+    ],
+)
 def test_stages_agree_on_how_often_statements_run(session, family):
     text = generate(family, 5).text
     lowered = session.build(text, "main", suffixes=(), texts=("llvm",)).texts["llvm"]
@@ -78,8 +99,15 @@ def test_families_make_legal_programs(session):
     assert generate("matmul", 1).text != generate("matmul", 2).text
 
 
-@pytest.mark.parametrize("text, error", [("module {", DataError), ("this is no module", DataError), ('func.func @f() { "foo.bar"() : () -> () return }', DataError),
-                                         ("func.func @f() { nvvm.barrier0 return }", UnsupportedError)])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, error",
+    [
+        ("module {", DataError),
+        ("this is no module", DataError),
+        ('func.func @f() { "foo.bar"() : () -> () return }', DataError),
+        ("func.func @f() { nvvm.barrier0 return }", UnsupportedError),
+    ],
+)
 def test_what_is_no_module_of_known_dialects_is_refused(session, text, error):
     with pytest.raises((DataError, UnsupportedError)) as caught:
         read_graph(session, text)

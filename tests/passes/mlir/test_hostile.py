@@ -13,7 +13,36 @@ from foretune.passes.mlir.tuning.frontend import MlirProgram, load_program
 from foretune.record import Status
 from tests.passes.mlir import sources
 
-_TOKENS = ("module", "func.func", "tensor<?x", "f32", "i1", "!llvm.ptr", "%zero", "{", "}", "(", ")", "->", "linalg.matmul", "scf.for", "0x7FC00000", "99999999999999999999", "-1", "\0", "é", '"', "affine_map<(d0) -> (d0)>", "loc(unknown)", "unknown.op", "#map", "dense<1>", "vector<4294967295xf32>", "memref<-1xf32>", "index")  # fmt: skip
+_TOKENS = (
+    "module",
+    "func.func",
+    "tensor<?x",
+    "f32",
+    "i1",
+    "!llvm.ptr",
+    "%zero",
+    "{",
+    "}",
+    "(",
+    ")",
+    "->",
+    "linalg.matmul",
+    "scf.for",
+    "0x7FC00000",
+    "99999999999999999999",
+    "-1",
+    "\0",
+    "é",
+    '"',
+    "affine_map<(d0) -> (d0)>",
+    "loc(unknown)",
+    "unknown.op",
+    "#map",
+    "dense<1>",
+    "vector<4294967295xf32>",
+    "memref<-1xf32>",
+    "index",
+)
 
 HAND_MADE = {
     "empty": "",
@@ -25,21 +54,44 @@ HAND_MADE = {
     "an element type that is none": "func.func @main(%m: memref<4xquux>) { return }",
     "huge extents": "func.func @main(%m: memref<9223372036854775807x9223372036854775807xf64>) { return }",
     "an extent that is no number": "func.func @main(%m: memref<99999999999999999999999xf32>) { return }",
-    "a huge constant": "func.func @main() -> tensor<3xi8> { %c = arith.constant dense<[" + ",".join(["123456789" * 50] * 3) + "]> : tensor<3xi8>\n return %c : tensor<3xi8> }",
+    "a huge constant": (
+        "func.func @main() -> tensor<3xi8> { %c = arith.constant dense<["
+        + ",".join(["123456789" * 50] * 3)
+        + "]> : tensor<3xi8>\n return %c : tensor<3xi8> }"
+    ),
     "deep modules": "module {" * 50_000,
     "deep attributes": "module attributes {a = " + "[" * 100_000 + "]" * 100_000 + "} {}",
     "deep types": "func.func @main(%m: " + "tuple<" * 50_000 + "f32" + ">" * 50_000 + ") { return }",
-    "deep loops": "func.func @main() { %c = arith.constant 1 : index\n" + "".join(f"scf.for %i{n} = %c to %c step %c {{" for n in range(800)) + "}" * 800 + "return }",
-    "a deep expression": "func.func @main() { %0 = arith.constant 1 : i32\n" + "\n".join(f"%{i + 1} = arith.addi %{i}, %{i} : i32" for i in range(1_000)) + "\nreturn }",
+    "deep loops": (
+        "func.func @main() { %c = arith.constant 1 : index\n"
+        + "".join(f"scf.for %i{n} = %c to %c step %c {{" for n in range(800))
+        + "}" * 800
+        + "return }"
+    ),
+    "a deep expression": (
+        "func.func @main() { %0 = arith.constant 1 : i32\n"
+        + "\n".join(f"%{i + 1} = arith.addi %{i}, %{i} : i32" for i in range(1_000))
+        + "\nreturn }"
+    ),
     "two functions of one name": sources.SCF + sources.SCF,
     "no terminator": "func.func @main() { %c = arith.constant 1 : index }",
-    "a use before its definition": "func.func @main() { %x = arith.addi %y, %y : i32\n %y = arith.constant 1 : i32\n return }",
+    "a use before its definition": (
+        "func.func @main() { %x = arith.addi %y, %y : i32\n %y = arith.constant 1 : i32\n return }"
+    ),
     "endless recursion": "func.func @main() { call @main() : () -> ()\n return }",
     "a step of zero": sources.SCF.replace("%c1 = arith.constant 1", "%c1 = arith.constant 0"),
-    "a vector that is too large": "func.func @main(%m: memref<4xf32>) { %v = arith.constant dense<1.0> : vector<268435456xf32>\n %s = vector.reduction <add>, %v : vector<268435456xf32> into f32\n return }",
-    "a resource that is missing": "func.func @main() -> tensor<4xf32> { %c = arith.constant dense_resource<nothing> : tensor<4xf32>\n return %c : tensor<4xf32> }",
+    "a vector that is too large": (
+        "func.func @main(%m: memref<4xf32>) { %v = arith.constant dense<1.0> : vector<268435456xf32>\n %s ="
+        " vector.reduction <add>, %v : vector<268435456xf32> into f32\n return }"
+    ),
+    "a resource that is missing": (
+        "func.func @main() -> tensor<4xf32> { %c = arith.constant dense_resource<nothing> : tensor<4xf32>\n return %c :"
+        " tensor<4xf32> }"
+    ),
     "a resource that is damaged": 'module {}\n{-# dialect_resources: { builtin: { blob: "0x0400ZZ" } } #-}',
-    "a device's operations": "gpu.module @kernels { gpu.func @k() kernel { gpu.return } }\nfunc.func @main() { return }",
+    "a device's operations": (
+        "gpu.module @kernels { gpu.func @k() kernel { gpu.return } }\nfunc.func @main() { return }"
+    ),
     "a pass in the place of a module": "builtin.module(canonicalize)",
     "LLVM IR": "define void @main() { ret void }",
 }
@@ -73,7 +125,11 @@ def mutated(seed: int) -> str:
         else:
             numbers = [i for i, c in enumerate(text) if c.isdigit()]
             at = rng.choice(numbers) if numbers else 0
-            text = text[:at] + rng.choice(("0", "-5", "1", "2", "3", "7", "1000000007", "18446744073709551616")) + text[at + 1 :]
+            text = (
+                text[:at]
+                + rng.choice(("0", "-5", "1", "2", "3", "7", "1000000007", "18446744073709551616"))
+                + text[at + 1 :]
+            )
     return text
 
 
@@ -98,7 +154,9 @@ def test_malformed_modules(hasty, name):
 
 def test_messages(session):
     assert "unregistered dialect" in survives(session, HAND_MADE["unknown dialect"])
-    assert "by its depth, its size or a fault of theirs: MLIR was killed by signal 11" in survives(session, HAND_MADE["deep modules"])
+    assert "by its depth, its size or a fault of theirs: MLIR was killed by signal 11" in survives(
+        session, HAND_MADE["deep modules"]
+    )
     assert "no public function with a body" in survives(session, HAND_MADE["empty"])
 
 

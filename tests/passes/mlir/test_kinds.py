@@ -40,7 +40,10 @@ def test_memrefs_with_strides(session):
 def test_nested_modules(session):
     x, y = outputs(session, nests.NESTED)
     assert np.allclose(x * x, y)
-    twice = f"module {{\n  func.func private @f(%x: i32) -> i32 {{ return %x : i32 }}\n  module {{\n{nests.CALLED.replace('@row', '@f')}}}\n  module {{ func.func private @g() }}\n}}"
+    twice = (
+        "module {\n  func.func private @f(%x: i32) -> i32 { return %x : i32 }\n  module"
+        f" {{\n{nests.CALLED.replace('@row', '@f')}}}\n  module {{ func.func private @g() }}\n}}"
+    )
     x, y = outputs(session, twice)
     assert np.allclose(x * x, y)
 
@@ -79,7 +82,10 @@ def measurer_inputs(program):
 
 
 def test_values_that_nothing_tells_are_asked_for(session, measurer):
-    source = "func.func @main(%n: index) -> index {\n  %c0 = arith.constant 0 : index\n  %c1 = arith.constant 1 : index\n  %s = scf.for %i = %c0 to %n step %c1 iter_args(%a = %c0) -> index {\n"
+    source = (
+        "func.func @main(%n: index) -> index {\n  %c0 = arith.constant 0 : index\n  %c1 = arith.constant 1 : index\n "
+        " %s = scf.for %i = %c0 to %n step %c1 iter_args(%a = %c0) -> index {\n"
+    )
     source += "    %b = arith.addi %a, %i : index\n    scf.yield %b : index\n  }\n  return %s : index\n}"
     with pytest.raises(DataError, match=r"argument 0 of @main \(index\) needs a value: it bounds a loop"):
         measurer.prepare(MlirProgram.of(session, "sum", source))
@@ -104,7 +110,10 @@ def test_globals_that_nothing_reads_go(session):
 def test_operations_that_torch_mlir_leaves_are_found():
     from foretune.passes.mlir.tuning.torch_frontend import _FOREIGN
 
-    text = 'module attributes {torch.debug_module_name = "torch.nn"} {\n  %0 = torch.aten.foo %x : !torch.vtensor\n  %1:2 = "tm_tensor.scan"(%0) : (i32) -> i32\n  %2 = arith.addi %a, %b : i32\n}'
+    text = (
+        'module attributes {torch.debug_module_name = "torch.nn"} {\n  %0 = torch.aten.foo %x : !torch.vtensor\n  %1:2'
+        ' = "tm_tensor.scan"(%0) : (i32) -> i32\n  %2 = arith.addi %a, %b : i32\n}'
+    )
     assert _FOREIGN.findall(text) == ["torch.aten.foo", "tm_tensor.scan"]
 
 
@@ -118,6 +127,9 @@ def test_memrefs_that_are_returned(session, counting):
     x, y, c = outputs(session, source)
     assert np.array_equal(x, y) and c.dtype == np.float16 and c == 1.5
     assert not counting.count(source, "haswell").stopped
-    sparse = "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) { return }"
+    sparse = (
+        "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) {"
+        " return }"
+    )
     with pytest.raises(DataError, match="is sparse: only dense tensors"):
         counting.count(sparse, "haswell")

@@ -61,11 +61,20 @@ def test_dynamic_labels_weigh_blocks_with_their_runs():
 @pytest.mark.parametrize(
     "text, reads, writes",
     [
-        ("vmovups %ymm0, (%rax,%rcx,4) {%k1}", 0, 32), ("vmulss -768(%rbp), %xmm1, %xmm1", 4, 0), ("incq 8(%rsp)", 8, 8), ("cmpl $3, (%rdi)", 4, 0),
-        ("vaddps (%rax){1to8}, %ymm0, %ymm1", 4, 0), ("vbroadcastss (%rdi), %zmm1", 4, 0), ("vcvtdq2pd (%rax), %ymm0", 16, 0), ("movzbl (%rax), %ecx", 1, 0),
-        ("leaq 8(%rax), %rcx", 0, 0), ("vextractf128 $1, %ymm0, (%rax)", 0, 16), ("addl %eax, (%rcx)", 4, 4), ("pushq %rbx", 0, 8),
+        ("vmovups %ymm0, (%rax,%rcx,4) {%k1}", 0, 32),
+        ("vmulss -768(%rbp), %xmm1, %xmm1", 4, 0),
+        ("incq 8(%rsp)", 8, 8),
+        ("cmpl $3, (%rdi)", 4, 0),
+        ("vaddps (%rax){1to8}, %ymm0, %ymm1", 4, 0),
+        ("vbroadcastss (%rdi), %zmm1", 4, 0),
+        ("vcvtdq2pd (%rax), %ymm0", 16, 0),
+        ("movzbl (%rax), %ecx", 1, 0),
+        ("leaq 8(%rax), %rcx", 0, 0),
+        ("vextractf128 $1, %ymm0, (%rax)", 0, 16),
+        ("addl %eax, (%rcx)", 4, 4),
+        ("pushq %rbx", 0, 8),
     ],
-)  # fmt: skip
+)
 def test_bytes_of_memory_operands(text, reads, writes):
     instruction = read_instruction(text)
     assert (instruction.reads, instruction.writes) == (reads, writes)

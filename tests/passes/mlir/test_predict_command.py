@@ -48,10 +48,16 @@ def test_the_table_says_what_each_number_is(session, tmp_path):
     )
 
 
-@pytest.mark.parametrize("words, error, reason", [
-    (["--exact", "--fast"], OptionError, "choose one of"), (["--unapplied", "--exact"], OptionError, "nothing to count"), (["--run-ms", 0], OptionError, "0 < run_ms"),
-    (["--exact", "--cpu", "abacus"], OptionError, "not a recognized processor"), (["--size", 8], DataError, "has 0 unknown extents"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, error, reason",
+    [
+        (["--exact", "--fast"], OptionError, "choose one of"),
+        (["--unapplied", "--exact"], OptionError, "nothing to count"),
+        (["--run-ms", 0], OptionError, "0 < run_ms"),
+        (["--exact", "--cpu", "abacus"], OptionError, "not a recognized processor"),
+        (["--size", 8], DataError, "has 0 unknown extents"),
+    ],
+)
 def test_wrong_uses(session, scaled, words, error, reason):
     raised = predict(scaled, *words).exception
     assert isinstance(raised, error) and reason in str(raised)

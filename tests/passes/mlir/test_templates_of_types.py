@@ -1,4 +1,6 @@
-"""What templates make of vectorised math, odd extents, narrow numbers and windows: right outputs, and code of vectors."""
+"""What templates make of vectorised math, odd extents, narrow numbers and windows: right outputs, and code of
+vectors.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ POOL = """func.func @main(%a: tensor<1x11x11x32xf32>) -> tensor<1x5x5x32xf32> {
   %r = linalg.pooling_nhwc_max {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%a, %w : tensor<1x11x11x32xf32>, tensor<3x3xf32>)
     outs(%f : tensor<1x5x5x32xf32>) -> tensor<1x5x5x32xf32>
   return %r : tensor<1x5x5x32xf32>
-}"""
+}"""  # noqa: E501
 
 DEPTHWISE = """func.func @main(%a: tensor<1x9x9x48xf32>, %b: tensor<3x3x48xf32>) -> tensor<1x7x7x48xf32> {
   %z = arith.constant 0.0 : f32
@@ -28,7 +30,7 @@ DEPTHWISE = """func.func @main(%a: tensor<1x9x9x48xf32>, %b: tensor<3x3x48xf32>)
   %r = linalg.depthwise_conv_2d_nhwc_hwc {dilations = dense<1> : tensor<2xi64>, strides = dense<1> : tensor<2xi64>} ins(%a, %b : tensor<1x9x9x48xf32>, tensor<3x3x48xf32>)
     outs(%f : tensor<1x7x7x48xf32>) -> tensor<1x7x7x48xf32>
   return %r : tensor<1x7x7x48xf32>
-}"""
+}"""  # noqa: E501
 
 
 CONV_NCHW = """func.func @main(%a: tensor<1x3x13x13xf32>, %b: tensor<16x3x5x5xf32>) -> tensor<1x16x5x5xf32> {
@@ -38,7 +40,7 @@ CONV_NCHW = """func.func @main(%a: tensor<1x3x13x13xf32>, %b: tensor<16x3x5x5xf3
   %r = linalg.conv_2d_nchw_fchw {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%a, %b : tensor<1x3x13x13xf32>, tensor<16x3x5x5xf32>)
     outs(%f : tensor<1x16x5x5xf32>) -> tensor<1x16x5x5xf32>
   return %r : tensor<1x16x5x5xf32>
-}"""
+}"""  # noqa: E501
 
 CONV_NHWC = """func.func @main(%a: tensor<1x17x17x3xf32>, %b: tensor<5x5x3x32xf32>) -> tensor<1x7x7x32xf32> {
   %z = arith.constant 0.0 : f32
@@ -47,7 +49,7 @@ CONV_NHWC = """func.func @main(%a: tensor<1x17x17x3xf32>, %b: tensor<5x5x3x32xf3
   %r = linalg.conv_2d_nhwc_hwcf {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%a, %b : tensor<1x17x17x3xf32>, tensor<5x5x3x32xf32>)
     outs(%f : tensor<1x7x7x32xf32>) -> tensor<1x7x7x32xf32>
   return %r : tensor<1x7x7x32xf32>
-}"""
+}"""  # noqa: E501
 
 
 def elementwise(function: str, shape: str = "13x75") -> str:
@@ -61,14 +63,21 @@ func.func @main(%x: {kind}) -> {kind} {{
     linalg.yield %v : f32
   }} -> {kind}
   return %r : {kind}
-}}"""
+}}"""  # noqa: E501
 
 
 PROGRAMS = {
-    "erf on an odd extent": elementwise("erf"), "tanh": elementwise("tanh", "8x64"), "log of half of them": elementwise("log"), "pooling": POOL, "depthwise": DEPTHWISE,
-    "bf16": nests.product("bf16", "f32", 32), "i8": nests.product("i8", "i32", 32),
-    "i8 padded": nests.product("i8", "i32", 29), "steps of two": CONV_NHWC, "steps of two, channels first": CONV_NCHW,
-}  # fmt: skip
+    "erf on an odd extent": elementwise("erf"),
+    "tanh": elementwise("tanh", "8x64"),
+    "log of half of them": elementwise("log"),
+    "pooling": POOL,
+    "depthwise": DEPTHWISE,
+    "bf16": nests.product("bf16", "f32", 32),
+    "i8": nests.product("i8", "i32", 32),
+    "i8 padded": nests.product("i8", "i32", 29),
+    "steps of two": CONV_NHWC,
+    "steps of two, channels first": CONV_NCHW,
+}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

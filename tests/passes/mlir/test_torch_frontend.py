@@ -29,7 +29,9 @@ class Attention(torch.nn.Module):
         return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
 
-@pytest.mark.parametrize(("module", "shapes"), [(Mlp(), [(4, 16)]), (Attention(), [(1, 2, 16, 8)] * 3)], ids=["mlp", "attention"])
+@pytest.mark.parametrize(
+    ("module", "shapes"), [(Mlp(), [(4, 16)]), (Attention(), [(1, 2, 16, 8)] * 3)], ids=["mlp", "attention"]
+)
 def test_modules_compute_the_same(session, module, shapes):
     program = from_torch(session, module, [torch.zeros(shape) for shape in shapes])
     build = session.build(program.text, program.signature.name)

@@ -16,16 +16,34 @@ BUFFERS = """func.func @main(%A: memref<32x16xf32>, %B: memref<16x32xf32>, %C: m
 }"""
 
 SCHEDULES = {
-    "promote": (BUFFERS, "tile{on=linalg.matmul:0 sizes=8,16,4}; promote{on=linalg.matmul:0 operands=0,1 stack=true}; canonicalize"),
-    "pad and hoist": (MATMUL, "tile{on=linalg.matmul:0 sizes=8,16,4}; pad{on=linalg.matmul:0 multiples=1,1,1 nofold=1,1,0}; canonicalize; hoist-pad{on=tensor.pad:0 loops=1}; canonicalize"),
-    "pack": (MATMUL, "pack{on=linalg.matmul:0 sizes=0,16,0}; pack-transpose{on=linalg.pack:0 outer=1,0}; lower-packs; canonicalize; generalize{on=linalg.copy:0}; canonicalize"),
+    "promote": (
+        BUFFERS,
+        "tile{on=linalg.matmul:0 sizes=8,16,4}; promote{on=linalg.matmul:0 operands=0,1 stack=true}; canonicalize",
+    ),
+    "pad and hoist": (
+        MATMUL,
+        (
+            "tile{on=linalg.matmul:0 sizes=8,16,4}; pad{on=linalg.matmul:0 multiples=1,1,1 nofold=1,1,0}; canonicalize;"
+            " hoist-pad{on=tensor.pad:0 loops=1}; canonicalize"
+        ),
+    ),
+    "pack": (
+        MATMUL,
+        (
+            "pack{on=linalg.matmul:0 sizes=0,16,0}; pack-transpose{on=linalg.pack:0 outer=1,0}; lower-packs;"
+            " canonicalize; generalize{on=linalg.copy:0}; canonicalize"
+        ),
+    ),
     "pack greedily": (MATMUL, "pack-greedily{on=linalg.matmul:0 sizes=8,16,4 order=0,1,2}; lower-packs; canonicalize"),
     "split a reduction": (MATMUL, "split-reduction{on=linalg.matmul:0 factor=4 dimension=2}"),
     "tile a reduction": (MATMUL, "tile-reduction{on=linalg.matmul:0 sizes=0,0,4}"),
     "img2col": (sources.CONV, "img2col{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
     "decompose and vectorise": (
         sources.CONV,
-        "tile{on=linalg.conv_2d_nhwc_hwcf:0 sizes=1,1,8,32,1,1,16}; decompose{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize; vectorize{on=linalg.conv_1d_nwc_wcf:0}",
+        (
+            "tile{on=linalg.conv_2d_nhwc_hwcf:0 sizes=1,1,8,32,1,1,16}; decompose{on=linalg.conv_2d_nhwc_hwcf:0};"
+            " canonicalize; vectorize{on=linalg.conv_1d_nwc_wcf:0}"
+        ),
     ),
     "peel": (MATMUL, "tile{on=linalg.matmul:0 sizes=5,0,0}; peel{on=scf.for:0}; canonicalize"),
     "coalesce": (MATMUL, "tile{on=linalg.matmul:0 sizes=8,16,0}; bufferize; coalesce{on=scf.for:1}"),
@@ -33,13 +51,30 @@ SCHEDULES = {
     "interchange": (MATMUL, "generalize{on=linalg.matmul:0}; interchange{on=linalg.generic:0 order=1,2,0}"),
     "lower vectors": (
         MATMUL,
-        "transpose-matmul{on=linalg.matmul:0 operand=rhs}; vectorize-all; lower-contraction{by=dot}; lower-transpose{by=shuffle_1d}; lower-multi-reduction{by=innerparallel};"
-        " lower-transfer{rank=1}",
+        (
+            "transpose-matmul{on=linalg.matmul:0 operand=rhs}; vectorize-all; lower-contraction{by=dot};"
+            " lower-transpose{by=shuffle_1d}; lower-multi-reduction{by=innerparallel}; lower-transfer{rank=1}"
+        ),
     ),
-    "masks": (MATMUL, "tile{on=linalg.matmul:0 sizes=5,0,0}; vectorize{on=linalg.matmul:0 sizes=5,32,16}; lower-masks; canonicalize"),
-    "affine": (sources.AFFINE.replace("@sum", "@main"), "affine-vectorize{virtual_vector_size=16 vectorize_reductions=true}; affine-unroll{unroll_factor=2}"),
-    "fuse and lower": (MATMUL, "fuse{on=linalg.matmul:0 sizes=8,8,0 interchange=1,0,2}; lower{math=libmvec transpose=shuffle16x16 contract=dot reductions=tree}"),
-    "exp": (sources.softmax(4, 32), "decompose-aggregate{on=linalg.softmax:0}; expand-exp; generalize-all; fuse-elementwise"),
+    "masks": (
+        MATMUL,
+        "tile{on=linalg.matmul:0 sizes=5,0,0}; vectorize{on=linalg.matmul:0 sizes=5,32,16}; lower-masks; canonicalize",
+    ),
+    "affine": (
+        sources.AFFINE.replace("@sum", "@main"),
+        "affine-vectorize{virtual_vector_size=16 vectorize_reductions=true}; affine-unroll{unroll_factor=2}",
+    ),
+    "fuse and lower": (
+        MATMUL,
+        (
+            "fuse{on=linalg.matmul:0 sizes=8,8,0 interchange=1,0,2}; lower{math=libmvec transpose=shuffle16x16"
+            " contract=dot reductions=tree}"
+        ),
+    ),
+    "exp": (
+        sources.softmax(4, 32),
+        "decompose-aggregate{on=linalg.softmax:0}; expand-exp; generalize-all; fuse-elementwise",
+    ),
 }
 
 

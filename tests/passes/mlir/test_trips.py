@@ -74,6 +74,9 @@ def test_arguments_that_bound_loops(session):
 
 
 def test_sparse_tensors_are_refused(session):
-    source = "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) { return }"
+    source = (
+        "#s = #sparse_tensor.encoding<{ map = (i) -> (i : compressed) }>\nfunc.func @main(%x: tensor<8xf32, #s>) {"
+        " return }"
+    )
     with pytest.raises(UnsupportedError, match="is sparse: the cost model knows dense tensors only"):
         read_graph(session, source)

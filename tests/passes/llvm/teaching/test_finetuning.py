@@ -1,4 +1,6 @@
-"""Fine-tuning: evidence as examples, the network against llama.cpp's, the adapter's files, evaluation, and whole runs on a tiny model."""
+"""Fine-tuning: evidence as examples, the network against llama.cpp's, the adapter's files, evaluation, and whole runs
+on a tiny model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import torch
 
 from foretune.costmodel.language import low_rank
 from foretune.costmodel.language.causal_lm import read_gguf
-from foretune.costmodel.language.low_rank import LowRankConfig, TokenExample, adapt, answer_likelihoods, attach, write_adapter
+from foretune.costmodel.language.low_rank import (
+    LowRankConfig,
+    TokenExample,
+    adapt,
+    answer_likelihoods,
+    attach,
+    write_adapter,
+)
 from foretune.errors import DataError, ForetuneError, ModelError, OptionError, UnsupportedError
 from foretune.passes.language.local_model import LocalServer
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence
@@ -39,9 +48,13 @@ def test_an_answer_is_the_decision_in_the_strategists_schema():
     answer = json.loads(answer_of(record()))
     [proposal] = answer["proposals"]
     assert proposal == {
-        "intent": "unroll", "reason": "1.50x, 1.02x without -unroll-count=4, 1.10x without gvn", "before": ["gvn"], "level": "O3", "after": ["licm"],
+        "intent": "unroll",
+        "reason": "1.50x, 1.02x without -unroll-count=4, 1.10x without gvn",
+        "before": ["gvn"],
+        "level": "O3",
+        "after": ["licm"],
         "flags": ["-unroll-count=4"],
-    }  # fmt: skip
+    }
     assert list(proposal) == SCHEMA["properties"]["proposals"]["items"]["required"]
     [read] = read_proposals(json.dumps(answer))
     assert read.sequence == DECISION and not read.refused and read.num_parts == 3
@@ -62,7 +75,11 @@ def test_a_reason_is_short():
 def test_a_question_shows_what_was_known():
     everything, few = make_examples([record(), record(steps=("gvn", "-unroll-count=4", "default<Oz>"))])
     shown = json.loads(few.question[1]["content"])
-    assert shown["passes"] == ["gvn"] and shown["flags"] == ["-unroll-count=4"] and shown["measured speed relative to -O3, best first"] == [f"1.000x: {BASELINE}"]
+    assert (
+        shown["passes"] == ["gvn"]
+        and shown["flags"] == ["-unroll-count=4"]
+        and shown["measured speed relative to -O3, best first"] == [f"1.000x: {BASELINE}"]
+    )
     assert len(json.loads(everything.question[1]["content"])["passes"]) > 100
     assert few.record.program not in few.question[1]["content"]
 
@@ -70,7 +87,9 @@ def test_a_question_shows_what_was_known():
 def test_programs_are_split():
     records = [record(f"p{i}") for i in range(8) for _ in range(2)]
     learnt, evaluated = split_evidence(records, [], (), 0)
-    assert len(evaluated) == 2 and len(learnt) == 12 and not {r.program for r in learnt} & {r.program for r in evaluated}
+    assert (
+        len(evaluated) == 2 and len(learnt) == 12 and not {r.program for r in learnt} & {r.program for r in evaluated}
+    )
     assert split_evidence(records, [], (), 0) == (learnt, evaluated) != split_evidence(records, [], (), 1)
     learnt, evaluated = split_evidence(records, [record("p0"), record("new")], ("p7",), 0)
     assert {r.program for r in evaluated} == {"p0", "p7", "new"} and len(learnt) == 12
@@ -103,7 +122,13 @@ def test_what_is_accepted_is_counted():
 
 def test_estimated_ranks_follow_the_records():
     ranks = EstimatedRanks()
-    good, bad = ranks("gemm", PassSequence(BASELINE.passes, (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True)))), ranks("gemm", PassSequence((Pass("default<O1>"),)))
+    good, bad = (
+        ranks(
+            "gemm",
+            PassSequence(BASELINE.passes, (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True))),
+        ),
+        ranks("gemm", PassSequence((Pass("default<O1>"),))),
+    )
     assert 0 <= bad < good <= 1 and ranks("nobody's program", BASELINE) is None
 
 
@@ -159,13 +184,27 @@ def test_it_learns_and_what_is_served_changes(tiny, tmp_path):
     attach(model, CONFIG)
     before = answer_likelihoods(model, EXAMPLES[0].question, [EXAMPLES[0].answer])
     losses = adapt(model, EXAMPLES, CONFIG)
-    assert losses[-1] < 0.5 * losses[0] and answer_likelihoods(model, EXAMPLES[0].question, [EXAMPLES[0].answer]) > before
+    assert (
+        losses[-1] < 0.5 * losses[0] and answer_likelihoods(model, EXAMPLES[0].question, [EXAMPLES[0].answer]) > before
+    )
     tensors, adapter = write_adapter(model, CONFIG, tmp_path)
     reader = gguf.GGUFReader(adapter)
-    fields = {name: reader.fields[name].contents() for name in ("general.type", "adapter.type", "adapter.lora.alpha", "general.architecture")}
-    assert fields == {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": 8.0, "general.architecture": model.config.architecture}
+    fields = {
+        name: reader.fields[name].contents()
+        for name in ("general.type", "adapter.type", "adapter.lora.alpha", "general.architecture")
+    }
+    assert fields == {
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 8.0,
+        "general.architecture": model.config.architecture,
+    }
     shapes = {tensor.name: tuple(tensor.data.shape) for tensor in reader.tensors}
-    assert len(shapes) == 14 and shapes["blk.1.ffn_down.weight.lora_a"] == (4, 64) and shapes["blk.1.ffn_down.weight.lora_b"] == (32, 4)
+    assert (
+        len(shapes) == 14
+        and shapes["blk.1.ffn_down.weight.lora_a"] == (4, 64)
+        and shapes["blk.1.ffn_down.weight.lora_b"] == (32, 4)
+    )
     assert tensors.is_file()
     tokens = EXAMPLES[0].question
     after, unadapted = served(tiny, tokens, adapter), likeliest(read_gguf(tiny), tokens)
@@ -192,8 +231,12 @@ def test_a_killed_training_goes_on(tiny, tmp_path):
         adapt(halved, EXAMPLES, CONFIG, tmp_path / "c.safetensors", kill)
     told = []
     resumed = started()
-    assert adapt(resumed, EXAMPLES, CONFIG, tmp_path / "c.safetensors", lambda step, loss: told.append(step)) == pytest.approx(losses, rel=1e-4)
-    assert told[0] == 21 and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole.parameters(), resumed.parameters()))
+    assert adapt(
+        resumed, EXAMPLES, CONFIG, tmp_path / "c.safetensors", lambda step, loss: told.append(step)
+    ) == pytest.approx(losses, rel=1e-4)
+    assert told[0] == 21 and all(
+        torch.allclose(a, b, atol=1e-5) for a, b in zip(whole.parameters(), resumed.parameters())
+    )
     with pytest.raises(ModelError, match="of other data"):
         adapt(started(), EXAMPLES[:2], CONFIG, tmp_path / "c.safetensors")
 
@@ -205,21 +248,36 @@ def test_a_killed_training_goes_on(tiny, tmp_path):
 def evidence(tmp_path):
     """Programs of which gemm is held out."""
     steps = ("gvn", "licm", "-unroll-count=4")
-    write_evidence([record("md5", steps=steps), record("aes128", PassSequence(DECISION.passes), steps=steps), record("gemm", PassSequence(DECISION.passes[1:]), steps=steps)], tmp_path / "e.jsonl")
+    write_evidence(
+        [
+            record("md5", steps=steps),
+            record("aes128", PassSequence(DECISION.passes), steps=steps),
+            record("gemm", PassSequence(DECISION.passes[1:]), steps=steps),
+        ],
+        tmp_path / "e.jsonl",
+    )
     return tmp_path / "e.jsonl"
 
 
 def options(evidence, model, **more):
-    return FinetuneConfig(evidence, evidence.parent / "out", model, adaptation=LowRankConfig(blocks=1, steps=3), reply_tokens=40, **more)
+    return FinetuneConfig(
+        evidence, evidence.parent / "out", model, adaptation=LowRankConfig(blocks=1, steps=3), reply_tokens=40, **more
+    )
 
 
 def test_a_whole_run(tiny, evidence, monkeypatch):
     pytest.importorskip("xllamacpp")
     pytest.importorskip("openai")
     document = finetune(options(evidence, tiny))
-    assert document["learnt"] == ["aes128", "md5"] and document["evaluated"] == ["gemm"] and len(document["losses"]) == 3
+    assert (
+        document["learnt"] == ["aes128", "md5"] and document["evaluated"] == ["gemm"] and len(document["losses"]) == 3
+    )
     for figures in (document["before"], document["after"]):
-        assert figures["num_answers"] == 1 and figures["decision_place_by_chance"] == 2.0 and figures["decision_places"][0] in (1, 2, 3)
+        assert (
+            figures["num_answers"] == 1
+            and figures["decision_place_by_chance"] == 2.0
+            and figures["decision_places"][0] in (1, 2, 3)
+        )
     out = evidence.parent / "out"
     assert sorted(os.listdir(out)) == ["adapter.gguf", "adapter.safetensors", "report.json", "run.json"]
     with pytest.raises(OptionError, match="holds a finished run"):
@@ -245,7 +303,10 @@ def test_bad_input(evidence, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("")
     unusual = write_tiny_model(tmp_path / "unusual.gguf", extra="rope_freqs.weight")
-    small, foreign = write_tiny_model(tmp_path / "small.gguf", context=512), write_tiny_model(tmp_path / "foreign.gguf", "gemma")
+    small, foreign = (
+        write_tiny_model(tmp_path / "small.gguf", context=512),
+        write_tiny_model(tmp_path / "foreign.gguf", "gemma"),
+    )
     for config, kind, message in (
         (options(empty, model), DataError, "holds no evidence"),
         (options(text, model), DataError, "line 1"),
@@ -253,7 +314,11 @@ def test_bad_input(evidence, tmp_path):
         (options(evidence, text), ModelError, "is no GGUF file"),
         (options(evidence, tmp_path / "nothing.gguf"), ModelError, "cannot be read"),
         (options(evidence, damaged), ModelError, "is damaged"),
-        (options(evidence, foreign), UnsupportedError, "a language model of architecture llama or qwen2 can be adapted"),
+        (
+            options(evidence, foreign),
+            UnsupportedError,
+            "a language model of architecture llama or qwen2 can be adapted",
+        ),
         (options(evidence, unusual), UnsupportedError, "with the tensor 'rope_freqs.weight'"),
         (options(evidence, small), DataError, "tokens, but small.gguf has room for"),
         (FinetuneConfig(evidence, tmp_path / "taken", model), OptionError, "holds no run of"),
@@ -291,4 +356,7 @@ def test_a_real_model(evidence):
         pytest.skip("FORETUNE_TEST_MODEL names no GGUF file")
     config = FinetuneConfig(evidence, evidence.parent / "out", Path(path), adaptation=LowRankConfig(blocks=4, steps=12))
     document = finetune(config)
-    assert document["losses"][-1] < document["losses"][0] and document["after"]["decision_log_likelihood"] > document["before"]["decision_log_likelihood"]
+    assert (
+        document["losses"][-1] < document["losses"][0]
+        and document["after"]["decision_log_likelihood"] > document["before"]["decision_log_likelihood"]
+    )

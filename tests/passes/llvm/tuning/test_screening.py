@@ -33,7 +33,9 @@ def test_what_changes_the_code_is_found(found, measurer):
     steps = [str(change.sequence) for members in screened.classes for change in members]
     assert screened.num_tried > 300 and 5 < len(screened.classes) < 150 and len(set(steps)) == len(steps)
     assert any("-unroll-count=" in step for step in steps) and not any("dfa-jump-thread" in step for step in steps)
-    baseline, *hashes = measurer.compiler.code_hashes(program, [BASELINE, *(members[0].sequence for members in screened.classes)])
+    baseline, *hashes = measurer.compiler.code_hashes(
+        program, [BASELINE, *(members[0].sequence for members in screened.classes)]
+    )
     assert baseline not in hashes and len(set(hashes)) == len(hashes) and all(hashes)
     assert screen(program, measurer) is screened
 
@@ -54,11 +56,17 @@ def test_moves_keep_to_the_screen():
     inside = [UNROLL.sequence, SAME.sequence, BEFORE.sequence, LEVEL.sequence]
     assert all(s in drawn for s in inside)
     by_intent = [moves.mutate(BASE, drop=False) for _ in range(300)]
-    assert all(intent in INTENTS for _, intent in by_intent) and all(intent == "unroll" for s, intent in by_intent if s in inside[:2])
+    assert all(intent in INTENTS for _, intent in by_intent) and all(
+        intent == "unroll" for s, intent in by_intent if s in inside[:2]
+    )
     assert len(moves.singles()) == 3 and not Moves(np.random.default_rng(0)).singles()
 
 
-@pytest.mark.parametrize("make", [*STRATEGIES.values(), lambda seed, screen: RankedSearch(lambda pool: np.zeros(len(pool)), seed, screen=screen)], ids=[*STRATEGIES, "ranked"])
+@pytest.mark.parametrize(
+    "make",
+    [*STRATEGIES.values(), lambda seed, screen: RankedSearch(lambda pool: np.zeros(len(pool)), seed, screen=screen)],
+    ids=[*STRATEGIES, "ranked"],
+)
 def test_strategies_use_it(make):
     strategy = make(0, screen=SMALL)
     suggested = []
@@ -67,12 +75,21 @@ def test_strategies_use_it(make):
         strategy.observe([(s, 1.0 - 0.1 * len(s.flags)) for s in fresh])
         suggested += fresh
     assert len(set(suggested)) == len(suggested) >= 4
-    assert sum(any(f.name == "unroll-count" for f in s.flags) or Pass("gvn") in s.passes or Pass("default<O2>") in s.passes for s in suggested) > len(suggested) / 2
+    assert (
+        sum(
+            any(f.name == "unroll-count" for f in s.flags) or Pass("gvn") in s.passes or Pass("default<O2>") in s.passes
+            for s in suggested
+        )
+        > len(suggested) / 2
+    )
 
 
 def test_idle_steps_do_not_make_a_sequence_new():
     idle = PassSequence((Pass("sink"), *BASE.passes), (Flag("unroll-count", 4), Flag("align-loops", 32)))
-    assert SMALL.active(idle) == UNROLL.sequence and SMALL.active(PassSequence((Pass("gvn", (("pre", False),)), *BASE.passes))).passes[0].name == "gvn"
+    assert (
+        SMALL.active(idle) == UNROLL.sequence
+        and SMALL.active(PassSequence((Pass("gvn", (("pre", False),)), *BASE.passes))).passes[0].name == "gvn"
+    )
     strategy = RankedSearch(lambda pool: np.zeros(len(pool)), 0, explores=0.0, screen=SMALL)
     strategy.observe([(UNROLL.sequence, 0.9)])
     assert all(SMALL.active(s) not in (BASE, UNROLL.sequence) for s in strategy.suggest(6))

@@ -15,12 +15,18 @@ from tests.passes.llvm.tuning.test_strategist import proposal
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        (["-mllvm -unroll-count=4"], "-unroll-count=4"), (["-mllvm", "-unroll-count=4"], "-unroll-count=4"), (["--unroll-count 4"], "-unroll-count=4"),
-        (["-unroll-count", "4"], "-unroll-count=4"), (["unroll-count=4"], "-unroll-count=4"), (["-slp-threshold -10"], "-slp-threshold=-10"),
-        (["-enable-loop-distribute"], "-enable-loop-distribute=true"), (["-enable-loop-distribute=1"], "-enable-loop-distribute=true"),
-        (["-vectorize-slp=OFF"], "-vectorize-slp=false"), (["-mllvm -unroll-count=4 -mllvm -unroll-runtime"], "-unroll-count=4 -unroll-runtime=true"),
+        (["-mllvm -unroll-count=4"], "-unroll-count=4"),
+        (["-mllvm", "-unroll-count=4"], "-unroll-count=4"),
+        (["--unroll-count 4"], "-unroll-count=4"),
+        (["-unroll-count", "4"], "-unroll-count=4"),
+        (["unroll-count=4"], "-unroll-count=4"),
+        (["-slp-threshold -10"], "-slp-threshold=-10"),
+        (["-enable-loop-distribute"], "-enable-loop-distribute=true"),
+        (["-enable-loop-distribute=1"], "-enable-loop-distribute=true"),
+        (["-vectorize-slp=OFF"], "-vectorize-slp=false"),
+        (["-mllvm -unroll-count=4 -mllvm -unroll-runtime"], "-unroll-count=4 -unroll-runtime=true"),
     ],
-)  # fmt: skip
+)
 def test_flags(written, read):
     [found] = read_proposals(json.dumps({"proposals": [proposal(flags=written)]}))
     assert not found.refused and str(found.sequence) == f"-passes='default<O3>' {read}"
@@ -29,11 +35,17 @@ def test_flags(written, read):
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        (["loop(licm)"], "function(loop-mssa(licm))"), (["function(gvn,loop-mssa(licm))"], "function(gvn),function(loop-mssa(licm))"), (["-licm"], "function(loop-mssa(licm))"),
-        (["cgscc(inline)"], "cgscc(inline)"), (["GVN"], "function(gvn)"), (["-passes='gvn,sroa'"], "function(gvn,sroa)"), (["O1"], "default<O1>"),
-        (["early-cse-memssa"], "function(early-cse<memssa>)"), (["loop-unroll<O3;full-unroll-max=8>"], "function(loop-unroll<full-unroll-max=8;O3>)"),
+        (["loop(licm)"], "function(loop-mssa(licm))"),
+        (["function(gvn,loop-mssa(licm))"], "function(gvn),function(loop-mssa(licm))"),
+        (["-licm"], "function(loop-mssa(licm))"),
+        (["cgscc(inline)"], "cgscc(inline)"),
+        (["GVN"], "function(gvn)"),
+        (["-passes='gvn,sroa'"], "function(gvn,sroa)"),
+        (["O1"], "default<O1>"),
+        (["early-cse-memssa"], "function(early-cse<memssa>)"),
+        (["loop-unroll<O3;full-unroll-max=8>"], "function(loop-unroll<full-unroll-max=8;O3>)"),
     ],
-)  # fmt: skip
+)
 def test_passes(written, read):
     [found] = read_proposals(json.dumps({"proposals": [proposal(before=written)]}))
     assert not found.refused and str(found.sequence) == f"-passes='{read},default<O3>'"
@@ -48,9 +60,18 @@ def test_levels_and_macros():
 
 @pytest.mark.parametrize(
     ("passes", "flags"),
-    [(["loop(evil)"], []), (["function(gvn; reboot)"], []), ([], ["-mllvm -load=x.so"]), ([], ["--unroll-count 6000"]), ([], ["-o /etc/passwd"]), (["(" * 500], []), ([7, None], [{"a": 1}]),
-     (["function(" * 300 + "gvn" + ")" * 300], []), (["attributor"], [])],
-)  # fmt: skip
+    [
+        (["loop(evil)"], []),
+        (["function(gvn; reboot)"], []),
+        ([], ["-mllvm -load=x.so"]),
+        ([], ["--unroll-count 6000"]),
+        ([], ["-o /etc/passwd"]),
+        (["(" * 500], []),
+        ([7, None], [{"a": 1}]),
+        (["function(" * 300 + "gvn" + ")" * 300], []),
+        (["attributor"], []),
+    ],
+)
 def test_what_is_not_harmless_is_refused(passes, flags):
     [found] = read_proposals(json.dumps({"proposals": [proposal(before=passes, flags=flags)]}))
     assert found.refused and str(found.sequence) == "-passes='default<O3>'"

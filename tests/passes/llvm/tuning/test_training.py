@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from foretune import Candidate, DataError, HardwareFeatures, MeasureRecord, Node, ProgramGraph, Status, Target, Task, Trajectory, Workload
+from foretune import (
+    Candidate,
+    DataError,
+    HardwareFeatures,
+    MeasureRecord,
+    Node,
+    ProgramGraph,
+    Status,
+    Target,
+    Task,
+    Trajectory,
+    Workload,
+)
 from foretune.cli.app import app
 from foretune.costmodel.passes.model import PassCostModel
 from foretune.datasets.records.merge import merge
@@ -22,13 +34,26 @@ from foretune.passes.llvm.tuning.training import read_data, relative_to_baseline
 
 def task(name: str, loads: float) -> Task:
     nodes = (Node("function", "f0", (1.0, 8.0, 1.0, 0.0)), Node("block", "f0b0", (1.0, 0.0, loads, *([1.0] * 13))))
-    return Task(Workload(name, "", ProgramGraph(nodes, ()), name, "llvm"), Target("llvm", (), HardwareFeatures(cores=2)))
+    return Task(
+        Workload(name, "", ProgramGraph(nodes, ()), name, "llvm"), Target("llvm", (), HardwareFeatures(cores=2))
+    )
 
 
-def trajectory(of: Task, count: int, secs: float, baseline: tuple[float, ...], status=Status.OK, stamp=0.0) -> Trajectory:
+def trajectory(
+    of: Task, count: int, secs: float, baseline: tuple[float, ...], status=Status.OK, stamp=0.0
+) -> Trajectory:
     sequence = PassSequence(BASE.passes, (Flag("unroll-count", count),))
     environment = (("baseline_secs", json.dumps(baseline)),)
-    record = MeasureRecord(Candidate(of, sequence.trace()), status, (secs,) if status is Status.OK else (), "", "", environment, None, stamp)
+    record = MeasureRecord(
+        Candidate(of, sequence.trace()),
+        status,
+        (secs,) if status is Status.OK else (),
+        "",
+        "",
+        environment,
+        None,
+        stamp,
+    )
     return Trajectory(record, ((1.0, 2.0),), ((secs, float(count)),))
 
 
@@ -46,12 +71,19 @@ def test_times_are_in_units_of_the_baseline():
     slow_day = trajectory(of, 4, 0.06, (0.09, 0.08))
     failed, unpaired = trajectory(of, 8, 0.0, (), Status.RUN_ERROR), trajectory(of, 2, 0.05, ())
     found = relative_to_baseline([slow_day, failed, unpaired])
-    assert [t.record.status for t in found] == [Status.OK, Status.RUN_ERROR] and found[0].record.best_secs == pytest.approx(0.75)
+    assert [t.record.status for t in found] == [Status.OK, Status.RUN_ERROR] and found[
+        0
+    ].record.best_secs == pytest.approx(0.75)
 
 
 def test_programs_that_are_held_out_never_train():
     split = split_programs({name: name for name in (*training(), *held_out())})
-    assert split.test == frozenset(held_out()) and not split.test & (split.train | split.validation) and split.validation and split.train
+    assert (
+        split.test == frozenset(held_out())
+        and not split.test & (split.train | split.validation)
+        and split.validation
+        and split.train
+    )
     other = split_programs({f"h{i}": f"own{i}" for i in range(20)})
     assert other.train and other.validation and other.test
 
@@ -73,10 +105,16 @@ def test_merging(tmp_path):
 
 def test_the_command_trains_what_ranks(tmp_path):
     data = collected(tmp_path / "data", [*training()[:12], *held_out()[:2]])
-    done = CliRunner().invoke(app, ["passes", "train", "--data", str(data), "--out", str(tmp_path / "w.safetensors"), "--epochs", "2", "--json"])
+    done = CliRunner().invoke(
+        app,
+        ["passes", "train", "--data", str(data), "--out", str(tmp_path / "w.safetensors"), "--epochs", "2", "--json"],
+    )
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert report["num_programs"] + report["num_validation_records"] // 3 == 12 and report["num_records"] == 3 * report["num_programs"]
+    assert (
+        report["num_programs"] + report["num_validation_records"] // 3 == 12
+        and report["num_records"] == 3 * report["num_programs"]
+    )
     model = PassCostModel.load(tmp_path / "w.safetensors")
     of = task("new", 2.0)
     scores = model.predict(of, [trajectory(of, count, 1.0, ()).record.candidate for count in (2, 8)])
