@@ -181,9 +181,3 @@ def apply_schedules(mod: tvm.IRModule, database: meta_schedule.database.Database
 
     with tvm_target(target), database, tvm.transform.PassContext(opt_level=3):
         return transform.MetaScheduleApplyDatabase(enable_warning=False)(mod)
-
-
-def build(mod: tvm.IRModule, target: Target) -> tvm.runtime.Executable:
-    """Compiles a Relax module of scheduled kernels for the virtual machine."""
-    with tvm.transform.PassContext(opt_level=3):
-        return tvm.compile(mod, target=tvm_target(target))

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import tvm_ffi
-from torch.utils.dlpack import from_dlpack as _from_capsule
 
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import set_num_threads, tvm
 from foretune.compiler.tir.openmp import range_check
+from foretune.compiler.tir.program import Program
 from foretune.errors import UnsupportedError
 
-_item = tvm_ffi.get_global_func("ffi.ArrayGetItem")  # half the time of `array[i]`
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
 
 SUPPORTED_DTYPES = frozenset(
@@ -51,7 +49,7 @@ class CompiledRegion(torch.nn.Module):
     replaced. Where an index is negative or out of range, PyTorch runs the region: it wraps, or raises its own error.
 
     Args:
-        executable: compiled Relax module with `main`, and `main_transform_params` if there are static inputs.
+        program: what was compiled of it.
         signature: how it is called.
         reference: the region as PyTorch runs it.
         frozen: whether the user promised not to change weights behind PyTorch's back.
@@ -59,7 +57,7 @@ class CompiledRegion(torch.nn.Module):
 
     def __init__(
         self,
-        executable: tvm.runtime.Executable | tvm.runtime.Module,
+        program: Program,
         signature: Signature,
         reference: torch.nn.Module,
         frozen: bool = False,
@@ -71,23 +69,17 @@ class CompiledRegion(torch.nn.Module):
         self._static = sorted(signature.static_inputs)
         self._dynamic = [i for i in range(signature.num_inputs) if i not in signature.static_inputs]
         self._indices = tuple(signature.indices.items())
-        self._lock = threading.Lock()  # a virtual machine serves one call at a time
-        self.replace(executable)
+        self._lock = threading.Lock()  # a program serves one call at a time
+        self.replace(program)
 
-    def replace(self, executable: tvm.runtime.Executable | tvm.runtime.Module) -> None:
+    def replace(self, program: Program) -> None:
         """Runs another build of the same program from now on."""
-        from tvm import relax
-
-        vm = relax.VirtualMachine(executable, tvm.cpu())
         with self._lock:
-            self._vm, self._main = vm, vm["main"]
-            self._transform = vm["main_transform_params"] if self._static else None
+            self._program = program
             self._watched = StaticInputs(self._frozen)
-            self._transformed: tuple = ()
             self._held: tuple = ()
-            self._borrowed: tuple[int, ...] | None = (
-                None  # outputs that are other tensors' memory; known after the first call
-            )
+            # outputs that are other tensors' memory; known after the first call
+            self._borrowed: tuple[int, ...] | None = None
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Runs the region; inputs are copied only if they are not contiguous or not aligned."""
@@ -95,17 +87,14 @@ class CompiledRegion(torch.nn.Module):
             if not _in_range(inputs[position], size):
                 return self._reference[0](*inputs)
         with self._lock:
-            if self._transform is not None:
+            if self._static:
                 static = [inputs[i] for i in self._static]
                 if not self._watched.unchanged(static):
                     self._held = tuple(_as_tvm(t) for t in static)
-                    self._transformed = tuple(self._transform(self._held))
+                    self._program.prepare(self._held)
                     self._watched.keep(static)
             dynamic = [_prepared(inputs[i]) for i in self._dynamic]
-            outputs = self._main(*dynamic, *self._transformed)
-            results = [_item(outputs, i) for i in range(len(outputs))] if type(outputs) is tvm_ffi.Array else [outputs]
-            if not self._dynamic:  # a function that got no tensor of PyTorch's returns TVM's
-                results = [_from_capsule(tensor.__dlpack__()) for tensor in results]
+            results = self._program(dynamic)
             if self._borrowed is None:
                 self._borrowed = self._find_borrowed(results, dynamic)
         for i in self._borrowed:
@@ -118,7 +107,7 @@ class CompiledRegion(torch.nn.Module):
         """Outputs to be copied, because the program returns an input, a prepared weight, or one tensor twice; the same
         in each call.
         """
-        taken = {t.data_ptr() for t in dynamic} | {_from_capsule(t.__dlpack__()).data_ptr() for t in self._transformed}
+        taken = {t.data_ptr() for t in (*dynamic, *self._program.prepared)}
         found = []
         for i, result in enumerate(results):
             if i in self._signature.escaping:

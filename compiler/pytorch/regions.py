@@ -18,7 +18,7 @@ from foretune.compiler.pytorch.partition import alone, escapes, keep_output_view
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
 from foretune.compiler.pytorch.views import sink_views
-from foretune.compiler.tir.openmp import on_openmp
+from foretune.compiler.tir.program import build
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
@@ -80,9 +80,7 @@ class RegionGraph:
         for name, (mod, signature) in list(self._imported.items()):
             region = getattr(self._fused, name)
             try:
-                executable = on_openmp(
-                    importer.build(importer.apply_schedules(mod, schedules, self._target), self._target)
-                )
+                program = build(importer.apply_schedules(mod, schedules, self._target), self._target)
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
                 if isinstance(region, CompiledRegion):
                     warn_once(
@@ -94,9 +92,9 @@ class RegionGraph:
                     self._leave(name, telling_line(error))
                 continue
             if isinstance(region, CompiledRegion):
-                region.replace(executable)
+                region.replace(program)
             else:
-                setattr(self._fused, name, CompiledRegion(executable, signature, region, self._frozen))
+                setattr(self._fused, name, CompiledRegion(program, signature, region, self._frozen))
         self._fused.recompile()
 
     def _leave(self, name: str, why: str) -> None:

@@ -207,10 +207,9 @@ def _add(node: torch.fx.Node, importer: Any) -> Any:
 
 def _to_copy(node: torch.fx.Node, importer: Any) -> Any:
     """Relax's own conversion, but for floats to booleans: what is not zero is true, NaN as well."""
-    from tvm import tirx
 
     if node.kwargs.get("dtype") == torch.bool:
-        return _unary("not_zero", lambda x: tirx.NE(x, _like(0, x)))(node, importer)
+        return _unary("not_zero", lambda x: _not(_equal(x, _like(0, x))))(node, importer)
     return importer._to_copy(node)
 
 
@@ -249,8 +248,10 @@ def _gelu(node: torch.fx.Node, importer: Any) -> Any:
     strict = value.dtype == torch.float32 and bool(torch.nn.functional.gelu(torch.full((16,), math.inf)).isnan().any())
 
     def expression(x: Any) -> Any:
-        y = x * _like(0.5, x) * (_like(1, x) + tirx.erf(x * _like(math.sqrt(0.5), x)))
-        return tirx.Select(x > _like(torch.finfo(torch.float32).max, x), _like(math.nan, x), y) if strict else y
+        error = tirx.erf(x * _like(math.sqrt(0.5), x))
+        y = x * _like(0.5, x) * (_like(1, x) + error)
+        # nothing for finite numbers, infinity times zero for the other: a choice by value would cost a third more
+        return y + x * _like(1e-30, x) * (_like(1, x) - error) if strict else y
 
     return _unary("gelu", expression)(node, importer)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from foretune.compiler.tir._tvm import tvm
 
 _log = logging.getLogger(__name__)
-_SOURCE = Path(__file__).with_name("openmp_launch.c")
+_SOURCES = [str(Path(__file__).with_name(name)) for name in ("openmp_launch.c", "call_sequence.c")]
 _HOOKS = {
     "__TVMBackendParallelLaunch": "foretune_parallel_launch",
     "__TVMBackendParallelBarrier": "foretune_parallel_barrier",
@@ -23,15 +23,18 @@ _HOOKS = {
 _TIMEOUT_SECS = 60.0
 
 
-def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tvm.runtime.Module:
-    """The program with its parallel loops on OpenMP's threads; as it is where no C compiler is found.
+def on_openmp(
+    executable: tvm.runtime.Executable,
+) -> tuple[tvm.runtime.Executable | tvm.runtime.Module, ctypes.CDLL | None]:
+    """The program with its parallel loops on OpenMP's threads, and the library that it is then; as it is where no C
+    compiler is found.
 
     TVM's generated code calls whatever its library's variables `__TVMBackend…` point at, which is TVM's own pool at
     first.
     """
-    launcher = _launcher()
-    if launcher is None:
-        return executable
+    functions = launcher()
+    if functions is None:
+        return executable, None
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "program.so")
         executable.export_library(path)
@@ -41,8 +44,8 @@ def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tv
             hook = ctypes.c_void_p.in_dll(library, variable)
         except ValueError:  # the program has no such loops
             continue
-        hook.value = ctypes.cast(getattr(launcher, function), ctypes.c_void_p).value
-    return module
+        hook.value = ctypes.cast(getattr(functions, function), ctypes.c_void_p).value
+    return module, library
 
 
 @lru_cache(maxsize=2)
@@ -53,17 +56,17 @@ def range_check(bits: int) -> Callable[[int, int, int], int] | None:
     Args:
         bits: of an index, 32 or 64.
     """
-    launcher = _launcher()
-    if launcher is None:
+    functions = launcher()
+    if functions is None:
         return None
-    function = getattr(launcher, f"foretune_in_range_{bits}")
+    function = getattr(functions, f"foretune_in_range_{bits}")
     function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     return function
 
 
 @lru_cache(maxsize=1)
-def _launcher() -> ctypes.CDLL | None:
-    """The functions of the C file; OpenMP's library is the one that PyTorch has loaded, since it has the same name."""
+def launcher() -> ctypes.CDLL | None:
+    """The functions of the C files; OpenMP's library is the one that PyTorch has loaded, since it has the same name."""
     import torch  # noqa: F401 - loads it
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -72,7 +75,7 @@ def _launcher() -> ctypes.CDLL | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "launch.so"
-        command = [compiler, "-O2", "-shared", "-fPIC", "-fopenmp", str(_SOURCE), "-o", str(library)]
+        command = [compiler, "-O2", "-shared", "-fPIC", "-fopenmp", *_SOURCES, "-o", str(library)]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_SECS)
             return ctypes.CDLL(str(library))

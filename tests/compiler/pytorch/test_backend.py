@@ -142,7 +142,7 @@ def test_a_region_that_tvm_cannot_build_stays_with_pytorch(options, caplog, monk
     def build(mod, target):
         raise RuntimeError("no machine code")
 
-    monkeypatch.setattr("foretune.compiler.pytorch.importer.build", build)
+    monkeypatch.setattr("foretune.compiler.pytorch.regions.build", build)
     x = torch.randn(8, 8)
     with torch.no_grad(), caplog.at_level(logging.WARNING, "foretune"):
         found = torch.compile(lambda x: x + 1, backend="foretune", options={**options, "guard": False})(x)

@@ -255,6 +255,7 @@ INF, NAN = float("inf"), float("nan")
         lambda x: x.std() + x,
         lambda x: (x * 2).amax(0) + 1,
         lambda x: F.max_pool1d(x[None], 2) * 2,
+        lambda x: x.bool() ^ (x > 1),
     ],
     ids=[
         "x-x",
@@ -272,6 +273,7 @@ INF, NAN = float("inf"), float("nan")
         "std",
         "amax",
         "max_pool",
+        "bool",
     ],
 )
 def test_floats_are_no_real_numbers(compiled, program):
