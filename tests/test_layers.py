@@ -94,6 +94,49 @@ def test_no_two_folders_import_each_other():
     assert [(a, b) for a, b in combinations(sorted(rooms), 2) if (a, b) in arrows and (b, a) in arrows] == []
 
 
+def private_names_of_torch(tree: ast.AST) -> set[str]:
+    """Private modules, and names in them, that a program imports or reaches from `torch`."""
+
+    def dotted(node: ast.AST) -> str:
+        if isinstance(node, ast.Name):
+            return node.id
+        return f"{base}.{node.attr}" if isinstance(node, ast.Attribute) and (base := dotted(node.value)) else ""
+
+    names = {name for node in ast.walk(tree) if isinstance(node, ast.Attribute) and (name := dotted(node))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {
+        name
+        for name in names
+        if name.split(".")[0] == "torch"
+        and not name.startswith("torch.ops.")  # operators, whatever their names
+        and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+    }
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        ("import torch._dynamo", {"torch._dynamo"}),
+        ("def f():\n    from torch.utils import _pytree", {"torch.utils._pytree"}),
+        ("from torch._inductor.utils import a", {"torch._inductor.utils.a"}),
+        ("import torch\ntorch._C.a()", {"torch._C", "torch._C.a"}),
+        ("import torch\ntorch.ops.aten._to_copy\ntorch.__version__\nself.torch._x", set()),
+    ],
+)
+def test_private_names_of_torch_are_seen(program: str, names: set[str]):
+    assert private_names_of_torch(ast.parse(program)) == names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_one_door_to_the_private_modules_of_torch(path: Path):
+    if path != ROOT / "compiler" / "torch_private" / "__init__.py":
+        assert private_names_of_torch(ast.parse(path.read_text())) == set()
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_folders_are_small(folder: Path):
     assert len([*folder.glob("*.py")]) <= MOST_FILES

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from foretune.compiler.torch_private import pytree
 
 FENCE_BYTES = 64  # before and after each input; TVM's kernels read aligned memory without a copy
 _FENCE_VALUE = 1

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export.graph_signature import InputKind
-from torch.utils import _pytree as pytree
 
+from foretune.compiler.torch_private import OpOverload, pytree
 from foretune.errors import OptionError
 from foretune.support.text import telling_line
 
@@ -216,7 +216,7 @@ def _changes_tensors(module: nn.Module) -> bool:
     buffers.
     """
     targets = [node.target for m in module.modules() if isinstance(m, torch.fx.GraphModule) for node in m.graph.nodes]
-    return any(isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable for target in targets)
+    return any(isinstance(target, OpOverload) and target._schema.is_mutable for target in targets)
 
 
 def _shares_memory(outputs: Any, inputs: Sequence[Any]) -> bool:

@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
@@ -26,6 +25,7 @@ from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inducto
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
+from foretune.compiler.torch_private import FakeTensor
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._dynamo.utils import get_metrics_context
-from torch._prims_common import clone_preserve_strides
 
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
+from foretune.compiler.torch_private import clone_preserve_strides, get_metrics_context
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line

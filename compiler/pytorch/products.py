@@ -19,6 +19,7 @@ import torch
 from foretune.compiler.pytorch.guard import mean_secs
 from foretune.compiler.pytorch.operators import operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
+from foretune.compiler.torch_private import OpOverload
 from foretune.task import Task
 
 _OPERANDS = {
@@ -44,7 +45,7 @@ class Product:
         rest: its arguments after the tensors.
     """
 
-    target: torch._ops.OpOverload
+    target: OpOverload
     rest: tuple[Any, ...]
 
     @property
