@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from foretune.compiler.ansor._ansor_tvm import PythonBasedModel, auto_scheduler
+from foretune.compiler.ansor._ansor_tvm import (  # type checkers see the newer TVM, which has none of this
+    PythonBasedModel,  # pyright: ignore[reportAttributeAccessIssue]
+    auto_scheduler,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from foretune.compiler.ansor.tasks import AnsorTask, record_line, steps_of
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.costmodel.latent.model import LatentCostModel

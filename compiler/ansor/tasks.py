@@ -6,12 +6,17 @@ import base64
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
-from foretune.compiler.ansor._ansor_tvm import auto_scheduler, meta_schedule, te, tvm
+from foretune.compiler.ansor._ansor_tvm import (  # type checkers see the newer TVM, which has not all of this
+    auto_scheduler,  # pyright: ignore[reportAttributeAccessIssue]
+    meta_schedule,  # pyright: ignore[reportAttributeAccessIssue]
+    te,
+    tvm,
+)
 from foretune.compiler.ansor.states import StateChoices, TemplateLookup, read_state, read_template
 from foretune.datasets.programs.tir_graph import program_graph
 from foretune.datasets.programs.tir_json import JsonModule
@@ -69,7 +74,7 @@ class AnsorTask:
                 f"the program of {search_task.workload_key[:60]} cannot be read: {telling_line(error)}"
             ) from error
         program = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-        hash_ = format(tvm.ir.structural_hash(mod) & (2**64 - 1), "016x")
+        hash_ = format(cast("Any", tvm).ir.structural_hash(mod) & (2**64 - 1), "016x")
         stages = _unique([str(op.name) for op in search_task.compute_dag.ops])
         blocks = "_".join(node.name for node in graph.nodes if node.kind == "block")
         task = Task(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ class LoadedProgram(nn.Module):
     ) -> None:
         super().__init__()
         self.program = module.requires_grad_(False)
-        args, kwargs = program.example_inputs
+        args, kwargs = cast("tuple[tuple[Any, ...], dict[str, Any]]", program.example_inputs)  # others are not read
         self._example, self._structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
         self._num_args, self._names = len(args), tuple(kwargs)
         self._signature = inspect.signature(module.forward)

@@ -12,14 +12,15 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.online_model import OnlineModel
 from foretune.compiler.metaschedule.records import record_of, trace_of
-from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir import traces
+from foretune.compiler.tir._tvm import derived_object, meta_schedule, tvm
 from foretune.compiler.tir.workload import module_hash
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.support.once import warn_once
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 _live: weakref.WeakSet = weakref.WeakSet()
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
     """Ranks MetaSchedule's candidates, and adapts to their measurements.
 
@@ -107,12 +108,11 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         self._best_scores.clear()
 
     def _task(self, context: meta_schedule.TuneContext) -> Task | None:
-        return self._guarded(
-            str(context.task_name), lambda: self.online.task(context.mod, context.target, str(context.task_name))
-        )
+        mod, target = cast("tvm.IRModule", context.mod), cast("tvm.target.Target", context.target)
+        return self._guarded(str(context.task_name), lambda: self.online.task(mod, target, str(context.task_name)))
 
     def _trace(self, task: Task, candidate: meta_schedule.MeasureCandidate) -> Trace | None:
-        return self._guarded(task.workload.name, lambda: trace_of(candidate.sch.trace))
+        return self._guarded(task.workload.name, lambda: trace_of(traces.tvm_trace(candidate.sch)))
 
     def _by_space(
         self, task: Task, candidates: Sequence[meta_schedule.MeasureCandidate]

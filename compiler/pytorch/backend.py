@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class Backend:
         self.target = parse_target(options.target)
         self.database = Database(options.database)
         self.model = (
-            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(Path(options.cost_model))
         )
         self._picks: dict[tuple[str, str], Trace] = {}
 

@@ -114,7 +114,7 @@ def choose(
             else:
                 runs[name] = run
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}
-    choice.name = min(choice.ms, key=choice.ms.get)
+    choice.name = min(choice.ms, key=lambda name: choice.ms[name])
     return runs[choice.name], choice
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 import tvm_ffi
@@ -78,7 +79,7 @@ class CompiledRegion(torch.nn.Module):
         """Runs another build of the same program from now on."""
         from tvm import relax
 
-        vm = relax.VirtualMachine(executable, tvm.cpu())
+        vm = relax.VirtualMachine(executable, cast("Any", tvm.cpu()))
         with self._lock:
             self._vm, self._main = vm, vm["main"]
             self._transform = vm["main_transform_params"] if self._static else None
@@ -147,7 +148,7 @@ def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
 
 
 def _as_tvm(tensor: torch.Tensor) -> tvm.runtime.Tensor:
-    return tvm.runtime.from_dlpack(_prepared(tensor))
+    return cast("tvm.runtime.Tensor", tvm.runtime.from_dlpack(_prepared(tensor)))
 
 
 def _prepared(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from foretune.compiler.tir._tvm import tvm
 
@@ -42,7 +43,7 @@ def on_openmp(executable: tvm.runtime.Executable) -> tvm.runtime.Executable | tv
         except ValueError:  # the program has no such loops
             continue
         hook.value = ctypes.cast(getattr(launcher, function), ctypes.c_void_p).value
-    return module
+    return cast("tvm.runtime.Module", module)
 
 
 @lru_cache(maxsize=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import TargetError
@@ -36,7 +36,7 @@ def parse_target(text: str) -> Target:
     if "num-cores" not in dict(target.attrs):
         target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
     tvm_target(target)
-    return Target(target.kind, target.attrs, _hardware(int(dict(target.attrs)["num-cores"])))
+    return Target(target.kind, target.attrs, _hardware(_num_cores(target)))
 
 
 def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None = None) -> Target:
@@ -49,10 +49,12 @@ def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None
     found = Target.from_dict(_plain(target.export()))
     if hardware is None:
         local = found.kind == "llvm" and architecture(found) == architecture()
-        hardware = (
-            _hardware(int(dict(found.attrs).get("num-cores", num_usable_cores()))) if local else HardwareFeatures()
-        )
+        hardware = _hardware(_num_cores(found)) if local else HardwareFeatures()
     return replace(found, hardware=hardware)
+
+
+def _num_cores(target: Target) -> int:
+    return int(cast("int", dict(target.attrs).get("num-cores", num_usable_cores())))
 
 
 def _plain(value: Any) -> Any:
@@ -95,5 +97,5 @@ def tvm_target(target: Target) -> tvm.target.Target:
         )
     try:
         return tvm.target.Target(target.to_dict())
-    except (ValueError, TypeError, tvm.error.TVMError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise TargetError(f"TVM rejects target {target}: {telling_line(error)}") from error
