@@ -98,6 +98,19 @@ class Build:
     after: tuple[float, ...] = ()
     secs: float = 0.0
 
+    @property
+    def linked(self) -> Path:
+        """The executable of a build that is OK.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.executable is None:
+            raise DataError(
+                f"{self.sequence} was not linked, so that it cannot run{f': {self.error}' * bool(self.error)}"
+            )
+        return self.executable
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -214,7 +227,7 @@ class PassMeasurer:
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
         replies = []
         for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
-            replies.append(self._run(program, build.executable, given, limit))
+            replies.append(self._run(program, build.linked, given, limit))
             if replies[-1]["status"] != "ok":
                 raise DataError(f"{program.name} does not run{on}: {replies[-1]['error']}")
         optimised, expected, again = [(reply["exit"], reply["output"]) for reply in replies]
@@ -253,7 +266,7 @@ class PassMeasurer:
         it does nowhere.
         """
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
-            reply = self._run(prepared.program, build.executable, given)
+            reply = self._run(prepared.program, build.linked, given)
             if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
                 return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
                     f": {reply['error']}" if reply.get("error") else ""
@@ -290,16 +303,16 @@ class PassMeasurer:
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
             return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
-        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
+        before, after = (tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after"))
         machine_code = out.read_bytes()
-        looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
-        if looks[0] in known or not link:
+        made = Build(sequence, Status.OK, "", None, code_hash(machine_code), text_bytes(machine_code), before, after)
+        if made.object_hash in known or not link:
             out.unlink()
-            return Build(sequence, Status.OK, "", None, *looks), reply
+            return made, reply
         executable, error = self._link(program, out)
         if executable is None:
-            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
-        return Build(sequence, Status.OK, "", executable, *looks), reply
+            return replace(made, status=Status.BUILD_ERROR, error=f"cannot be linked: {error}"), reply
+        return replace(made, executable=executable), reply
 
     def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
         linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
@@ -367,7 +380,7 @@ class PassMeasurer:
         Raises:
             DataError: the program does not end well.
         """
-        reply = self._run(program, build.executable)
+        reply = self._run(program, build.linked)
         if reply["status"] != "ok":
             raise DataError(f"{program.name} does not run: {reply['error']}")
         return reply["cpu_secs"]
@@ -382,7 +395,7 @@ class PassMeasurer:
         own: list[float] = []
         baseline: list[float] = []
         for _ in range(repeats):
-            reply = self._run(prepared.program, build.executable)
+            reply = self._run(prepared.program, build.linked)
             if reply["status"] != "ok":
                 return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
             if (reply["exit"], reply["output"]) != prepared.expected:
@@ -396,7 +409,7 @@ class PassMeasurer:
                     )
                 )
             own.append(max(reply["cpu_secs"], 1e-6))
-            other = self._run(prepared.program, prepared.baseline.executable)
+            other = self._run(prepared.program, prepared.baseline.linked)
             if other["status"] != "ok":
                 raise DataError(f"{prepared.program.name} no longer runs under -O3: {other['error']}")
             baseline.append(max(other["cpu_secs"], 1e-6))
