@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from foretune.compiler.measure.quietness import Quietness
 from foretune.compiler.measure.remote import Device
@@ -286,10 +286,9 @@ class Measurer:
         }
 
     def _connect(self, worker: WorkerProcess) -> int:
-        device = cast("Device", self._device)
         request = {
             "op": "connect",
-            "device": asdict(device),
+            "device": asdict(self._device),
             "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS,
         }
         try:
@@ -299,10 +298,10 @@ class Measurer:
         self._check_interrupted()
         if reply["status"] != "ok":
             raise WorkerError(
-                f"no device {device} could be used ({reply['error']}); start one with `python -m"
-                f" tvm.exec.rpc_server --tracker {device.host}:{device.port} --key {device.key}`"
+                f"no device {self._device} could be used ({reply['error']}); start one with `python -m"
+                f" tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
             )
-        return int(reply["num_threads"])
+        return reply["num_threads"]
 
     def _check_interrupted(self) -> None:
         if self._interrupted:

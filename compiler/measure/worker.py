@@ -30,7 +30,7 @@ from foretune.compiler.tir._tvm import set_num_threads, tvm  # noqa: E402
 from foretune.compiler.tir.space import ScheduleContext  # noqa: E402
 from foretune.compiler.tir.target import architecture, tvm_target  # noqa: E402
 from foretune.compiler.tir.workload import module_from_program, module_hash  # noqa: E402
-from foretune.errors import IllegalActionError, WorkerError  # noqa: E402
+from foretune.errors import IllegalActionError  # noqa: E402
 from foretune.support.cache import RecentCache  # noqa: E402
 from foretune.support.text import telling_line  # noqa: E402
 from foretune.target import Target  # noqa: E402
@@ -54,7 +54,7 @@ class _Worker:
         trace = Trace.from_json(request["trace"])
         try:
             schedule = traces.replay(context.mod, trace, request["seed"])
-            canonical = traces.from_tvm(traces.tvm_trace(schedule))
+            canonical = traces.from_tvm(schedule.trace)
             if len(trace) and not context.post_process(schedule):
                 return {
                     "status": "illegal",
@@ -99,11 +99,6 @@ class _Worker:
         self.session = remote.Session(remote.Device(**request["device"]), request["session_secs"])
         return {"status": "ok", "num_threads": self.session.num_threads}
 
-    def _connected(self) -> remote.Session:
-        if self.session is None:
-            raise WorkerError("a remote device must be connected before it is used, but none is")
-        return self.session
-
     def disconnect(self, request: dict[str, Any]) -> dict[str, Any]:
         """Gives the remote device back."""
         self.session = None
@@ -113,7 +108,7 @@ class _Worker:
         """Times an exported library on the connected device."""
         try:
             inputs = self._inputs(request["workload"], request["program"])
-            return self._connected().time(request["library"], inputs, request["repeat"], request["min_repeat_ms"])
+            return self.session.time(request["library"], inputs, request["repeat"], request["min_repeat_ms"])
         finally:
             self.session = None
 
@@ -130,13 +125,13 @@ class _Worker:
             return [a.numpy() for a in arrays]
 
         if library := request.get("library"):
-            session, self.session = self._connected(), None
+            session, self.session = self.session, None
             reply = session.run(library, inputs)
             if reply["status"] != "ok":
                 return reply
             actual, expected = (
                 reply["arrays"],
-                run(tvm.compile(mod, target=tvm.target.Target({"kind": "llvm"}))["main"]),
+                run(tvm.compile(mod, target={"kind": "llvm"})["main"]),
             )  # the device's code cannot run here
         else:
             actual, expected = (

@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def outputs_error(expected: Any, actual: Any) -> float:
     return max(rel_error(e, a) for e, a in pairs)
 
 
-def serve(hello: dict[str, Any]) -> Generator[dict[str, Any], dict[str, Any], None]:
+def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Compiles the models and answers requests `{"model", "secs"}` with the times of calls.
 
     Args:

@@ -31,7 +31,6 @@ from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.support.scratch import ScratchFolder
-from foretune.support.tools import run_tool
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -98,19 +97,6 @@ class Build:
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
     secs: float = 0.0
-
-    @property
-    def linked(self) -> Path:
-        """The executable of a build that is OK.
-
-        Raises:
-            DataError: there is none.
-        """
-        if self.executable is None:
-            raise DataError(
-                f"{self.sequence} was not linked, so that it cannot run{f': {self.error}' * bool(self.error)}"
-            )
-        return self.executable
 
 
 @dataclass(frozen=True)
@@ -228,7 +214,7 @@ class PassMeasurer:
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
         replies = []
         for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
-            replies.append(self._run(program, build.linked, given, limit))
+            replies.append(self._run(program, build.executable, given, limit))
             if replies[-1]["status"] != "ok":
                 raise DataError(f"{program.name} does not run{on}: {replies[-1]['error']}")
         optimised, expected, again = [(reply["exit"], reply["output"]) for reply in replies]
@@ -267,7 +253,7 @@ class PassMeasurer:
         it does nowhere.
         """
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
-            reply = self._run(prepared.program, build.linked, given)
+            reply = self._run(prepared.program, build.executable, given)
             if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
                 return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
                     f": {reply['error']}" if reply.get("error") else ""
@@ -304,16 +290,16 @@ class PassMeasurer:
         if reply["status"] != "ok":
             out.unlink(missing_ok=True)
             return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
-        before, after = (tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after"))
+        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
         machine_code = out.read_bytes()
-        made = Build(sequence, Status.OK, "", None, code_hash(machine_code), text_bytes(machine_code), before, after)
-        if made.object_hash in known or not link:
+        looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
+        if looks[0] in known or not link:
             out.unlink()
-            return made, reply
+            return Build(sequence, Status.OK, "", None, *looks), reply
         executable, error = self._link(program, out)
         if executable is None:
-            return replace(made, status=Status.BUILD_ERROR, error=f"cannot be linked: {error}"), reply
-        return replace(made, executable=executable), reply
+            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
+        return Build(sequence, Status.OK, "", executable, *looks), reply
 
     def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
         linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
@@ -331,7 +317,14 @@ class PassMeasurer:
             *libraries,
         ]
         try:
-            done = run_tool(command, _LINK_TIMEOUT_SECS)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_LINK_TIMEOUT_SECS,
+            )
         except subprocess.TimeoutExpired:
             return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
         finally:
@@ -374,7 +367,7 @@ class PassMeasurer:
         Raises:
             DataError: the program does not end well.
         """
-        reply = self._run(program, build.linked)
+        reply = self._run(program, build.executable)
         if reply["status"] != "ok":
             raise DataError(f"{program.name} does not run: {reply['error']}")
         return reply["cpu_secs"]
@@ -389,7 +382,7 @@ class PassMeasurer:
         own: list[float] = []
         baseline: list[float] = []
         for _ in range(repeats):
-            reply = self._run(prepared.program, build.linked)
+            reply = self._run(prepared.program, build.executable)
             if reply["status"] != "ok":
                 return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
             if (reply["exit"], reply["output"]) != prepared.expected:
@@ -403,7 +396,7 @@ class PassMeasurer:
                     )
                 )
             own.append(max(reply["cpu_secs"], 1e-6))
-            other = self._run(prepared.program, prepared.baseline.linked)
+            other = self._run(prepared.program, prepared.baseline.executable)
             if other["status"] != "ok":
                 raise DataError(f"{prepared.program.name} no longer runs under -O3: {other['error']}")
             baseline.append(max(other["cpu_secs"], 1e-6))

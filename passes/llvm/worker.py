@@ -63,8 +63,7 @@ def work(llvm: Llvm, request: dict[str, Any]) -> dict[str, Any]:
     Returns:
         `status`, and `before` and `after` or `error`.
     """
-    source = Path(request["source"])
-    reply: dict[str, Any] = {"status": "ok"}
+    source, reply = Path(request["source"]), {"status": "ok"}
     try:
         llvm.set_flags(request["flags"])
         module = llvm.read(source)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any
 
 from foretune.errors import DataError, IllegalActionError, OptionError, UnsupportedError, WorkerError
 from foretune.passes.llvm.toolchain import find_toolchain
@@ -160,7 +160,7 @@ class MlirSession:
         self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
         self._count = itertools.count()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MlirSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -378,7 +378,7 @@ class MlirSession:
             return Run(build.status, error=build.error)
         request = {
             "library": str(build.files[".so"]),
-            "signature": cast("Signature", build.signature).to_json(),  # which every build that is OK has
+            "signature": build.signature.to_json(),
             "seed": seed,
             "reference": str(reference) if reference else None,
             "keep": str(keep) if keep else None,
