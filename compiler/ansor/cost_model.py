@@ -10,17 +10,21 @@ first since it last learnt.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from foretune.compiler.ansor._ansor_tvm import PythonBasedModel, auto_scheduler
+from foretune.compiler.ansor._ansor_tvm import (  # type checkers see the newer TVM, which has none of this
+    PythonBasedModel,  # pyright: ignore[reportAttributeAccessIssue]
+    auto_scheduler,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from foretune.compiler.ansor.tasks import AnsorTask, record_line, steps_of
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.speeds import Guard, Speeds
 from foretune.datasets.importers.report import LineError
 from foretune.datasets.importers.results import read_result
 from foretune.errors import ForetuneError, ModelError, OptionError
@@ -31,7 +35,6 @@ from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures
 
 _CACHED_TASKS = 64
-_MAX_LOG_SPEED = 30.0  # keeps speeds finite and positive
 _log = logging.getLogger(__name__)
 
 
@@ -59,8 +62,7 @@ class ForetuneAnsorModel(PythonBasedModel):
         self._hardware = hardware
         self._learnt: dict[str, MeasureRecord] = {}  # line of Ansor's log -> record
         self._tasks: RecentCache[AnsorTask] = RecentCache(_CACHED_TASKS)
-        self._best_scores: dict[tuple[str, str], float] = {}
-        self._warned: set[str] = set()
+        self._speeds, self._guard = Speeds(), Guard(_log)
 
     @property
     def records(self) -> tuple[MeasureRecord, ...]:
@@ -71,19 +73,19 @@ class ForetuneAnsorModel(PythonBasedModel):
         """Speeds of finished states of one task, relative to each other; [N] float32, positive, higher is better."""
         scores = np.full(len(states), np.nan)
         name = str(search_task.workload_key)
-        task = self._guarded(name, lambda: self._task(search_task))
+        task = self._guard.run(name, lambda: self._task(search_task))
         if task is None:
             return np.ones(len(states), np.float32)
         lines = (record_line(auto_scheduler.MeasureInput(search_task, state)) for state in states)
-        choices = [self._guarded(name, lambda line=line: task.read(steps_of(line))) for line in lines]
+        choices = [self._guard.run(name, lambda line=line: task.read(steps_of(line))) for line in lines]
         known = [row for row, chosen in enumerate(choices) if chosen is not None]
         for rows, space, points in task.points([choices[row] for row in known]):
-            prediction = self._guarded(
+            prediction = self._guard.run(
                 name, lambda space=space, points=points: self.model.score(task.task, space, points)
             )
             if prediction is not None:
                 scores[[known[row] for row in rows]] = prediction.score
-        return self._speeds(task, scores).astype(np.float32)
+        return self._speeds.of(task.task.key, scores).astype(np.float32)
 
     @one_torch_thread()
     def update(
@@ -101,14 +103,15 @@ class ForetuneAnsorModel(PythonBasedModel):
         fresh: dict[str, MeasureRecord] = {}
         for inp, result in zip(inputs, results):
             line = record_line(inp, result)
-            record = self._guarded(
+            record = self._guard.run(
                 str(inp.task.workload_key), lambda inp=inp, line=line: _record(self._task(inp.task), line)
             )
             if record is not None and line not in self._learnt:
                 fresh[line] = record
-        self._guarded("the measurements", lambda: self.model.update(list(fresh.values())))
+        self._guard.run("the measurements", lambda: self.model.update(list(fresh.values())))
         self._learnt.update(fresh)
-        self._forget_best(fresh.values())
+        for record in fresh.values():
+            self._speeds.forget(record.candidate.task.key)
 
     def save(self, path: str | Path) -> None:
         """Writes what was learnt on top of the weights, whole or not at all: a log as Ansor's own `RecordToFile` writes
@@ -129,7 +132,7 @@ class ForetuneAnsorModel(PythonBasedModel):
         model = type(self.model)(self.model.network, self.model.training_hash)
         model.update(list(learnt.values()))
         self.model, self._learnt = model, learnt
-        self._best_scores.clear()
+        self._speeds.clear()
 
     def _read(self, path: Path) -> Iterable[tuple[str, MeasureRecord]]:
         try:
@@ -162,33 +165,6 @@ class ForetuneAnsorModel(PythonBasedModel):
     def _task(self, search_task: auto_scheduler.SearchTask) -> AnsorTask:
         key = str(search_task.workload_key), str(search_task.target), int(search_task.hardware_params.num_cores)
         return self._tasks.get(key, lambda: AnsorTask.of(search_task, self._hardware))
-
-    def _speeds(self, task: AnsorTask, scores: np.ndarray) -> np.ndarray:
-        known = ~np.isnan(scores)
-        if not known.any():
-            return np.ones(len(scores))
-        best = self._best_scores.setdefault(task.task.key, float(scores[known].max()))
-        speeds = np.exp(np.clip(scores - best, -_MAX_LOG_SPEED, _MAX_LOG_SPEED))
-        return np.where(known, speeds, np.median(speeds[known]))
-
-    def _forget_best(self, records: Iterable[MeasureRecord]) -> None:
-        for record in records:
-            self._best_scores.pop(record.candidate.task.key, None)
-
-    def _guarded(self, name: str, work: Callable[[], Any]) -> Any:
-        """Does some work; None, with one warning a task, if it fails."""
-        try:
-            return work()
-        except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
-            if name not in self._warned:
-                self._warned.add(name)
-                _log.warning(
-                    "the cost model does not understand all of %s, and is neutral there: %s: %s",
-                    name[:80],
-                    type(error).__name__,
-                    telling_line(error),
-                )
-            return None
 
 
 def _record(task: AnsorTask, line: str) -> MeasureRecord:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from foretune.errors import IllegalActionError
 from foretune.trace import Action, Trace, Value
@@ -193,7 +193,7 @@ class Template:
             (i, choices.locations[block]) for block, i in self.locations.items() if block in choices.locations
         )
         if self.unroll >= 0:
-            values = self.trace.actions[self.unroll].attrs[0]
+            values = cast("tuple[int, ...]", self.trace.actions[self.unroll].attrs[0])
             chosen[self.unroll] = min(
                 range(len(values)), key=lambda k: abs(math.log2(1 + values[k]) - math.log2(1 + choices.unroll))
             )
@@ -211,7 +211,7 @@ def read_template(trace: Trace) -> Template:
     factored: dict[str, int] = {}
     unroll = -1
     for i, action in enumerate(actions):
-        first = action.inputs[0] if action.inputs else None
+        first = cast("str", action.inputs[0]) if action.inputs else ""
         block = blocks.get(first) or loops.get(first, ("", 0))[0]
         if action.op == "GetSBlock":
             blocks[action.outputs[0]] = str(action.attrs[0])
@@ -230,7 +230,7 @@ def read_template(trace: Trace) -> Template:
         elif action.op == "GetProducers" and block in factored:
             blocks[action.outputs[0]] = block + _PART
         elif action.op == "ReverseComputeAt":
-            fused_in, level = loops[action.inputs[1]]
+            fused_in, level = loops[cast("str", action.inputs[1])]
             levels[fused_in] = level + 1
         elif action.op == "SampleComputeLocation":
             locations[block] = i

@@ -5,21 +5,27 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
-from foretune.compiler.ansor._ansor_tvm import auto_scheduler, meta_schedule, te, tvm
+from foretune.compiler.ansor._ansor_tvm import (  # type checkers see the newer TVM, which has not all of this
+    auto_scheduler,  # pyright: ignore[reportAttributeAccessIssue]
+    meta_schedule,  # pyright: ignore[reportAttributeAccessIssue]
+    te,
+    tvm,
+)
 from foretune.compiler.ansor.states import StateChoices, TemplateLookup, read_state, read_template
+from foretune.compiler.tir.plain import host_with, plain
 from foretune.datasets.programs.tir_graph import program_graph
 from foretune.datasets.programs.tir_json import JsonModule
 from foretune.datasets.records.families import family_of
 from foretune.errors import UnsupportedError
 from foretune.space import DesignSpace, Domain
 from foretune.support.text import telling_line
-from foretune.target import HardwareFeatures, Target, measure_host
+from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace, Value
 
@@ -57,8 +63,8 @@ class AnsorTask:
             )
         num_cores = int(search_task.hardware_params.num_cores)
         target = Target.from_dict(
-            {**_plain(search_task.target.export()), "num-cores": num_cores},
-            hardware if hardware is not None else _hardware(num_cores),
+            {**plain(search_task.target.export()), "num-cores": num_cores},
+            hardware if hardware is not None else host_with(num_cores),
         )
         try:
             mod = tvm.IRModule({"main": te.create_prim_func(list(search_task.compute_dag.tensors))})
@@ -69,7 +75,7 @@ class AnsorTask:
                 f"the program of {search_task.workload_key[:60]} cannot be read: {telling_line(error)}"
             ) from error
         program = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-        hash_ = format(tvm.ir.structural_hash(mod) & (2**64 - 1), "016x")
+        hash_ = format(cast("Any", tvm).ir.structural_hash(mod) & (2**64 - 1), "016x")
         stages = _unique([str(op.name) for op in search_task.compute_dag.ops])
         blocks = "_".join(node.name for node in graph.nodes if node.kind == "block")
         task = Task(
@@ -132,7 +138,7 @@ def _design_traces(mod: tvm.IRModule, target: Target) -> list[Trace]:
     )
     found = []
     for schedule in context.generate_design_space():
-        rows, decisions = _plain(schedule.trace.as_json(True))
+        rows, decisions = plain(schedule.trace.as_json(True))
         chosen = dict(decisions)
         found.append(
             Trace.from_json(
@@ -140,23 +146,6 @@ def _design_traces(mod: tvm.IRModule, target: Target) -> list[Trace]:
             )
         )
     return found
-
-
-def _plain(value: Any) -> Any:
-    """TVM's boxed constants and containers as Python's own."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if hasattr(value, "items"):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return _plain(value.value) if hasattr(value, "value") else [_plain(v) for v in value]
-
-
-def _hardware(num_cores: int) -> HardwareFeatures:
-    """This machine's features if only some of its cores are used."""
-    host = measure_host()
-    return replace(host, cores=num_cores, peak_gflops=round(host.peak_gflops * min(1.0, num_cores / host.cores), 1))
 
 
 def _unique(names: Sequence[str]) -> list[str]:

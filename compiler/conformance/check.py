@@ -109,11 +109,11 @@ def check(
         outcome.skipped = "there are no gradients"
     if outcome.skipped:
         return outcome
-    torch._dynamo.reset()
-    torch._dynamo.config.automatic_dynamic_shapes = (
+    torch.compiler.reset()
+    torch.compiler.config.automatic_dynamic_shapes = (
         False  # other strides make another graph of fixed sizes, not one for Inductor
     )
-    torch._dynamo.config.recompile_limit = 1000  # beyond it, eager runs the program
+    torch.compiler.config.recompile_limit = 1000  # beyond it, eager runs the program
     known = len(compile_reports())
     complaints = _Complaints()
     logging.getLogger("foretune").addHandler(complaints)

@@ -57,7 +57,7 @@ def disagreement(
         ("gradient", expected.gradients, actual.gradients, exact.gradients if exact else ()),
     ]
     rules = _Rules(not sums, _SUMMAND_ERROR * _largest_product(expected.inputs) if sums else 0.0)
-    differ = (_lists_differ(*lists, rules) for lists in kinds)
+    differ = (_lists_differ(kind, e, a, best, rules) for kind, e, a, best in kinds)
     found = [next(filter(None, differ), "")]
     if expected.shared != actual.shared:
         found.append(_sharing_differs(expected, actual))

@@ -75,7 +75,7 @@ def layers() -> Iterator[tuple]:
     )
     yield "pixel shuffle", lambda x: (F.pixel_shuffle(x, 2), F.pixel_unshuffle(x, 2)), x(1, 4, 4, 4)
     yield "unfold", lambda x: F.unfold(x, 2), x(1, 2, 4, 4)
-    yield "affine grid", lambda t: F.affine_grid(t, (1, 1, 3, 4), align_corners=False), x(1, 2, 3)
+    yield "affine grid", lambda t: F.affine_grid(t, [1, 1, 3, 4], align_corners=False), x(1, 2, 3)
     yield "grid sample", lambda x, g: F.grid_sample(x, g, align_corners=False), x(1, 2, 4, 4), x(1, 3, 3, 2)
     yield "lstm cell", _lstm_cell, x(2, 4), x(2, 4), x(2, 4), x(16, 4), x(16, 4)
     yield "meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), x(3), x(4)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
 from foretune.compiler.conformance.program import Program
+from foretune.compiler.torch_private import pytree
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "int64", "bool", "int32", "float64")}
 FORMS = ("alone", "inside", "inplace", "gradients", "weights", "layouts")
@@ -23,7 +23,7 @@ _UNDEFINED = ("empty", "new_empty")  # what stood in memory is their value
 @lru_cache(maxsize=1)
 def database() -> dict[str, Any]:
     """Operators by name; variants of one have their own."""
-    from torch.testing._internal.common_methods_invocations import op_db
+    from foretune.compiler.torch_private import op_db
 
     return {f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name: op for op in op_db}
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from foretune.compiler.torch_private import pytree
 
 FENCE_BYTES = 64  # before and after each input; TVM's kernels read aligned memory without a copy
 _FENCE_VALUE = 1
@@ -77,7 +78,9 @@ class FencedInputs:
             length = storage.nbytes() // size
             buffer = torch.full((length + 2 * pad + FENCE_BYTES // size,), _FENCE_VALUE, dtype=tensor.dtype)
             start = pad + (-(buffer.data_ptr() // size)) % (FENCE_BYTES // size)
-            buffer[start : start + length].copy_(torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (length,)))
+            buffer[start : start + length].copy_(
+                torch.empty(0, dtype=tensor.dtype).set_(storage, 0, torch.Size((length,)), (1,))
+            )
             self._buffers[storage.data_ptr()] = buffer, start, length
         buffer, start, _ = self._buffers[storage.data_ptr()]
         return buffer.as_strided(tensor.shape, tensor.stride(), start + tensor.storage_offset())

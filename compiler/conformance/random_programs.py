@@ -205,11 +205,15 @@ def _step(rng: random.Random, values: Sequence[torch.Tensor]) -> Step | None:
         return Step(name, lambda v, w, f=getattr(torch, name): f([v, w]), (x, y))
     if kind == "choose":
         mask = pick(torch.bool)
+        if mask is None:
+            return None
         if rng.random() < 0.3:
             return Step("masked_fill", lambda v, m: v.masked_fill(m, -math.inf), (x, mask))
         return Step("where", torch.where, (mask, x, y))
     if kind == "index":
         index = pick(torch.int64)
+        if index is None:
+            return None
         if rng.random() < 0.3:
             return Step("index_add", lambda v, i: v.index_add(0, i, v[i]), (x, index))
         return Step("index", lambda v, i: v[i], (x, index))

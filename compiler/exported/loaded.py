@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.export.graph_signature import InputKind
-from torch.utils import _pytree as pytree
 
+from foretune.compiler.torch_private import OpOverload, pytree
 from foretune.errors import OptionError
 from foretune.support.text import telling_line
 
@@ -42,7 +42,7 @@ class LoadedProgram(nn.Module):
     ) -> None:
         super().__init__()
         self.program = module.requires_grad_(False)
-        args, kwargs = program.example_inputs
+        args, kwargs = cast("tuple[tuple[Any, ...], dict[str, Any]]", program.example_inputs)  # others are not read
         self._example, self._structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
         self._num_args, self._names = len(args), tuple(kwargs)
         self._signature = inspect.signature(module.forward)
@@ -216,7 +216,7 @@ def _changes_tensors(module: nn.Module) -> bool:
     buffers.
     """
     targets = [node.target for m in module.modules() if isinstance(m, torch.fx.GraphModule) for node in m.graph.nodes]
-    return any(isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable for target in targets)
+    return any(isinstance(target, OpOverload) and target._schema.is_mutable for target in targets)
 
 
 def _shares_memory(outputs: Any, inputs: Sequence[Any]) -> bool:

@@ -83,10 +83,11 @@ class Manifest:
         found = parse_json(data, "its manifest", infinity=True)
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             raise DataError(f"it has another schema than {SCHEMA}; tune it again")
-        texts = {name: found.get(name) for name in ("target", "run_by", "torch")}
-        for name, value in texts.items():
-            if not isinstance(value, str):
+        texts: dict[str, str] = {}
+        for name in ("target", "run_by", "torch"):
+            if not isinstance(value := found.get(name), str):
                 raise DataError(f"`{name}` of its manifest must be text, but is {_shown(value)}")
+            texts[name] = value
         hashes, options = found.get("sha256"), found.get("options")
         if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
             raise DataError(f"`sha256` of its manifest must name a hash for each file, but is {_shown(hashes)}")

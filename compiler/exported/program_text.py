@@ -14,10 +14,10 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from foretune.compiler.exported.json_data import parse_json
 from foretune.compiler.exported.symbols import check_expression
+from foretune.compiler.torch_private import OpOverload, pytree
 from foretune.errors import DataError
 
 NAMESPACES = frozenset({"aten", "prims", "quantized_decomposed", "torchvision"})  # whose operators only compute
@@ -164,7 +164,7 @@ class _Cleaner:
                 " without it"
             )
         packet = getattr(getattr(torch.ops, namespace), name, None)
-        if not isinstance(getattr(packet, overload or "default", None), torch._ops.OpOverload):
+        if not isinstance(getattr(packet, overload or "default", None), OpOverload):
             raise DataError(
                 f"there is no operator {text[:80]!r} in PyTorch {torch.__version__}; import what registers it first"
             )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from foretune.compiler.torch_private import TorchDispatchMode
 
 
 class RandomOperator(Exception):

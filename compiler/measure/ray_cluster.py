@@ -90,7 +90,7 @@ class RayEnvironment:
     @property
     def slots(self) -> list[Target]:
         """The nodes' targets."""
-        return [node.target for node in self._nodes]
+        return [node.target for node in self._nodes if node.target is not None]
 
     def design_spaces(self, task: Task) -> Sequence[DesignSpace]:
         """The spaces to sample from."""
@@ -146,7 +146,7 @@ class RayEnvironment:
         with self._changed:
             while True:
                 self._check_interrupted()
-                candidates = [n for n in self._nodes if n.target.key == target_key]
+                candidates = [n for n in self._nodes if n.target is not None and n.target.key == target_key]
                 if not candidates:
                     raise WorkerError("the last node of the Ray cluster with this target is gone")
                 node = next((n for n in candidates if not n.busy), None)

@@ -11,9 +11,10 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from foretune.compiler.measure.measurer import Measurer
-from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir._tvm import derived_object, meta_schedule, tvm
 from foretune.compiler.tir.target import target_from_tvm
 from foretune.compiler.tir.workload import module_hash, program_text
 from foretune.program import ProgramGraph
@@ -25,7 +26,7 @@ from foretune.trace import Trace
 _ARTIFACT = "program.json"
 
 
-def builder_and_runner(measurer: Measurer) -> dict[str, meta_schedule.builder.Builder | meta_schedule.runner.Runner]:
+def builder_and_runner(measurer: Measurer) -> dict[str, Any]:
     """A builder and a runner over one measurer, as keyword arguments of `tune_tir`, `tune_relax` and `tune_tasks`.
 
     Args:
@@ -34,7 +35,7 @@ def builder_and_runner(measurer: Measurer) -> dict[str, meta_schedule.builder.Bu
     return {"builder": MeasurerBuilder(), "runner": MeasurerRunner(measurer)}
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class MeasurerBuilder(meta_schedule.builder.PyBuilder):
     """Writes scheduled programs for `MeasurerRunner`."""
 
@@ -50,15 +51,15 @@ class MeasurerBuilder(meta_schedule.builder.PyBuilder):
 
     def _write(self, mod: tvm.IRModule, target: tvm.target.Target) -> str:
         mod = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
-        target = target_from_tvm(target, HardwareFeatures())
+        described = target_from_tvm(target, HardwareFeatures())
         path = Path(tempfile.mkdtemp(dir=self._folder.name)) / _ARTIFACT
         path.write_text(
-            json.dumps({"hash": module_hash(mod), "program": program_text(mod), "target": target.to_dict()})
+            json.dumps({"hash": module_hash(mod), "program": program_text(mod), "target": described.to_dict()})
         )
         return str(path)
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class MeasurerRunner(meta_schedule.runner.PyRunner):
     """Compiles and times what `MeasurerBuilder` wrote, a batch at a time; done when `run` returns.
 

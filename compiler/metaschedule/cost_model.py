@@ -10,30 +10,29 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.online_model import OnlineModel
 from foretune.compiler.metaschedule.records import record_of, trace_of
-from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir import traces
+from foretune.compiler.tir._tvm import derived_object, meta_schedule, tvm
 from foretune.compiler.tir.workload import module_hash
 from foretune.costmodel.latent.model import LatentCostModel
-from foretune.support.once import warn_once
-from foretune.support.text import telling_line
+from foretune.costmodel.speeds import Guard, Speeds
 from foretune.target import HardwareFeatures
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
-_MAX_LOG_SPEED = 30.0  # keeps speeds finite and positive
 _log = logging.getLogger(__name__)
 _live: weakref.WeakSet = weakref.WeakSet()
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
     """Ranks MetaSchedule's candidates, and adapts to their measurements.
 
@@ -54,8 +53,7 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
     def __init__(self, model: LatentCostModel | None = None, hardware: HardwareFeatures | None = None) -> None:
         super().__init__()
         self.online = OnlineModel(model if model is not None else LatentCostModel.bundled(), hardware)
-        self._best_scores: dict[tuple[str, str], float] = {}
-        self._warned: set[str] = set()
+        self._speeds, self._guard = Speeds(), Guard(_log)
         _live.add(self)
 
     @one_torch_thread()
@@ -68,10 +66,10 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
         if task is None:
             return np.ones(len(candidates))
         for rows, group in self._by_space(task, candidates):
-            found = self._guarded(task.workload.name, lambda group=group: self.online.model.predict(task, group))
+            found = self._guard.run(task.workload.name, lambda group=group: self.online.model.predict(task, group))
             if found is not None:
                 scores[rows] = found
-        return self._speeds(task, scores)
+        return self._speeds.of(task.key, scores)
 
     @one_torch_thread()
     def update(
@@ -90,8 +88,8 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
             trace = self._trace(task, candidate)
             if trace is not None:
                 records.append(record_of(Candidate(task, trace), result, program_hash))
-        self._guarded(task.workload.name, lambda: self.online.learn(records))
-        self._best_scores.pop(task.key, None)
+        self._guard.run(task.workload.name, lambda: self.online.learn(records))
+        self._speeds.forget(task.key)
 
     def save(self, path: str) -> None:
         """Writes what was learnt on top of the weights."""
@@ -104,15 +102,14 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
             ModelError: the file is missing, damaged, or of another schema.
         """
         self.online.load(Path(path))
-        self._best_scores.clear()
+        self._speeds.clear()
 
     def _task(self, context: meta_schedule.TuneContext) -> Task | None:
-        return self._guarded(
-            str(context.task_name), lambda: self.online.task(context.mod, context.target, str(context.task_name))
-        )
+        mod, target = cast("tvm.IRModule", context.mod), cast("tvm.target.Target", context.target)
+        return self._guard.run(str(context.task_name), lambda: self.online.task(mod, target, str(context.task_name)))
 
     def _trace(self, task: Task, candidate: meta_schedule.MeasureCandidate) -> Trace | None:
-        return self._guarded(task.workload.name, lambda: trace_of(candidate.sch.trace))
+        return self._guard.run(task.workload.name, lambda: trace_of(traces.tvm_trace(candidate.sch)))
 
     def _by_space(
         self, task: Task, candidates: Sequence[meta_schedule.MeasureCandidate]
@@ -127,30 +124,6 @@ class ForetuneCostModel(meta_schedule.cost_model.PyCostModel):
                 groups[trace.space_id].append((row, Candidate(task, trace)))
         for group in groups.values():
             yield [row for row, _ in group], [candidate for _, candidate in group]
-
-    def _speeds(self, task: Task, scores: np.ndarray) -> np.ndarray:
-        known = ~np.isnan(scores)
-        if not known.any():
-            return np.ones(len(scores))
-        best = self._best_scores.setdefault(task.key, float(scores[known].max()))
-        speeds = np.exp(np.clip(scores - best, -_MAX_LOG_SPEED, _MAX_LOG_SPEED))
-        return np.where(known, speeds, np.median(speeds[known]))
-
-    def _guarded(self, name: str, work: Callable[[], Any]) -> Any:
-        """Does some work; None, with one warning a task, if it fails."""
-        try:
-            return work()
-        except Exception as error:  # the boundary to TVM, where an exception would end the whole tuning
-            if name not in self._warned:
-                self._warned.add(name)
-                warn_once(
-                    _log,
-                    "the cost model does not understand all of %s, and is neutral there: %s: %s",
-                    name,
-                    type(error).__name__,
-                    telling_line(error),
-                )
-            return None
 
 
 def find_cost_model(cost_model: meta_schedule.cost_model.CostModel | None) -> Any:

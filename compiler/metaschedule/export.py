@@ -130,7 +130,9 @@ def _write_task(database: meta_schedule.database.Database, records: list[Measure
             continue
         secs = [float(s) for s in record.run_secs]
         database.commit_tuning_record(
-            meta_schedule.database.TuningRecord(schedule.trace, workload, secs, tvm_target(task.target), arguments)
+            meta_schedule.database.TuningRecord(
+                traces.tvm_trace(schedule), workload, secs, tvm_target(task.target), arguments
+            )
         )
         written += 1
     return written

@@ -48,7 +48,7 @@ def default_schedule(mod: tvm.IRModule) -> tvm.s_tir.Schedule:
     """
     schedule = traces.unscheduled(mod)
     name, function = traces.function_of(mod)
-    schedule.get_sblock(function.body.block.name_hint, func_name=name.name_hint)
+    schedule.get_sblock(traces.root_block(function).name_hint, func_name=name.name_hint)
     return schedule
 
 

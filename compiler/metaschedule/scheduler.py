@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.search_strategy import find_search_strategy
-from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir._tvm import derived_object, meta_schedule
 from foretune.compiler.tir.workload import module_hash
 from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class LatentTaskScheduler(meta_schedule.task_scheduler.PyTaskScheduler):
     """Spends the trials where the model's latency says it pays: each task's first batch, then weight times expected
     gain.
@@ -41,19 +42,20 @@ class LatentTaskScheduler(meta_schedule.task_scheduler.PyTaskScheduler):
     @one_torch_thread()
     def next_task_id(self) -> int:
         """The task to measure a batch of; -1 when none is worth more. The batch before is finished first."""
-        outer = self._outer()
+        outer = cast("Any", self)._outer()  # of the object that TVM makes around this one
         records = list(outer.tasks_)
-        if self._first is None or not self._first.same_as(records[0]):  # another tuning run began
-            self._start(outer, records)
-        self._finish_batch(outer, records)
-        while (turn := self._scheduler.next()) is not None:
+        scheduler = self._scheduler
+        if scheduler is None or self._first is None or not self._first.same_as(records[0]):  # another run began
+            scheduler = self._start(outer, records)
+        self._finish_batch(scheduler, outer, records)
+        while (turn := scheduler.next()) is not None:
             if not records[turn[0]].is_terminated:
                 self._running = turn[0]
                 return turn[0]
-            self._scheduler.close(turn[0])
+            scheduler.close(turn[0])
         return -1
 
-    def _start(self, outer: meta_schedule.task_scheduler.TaskScheduler, records: list) -> None:
+    def _start(self, outer: meta_schedule.task_scheduler.TaskScheduler, records: list) -> TaskScheduler:
         """Finds identical tasks: the first of them has the weight of all, and the others end at once."""
         first: dict[tuple[str, str], int] = {}
         weights = [float(record.task_weight) for record in records]
@@ -66,15 +68,18 @@ class LatentTaskScheduler(meta_schedule.task_scheduler.PyTaskScheduler):
         self._scheduler = TaskScheduler(weights, lambda i: self._promise(records[i]), self._config)
         for i in set(range(len(records))) - set(first.values()):
             self._scheduler.close(i)
+        return self._scheduler
 
-    def _finish_batch(self, outer: meta_schedule.task_scheduler.TaskScheduler, records: list) -> None:
+    def _finish_batch(
+        self, scheduler: TaskScheduler, outer: meta_schedule.task_scheduler.TaskScheduler, records: list
+    ) -> None:
         task, self._running = self._running, None
         if task is None or records[task].is_terminated:
             return
         results = outer.join_running_task(task)
         times = [sum(map(float, r.run_secs)) / len(r.run_secs) for r in results if r.error_msg is None and r.run_secs]
         self._best_secs[task] = min([self._best_secs[task], *times])
-        self._scheduler.observe(task, len(results), self._best_secs[task])
+        scheduler.observe(task, len(results), self._best_secs[task])
 
     def _promise(self, record: meta_schedule.task_scheduler.task_scheduler.TaskRecord) -> float | None:
         strategy = find_search_strategy(record.ctx.search_strategy)

@@ -8,13 +8,13 @@ import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.cost_model import find_cost_model
 from foretune.compiler.metaschedule.online_model import OnlineModel
 from foretune.compiler.metaschedule.task_search import SearchConfig, SearchReport, TaskSearch, TuningProgram
-from foretune.compiler.tir._tvm import meta_schedule, tvm
+from foretune.compiler.tir._tvm import derived_object, meta_schedule, tvm
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.errors import OptionError
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _live: weakref.WeakSet = weakref.WeakSet()
 
 
-@tvm.ir.utils.derived_object
+@derived_object
 class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
     """Plans in latent space which candidates of a task to measure; the default schedule is in the first batch.
 
@@ -44,6 +44,12 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         _live.add(self)
 
     @property
+    def _started(self) -> TaskSearch:
+        if self._search is None:
+            raise OptionError("`pre_tuning` must come before candidates are asked for, but did not")
+        return self._search
+
+    @property
     def report(self) -> SearchReport:
         """Counts so far; of a strategy that was handed to `tune_tir`, its clones have them, and log them in the end."""
         return self._search.report if self._search is not None else SearchReport()
@@ -53,7 +59,7 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         if context.mod is None or context.target is None or context.space_generator is None:
             return
         postprocs = tuple(context.space_generator.postprocs or ())
-        self._address = context.search_strategy.__chandle__()
+        self._address = cast("Any", context.search_strategy).__chandle__()
         seed = int(context.rand_state) if self._config.seed is None else self._config.seed
         self._program = TuningProgram(
             context.mod, context.target, str(context.task_name), postprocs, seed & (2**31 - 1)
@@ -108,7 +114,7 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
     @one_torch_thread()
     def generate_measure_candidates(self) -> list[meta_schedule.MeasureCandidate] | None:
         """The next batch; None when the trials are spent, or the design spaces hold no more."""
-        return self._search.next_batch() or None
+        return self._started.next_batch() or None
 
     @one_torch_thread()
     def notify_runner_results(
@@ -117,7 +123,7 @@ class LatentSearchStrategy(meta_schedule.search_strategy.PySearchStrategy):
         results: Sequence[meta_schedule.runner.RunnerResult],
     ) -> None:
         """Learns from the batch that was handed out last."""
-        self._search.observe(results)
+        self._started.observe(results)
 
     def clone(self) -> LatentSearchStrategy:
         """A strategy for another task, with the same model."""

@@ -134,6 +134,11 @@ class TuningProgram:
         return self._starts[rewrite.prefix.key]
 
 
+def _kind_of(target: tvm.target.Target) -> str:
+    kind: Any = target.kind
+    return str(kind.name)
+
+
 @dataclass(frozen=True)
 class _HandedOut:
     trace: Trace
@@ -208,7 +213,7 @@ class TaskSearch:
         self._handed_out = []
         batch, illegal = [], []
         planned, self._planned = self._planned, None
-        if wanted > 0 and not self.report.num_trials and str(self.program.target.kind.name) in _CPU_KINDS:
+        if wanted > 0 and not self.report.num_trials and _kind_of(self.program.target) in _CPU_KINDS:
             batch.append(self._hand_out(Trace(()), default_schedule(self.program.mod)))
         for _ in range(_MAX_ROUNDS):
             proposals = planned if planned is not None else self._propose(wanted - len(batch))
@@ -250,7 +255,7 @@ class TaskSearch:
         tell.
         """
         timed = [r for r in self._measured if r.status is Status.OK]
-        if self._planner is None or not any(len(r.trace) for r in timed):
+        if self._planner is None or self._task is None or not any(len(r.trace) for r in timed):
             return None
         start = time.perf_counter()
         wanted = self._next_size()
@@ -329,7 +334,7 @@ class TaskSearch:
         """
         if num < 1 or not self._spaces:
             return []
-        if self._planner is not None:
+        if self._planner is not None and self._task is not None:
             try:
                 tried, num_elites = frozenset(self._tried), self.config.num_elites
                 found = [
@@ -389,7 +394,9 @@ class TaskSearch:
             try:
                 spaces.update(
                     (space.space_id, space)
-                    for space in spaces_of(self.program.mod, [template.trace], num_cores(self.program.target))
+                    for space in spaces_of(
+                        self.program.mod, [traces.tvm_trace(template)], num_cores(self.program.target)
+                    )
                 )
             except ForetuneError as error:
                 warn_once(_log, "a design space of %s is left out: %s", self.program.name, error)

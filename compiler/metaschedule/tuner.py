@@ -19,7 +19,7 @@ from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.task_search import TuningProgram
 from foretune.compiler.tir._tvm import tvm
-from foretune.compiler.tir.space import ScheduleContext, design_spaces, rewritten_spaces
+from foretune.compiler.tir.space import ScheduleContext, design_spaces, postprocs_of, rewritten_spaces
 from foretune.compiler.tir.workload import module_from_program, module_hash
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
@@ -171,9 +171,9 @@ class _TaskState:
         context = ScheduleContext(module_from_program(self.task.workload.program), self.task.target)
         return TuningProgram(
             context.mod,
-            context.context.target,
+            context.target,
             self.task.workload.name,
-            tuple(context.context.space_generator.postprocs),
+            tuple(postprocs_of(context.context)),
             0,
             self.task.workload.rewrites,
         )
@@ -334,11 +334,14 @@ class Tuner:
         return len(records)
 
     def _measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
-        if self._measurer is None:
-            self._measurer = Measurer()
-        records = self._measurer.measure(candidates)
+        records = self._running_measurer().measure(candidates)
         self._database.add(records)
         return records
+
+    def _running_measurer(self) -> Measurer:
+        if self._measurer is None:
+            self._measurer = Measurer()
+        return self._measurer
 
     def _winner(self, state: _TaskState) -> MeasureRecord | None:
         """The fastest record whose output is right; the finalists and the default are measured again, side by side."""
@@ -353,7 +356,7 @@ class Tuner:
         rerun = [r for r in self._measure(again) if r.status is Status.OK]
         state.records.update((r.trace.key, r) for r in rerun)
         for record in fastest(state.records.values()):
-            error = 0.0 if record.trace == DEFAULT_TRACE else self._measurer.max_rel_error(record.candidate)
+            error = 0.0 if record.trace == DEFAULT_TRACE else self._running_measurer().max_rel_error(record.candidate)
             self._database.set_checked(record, error, self._config.tolerance)
             if error <= self._config.tolerance:
                 return record

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
@@ -26,6 +26,7 @@ from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inducto
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
+from foretune.compiler.torch_private import FakeTensor
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
@@ -83,7 +84,7 @@ class Backend:
         self.target = parse_target(options.target)
         self.database = Database(options.database)
         self.model = (
-            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(options.cost_model)
+            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(Path(options.cost_model))
         )
         self._picks: dict[tuple[str, str], Trace] = {}
 

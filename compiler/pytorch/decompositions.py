@@ -47,7 +47,7 @@ def decompositions(attention: bool = True) -> dict:
     Args:
         attention: whether attention, too, is; it stays with PyTorch otherwise.
     """
-    from torch._decomp import core_aten_decompositions, get_decompositions
+    from foretune.compiler.torch_private import core_aten_decompositions, get_decompositions
 
     table = get_decompositions(
         [_aten._native_batch_norm_legit_functional, _aten._native_batch_norm_legit]

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._dynamo.utils import get_metrics_context
-from torch._prims_common import clone_preserve_strides
 
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
+from foretune.compiler.torch_private import clone_preserve_strides, get_metrics_context
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
@@ -115,7 +114,7 @@ def choose(
             else:
                 runs[name] = run
         choice.ms = _race(runs, inputs, expected.changed, trains) if len(runs) > 1 else {PYTORCH: secs * 1e3}
-    choice.name = min(choice.ms, key=choice.ms.get)
+    choice.name = min(choice.ms, key=lambda name: choice.ms[name])
     return runs[choice.name], choice
 
 

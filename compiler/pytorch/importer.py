@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -81,7 +82,7 @@ def _fuse_transposed_matmul(mod: tvm.IRModule, _: tvm.transform.PassContext) -> 
     fuser = tvm_pass._TransposeMatmulFuser(mod)
     for name, function in mod.functions_items():
         if isinstance(function, relax.Function):
-            fuser.builder_.update_func(name, fuser.visit_expr(function))
+            fuser.builder_.update_func(name, cast("relax.Function", fuser.visit_expr(function)))
     return fuser.builder_.get()
 
 
@@ -170,7 +171,7 @@ def schedule_database(
             raise IllegalActionError("a post-processor rejects the schedule")
         workload = database.commit_workload(graph_task.mod)
         database.commit_tuning_record(
-            meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), [])
+            meta_schedule.database.TuningRecord(traces.tvm_trace(schedule), workload, [1.0], tvm_target(target), [])
         )
     return database
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -28,11 +28,10 @@ def compile_with_inductor(
         mode: one of PyTorch's.
         config: settings of Inductor that differ from the mode's.
     """
-    from torch._inductor import list_mode_options
-    from torch._inductor.compile_fx import compile_fx
+    from foretune.compiler.torch_private import compile_fx, list_mode_options
 
     patches = {**(list_mode_options(mode) if mode else {}), **config}
-    return compile_fx(own_graph(gm), list(inputs), config_patches=patches or None)
+    return cast("Callable", compile_fx(own_graph(gm), list(inputs), config_patches=patches or None))
 
 
 def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:

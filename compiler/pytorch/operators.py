@@ -56,6 +56,11 @@ def operator_name(node: fx.Node) -> str:
     return str(node.target).removeprefix("aten.").removeprefix("prims.")
 
 
+def arguments_of(node: fx.Node) -> tuple[Any, ...]:
+    """A call's arguments; of which types they are is for its operator to say."""
+    return node.args
+
+
 def base_name(node: fx.Node) -> str:
     """`op` of a node, without its overload."""
     return operator_name(node).split(".")[0]
@@ -75,15 +80,17 @@ def index_uses(node: fx.Node) -> list[IndexUse]:
     if node.op != "call_function":
         return []
     if base_name(node) == "index":
-        value = tensor_of(node.args[0])
-        return [IndexUse(i, int(value.shape[d])) for d, i in enumerate(node.args[1]) if isinstance(i, fx.Node)]
+        source, indices, *_ = arguments_of(node)
+        value = tensor_of(source)
+        return [IndexUse(i, int(value.shape[d])) for d, i in enumerate(indices) if isinstance(i, fx.Node)]
     row = TAKEN.get(base_name(node))
     if row is None or row.indexed is None:
         return []
     source, dim, index = row.indexed
-    value = tensor_of(node.args[source])
-    size = value.shape[0 if dim is None else node.args[dim]] if value.dim() else 1
-    return [IndexUse(node.args[index], int(size))]
+    args = arguments_of(node)
+    value = tensor_of(args[source])
+    size = value.shape[0 if dim is None else args[dim]] if value.dim() else 1
+    return [IndexUse(args[index], int(size))]
 
 
 def origin_of(index: fx.Node) -> fx.Node:
@@ -105,7 +112,7 @@ def bounds_of(node: Any) -> tuple[int, int] | None:
     """
     if not isinstance(node, fx.Node) or node.op != "call_function":
         return None
-    name, args = operator_name(node), node.args
+    name, args = operator_name(node), arguments_of(node)
     if name.startswith("arange") and all(isinstance(a, int) for a in args):
         start, end, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
         values = range(start, end, step) if step else range(0)
@@ -209,7 +216,7 @@ def _branches_alike(node: fx.Node) -> str:
 
 def _indexes_first(node: fx.Node) -> str:
     """Relax takes the indices as those of the first dimensions."""
-    given = [i is not None for i in node.args[1]]
+    given = [i is not None for i in arguments_of(node)[1]]
     return "" if given == sorted(given, reverse=True) else "dimensions that are not indexed before those that are"
 
 
@@ -255,7 +262,7 @@ def _true_division(node: fx.Node) -> str:
 
 
 def _bounds_are_numbers(node: fx.Node) -> str:
-    bounds = [a for a in node.args[1:] if a is not None]
+    bounds = [a for a in arguments_of(node)[1:] if a is not None]
     if any(not isinstance(a, (int, float)) for a in bounds):
         return "bounds that are tensors"
     return "a bound that is not a number" if any(math.isnan(a) for a in bounds) else ""
@@ -285,7 +292,7 @@ def _converts_exactly(node: fx.Node) -> str:
 
 def _only_the_first_output(node: fx.Node) -> str:
     """Relax leaves out the statistics of a norm."""
-    used = any(user.target is operator.getitem and user.args[1] > 0 for user in node.users)
+    used = any(user.target is operator.getitem and arguments_of(user)[1] > 0 for user in node.users)
     return "statistics that Relax's translation leaves out" if used else ""
 
 
@@ -331,7 +338,8 @@ def _one_place(node: fx.Node) -> str:
 
 def _indices_are_integers(node: fx.Node) -> str:
     row = TAKEN[base_name(node)]
-    indices = node.args[1] if row.indexed is None else [node.args[row.indexed[2]]]
+    args = arguments_of(node)
+    indices = args[1] if row.indexed is None else [args[row.indexed[2]]]
     types = {value.dtype for i in indices if (value := _value(i)) is not None}
     return "" if types <= set(INTEGERS) else f"indices of {', '.join(sorted(map(str, types)))}"
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import torch
+from torch.fx.node import map_arg
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
@@ -124,7 +125,7 @@ def keep_output_views(graph: torch.fx.GraphModule) -> None:
         root = _root(node)
         return own(node) if root.op == "placeholder" or roots[root] > 1 else node
 
-    output.args = torch.fx.node.map_arg(output.args, returned)
+    output.args = map_arg(output.args, returned)
     graph.graph.eliminate_dead_code()
     graph.recompile()
 

@@ -12,13 +12,14 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from foretune.compiler.pytorch.guard import mean_secs
 from foretune.compiler.pytorch.operators import operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
+from foretune.compiler.torch_private import OpOverload
 from foretune.task import Task
 
 _OPERANDS = {
@@ -44,7 +45,7 @@ class Product:
         rest: its arguments after the tensors.
     """
 
-    target: torch._ops.OpOverload
+    target: OpOverload
     rest: tuple[Any, ...]
 
     @property
@@ -77,7 +78,7 @@ class ProductTimes:
     @property
     def best(self) -> str:
         """PyTorch's fastest way."""
-        return min(self.secs, key=self.secs.get)
+        return min(self.secs, key=lambda way: self.secs[way])
 
     @property
     def leaves(self) -> bool:
@@ -112,7 +113,8 @@ class LibraryProduct(torch.nn.Module):
             if not self._watched.unchanged(weights):
                 self._run, self._held = self._prepare(self._product, inputs), weights
                 self._watched.keep(weights)
-        return self._run(*inputs)
+        run = cast("Callable[..., torch.Tensor]", self._run)  # set by the first call
+        return run(*inputs)
 
 
 def measure_products(
@@ -163,7 +165,11 @@ def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes], 
     for number, measured in enumerate(times):
         node = nodes.get(measured.node)
         product = _product_of(node) if node is not None else None
-        if product is None or _words(product, [source.meta["val"] for source in _tensors(node)]) != measured.product:
+        if (
+            node is None
+            or product is None
+            or _words(product, [source.meta["val"] for source in _tensors(node)]) != measured.product
+        ):
             continue
         name = f"library_product_{number}"
         gm.add_submodule(name, LibraryProduct(product, measured.best, frozen))
@@ -192,7 +198,7 @@ def _product_of(node: torch.fx.Node) -> Product | None:
         for v in values
     )
     return (
-        Product(node.target, tuple(node.args[len(tensors) :]))
+        Product(cast("OpOverload", node.target), tuple(node.args[len(tensors) :]))
         if fits and tensors == list(node.args[: len(tensors)])
         else None
     )
@@ -208,7 +214,7 @@ def _tensors(node: torch.fx.Node) -> list[torch.fx.Node]:
 
 def _is_static(weight: torch.fx.Node, static: frozenset[str]) -> bool:
     while weight.op == "call_function" and operator_name(weight).split(".")[0] in ("permute", "t", "transpose", "view"):
-        weight = weight.args[0]
+        weight = cast("torch.fx.Node", weight.args[0])
     return weight.name in static
 
 

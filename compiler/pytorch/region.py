@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 
@@ -136,7 +137,7 @@ def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
 
 
 def _as_tvm(tensor: torch.Tensor) -> tvm.runtime.Tensor:
-    return tvm.runtime.from_dlpack(_prepared(tensor))
+    return cast("tvm.runtime.Tensor", tvm.runtime.from_dlpack(_prepared(tensor)))
 
 
 def _prepared(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,7 +13,7 @@ from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.operators import index_uses, is_within, origin_of
+from foretune.compiler.pytorch.operators import arguments_of, index_uses, is_within, origin_of
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
@@ -60,7 +60,7 @@ class RegionGraph:
         self.source = gm.graph
         self._target, self._frozen = target, frozen
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
-        self._operators = {name: sorted(operators_of(self._fused.get_submodule(name))) for name in self._imported}
+        self._operators = {name: sorted(operators_of(_region(self._fused, name))) for name in self._imported}
         self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, _) in self._imported.items()}
 
     @property
@@ -101,7 +101,7 @@ class RegionGraph:
         """Leaves a region with PyTorch for good."""
         warn_once(_log, "a region stays with PyTorch, because TVM cannot build it: %s", why)
         self.eager_operators.append(
-            f"{' with '.join(operators_of(self._fused.get_submodule(name)))} (TVM cannot build it: {why})"
+            f"{' with '.join(operators_of(_region(self._fused, name)))} (TVM cannot build it: {why})"
         )
         del self._imported[name], self._graph_tasks[name]
 
@@ -162,10 +162,14 @@ def _import_regions(
                 imported[name] = _import(fused, name, static, frozen)
             except UnsupportedError as error:
                 failed[name] = str(error)
-                found.update(_refused_operators(fused.get_submodule(name)))
+                found.update(_refused_operators(_region(fused, name)))
         if not found or found.keys() <= refused.keys():
             return fused, imported, [*(f"{name} ({why})" for name, why in (left | refused).items()), *failed.values()]
         refused.update(found)
+
+
+def _region(fused: torch.fx.GraphModule, name: str) -> torch.fx.GraphModule:
+    return cast("torch.fx.GraphModule", fused.get_submodule(name))
 
 
 def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], frozen: bool) -> _Imported:
@@ -174,12 +178,12 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
     Raises:
         UnsupportedError: TVM cannot take it.
     """
-    submodule = fused.get_submodule(name)
+    submodule = _region(fused, name)
     placeholders = [n for n in submodule.graph.nodes if n.op == "placeholder"]
     call = next(n for n in fused.graph.nodes if n.op == "call_module" and n.target == name)
     weights = {p for n, p in zip(call.args, placeholders) if isinstance(n, torch.fx.Node) and n.name in static}
     prepared = _prepared_ahead(submodule, weights, frozen)
-    output = next(n for n in submodule.graph.nodes if n.op == "output").args[0]
+    output = arguments_of(next(n for n in submodule.graph.nodes if n.op == "output"))[0]
     single = isinstance(output, torch.fx.Node)
     values = [n.meta["val"] for n in ([output] if single else output)]
     signature = Signature(
@@ -215,7 +219,7 @@ def _escaping(call: torch.fx.Node, single: bool) -> frozenset[int]:
     """Positions of a region's outputs that the graph returns, as they are or as views."""
     if single:
         return frozenset({0} if escapes(call) else ())
-    return frozenset(user.args[1] for user in call.users if escapes(user))
+    return frozenset(arguments_of(user)[1] for user in call.users if escapes(user))
 
 
 def _indices(submodule: torch.fx.GraphModule, placeholders: Sequence[torch.fx.Node]) -> dict[int, int]:

@@ -9,11 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch._dynamo.backends.common import aot_autograd
-from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
-from torch._functorch.aot_autograd import make_boxed_func
-from torch._functorch.partitioners import min_cut_rematerialization_partition
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.decompositions import decompositions
@@ -23,6 +18,17 @@ from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.products import ProductTimes, measure_products
 from foretune.compiler.pytorch.regions import RegionGraph
+from foretune.compiler.torch_private import (
+    MutationType,
+    OutputType,
+    PlainTensorMeta,
+    TracingContext,
+    aot_autograd,
+    is_any_autocast_enabled,
+    make_boxed_func,
+    min_cut_rematerialization_partition,
+    unset_fake_temporarily,
+)
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.progress import progress_bar
@@ -113,7 +119,7 @@ class TvmGraph:
         """
         source, plain = own_graph(self._gm), []
         autocast = (
-            torch._C._is_any_autocast_enabled()
+            is_any_autocast_enabled()
         )  # which AOTAutograd turns off around a graph, in which its casts are written out
 
         def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
@@ -164,7 +170,7 @@ def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
 
     Not so where inputs are changed, outputs are views of inputs, or weights were lifted.
     """
-    metadata = getattr(torch._guards.TracingContext.try_get(), "fw_metadata", None)
+    metadata = getattr(TracingContext.try_get(), "fw_metadata", None)
     if metadata is None or next(source.parameters(), None) is not None or next(source.buffers(), None) is not None:
         return False
     inputs, given = ([n for n in graph.graph.nodes if n.op == "placeholder"] for graph in (gm, source))
@@ -184,7 +190,7 @@ def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:
 
 def _static_placeholders(gm: torch.fx.GraphModule) -> frozenset[str]:
     """Names of the inputs that are parameters or buffers of the model."""
-    context = torch._guards.TracingContext.try_get()
+    context = TracingContext.try_get()
     metadata = getattr(context, "fw_metadata", None)
     indices = set(getattr(metadata, "static_input_indices", None) or ())
     placeholders = [n.name for n in gm.graph.nodes if n.op == "placeholder"]

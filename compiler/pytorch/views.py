@@ -8,6 +8,9 @@ costs nothing wherever it stands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 
 _aten = torch.ops.aten
@@ -59,16 +62,25 @@ def _merge_views(graph: torch.fx.Graph) -> None:
     for node in graph.nodes:
         if node.target not in _VIEWS:
             continue
-        source = node.args[0]
+        source = _viewed(node)
         while source.target in _VIEWS:
-            source = source.args[0]
-        value = _value(source)
-        if value is None or _value(node) is None or not value.is_contiguous():
+            source = _viewed(source)
+        value, own = _value(source), _value(node)
+        if value is None or own is None or not value.is_contiguous():
             continue
-        if value.shape == _value(node).shape:
+        if value.shape == own.shape:
             node.replace_all_uses_with(source)
         elif source is not node.args[0]:
             node.args = (source, node.args[1])
+
+
+def _viewed(view: torch.fx.Node) -> torch.fx.Node:
+    """What a view is of."""
+    return cast("torch.fx.Node", view.args[0])
+
+
+def _tensor(node: torch.fx.Node) -> torch.Tensor:
+    return node.meta["val"]
 
 
 def _value(node: torch.fx.Node) -> torch.Tensor | None:
@@ -90,7 +102,7 @@ def _sinkable(node: torch.fx.Node) -> torch.fx.Node | None:
         return None
     for operand in operands:
         if operand.target in _VIEWS and len(operand.users) == 1:
-            source = operand.args[0]
+            source = _viewed(operand)
             value = _value(source)
             # only towards the shape that a computation produced, so that two views never chase each other
             if (
@@ -106,20 +118,22 @@ def _sinkable(node: torch.fx.Node) -> torch.fx.Node | None:
 
 def _sink(graph: torch.fx.Graph, node: torch.fx.Node, source: torch.fx.Node) -> torch.fx.Node:
     """Replaces a node by one in the shape of a source, with a view behind it; returns the new one."""
-    shape = list(_value(source).shape)
-    out = _value(node)
+    shape = list(_tensor(source).shape)
+    out = _tensor(node)
 
     def reshaped(operand):
         if not isinstance(operand, torch.fx.Node):
             return operand
-        if operand.target in _VIEWS and list(_value(operand.args[0]).shape) == shape:
+        if operand.target in _VIEWS and list(_tensor(_viewed(operand)).shape) == shape:
             return operand.args[0]
         view = graph.call_function(_aten.view.default, (operand, shape))
-        view.meta["val"] = _value(operand).new_empty(shape)
+        view.meta["val"] = _tensor(operand).new_empty(shape)
         return view
 
     with graph.inserting_before(node):
-        moved = graph.call_function(node.target, tuple(reshaped(a) for a in node.args), dict(node.kwargs))
+        moved = graph.call_function(
+            cast("Callable[..., Any]", node.target), tuple(reshaped(a) for a in node.args), dict(node.kwargs)
+        )
         moved.meta["val"] = out.new_empty(shape)
         back = graph.call_function(_aten.view.default, (moved, list(out.shape)))
         back.meta["val"] = out

@@ -28,6 +28,7 @@ try:
     import tvm
     import tvm.s_tir
     import tvm_ffi
+    from tvm.ir.utils import derived_object
     from tvm.s_tir import meta_schedule
 except ModuleNotFoundError as _error:
     raise missing("tvm", "scheduling tensor programs", str(_error)) from _error
@@ -54,4 +55,4 @@ def set_num_threads(num_threads: int | None = None) -> None:
     )
 
 
-__all__ = ["intrinsics", "meta_schedule", "set_num_threads", "tvm"]
+__all__ = ["derived_object", "intrinsics", "meta_schedule", "set_num_threads", "tvm"]

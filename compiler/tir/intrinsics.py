@@ -99,6 +99,8 @@ class _LoadedModules(MetaPathFinder, Loader):
     def _run(self, name: str, part: str) -> ModuleType:
         """Runs a module while `sys.modules` has those that it imports from, and itself, as for any import."""
         spec = importlib.util.spec_from_file_location(name, os.path.join(self._folder, f"{part}.py"))
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{part}.py of {_PACKAGE} cannot be loaded")
         module = importlib.util.module_from_spec(spec)
         own = {**self._modules, name: module}
         sys.modules.update(own)

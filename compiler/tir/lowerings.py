@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -189,6 +189,16 @@ def _binary(name: str, expression: Callable[[Any, Any], Any]) -> Convert:
     return convert
 
 
+def arguments_of(node: torch.fx.Node) -> tuple[Any, ...]:
+    """A call's arguments; of which types they are is for its operator to say."""
+    return node.args
+
+
+def keywords_of(node: torch.fx.Node) -> Mapping[str, Any]:
+    """The same for those by name."""
+    return node.kwargs
+
+
 def _broadcast(index: Sequence[Any], shape: Sequence[Any]) -> list[Any]:
     """Where an element of the result is in an operand of fewer or shorter axes."""
     own = index[len(index) - len(shape) :]
@@ -200,7 +210,7 @@ def _add(node: torch.fx.Node, importer: Any) -> Any:
     from tvm import relax
 
     if "alpha" in node.kwargs:
-        alpha = node.kwargs["alpha"]
+        alpha: Any = keywords_of(node)["alpha"]
         return _binary("add", lambda a, b: a + b * _like(alpha, b))(node, importer)
     return importer._binary_op(relax.op.add, operator.add)(node)
 
@@ -219,14 +229,14 @@ def _max_pool(node: torch.fx.Node, importer: Any) -> Any:
     """
     from tvm import te, topi
 
-    kernel = node.args[1]
-    stride = (node.args[2] if len(node.args) > 2 else None) or kernel
+    x, kernel, *rest = arguments_of(node)
+    stride = (rest[0] if rest else None) or kernel
     shape = tuple(int(d) for d in node.meta["val"][0].shape)
 
     def compute(x: Any) -> Any:
         def element(*index: Any) -> Any:
             *lead, row, column = index
-            best = None
+            best: Any = None
             for i in range(kernel[0]):
                 for j in range(kernel[1]):
                     value = x(*lead, row * stride[0] + i, column * stride[1] + j)
@@ -235,7 +245,7 @@ def _max_pool(node: torch.fx.Node, importer: Any) -> Any:
 
         return te.compute(shape, element, name="T_max_pool", tag=topi.tag.INJECTIVE)
 
-    return importer.block_builder.emit_te(compute, importer.env[node.args[0]], primfunc_name_hint="max_pool2d")
+    return importer.block_builder.emit_te(compute, importer.env[x], primfunc_name_hint="max_pool2d")
 
 
 def _gelu(node: torch.fx.Node, importer: Any) -> Any:
@@ -260,7 +270,7 @@ def _index_copy(node: torch.fx.Node, importer: Any) -> Any:
     """One row, such as a new token's in a cache, is a choice between two tensors, which fuses."""
     from tvm import te, tirx, topi
 
-    x, axis, place, source = node.args
+    x, axis, place, source = arguments_of(node)
     axis %= node.meta["val"].dim()
     inputs = [importer.env[operand] for operand in (x, place, source)]
 
@@ -279,7 +289,7 @@ def _safe_softmax(node: torch.fx.Node, importer: Any) -> Any:
     """Softmax in attention: where a query has no key at all it is 0, not NaN."""
     from tvm import te, tirx
 
-    axis = node.args[1] % node.meta["val"].dim()
+    axis = arguments_of(node)[1] % node.meta["val"].dim()
 
     def compute(x: Any) -> Any:
         lead = tuple(extent for k, extent in enumerate(x.shape) if k != axis)
@@ -292,7 +302,7 @@ def _safe_softmax(node: torch.fx.Node, importer: Any) -> Any:
             return [i for k, i in enumerate(index) if k != axis]
 
         largest = reduced("T_softmax_maxelem", te.max, x)
-        powers = te.compute(x.shape, lambda *i: tirx.exp(x(*i) - largest(*without(i))), name="T_softmax_exp")
+        powers: Any = te.compute(x.shape, lambda *i: tirx.exp(x(*i) - largest(*without(i))), name="T_softmax_exp")
         total = reduced("T_softmax_expsum", te.sum, powers)
 
         def element(*index: Any) -> Any:
@@ -308,7 +318,7 @@ def _layer_norm(node: torch.fx.Node, importer: Any) -> Any:
     """The first output of `native_layer_norm(x, normalized_shape, weight, bias, eps)`; nobody uses the statistics."""
     from tvm import te, tirx
 
-    x, normalized, weight, bias, eps = node.args
+    x, normalized, weight, bias, eps = arguments_of(node)
     num_axes = len(normalized)
     size = math.prod(int(d) for d in normalized)
     affine = [importer.env[operand] for operand in (weight, bias) if operand is not None]
@@ -338,7 +348,7 @@ def _group_norm(node: torch.fx.Node, importer: Any) -> Any:
     """The first output of `native_group_norm(x, weight, bias, N, C, HxW, groups, eps)`."""
     from tvm import te, tirx
 
-    x, weight, bias, _, channels, inner_size, groups, eps = node.args
+    x, weight, bias, _, channels, inner_size, groups, eps = arguments_of(node)
     per_group = channels // groups
     affine = [importer.env[operand] for operand in (weight, bias) if operand is not None]
 

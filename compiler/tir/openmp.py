@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from foretune.compiler.tir._tvm import tvm
 
@@ -45,7 +46,7 @@ def on_openmp(
         except ValueError:  # the program has no such loops
             continue
         hook.value = ctypes.cast(getattr(functions, function), ctypes.c_void_p).value
-    return module, library
+    return cast("tvm.runtime.Module", module), library
 
 
 @lru_cache(maxsize=2)

@@ -65,27 +65,31 @@ def packing(mod: tvm.IRModule) -> tuple[Trace, tvm.IRModule] | None:
         # a program of a kind that TVM's primitives refuse, with plain RuntimeError and others of its own
         _log.debug("a contraction is not packed: %s: %s", type(error).__name__, telling_line(error))
         return None
-    return traces.from_tvm(schedule.trace), schedule.mod
+    return traces.from_tvm(traces.tvm_trace(schedule)), schedule.mod
 
 
 def _contractions(schedule: tvm.s_tir.Schedule) -> Iterator[tuple[int, str, Panels]]:
     """(iterations, block name, panels) of each block that sums up products."""
     name, function = traces.function_of(schedule.mod)
-    root = schedule.get_sblock(function.body.block.name_hint, func_name=name.name_hint)
+    root = schedule.get_sblock(traces.root_block(function).name_hint, func_name=name.name_hint)
     for rv in schedule.get_child_blocks(root):
-        block = schedule.get(rv)
+        block = _block_of(schedule, rv)
         panels = _panels(block)
         if panels is not None:
             yield math.prod(int(v.dom.extent) for v in block.iter_vars), block.name_hint, panels
 
 
-def _panels(block: tvm.s_tir.SBlock) -> Panels | None:
+def _block_of(schedule: tvm.s_tir.Schedule, rv: tvm.s_tir.schedule.SBlockRV) -> Any:
+    return schedule.get(rv)
+
+
+def _panels(block: Any) -> Panels | None:
     """What to pack of a block; None if it is no contraction, or gains nothing."""
     variables = [v.var for v in block.iter_vars]
     extents = [int(v.dom.extent) for v in block.iter_vars]
     is_sum = [v.iter_type == v.CommReduce for v in block.iter_vars]
-    total = getattr(block.body, "value", None)
-    product = total.b if _kind(total) == "Add" else None
+    total: Any = getattr(block.body, "value", None)
+    product: Any = total.b if _kind(total) == "Add" else None
     if (
         block.init is None
         or not any(is_sum)
@@ -116,7 +120,7 @@ def _panels(block: tvm.s_tir.SBlock) -> Panels | None:
 
 def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
     rv = schedule.get_sblock(name)
-    block = schedule.get(rv)
+    block = _block_of(schedule, rv)
     is_sum = [v.iter_type == v.CommReduce for v in block.iter_vars]
     last = is_sum.index(True)  # the vector becomes the last of the spatial ones
     index_type = str(block.iter_vars[0].var.ty)
@@ -133,14 +137,16 @@ def _apply(schedule: tvm.s_tir.Schedule, name: str, panels: Panels) -> None:
     schedule.transform_block_layout(
         rv, tvm.tirx.IndexMap.from_func(iterations, ndim=len(is_sum), index_dtype=index_type)
     )
-    block = schedule.get(rv)
+    block = _block_of(schedule, rv)
     schedule.cache_read(rv, panels.operand, "global")
     schedule.transform_layout(
         rv, ("read", panels.operand), to_panels(panels.dim, len(block.reads[panels.operand].source.shape))
     )
     out = block.writes[0].source
     _, function = traces.function_of(schedule.mod)
-    if not any(out.same_as(buffer) for buffer in function.body.block.alloc_buffers):  # an argument keeps its layout
+    if not any(
+        out.same_as(buffer) for buffer in traces.root_block(function).alloc_buffers
+    ):  # an argument keeps its layout
         schedule.cache_write(rv, 0, "global")
     schedule.transform_layout(rv, ("write", 0), to_panels(panels.out_dim, len(out.shape)))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, cast
 
 from foretune.compiler.tir import traces
 from foretune.compiler.tir._tvm import intrinsics, meta_schedule, tvm
@@ -34,17 +35,18 @@ class ScheduleContext:
         intrinsics.load(target.kind, architecture(target))
         register_rules()
         self.mod = mod
-        self.context = _tune_context(mod, tvm_target(target))
+        self.target = tvm_target(target)
+        self.context = _tune_context(mod, self.target)
 
     def design_traces(self) -> list[tvm.s_tir.schedule.Trace]:
         """One sampled TVM trace for each design space."""
-        with self.context.target:
-            return [schedule.trace for schedule in self.context.generate_design_space()]
+        with self.target:
+            return [traces.tvm_trace(schedule) for schedule in self.context.generate_design_space()]
 
     def post_process(self, schedule: tvm.s_tir.Schedule) -> bool:
         """Applies MetaSchedule's post-processors in place; False if one of them rejects the schedule."""
         schedule.enter_postproc()
-        return all(postproc.apply(schedule) for postproc in self.context.space_generator.postprocs)
+        return all(postproc.apply(schedule) for postproc in postprocs_of(self.context))
 
     def store_features(self, schedule: tvm.s_tir.Schedule) -> list[list[float]]:
         """MetaSchedule's 164 features for each buffer store of a finished program."""
@@ -53,11 +55,17 @@ class ScheduleContext:
         return extractor.extract_from(self.context, [candidate])[0].numpy().tolist()
 
 
+def postprocs_of(context: meta_schedule.TuneContext) -> list[meta_schedule.Postproc]:
+    """A context's post-processors; TVM's contexts may have none, those that are generated have."""
+    generator = cast("meta_schedule.SpaceGenerator", context.space_generator)
+    return cast("list[meta_schedule.Postproc]", generator.postprocs)
+
+
 def _tune_context(mod: tvm.IRModule, target: tvm.target.Target) -> meta_schedule.TuneContext:
     """What TuneContext's constructor makes with `post-order-apply`; that constructor would import the intrinsics of all
     targets.
     """
-    tune_context = meta_schedule.tune_context
+    tune_context: Any = meta_schedule.tune_context
     generator = meta_schedule.space_generator.SpaceGenerator.create("post-order-apply")
     context = meta_schedule.TuneContext.__new__(meta_schedule.TuneContext)
     log = tune_context.get_logging_func(tune_context.get_logger(tune_context.__name__))
@@ -114,12 +122,12 @@ def _behind(prefix: Trace, start: tvm.s_tir.Schedule, space: DesignSpace) -> Des
     """
     schedule = traces.replay(start.mod, Trace(prefix.actions + space.template.actions), start=start)
     domains = tuple(replace(domain, action=domain.action + len(prefix)) for domain in space.domains)
-    return DesignSpace(traces.from_tvm(schedule.trace), domains)
+    return DesignSpace(traces.from_tvm(traces.tvm_trace(schedule)), domains)
 
 
 def num_cores(target: Target | tvm.target.Target) -> int:
     """Cores that a target states; 0 if it states none."""
-    return int(dict(target.attrs).get("num-cores", 0))
+    return int(cast("Any", dict(cast("Any", target.attrs))).get("num-cores", 0))
 
 
 def spaces_of(mod: tvm.IRModule, templates: Sequence[tvm.s_tir.schedule.Trace], cores: int) -> tuple[DesignSpace, ...]:
@@ -169,7 +177,8 @@ def _domains(mod: tvm.IRModule, trace: Trace, template) -> tuple[Domain, ...]:
                 undecided.apply_to_schedule(schedule, True)
             except Exception:  # what was sampled before cannot be scheduled
                 return {}
-            sampled, decisions = schedule.trace.insts, schedule.trace.decisions
+            found = traces.tvm_trace(schedule)
+            sampled, decisions = found.insts, found.decisions
             return {i: int(decisions[sampled[i]]) for i in locations}
 
         with ThreadPoolExecutor(num_usable_cores()) as pool:  # TVM replays without Python's lock
@@ -185,10 +194,11 @@ def _domains(mod: tvm.IRModule, trace: Trace, template) -> tuple[Domain, ...]:
 
 def _options(op: str, attrs: tuple[Value, ...], decision: Value, locations: set) -> tuple[Value, ...]:
     if op == "SamplePerfectTile":
-        parts, max_innermost = attrs
-        return factorizations(math.prod(decision), parts, max_innermost if max_innermost > 0 else math.prod(decision))
+        parts, max_innermost = cast("tuple[int, int]", attrs)
+        extent = math.prod(cast("tuple[int, ...]", decision))
+        return factorizations(extent, parts, max_innermost if max_innermost > 0 else extent)
     if op == "SampleCategorical":
-        return tuple(range(len(attrs[0])))
+        return tuple(range(len(cast("tuple[Value, ...]", attrs[0]))))
     if op == "SampleComputeLocation":
         return tuple(sorted(locations))
     return (decision,)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 from foretune.compiler.tir._tvm import tvm
+from foretune.compiler.tir.plain import host_with, plain
 from foretune.errors import TargetError
 from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures, Target, measure_host, num_usable_cores
@@ -36,7 +37,7 @@ def parse_target(text: str) -> Target:
     if "num-cores" not in dict(target.attrs):
         target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
     tvm_target(target)
-    return Target(target.kind, target.attrs, _hardware(int(dict(target.attrs)["num-cores"])))
+    return Target(target.kind, target.attrs, host_with(_num_cores(target)))
 
 
 def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None = None) -> Target:
@@ -46,29 +47,15 @@ def target_from_tvm(target: tvm.target.Target, hardware: HardwareFeatures | None
         target: of any kind.
         hardware: of the device; by default this machine's where its code could run here, otherwise unknown.
     """
-    found = Target.from_dict(_plain(target.export()))
+    found = Target.from_dict(plain(target.export()))
     if hardware is None:
         local = found.kind == "llvm" and architecture(found) == architecture()
-        hardware = (
-            _hardware(int(dict(found.attrs).get("num-cores", num_usable_cores()))) if local else HardwareFeatures()
-        )
+        hardware = host_with(_num_cores(found)) if local else HardwareFeatures()
     return replace(found, hardware=hardware)
 
 
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if hasattr(value, "items"):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return _plain(value.value) if hasattr(value, "value") else [_plain(v) for v in value]
-
-
-def _hardware(num_cores: int) -> HardwareFeatures:
-    """This machine's features if only some of its cores are used."""
-    host = measure_host()
-    return replace(host, cores=num_cores, peak_gflops=round(host.peak_gflops * min(1.0, num_cores / host.cores), 1))
+def _num_cores(target: Target) -> int:
+    return int(cast("int", dict(target.attrs).get("num-cores", num_usable_cores())))
 
 
 def architecture(target: Target | None = None) -> str:
@@ -95,5 +82,5 @@ def tvm_target(target: Target) -> tvm.target.Target:
         )
     try:
         return tvm.target.Target(target.to_dict())
-    except (ValueError, TypeError, tvm.error.TVMError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise TargetError(f"TVM rejects target {target}: {telling_line(error)}") from error

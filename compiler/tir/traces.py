@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import IllegalActionError
 from foretune.support.text import telling_line
-from foretune.trace import Action, Trace, freeze
+from foretune.trace import Action, Trace, Value, freeze
 
 _FOREIGN_CODE = "pragma_import"  # LLVM or C that TVM would build into the kernel; records come from files, too
 
@@ -32,7 +32,11 @@ def from_tvm_json(rows: list[Any], decisions: list[Any]) -> Trace:
     for i, (op, inputs, attrs, outputs) in enumerate(rows):
         actions.append(
             Action(
-                str(op), freeze(_plain(inputs)), freeze(_plain(attrs)), tuple(map(str, outputs)), freeze(chosen.get(i))
+                str(op),
+                cast("tuple[Value, ...]", freeze(_plain(inputs))),
+                cast("tuple[Value, ...]", freeze(_plain(attrs))),
+                tuple(map(str, outputs)),
+                freeze(chosen.get(i)),
             )
         )
     return Trace(tuple(actions))
@@ -49,9 +53,19 @@ def unscheduled(mod: tvm.IRModule, seed: int = 1) -> tvm.s_tir.Schedule:
     return tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
 
 
+def tvm_trace(schedule: tvm.s_tir.Schedule) -> tvm.s_tir.schedule.Trace:
+    """The trace of a schedule, which TVM may have none of; all schedules here are traced."""
+    return cast("tvm.s_tir.schedule.Trace", schedule.trace)
+
+
 def function_of(mod: tvm.IRModule) -> tuple[tvm.ir.GlobalVar, tvm.tirx.PrimFunc]:
     """The first function of a program, with its name."""
     return next((name, function) for name, function in mod.functions_items() if isinstance(function, tvm.tirx.PrimFunc))
+
+
+def root_block(function: tvm.tirx.PrimFunc) -> Any:
+    """The block around all others; TVM does not say what its functions consist of."""
+    return cast("Any", function).body.block
 
 
 def replay(
@@ -74,7 +88,7 @@ def replay(
         if action.op == "Annotate" and any(str(attr).startswith(_FOREIGN_CODE) for attr in action.attrs):
             raise IllegalActionError(f"the annotation {action.attrs[0]!r} would link code that is not the program's")
     schedule = unscheduled(mod, seed) if start is None else start.copy()
-    rest = trace if start is None else Trace(trace.actions[len(start.trace.insts) :])
+    rest = trace if start is None else Trace(trace.actions[len(tvm_trace(start).insts) :])
     try:
         tvm.s_tir.schedule.Trace.apply_json_to_schedule(to_tvm_json(rest), schedule)
     except Exception as error:  # TVM raises plain RuntimeError, ScheduleError and others of its own
@@ -84,7 +98,7 @@ def replay(
 
 def as_python(mod: tvm.IRModule, trace: Trace) -> str:
     """The trace as the TVM schedule calls that a person would write."""
-    return "\n".join(replay(mod, trace).trace.as_python())
+    return "\n".join(tvm_trace(replay(mod, trace)).as_python())
 
 
 def _plain(value: Any) -> Any:

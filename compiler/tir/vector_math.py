@@ -13,6 +13,7 @@ and Stegun, Handbook of Mathematical Functions, 1964.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from tvm import tirx
 
@@ -43,31 +44,31 @@ class _Vector:
         self.int_dtype = dtype.replace("float32", "int32")
         self._bound: list[tuple] = []
 
-    def constant(self, value: float, dtype: str = "float32"):
+    def constant(self, value: float, dtype: str = "float32") -> Any:
         scalar = tirx.const(value, dtype)
-        return tirx.Broadcast(scalar, self.lanes) if self.lanes > 1 else scalar
+        return tirx.Broadcast(scalar, cast("tirx.Expr", self.lanes)) if self.lanes > 1 else scalar
 
-    def bind(self, expr, dtype: str | None = None):
+    def bind(self, expr: Any, dtype: str | None = None) -> Any:
         """Names a value, so that its uses do not compute it again."""
         var = tirx.Var("t", dtype or self.dtype)
         self._bound.append((var, expr))
         return var
 
-    def result(self, expr):
+    def result(self, expr: Any) -> Any:
         for var, value in reversed(self._bound):
             expr = tirx.Let(var, value, expr)
         return expr
 
-    def polynomial(self, x, coefficients: Sequence[float]):
+    def polynomial(self, x: Any, coefficients: Sequence[float]) -> Any:
         total = self.constant(coefficients[0])
         for c in coefficients[1:]:
             total = total * x + self.constant(c)
         return total
 
-    def power_of_two(self, n):
+    def power_of_two(self, n: Any) -> Any:
         return tirx.reinterpret(self.dtype, (n + self.constant(127, "int32")) << self.constant(23, "int32"))
 
-    def exp(self, x):
+    def exp(self, x: Any) -> Any:
         clamped = self.bind(tirx.Min(tirx.Max(x, self.constant(_UNDERFLOW)), self.constant(_OVERFLOW)))
         n = self.bind(tirx.floor(clamped * self.constant(_LOG2_E) + self.constant(0.5)))
         r = self.bind(clamped - n * self.constant(_LN2_HIGH) - n * self.constant(_LN2_LOW))
@@ -80,20 +81,20 @@ class _Vector:
         y = tirx.Select(x < self.constant(_UNDERFLOW), self.constant(0.0), y)
         return self.bind(tirx.Select(x.equal(x), y, x))
 
-    def magnitude(self, x):
+    def magnitude(self, x: Any) -> Any:
         return self.bind(tirx.Select(x < self.constant(0.0), self.constant(0.0) - x, x))
 
-    def signed(self, magnitude, x):
+    def signed(self, magnitude: Any, x: Any) -> Any:
         return tirx.Select(x < self.constant(0.0), self.constant(0.0) - magnitude, magnitude)
 
-    def tanh(self, x):
+    def tanh(self, x: Any) -> Any:
         z = self.bind(x * x)
         small = (self.polynomial(z, _TANH) * z + self.constant(1.0)) * x  # in this order -0.0 keeps its sign
         e = self.exp(self.constant(-2.0) * self.magnitude(x))
         large = self.signed((self.constant(1.0) - e) / (self.constant(1.0) + e), x)
         return tirx.Select(z < self.constant(0.625**2), small, large)
 
-    def erf(self, x):
+    def erf(self, x: Any) -> Any:
         z = self.bind(x * x)
         small = self.polynomial(z, _ERF) * x
         t = self.bind(self.constant(1.0) / (self.constant(1.0) + self.constant(0.3275911) * self.magnitude(x)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from typing import cast
 
 import tvm_ffi
 
@@ -59,7 +60,7 @@ def module_from_program(program: str) -> tvm.IRModule:
     except (binascii.Error, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"a stored program is damaged: {error}") from error
     try:
-        return tvm.ir.load_json(decoded)
+        return cast("tvm.IRModule", tvm.ir.load_json(decoded))
     except Exception as error:  # TVM raises plain RuntimeError and others of its own
         raise DataError(
             f"a stored program cannot be read by TVM {tvm.__version__}; another version may have written it"

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from foretune.compiler.measure.environment import TvmEnvironment
 from foretune.compiler.measure.measurer import Measurer
@@ -109,7 +109,7 @@ def _environment(
         with RayEnvironment(config.ray, SETTINGS) as environment:
             yield environment, target
         return
-    cores = dict(target.attrs).get("num-cores") if device is None else None
+    cores = cast("int | None", dict(target.attrs).get("num-cores")) if device is None else None
     with Measurer(
         SETTINGS, num_threads=cores, store_features=True, device=device, quiet_wait_secs=_QUIET_WAIT_SECS
     ) as measurer:

@@ -109,16 +109,23 @@ def run(config: DemoConfig) -> DemoReport:
     latency = _time_engines(config.seed, tuned)
     return DemoReport(
         [
-            ModelReport(
-                name,
-                *(latency[engine, name] for engine in ENGINES),
-                t.max_rel_error,
-                t.report.num_tasks,
-                t.report.num_trials,
-                round(t.secs, 1),
-            )
+            _row(name, t, {engine: ms for (engine, model), ms in latency.items() if model == name})
             for name, t in tuned.items()
         ]
+    )
+
+
+def _row(name: str, tuned: _Tuned, ms: dict[str, float]) -> ModelReport:
+    report = tuned.report
+    return ModelReport(
+        name,
+        eager_ms=ms["eager"],
+        inductor_ms=ms["inductor"],
+        foretune_ms=ms["foretune"],
+        max_rel_error=tuned.max_rel_error,
+        num_tasks=report.num_tasks,
+        num_trials=report.num_trials,
+        secs=round(tuned.secs, 1),
     )
 
 

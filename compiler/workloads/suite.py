@@ -7,6 +7,8 @@ Embeddings for Multi-Hop Logical Reasoning in Knowledge Graphs" (2020), with the
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -130,8 +132,9 @@ class GptStep(nn.Module):
     ) -> torch.Tensor:
         x = self.words(token)
         for i, (norms, attention, mlp) in enumerate(zip(self.norms, self.attention, self.mlps)):
-            x = x + attention(norms[0](x), keys[i], values[i], place)
-            x = x + mlp(norms[1](x))
+            before, between = cast("nn.ModuleList", norms)
+            x = x + attention(before(x), keys[i], values[i], place)
+            x = x + mlp(between(x))
         return self.head(self.norm(x))
 
 

@@ -92,9 +92,10 @@ class NoTrees(_Ablation):
     def load(cls, path: Path) -> NoTrees:
         """Reads what `save` wrote, or the networks of a latent model."""
         whole = super().load(path)
-        for member in whole.network.members:
+        members = list(whole.network.members)
+        for member in members:
             member.config = replace(member.config, trees=0)
-        return cls(Ensemble(list(whole.network.members)), whole.training_hash)
+        return cls(Ensemble(members), whole.training_hash)
 
 
 class Snapshot(StaticCostModel):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from foretune.costmodel.base import CostModel
 from foretune.errors import OptionError
@@ -74,7 +76,8 @@ def make(name: str, seed: int = 0) -> CostModel:
     Raises:
         OptionError: there is no such model.
     """
-    return model_class(name)(seed=seed)
+    make_one = cast("Callable[..., CostModel]", model_class(name))  # the role says nothing of constructors
+    return make_one(seed=seed)
 
 
 def load(name: str, path: Path) -> CostModel:

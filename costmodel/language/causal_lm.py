@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,9 @@ class CausalLmConfig:
 class Projection(nn.Module):
     """A frozen matrix, and the low-rank change beside it, if there is any."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)  # [out, in]
@@ -64,11 +67,14 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.weight, self.bias)  # [T, out]
-        return y if self.a is None else y + self.scale * F.linear(F.linear(x, self.a), self.b)
+        return y if self.a is None or self.b is None else y + self.scale * F.linear(F.linear(x, self.a), self.b)
 
 
 class Block(nn.Module):
     """Attention and a gated network."""
+
+    attn_norm: Tensor
+    ffn_norm: Tensor
 
     def __init__(self, tensors: dict[str, Tensor], prefix: str, config: CausalLmConfig) -> None:
         super().__init__()
@@ -81,6 +87,10 @@ class Block(nn.Module):
         )
         for name in ("attn_norm", "ffn_norm"):
             self.register_buffer(name, tensors.pop(f"{prefix}{name}.weight"), persistent=False)
+
+    def projection(self, name: str) -> Projection:
+        """One of `PROJECTIONS`."""
+        return cast("Projection", self.projections[name])
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
@@ -117,6 +127,11 @@ class CausalLm(nn.Module):
         UnsupportedError: there are tensors that it has no use for, so that its answers would be wrong.
     """
 
+    embedding: Tensor
+    norm: Tensor
+    head: Tensor
+    blocks: Sequence[Block]
+
     def __init__(self, config: CausalLmConfig, tensors: dict[str, Tensor]) -> None:
         super().__init__()
         self.config = config
@@ -124,7 +139,8 @@ class CausalLm(nn.Module):
             self.register_buffer("embedding", tensors.pop("token_embd.weight"), persistent=False)
             self.register_buffer("norm", tensors.pop("output_norm.weight"), persistent=False)
             self.register_buffer("head", tensors.pop("output.weight", self.embedding), persistent=False)
-            self.blocks = nn.ModuleList(Block(tensors, f"blk.{i}.", config) for i in range(config.blocks))
+            blocks = nn.ModuleList(Block(tensors, f"blk.{i}.", config) for i in range(config.blocks))
+            self.blocks = cast("Sequence[Block]", blocks)
         except KeyError as error:
             raise ModelError(f"the language model lacks the tensor {error}") from error
         if tensors:
@@ -164,7 +180,7 @@ class CausalLm(nn.Module):
         return -F.cross_entropy(logits, torch.tensor(following), reduction="none")
 
     def _turn(self, start: int, num: int) -> tuple[Tensor, Tensor]:
-        width = self.blocks[0].projections["attn_q"].weight.shape[0] // self.config.heads
+        width = self.blocks[0].projection("attn_q").weight.shape[0] // self.config.heads
         rates = self.config.frequency ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)  # [C / 2]
         angles = torch.outer(torch.arange(start, start + num, dtype=torch.float64), rates)  # [T, C / 2]
         return angles.cos().float(), angles.sin().float()

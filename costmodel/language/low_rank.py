@@ -196,7 +196,7 @@ def write_adapter(model: CausalLm, config: LowRankConfig, folder: Path) -> tuple
 def _adapted(model: CausalLm, num_blocks: int) -> dict[str, Projection]:
     first = len(model.blocks) - num_blocks
     return {
-        f"blk.{first + i}.{name}": p
+        f"blk.{first + i}.{name}": block.projection(name)
         for i, block in enumerate(model.blocks[first:])
-        for name, p in block.projections.items()
+        for name in block.projections
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,11 +35,14 @@ class Ensemble(nn.Module):
         linear: another score of it, which brings all scores into units of log speed, or None.
     """
 
+    members: Sequence[LatentNetwork]
+    tree_weight: torch.Tensor
+
     def __init__(
         self, members: Sequence[LatentNetwork], trees: TreeHead | None = None, linear: LinearHead | None = None
     ) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = cast("Sequence[LatentNetwork]", nn.ModuleList(members))
         self.trees = trees
         self.register_buffer("tree_weight", torch.zeros(()))
         self.linear = linear
@@ -142,7 +146,7 @@ class Ensemble(nn.Module):
                 features = torch.cat([m(collate([task.encoded])) for m in self.members], 1)
                 nest = torch.from_numpy(np.concatenate(task.encoded.nests))
                 heads = self._together(lambda m, part: m.score(part), features).mean(1)
-                trees = self.trees(nest) if self.trees is not None else torch.zeros(len(nest))
+                trees = torch.zeros(len(nest)) if self.trees is None else self.trees(nest)
                 parts = torch.stack([heads, trees], 1).double().numpy()[timed]  # [N, 2]
                 known = task.relative[timed] - self.linear(nest).double().numpy()[timed]
                 columns.append(parts - parts.mean(0))

@@ -28,6 +28,9 @@ class LinearHead(nn.Module):
         state: F.
     """
 
+    weight: torch.Tensor
+    network_weight: torch.Tensor
+
     def __init__(self, state: int) -> None:
         super().__init__()
         self.register_buffer("weight", torch.zeros(state))

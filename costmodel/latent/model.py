@@ -261,8 +261,9 @@ class LatentCostModel(CostModel):
         for space_id, rows in groups.items():
             members = [traces[i] for i in rows]
             known = self._searched.find((*task.key, space_id))
-            points = [known.encode(trace) for trace in members] if known is not None else []
-            if points and all(point is not None for point in points):
+            encoded = [known.encode(trace) for trace in members] if known is not None else []
+            points = [point for point in encoded if point is not None]
+            if known is not None and points and len(points) == len(encoded):
                 yield rows, known, np.stack(points)
             else:
                 yield rows, *observed_space(members)

@@ -113,6 +113,11 @@ class LatentNetwork(nn.Module):
         state: width of the symbolic state.
     """
 
+    hardware_mean: torch.Tensor
+    hardware_scale: torch.Tensor
+    final_mean: torch.Tensor
+    final_scale: torch.Tensor
+
     def __init__(
         self, vocabulary: Vocabulary, config: NetworkConfig = NetworkConfig(), state: int = loopnest.NUM_FEATURES
     ) -> None:

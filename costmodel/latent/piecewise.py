@@ -19,6 +19,9 @@ class PiecewiseLayer(nn.Module):
         out: width of the result.
     """
 
+    low: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, width: int, bins: int, out: int) -> None:
         super().__init__()
         self.register_buffer("low", torch.zeros(width, bins))

@@ -40,6 +40,10 @@ class TreeHead(nn.Module):
         levels: L of each tree.
     """
 
+    feature: torch.Tensor
+    threshold: torch.Tensor
+    value: torch.Tensor
+
     def __init__(self, trees: int, levels: int) -> None:
         super().__init__()
         self.register_buffer("feature", torch.zeros(trees, levels, dtype=torch.int64))

@@ -40,7 +40,8 @@ def encode_traces(traces: Sequence[Trace], symbols: Sequence[str]) -> tuple[np.n
 
 
 def _options(action: Action) -> list[tuple[str, object]]:
-    return [a for a in action.attrs if isinstance(a, tuple) and len(a) == 2 and isinstance(a[0], str)]
+    pairs = (a for a in action.attrs if isinstance(a, tuple) and len(a) == 2)
+    return [(name, value) for name, value in pairs if isinstance(name, str)]
 
 
 def _numbers(action: Action) -> np.ndarray:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -154,12 +154,17 @@ class MlirCostModel:
         spread = np.sqrt(np.square(self.calibration) + np.square(disagreement))
         return MlirPrediction(from_scale(mean), dict(zip(LABELS, map(float, spread))))
 
+    @property
+    def members(self) -> list[MlirNetwork]:
+        """The networks."""
+        return [cast("MlirNetwork", network) for network in self.networks]
+
     def parts(self, program: EncodedProgram, target: MlirTarget) -> np.ndarray:
         """What each statement adds to each additive label, as a share of the whole; [S, A]."""
         with torch.inference_mode():
             batch = self._batch([program], [target])
             shares = [
-                torch.softmax(network.statement_parts(network.encode(batch), batch), 0) for network in self.networks
+                torch.softmax(network.statement_parts(network.encode(batch), batch), 0) for network in self.members
             ]
         return torch.stack(shares).mean(0).double().numpy()
 
@@ -174,7 +179,7 @@ class MlirCostModel:
                 torch.stack(
                     [
                         network.rollout(batch, torch.from_numpy(actions), torch.from_numpy(numbers))[1]
-                        for network in self.networks
+                        for network in self.members
                     ]
                 )
                 .double()
@@ -205,7 +210,7 @@ class MlirCostModel:
             for name, value in network.state_dict().items()
         }
         header = {
-            "config": asdict(self.networks[0].config),
+            "config": asdict(self.members[0].config),
             "members": len(self.networks),
             "features": list(self.feature_names),
             "actions": list(self.actions),

@@ -117,6 +117,16 @@ class MlirNetwork(nn.Module):
         config: sizes.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+    target_mean: torch.Tensor
+    target_scale: torch.Tensor
+    label_mean: torch.Tensor
+    label_scale: torch.Tensor
+    part_bounds: torch.Tensor
+    pooled_bounds: torch.Tensor
+    runs: torch.Tensor
+
     def __init__(self, config: MlirNetworkConfig) -> None:
         super().__init__()
         self.config, width = config, config.latent

@@ -20,25 +20,12 @@ from torch import nn
 from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES
 from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget
 from foretune.costmodel.model_file import read_model, write_model
+from foretune.datasets.programs.mlir_samples import LABELS
 from foretune.errors import ModelError
 
 NAME = "mlir_time"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mlir_time.safetensors"
-COUNTS = (
-    "instructions",
-    "gpr_registers",
-    "vector_registers",
-    "spills",
-    "reloads",
-    "memory_operands",
-    "vector_share",
-    "dynamic_instructions",
-    "dynamic_vector_share",
-    "bytes_read",
-    "bytes_written",
-    "mca_cycles",
-    "mca_throughput",
-)
+COUNTS = tuple(name for name in LABELS if name not in ("registers", "secs"))
 NEEDED = ("dynamic_instructions", "bytes_read", "bytes_written", "mca_cycles", "mca_throughput")
 """Without these there is no time."""
 _CYCLE_SECS = 3e-10

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -90,14 +91,15 @@ def _symbols(action: Action) -> list[tuple[str, float]]:
     """
     if action.op == "flag":
         return [_symbol(f"flag:{action.attrs[0]}", action.decision)]
-    return [(action.op, 1.0), *(_symbol(f"{action.op}:{name}", value) for name, value in action.attrs)]
+    settings = cast("tuple[tuple[str, Value], ...]", action.attrs)
+    return [(action.op, 1.0), *(_symbol(f"{action.op}:{name}", value) for name, value in settings)]
 
 
 def _symbol(name: str, value: Value) -> tuple[str, float]:
     if isinstance(value, bool):
         return name, 1.0 if value else -1.0
     if isinstance(value, (int, float)):
-        return name, float(symlog(np.float64(value))) + (1.0 if value >= 0 else -1.0)  # 0 is a setting, too
+        return name, float(symlog(np.asarray(value, np.float64))) + (1.0 if value >= 0 else -1.0)  # 0 is a setting, too
     return f"{name}={value}", 1.0
 
 

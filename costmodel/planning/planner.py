@@ -261,7 +261,8 @@ class Planner:
             for i in np.argsort(-value, kind="stable"):
                 if dropped[i] or rejected > _MAX_REJECTED * len(optimism):
                     break
-                trace = pools[pool_of[i]].space.decode(pools[pool_of[i]].points[row_of[i]])
+                pool = pools[int(pool_of[i])]
+                trace = pool.space.decode(pool.points[row_of[i]])
                 dropped[i] = True
                 if trace.key in tried:
                     continue

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from foretune.costmodel.rivals.groups import Group, graded_relevance, selection_score
 from foretune.costmodel.rivals.rival import Rival
-from foretune.errors import OptionError
+from foretune.errors import ModelError, OptionError
 from foretune.task import Candidate, Task
 
 Inputs = Mapping[str, np.ndarray]
@@ -80,7 +80,14 @@ class NeuralRival(Rival):
     def __init__(self, seed: int = 0, config: NeuralConfig = NeuralConfig()) -> None:
         super().__init__(seed)
         self.config = config
-        self.network: nn.Module | None = None
+        self._made: nn.Module | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network; it is made when the model is trained or read."""
+        if self._made is None:
+            raise ModelError(f"the {self.name} model is not trained; `fit` or `load` it first")
+        return self._made
 
     @abstractmethod
     def _read(self, groups: Sequence[Group]) -> dict[str, Any]:
@@ -97,7 +104,7 @@ class NeuralRival(Rival):
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
         torch.manual_seed(self.seed)
         self._shape = self._read(groups)
-        self.network = self._network(self._shape)
+        self._made = self._network(self._shape)
         inputs = [self._inputs(g.task, g.candidates, g.finals) for g in groups]
         standardise(self.network, inputs)
         held_out = [self._inputs(g.task, g.candidates, g.finals) for g in validation]
@@ -186,7 +193,7 @@ class NeuralRival(Rival):
 
     def _restore(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         self._shape = header["shape"]
-        self.network = self._network(self._shape).eval()
+        self._made = self._network(self._shape).eval()
         self.network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()})
         self._base = copy.deepcopy(self.network.state_dict())
 
@@ -198,6 +205,9 @@ class Standardised(nn.Module):
         name: of the sequence whose features it takes.
         width: number of features.
     """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, name: str, width: int) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class RidgeModel(StaticRival):
     """
 
     name = "ridge"
+    _coefficients: np.ndarray
 
     def _train(self, groups: Sequence[Group], validation: Sequence[Group]) -> None:
         linear_model = require("sklearn.linear_model", f"the {self.name} model")
@@ -41,12 +42,13 @@ class RidgeModel(StaticRival):
         best = -np.inf
         for strength in _STRENGTHS if validation else (100.0,):
             ridge = linear_model.Ridge(alpha=strength, fit_intercept=False, solver="cholesky").fit(x / scale, y)
-            coefficients, self._coefficients = getattr(self, "_coefficients", None), ridge.coef_ / scale
+            before: Any = getattr(self, "_coefficients", None)
+            self._coefficients = ridge.coef_ / scale
             score = selection_score(self._group_scores, validation)
             if score > best:
                 best = score
             else:
-                self._coefficients = coefficients
+                self._coefficients = before
 
     def _score(self, task: Task, candidates: Sequence[Candidate], finals: Sequence[np.ndarray]) -> np.ndarray:
         return pool_stores(finals).astype(np.float64) @ self._coefficients

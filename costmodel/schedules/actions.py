@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from foretune.errors import IllegalActionError
 from foretune.program import ProgramGraph
@@ -82,7 +83,7 @@ def _read(action: Action, graph: ProgramGraph, names: dict[str, tuple[int, ...]]
         for depth, output in enumerate(action.outputs):
             loop = graph.index.get(("loop", f"{blocks[0]}/{depth}")) if blocks else None
             pristine = loop is not None and ("loop", f"{blocks[0]}/{len(action.outputs)}") not in graph.index
-            names[output] = (loop,) if pristine else nodes
+            names[output] = (loop,) if pristine and loop is not None else nodes
     elif action.op in (_PRODUCERS, _CONSUMERS):
         neighbours = _neighbours(graph, nodes, forward=action.op == _CONSUMERS)
         names.update(dict.fromkeys(action.outputs, neighbours or nodes))
@@ -120,7 +121,7 @@ def numbers_of(action: Action, decision: Value) -> tuple[float, ...]:
     if (
         action.op == "SP" and isinstance(decision, tuple) and len(action.attrs) == 3
     ):  # Ansor leaves the outermost factor out
-        extent, lengths = action.attrs[1], _flatten(decision)
+        extent, lengths = cast("float", action.attrs[1]), _flatten(decision)
         inner = math.prod(lengths)
         return (float(math.ceil(extent / inner)), *lengths)[:MAX_NUMBERS] if extent and inner > 0 else lengths
     if action.op == "SampleCategorical" and isinstance(decision, int) and isinstance(action.attrs[0], tuple):

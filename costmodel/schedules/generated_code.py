@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numba
 import numpy as np
@@ -27,7 +27,7 @@ _CACHES = (2.0**15, 2.0**19, 2.0**23)
 NUM_BUFFERS = 4
 _SHARED = 21
 _PER_BUFFER = 9
-_inner = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner: Any = cast("Any", numba.njit)(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 NUM_FEATURES = _SHARED + NUM_BUFFERS * _PER_BUFFER + 3 * len(_CACHES)
 
 

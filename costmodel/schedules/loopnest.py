@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -269,7 +270,7 @@ class LoopNest:
         """[N], or one number for all points."""
         origin, domain, factor = part
         if domain >= 0:
-            return self.factors[domain][points[:, domain], factor]
+            return cast("np.ndarray", self.factors[domain])[points[:, domain], factor]
         if domain == LITERAL:
             return factor
         if domain == INFERRED:
@@ -301,7 +302,8 @@ def _placed(block: Block, placement: Placement, at: int, own: np.ndarray, outer:
     tile = _tiles(placement.loops[at + 1 :], outer[:, at + 1 :])
     needed: dict[int, np.ndarray | float] = {}  # loop of this block -> extent inside
     moves: dict[int, int] = {}  # loop of the other block -> loop of this one
-    for read, written, size in zip(placement.access.dims, block.accesses[0].dims, placement.access.sizes(tile)):
+    access = cast("generated_code.Access", placement.access)  # where it is None, `_placed_part` is asked
+    for read, written, size in zip(access.dims, block.accesses[0].dims, access.sizes(tile)):
         for node, _ in read if written else ():
             moves.setdefault(node, written[0][0])
         if written:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class _Walk:
         if method is not None:
             method(index, action)
 
-    def _block(self, value) -> int | None:
+    def _block(self, value: Value) -> int | None:
         """The block that a value stands for."""
         for node in self.names.get(value, ()) if isinstance(value, str) else ():
             if self.graph.nodes[node].kind == "block":
@@ -103,6 +104,8 @@ class _Walk:
 
     def _GetLoops(self, index: int, action: Action) -> None:
         block = self._block(action.inputs[0])
+        if block is None:
+            return
         order = self.factored.get(block) if action.inputs[0] in self.parts else self.nests.get(block)
         if order is not None and len(order) == len(action.outputs):
             self.loops.update(zip(action.outputs, order))
@@ -111,7 +114,7 @@ class _Walk:
         if index in self.domain_of:
             self.decided.update({o: (self.domain_of[index], j) for j, o in enumerate(action.outputs)})
         elif action.decision is not None:
-            self.fixed.update(zip(action.outputs, action.decision, strict=True))
+            self.fixed.update(zip(action.outputs, cast("tuple[Value, ...]", action.decision), strict=True))
 
     _SamplePartitionedTile = _SamplePerfectTile
 
@@ -119,14 +122,15 @@ class _Walk:
         if index in self.domain_of and isinstance(action.attrs[0], tuple):
             self.decided[action.outputs[0]] = (self.domain_of[index], 0)
         elif action.decision is not None:
-            self.fixed[action.outputs[0]] = action.attrs[0][action.decision]
+            options = cast("tuple[Value, ...]", action.attrs[0])
+            self.fixed[action.outputs[0]] = options[cast("int", action.decision)]
 
     def _SampleComputeLocation(self, index: int, action: Action) -> None:
         if index in self.domain_of:
             self.located[action.outputs[0]] = self.domain_of[index]
 
     def _Split(self, index: int, action: Action) -> None:
-        parent = self.loops.get(action.inputs[0])
+        parent = self.loops.get(cast("str", action.inputs[0]))
         if parent is None:
             return
         parts = [self._part(parent.origin, value) for value in action.inputs[1:]]
@@ -191,7 +195,7 @@ class _Walk:
                 order[place] = loop
 
     def _RFactor(self, index: int, action: Action) -> None:
-        loop = self.loops.get(action.inputs[0])
+        loop = self.loops.get(cast("str", action.inputs[0]))
         for block, order in self.nests.items():
             if loop is not None and any(loop is o for o in order):
                 self.factored[block] = [replace(o, is_reduce=False) if o is loop else o for o in order]
@@ -210,21 +214,22 @@ class _Walk:
             self.max_vector = float(action.inputs[1])
         elif action.attrs and action.attrs[0] in _UNROLL and action.inputs[1] in self.decided:
             domain = self.decided[action.inputs[1]][0]
-            values = self.space.template.actions[self.space.domains[domain].action].attrs[0]
-            self.unroll = (domain, np.array([float(values[o]) for o in self.space.domains[domain].options]))
+            values = cast("tuple[float, ...]", self.space.template.actions[self.space.domains[domain].action].attrs[0])
+            options = cast("tuple[int, ...]", self.space.domains[domain].options)
+            self.unroll = (domain, np.array([float(values[o]) for o in options]))
 
     def _ComputeAt(self, index: int, action: Action) -> None:
-        domain = self.located.get(action.inputs[1])
+        domain = self.located.get(cast("str", action.inputs[1]))
         block = self._block(action.inputs[0])
         if domain is None or block is None:
             return
         node = self.graph.nodes[block]
-        locations = tuple(int(o) for o in self.space.domains[domain].options)
+        locations = tuple(int(o) for o in cast("tuple[int, ...]", self.space.domains[domain].options))
         if action.inputs[0] in self.parts:  # the factored part of a reduction is read once by the rest of it
             loops, access, elements = self.nests.get(block, []), None, 2.0 ** node.features[3]
         else:
             consumer, buffer = self._consumer(block)
-            loops = self.nests.get(consumer, [])
+            loops = self.nests.get(consumer, []) if consumer is not None else []
             access = _read_of(self.graph, consumer, buffer) if consumer is not None else None
             elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
         self.placements.append(
@@ -232,7 +237,7 @@ class _Walk:
         )
 
     def _ReverseComputeAt(self, index: int, action: Action) -> None:
-        block, loop = self._block(action.inputs[0]), self.loops.get(action.inputs[1])
+        block, loop = self._block(action.inputs[0]), self.loops.get(cast("str", action.inputs[1]))
         producer = next((b for b, order in self.nests.items() if any(loop is o for o in order)), None)
         if block is None or loop is None or producer in (None, block):
             return
@@ -321,12 +326,14 @@ def _table(action: Action, options: Sequence[Value]) -> np.ndarray | None:
     if action.op == "SampleCategorical" and action.attrs and isinstance(action.attrs[0], tuple):
         choices = action.attrs[0]
         options = [(choices[o],) if isinstance(o, int) and 0 <= o < len(choices) else None for o in options]
-    if not options or not all(
-        isinstance(o, tuple) and len(o) == len(options[0]) and all(isinstance(n, (int, float)) for n in o)
-        for o in options
+    rows = [o for o in options if isinstance(o, tuple)]
+    if (
+        not rows
+        or len(rows) < len(options)
+        or not all(len(o) == len(rows[0]) and all(isinstance(n, (int, float)) for n in o) for o in rows)
     ):
         return None
-    return np.array(options, np.float64)
+    return np.array(rows, np.float64)
 
 
 def _are_factors(table: np.ndarray | None) -> bool:

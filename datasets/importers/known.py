@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 READERS = (
     2  # raised when readers understand more, or otherwise: logs are then read again, and what is there stays as it is
@@ -65,23 +65,20 @@ def identify(log: LogFiles, log_format: str, sources: Mapping[str, Any]) -> tupl
         begins = all(hashes[path].get(file["bytes"]) == file["sha256"] for path, file in zip(log, earlier["files"]))
         if begins and earlier["lines"] >= entry["lines"]:
             entry.update(lines=earlier["lines"], complete=earlier["complete"] and earlier["files"] == files)
-    if _is_of(own := sources.get(key), log, log_format) and type(own.get("records")) is int:
+    own = sources.get(key)
+    if _is_of(own, log, log_format) and type(own.get("records")) is int:
         entry["records"] = own["records"]
     return key, entry
 
 
-def _is_of(entry: Any, log: LogFiles, log_format: str) -> bool:
+def _is_of(entry: Any, log: LogFiles, log_format: str) -> TypeGuard[dict[str, Any]]:
     """Whether an entry was written by these readers, for logs of so many files."""
     if not isinstance(entry, dict) or (entry.get("readers"), entry.get("format")) != (READERS, log_format):
         return False
     files, lines = entry.get("files"), entry.get("lines")
-    whole = (
-        isinstance(files, list)
-        and len(files) == len([*log])
-        and type(lines) is int
-        and isinstance(entry.get("complete"), bool)
-    )
-    return whole and all(
+    if not isinstance(files, list) or type(lines) is not int or not isinstance(entry.get("complete"), bool):
+        return False
+    return len(files) == len([*log]) and all(
         isinstance(f, dict) and type(f.get("bytes")) is int and isinstance(f.get("sha256"), str) for f in files
     )
 

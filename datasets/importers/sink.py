@@ -20,19 +20,9 @@ from foretune.task import Task
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _KEPT_STEPS = 1 << 17
 _STORED = (
-    "workload",
-    "target",
-    "space_id",
-    "trace_key",
-    "trace",
-    "status",
-    "run_secs",
-    "error",
-    "program_hash",
-    "environment",
-    "timestamp",
-    "source",
-)
+    "workload", "target", "space_id", "trace_key", "trace", "status", "run_secs", "error", "program_hash",
+    "environment", "timestamp", "source",
+)  # fmt: skip
 
 
 def compact_json(data: Any) -> str:

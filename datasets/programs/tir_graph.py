@@ -171,7 +171,7 @@ def _element_bytes(dtype) -> float:
 
 def _body_statistics(block) -> tuple[dict[str, float], list]:
     """Counts the arithmetic of one iteration and lists (buffer, indices, is_write)."""
-    stats = dict.fromkeys(
+    stats: dict[str, float] = dict.fromkeys(
         ("adds", "muls", "divs", "math_calls", "min_max", "compares", "int_divs", "loads", "has_branch"), 0.0
     )
     accesses: list = []

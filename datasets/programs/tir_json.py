@@ -8,7 +8,7 @@ attribute names of the newest release, which is all that `tir_graph.py` asks for
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from foretune.errors import DataError
 
@@ -80,7 +80,7 @@ class _Document:
         return self._made[index]
 
     def _make(self, node: dict[str, Any]) -> Any:
-        kind = node.get("type", node.get("type_key"))
+        kind = cast("str", node.get("type", node.get("type_key")))
         if kind in ("None", ""):
             return None
         if kind in ("int", "bool", "float"):

@@ -76,7 +76,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             (n, _WORKLOAD_FILE) for n in manifest.workloads
         ]
         for entry in [*manifest.shards.values(), *manifest.workloads.values()]:
-            int(entry["rows"]), str(entry["sha256"])
+            _ = int(entry["rows"]), str(entry["sha256"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

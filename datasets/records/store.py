@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from foretune.datasets.records import schema
@@ -37,6 +37,8 @@ from foretune.record import Trajectory
 from foretune.support.files import sha256_of, write_atomically
 from foretune.target import Target
 from foretune.task import Task, Workload
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, where type checkers see none
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cpu"
 BUNDLED_SETS = (BUNDLED, BUNDLED.with_name("cpu_two_threads"))

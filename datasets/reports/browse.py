@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from foretune.datasets.records import schema
 from foretune.datasets.records.features import store_figures
@@ -20,6 +20,8 @@ from foretune.datasets.reports.summary import TaskFigures
 from foretune.errors import DataError
 from foretune.record import Trajectory
 from foretune.target import Target
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, where type checkers see none
 
 _NUM_NAMED, _NUM_NEAR, _MAX_FOUND = 12, 5, 1000
 

@@ -201,9 +201,9 @@ def _families(summary: Summary) -> str:
 def _noise(summary: Summary) -> str:
     if not summary.num_repeated:
         return "No record has more than one run time, so the noise is unknown.\n"
+    quantiles = ((q, summary.noise_quantile(q)) for q in (0.25, 0.5, 0.75, 0.95))
     rows = (
-        (f"{100 * q:g} % of records are below", f"{100 * summary.noise_quantile(q):.2g} %")
-        for q in (0.25, 0.5, 0.75, 0.95)
+        (f"{100 * q:g} % of records are below", f"{100 * value:.2g} %") for q, value in quantiles if value is not None
     )
     return (
         "Coefficient of variation (standard deviation over mean) of the run times of a record;"

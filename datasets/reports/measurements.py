@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from foretune.datasets.records.store import RecordStore
 from foretune.record import Status
 from foretune.trace import Trace
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, where type checkers see none
 
 TaskKey = tuple[str, str]  # workload hash, target without its hardware features
 

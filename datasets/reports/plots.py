@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from matplotlib import rc_context
@@ -77,7 +78,7 @@ class Plot:
 
     def png(self) -> bytes:
         """The picture as a PNG file."""
-        with rc_context(_STYLE):
+        with rc_context(cast("Any", _STYLE)):
             figure = Figure(figsize=self.size, layout="constrained")
             self.draw(figure)
             return _png(figure)
@@ -132,10 +133,12 @@ def overview_png(drawn: Sequence[Plot], title: str) -> bytes:
     """All pictures on one sheet, as a PNG file."""
     width = max(plot.size[0] for plot in drawn)
     heights = [plot.size[1] * (0.8 + 0.2 * width / plot.size[0]) for plot in drawn]
-    with rc_context(_STYLE):
+    with rc_context(cast("Any", _STYLE)):
         figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
         figure.suptitle(_plain(title), fontsize=14, fontweight="bold")
-        for panel, plot in zip(np.atleast_1d(figure.subfigures(len(drawn), 1, height_ratios=heights)), drawn):
+        for panel, plot in zip(
+            np.atleast_1d(cast("Any", figure.subfigures(len(drawn), 1, height_ratios=heights))), drawn
+        ):
             plot.draw(panel)
         return _png(figure)
 
@@ -155,7 +158,7 @@ def _draw_progress(panel: Panel, progress: Mapping[TaskKey, Progress]) -> None:
     if not _any_ok(progress):
         return _say_empty(axes, "no measurement succeeded")
     at = _grid(max(p.num_records for p in progress.values()))
-    curves = _curves(progress.values(), at)
+    curves = _curves([*progress.values()], at)
     shown = curves[np.linspace(0, len(curves) - 1, min(len(curves), _MAX_LINES)).astype(int)]
     stairs = [np.stack([np.repeat(at, 2)[1:], np.repeat(c, 2)[:-1]], 1) for c in shown]
     axes.add_collection(
@@ -166,7 +169,7 @@ def _draw_progress(panel: Panel, progress: Mapping[TaskKey, Progress]) -> None:
     _draw_band(axes, at, curves)
     _label_progress(axes, at)
     handles, labels = axes.get_legend_handles_labels()
-    for handle in axes.legend(handles, labels, loc="lower right").legend_handles:
+    for handle in filter(None, axes.legend(handles, labels, loc="lower right").legend_handles):
         handle.set_alpha(max(handle.get_alpha() or 1, 0.4))
 
 
@@ -188,7 +191,8 @@ def _draw_families(panel: Panel, summary: Summary, progress: Mapping[TaskKey, Pr
         _draw_band(axes, at, _curves(found[name], at))
         _label_progress(axes, at)
         axes.set_title(_plain(f"{_short(name, 22)} ({len(found[name])})"), fontsize=10)
-        axes.set_xlabel(""), axes.set_ylabel("")
+        axes.set_xlabel("")
+        axes.set_ylabel("")
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     for column in range(min(_FAMILY_COLUMNS, len(names))):
@@ -212,14 +216,12 @@ def _draw_spread(panel: Panel, summary: Summary) -> None:
     if not tasks:
         return _say_empty(axes, "no task has two measurements that succeeded")
     x = np.arange(len(tasks))
+    spreads = [cast("float", t.spread) for t in tasks]
+    medians = [cast("float", t.median_secs) / cast("float", t.best_secs) for t in tasks]
     size = float(np.clip(2600 / len(tasks), 2, 22))
-    axes.vlines(
-        x, 1, [t.spread for t in tasks], color="#cccccc", linewidth=float(np.clip(600 / len(tasks), 0.3, 2)), zorder=1
-    )
-    axes.scatter(x, [t.spread for t in tasks], s=size, color=_RED, marker="v", label="worst", zorder=2)
-    axes.scatter(
-        x, [t.median_secs / t.best_secs for t in tasks], s=size, color=_BLUE, marker="o", label="median", zorder=3
-    )
+    axes.vlines(x, 1, spreads, color="#cccccc", linewidth=float(np.clip(600 / len(tasks), 0.3, 2)), zorder=1)
+    axes.scatter(x, spreads, s=size, color=_RED, marker="v", label="worst", zorder=2)
+    axes.scatter(x, medians, s=size, color=_BLUE, marker="o", label="median", zorder=3)
     default = [(i, t.speedup) for i, t in enumerate(tasks) if t.speedup is not None]
     if default:
         axes.scatter(
@@ -251,7 +253,7 @@ def _draw_noise(panel: Panel, summary: Summary) -> None:
     low, high = min(percent.min() / 1.2, 0.1), max(percent.max() * 1.2, 10)
     left.hist(percent, np.geomspace(low, high, 50), color=_SKY, edgecolor="white", linewidth=0.4)
     for q, colour, style, name in ((0.5, _BLUE, "-", "median"), (0.95, _RED, "--", "95 % of records are below")):
-        value = summary.noise_quantile(q) * 100
+        value = cast("float", summary.noise_quantile(q)) * 100
         left.axvline(
             max(value, percent.min()), color=colour, linestyle=style, linewidth=1.8, label=f"{name}: {value:.2g} %"
         )
@@ -368,7 +370,7 @@ def _label_progress(axes: Axes, at: np.ndarray) -> None:
 
 
 def _by_spread(tasks: Sequence[TaskFigures]) -> list[TaskFigures]:
-    return sorted((t for t in tasks if t.spread is not None), key=lambda t: t.spread)
+    return sorted((t for t in tasks if t.spread is not None), key=lambda t: cast("float", t.spread))
 
 
 def _label_families(axes: Axes, sizes: Mapping[str, int]) -> None:
@@ -388,7 +390,7 @@ def _label_families(axes: Axes, sizes: Mapping[str, int]) -> None:
 
 
 def _log_axis(axis: Axis, formatter: Formatter) -> None:
-    low, high = axis.axes.get_xlim() if axis.axis_name == "x" else axis.axes.get_ylim()
+    low, high = axis.axes.get_xlim() if cast("Any", axis).axis_name == "x" else axis.axes.get_ylim()
     if high < 300 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(formatter)

@@ -346,12 +346,17 @@ def _print_task(tasks: list[TaskFigures], lines: list[RecordLine], limit: int | 
             }
         )
     best = {task.target: task.best_secs for task in tasks}
+
+    def slower(line: Any) -> float | None:
+        fastest = best.get(line.target)
+        return line.best_secs / fastest if line.best_secs and fastest else None
+
     rows = (
         (
             line.trace_key + (" (default)" if line.is_default else ""),
             line.status,
             format_secs(line.best_secs),
-            format_ratio(line.best_secs / best[line.target] if line.best_secs and best.get(line.target) else None),
+            format_ratio(slower(line)),
             format_percent(line.variation),
             line.space_id,
             *((line.target,) if len(tasks) > 1 else ()),

@@ -158,7 +158,8 @@ def replay(
         raise OptionError(f"`turns >= 3` must hold, but got turns={turns}")
     stored = _stored(result)
     schedule = Schedule.from_json(stored["schedule"])
-    with MlirSession(SessionSettings(*(float(t) for t in stored["timeouts"]))) as session:
+    build_secs, run_secs = (float(t) for t in stored["timeouts"])
+    with MlirSession(SessionSettings(build_secs, run_secs)) as session:
         program = _program(session, stored["source"], stored["entry"], stored["sizes"], stored.get("values", []))
         if program.hash != stored["hash"]:
             raise DataError(f"{result}: the program {stored['source']} has changed since it was tuned; tune it again")
@@ -325,7 +326,7 @@ def collect(
     from foretune.passes.mlir.costs.collection import CollectConfig
     from foretune.passes.mlir.costs.collection import collect as run
 
-    chosen = {} if families == "all" else {"families": tuple(f.strip() for f in families.split(","))}
+    chosen: dict[str, Any] = {} if families == "all" else {"families": tuple(f.strip() for f in families.split(","))}
     config = CollectConfig(
         out, samples, schedules, seed, cpus=tuple(c.strip() for c in cpus.split(",") if c.strip()), **chosen
     )

@@ -193,6 +193,7 @@ def program_arguments(
     Raises:
         OptionError: a file is missing.
     """
+    rest: dict[str, Any] = {name: list(v) if isinstance(v, list) else v for name, v in more.items()}
     return ProgramArguments(
         list(sources or []),
         define=list(define),
@@ -205,7 +206,7 @@ def program_arguments(
         checks=_checks(check_arg, check_stdin, arg, stdin),
         file=[_named_file(text) for text in file],
         cwd=str(cwd.resolve()) if cwd is not None else None,
-        **{name: list(v) if isinstance(v, list) else v for name, v in more.items()},
+        **rest,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from foretune.errors import DataError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary path beside `path`, syncs the result and renames it into place.
 
     Args:

@@ -13,6 +13,7 @@ Names of Foretune's own come first, so that no package replaces them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
@@ -36,6 +37,23 @@ def plugin_names(group: str, prefix: str = "") -> tuple[str, ...]:
             {point.name.removeprefix(prefix) for point in entry_points(group=group) if point.name.startswith(prefix)}
         )
     )
+
+
+def check_name(option: str, name: str, own: Iterable[str], group: str, prefix: str = "") -> None:
+    """Checks an option that names one of Foretune's own or a plug-in.
+
+    Args:
+        option: what it is called.
+        name: what it names.
+        own: names of Foretune's; no plug-ins are looked for where it is one of them.
+        group, prefix: of plug-ins, as in `plugin_names`.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    known = [*own]
+    if name not in known and name not in (known := [*known, *plugin_names(group, prefix)]):
+        raise OptionError(f"{option} must be one of {sorted(known)}, but got {name!r}")
 
 
 def load_plugin(group: str, name: str, role: type[Role]) -> type[Role]:

@@ -171,9 +171,9 @@ class TaskScheduler:
         """
         task = self._tasks[index]
         fresh = task.gain is None
-        if fresh:
-            task.gain = self._gain(index)
-        saved = task.weight * (1.0 - math.exp(-task.gain))
+        gain = self._gain(index) if task.gain is None else task.gain
+        task.gain = gain
+        saved = task.weight * (1.0 - math.exp(-gain))
         latency = sum(t.weight * t.best_secs for t in self._tasks if math.isfinite(t.best_secs))
         if not math.isfinite(task.best_secs):  # nothing worked yet: as dear as all others together, for a while
             saved, small = saved * latency / max(task.weight, 1e-12), True

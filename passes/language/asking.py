@@ -57,6 +57,22 @@ class StrategistReport:
         }
 
 
+def proposals_schema(most: int, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schema of an answer that is a list of proposals.
+
+    Args:
+        most: proposals.
+        parts: name -> schema; each proposal has all of them.
+    """
+    proposal = {"type": "object", "additionalProperties": False, "required": list(parts), "properties": dict(parts)}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["proposals"],
+        "properties": {"proposals": {"type": "array", "minItems": 1, "maxItems": most, "items": proposal}},
+    }
+
+
 class Questions:
     """Questions to one model during one search.
 

@@ -13,11 +13,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from foretune.errors import OptionError
@@ -136,7 +136,7 @@ class LlmClient:
         self.config, self.usage = config, LlmUsage()
         self._client = None if config.url == "replay" else _connect(config)
 
-    def ask(self, messages: Sequence[Message], schema: dict[str, Any]) -> Reply:
+    def ask(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Reply:
         """One answer, as JSON text under a schema; what goes wrong is told in the reply, and never raised.
 
         Args:
@@ -179,7 +179,7 @@ class LlmClient:
             _log.warning("the language model gave no answer: %s; the search goes on without it", reply.error)
         return reply
 
-    def _path(self, messages: Sequence[Message], schema: dict[str, Any]) -> Path | None:
+    def _path(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Path | None:
         if self.config.cache is None:
             return None
         question = json.dumps(
@@ -196,7 +196,7 @@ class LlmClient:
         self.usage.recorded += 1
         return reply
 
-    def _call(self, messages: Sequence[Message], schema: dict[str, Any]) -> tuple[str, int]:
+    def _call(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> tuple[str, int]:
         """(text, tokens), in time: a server that feeds a byte now and then would keep the HTTP library waiting for
         ever.
         """
@@ -217,13 +217,13 @@ class LlmClient:
             raise _Refused(error)
         return _read_answer(body, messages)
 
-    def _exchange(self, messages: Sequence[Message], schema: dict[str, Any]) -> bytearray:
+    def _exchange(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> bytearray:
         import openai
 
         deadline = time.monotonic() + self.config.timeout_secs
         body = bytearray()
         try:
-            with self._client.chat.completions.with_streaming_response.create(
+            with cast("Any", self._client).chat.completions.with_streaming_response.create(
                 model=self.config.model,
                 messages=list(messages),
                 max_tokens=self.config.reply_tokens,

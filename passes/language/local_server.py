@@ -35,8 +35,9 @@ def main() -> None:
 
 
 def _serve(model: str, num_threads: int, adapter: str | None) -> Any:
-    import xllamacpp
+    import xllamacpp as library
 
+    xllamacpp: Any = library  # a compiled module without stubs
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.n_ctx = CONTEXT_TOKENS

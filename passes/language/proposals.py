@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 
 _MOST_WAITING = 64
 _MOST_TOLD = 200
+_PICKED_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the search has itself
 
 
@@ -68,6 +69,19 @@ class Proposals(Generic[Item]):
         self.waiting = [self.waiting[i] for i in order][:_MOST_WAITING]
         for place, item in enumerate(self.waiting, 1):
             self._told[item].rank, self._told[item].among = place, len(order)
+
+    def pick(self, num: int, scores: Callable[[Many[Item]], np.ndarray] | None) -> list[Item]:
+        """Those to be measured among so many suggestions: the best-ranked of the sure ones; half, where nothing ranks
+        them.
+
+        Args:
+            num: suggestions.
+            scores: of items, higher is better; None where nothing ranks.
+        """
+        if scores is None:
+            return self.take((num + 1) // 2)
+        self.rank(scores)
+        return self.take_sure(max(1, num // _PICKED_SHARE))
 
     def take(self, num: int) -> list[Item]:
         """The first so many, which wait no longer."""

@@ -11,9 +11,9 @@ unless `-hints-allow-reordering=false` stands beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union, cast
 
 from foretune.errors import IllegalActionError, LeftGrammarError
 from foretune.passes.llvm.tables import (
@@ -167,8 +167,8 @@ class PassSequence:
         options = [a.attrs for a in trace.actions if a.op != "flag"]
         if not all(isinstance(option, tuple) and len(option) == 2 for row in options for option in row):
             raise IllegalActionError("a pass's attributes must be pairs of option and value")
-        passes = [Pass(a.op, a.attrs) for a in trace.actions if a.op != "flag"]
-        return cls(tuple(passes), tuple(Flag(a.attrs[0], a.decision) for a in flags))
+        passes = [Pass(a.op, cast("tuple[tuple[str, Setting], ...]", a.attrs)) for a in trace.actions if a.op != "flag"]
+        return cls(tuple(passes), tuple(Flag(cast("str", a.attrs[0]), cast("Setting", a.decision)) for a in flags))
 
     def __str__(self) -> str:
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
@@ -201,7 +201,11 @@ def parse_sequence(passes: Iterable[object], flags: Iterable[object] = ()) -> tu
     taken: list[Pass] = []
     set_flags: list[Flag] = []
     refused: list[str] = []
-    for parse, texts, into in ((parse_pass, passes, taken), (parse_flag, flags, set_flags)):
+    readers: list[tuple[Callable[[object], Any], Iterable[object], list[Any]]] = [
+        (parse_pass, passes, taken),
+        (parse_flag, flags, set_flags),
+    ]
+    for parse, texts, into in readers:
         for number, text in enumerate(texts):
             if number >= _MAX_STEPS:
                 refused.append(f"more than {_MAX_STEPS} steps")

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
 from pathlib import Path
+from typing import cast
 
 _TARGETS = {"x86_64": "X86", "AMD64": "X86", "aarch64": "AArch64", "arm64": "AArch64"}
 _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL = 3, 2, 0
@@ -106,7 +107,8 @@ class Llvm:
         """Of the library."""
         parts = [c_uint() for _ in range(3)]
         self._library.LLVMGetVersion(*map(byref, parts))
-        return tuple(p.value for p in parts)
+        major, minor, patch = (p.value for p in parts)
+        return major, minor, patch
 
     @property
     def cpu(self) -> str:
@@ -131,8 +133,9 @@ class Llvm:
             raise LlvmError(self._text(message.value))
         if self._library.LLVMParseIRInContext(self._context, buffer, byref(module), byref(message)):
             raise LlvmError(self._text(message.value))
-        self.verify(module.value)
-        return module.value
+        found = cast("int", module.value)  # LLVM has set it
+        self.verify(found)
+        return found
 
     def verify(self, module: int) -> None:
         """Raises `LlvmError` if a module is not valid."""

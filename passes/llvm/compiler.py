@@ -22,6 +22,7 @@ from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.toolchain import Toolchain
+from foretune.support.tools import run_tool
 from foretune.target import num_usable_cores
 from foretune.workers.process import Death, Silence, WorkerProcess
 
@@ -158,14 +159,7 @@ class Compiler:
         tool = self._toolchain.tool("llvm-mca")
         command = [str(tool), f"-mcpu={self.cpu}", "-iterations=100", "-skip-unsupported-instructions=any", str(out)]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self._timeout_secs,
-            )
+            done = run_tool(command, self._timeout_secs)
         except subprocess.TimeoutExpired:
             return None
         finally:

@@ -168,7 +168,11 @@ def _signature(measurer: PassMeasurer, module: Path, call: FunctionCall) -> tupl
             raise DataError(
                 f"argument {number} of {call.name} is of type {kind}, which {_shown(argument)} does not fit"
             )
-        if kind.startswith("i") and not -(1 << (int(kind[1:]) - 1)) <= argument < 1 << int(kind[1:]):
+        if (
+            isinstance(argument, int)
+            and kind.startswith("i")
+            and not -(1 << (int(kind[1:]) - 1)) <= argument < 1 << int(kind[1:])
+        ):
             raise DataError(f"argument {number} of {call.name} is of type {kind}, which cannot hold {argument}")
     if result not in ("void", "float", "double", "i1", "i8", "i16", "i32", "i64", "ptr"):
         raise DataError(f"{call.name} returns {result}; only numbers, pointers and nothing can be checked")

@@ -31,6 +31,7 @@ from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.support.scratch import ScratchFolder
+from foretune.support.tools import run_tool
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -317,14 +318,7 @@ class PassMeasurer:
             *libraries,
         ]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_LINK_TIMEOUT_SECS,
-            )
+            done = run_tool(command, _LINK_TIMEOUT_SECS)
         except subprocess.TimeoutExpired:
             return None, f"the linker took more than {_LINK_TIMEOUT_SECS} s"
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from foretune.passes.llvm.capi import Llvm
 
@@ -243,7 +243,7 @@ def _find_loops(blocks: list[_Block]) -> int:
 
 def _dominates(immediate: list[int | None], head: int, block: int) -> bool:
     while block != head and immediate[block] != block:
-        block = immediate[block]
+        block = cast("int", immediate[block])  # nothing leads to blocks without one, which are not asked for
     return block == head
 
 
@@ -282,9 +282,9 @@ def _dominators(blocks: list[_Block]) -> list[int | None]:
             for other in known[1:]:
                 while new != other:
                     while rank[new] < rank[other]:
-                        new = immediate[new]
+                        new = cast("int", immediate[new])
                     while rank[other] < rank[new]:
-                        other = immediate[other]
+                        other = cast("int", immediate[other])
             if immediate[block] != new:
                 immediate[block], changed = new, True
     return immediate

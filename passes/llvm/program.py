@@ -260,9 +260,9 @@ def _link(
     if selection.without_main and selection.main is None:
         taken = [part for one in mains for part in needed_by(one, others)]
         mains += [one for one in others if one not in taken and one.unit.path.suffix not in ASSEMBLY_SUFFIXES]
-    if errors and (failed is None or not mains):
-        raise next(iter(errors.values()))
     for path, error in errors.items():
+        if failed is None or not mains:
+            raise error
         failed[names[path]] = str(error)
     if not mains:
         raise OptionError(f"{none}: name one with --call, or look at it with --objective instructions, size or cycles")

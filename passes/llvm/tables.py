@@ -8,7 +8,7 @@ the grammar (`LEFT_PASSES`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA = "module", "cgscc", "function", "loop", "loop-mssa"
@@ -33,8 +33,8 @@ class PassKind:
     level: str
     intents: tuple[str, ...]
     switches: tuple[str, ...] = ()
-    numbers: Mapping[str, tuple[int, ...]] = ()
-    words: Mapping[str, tuple[str, ...]] = ()
+    numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opt_in: str = ""
 
 

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from foretune.errors import DataError, OptionError
 
@@ -84,8 +85,9 @@ class RunOptions:
         """
         found: dict[str, Path] = {}
         size = 0
-        for path in _files(self.cwd) if self.cwd is not None else ():
-            found[path.relative_to(self.cwd).as_posix()] = path
+        cwd = self.cwd
+        for path in _files(cwd) if cwd is not None else ():
+            found[path.relative_to(cast("Path", cwd)).as_posix()] = path
             size += path.stat().st_size
             if len(found) > _MAX_GIVEN_FILES or size > _MAX_GIVEN_BYTES:
                 raise DataError(

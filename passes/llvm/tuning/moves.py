@@ -104,7 +104,7 @@ class Moves:
         return [self._member(members).sequence for members in self.screen.classes] if self.screen is not None else []
 
     def _member(self, changes: Many[Change]) -> Change:
-        return changes[self._rng.integers(len(changes))]
+        return changes[int(self._rng.integers(len(changes)))]
 
     def cross(self, one: PassSequence, other: PassSequence) -> PassSequence:
         """A child: passes before the pipeline and the pipeline from one parent, those after it from the other, flags

@@ -208,7 +208,7 @@ class GeneticSearch(SearchStrategy):
         super().observe(costs)
         for sequence, cost in costs:
             parent, intent = self._origin.pop(sequence, (None, ""))
-            if intent:
+            if intent and parent is not None:
                 gain = max(0.0, 1.0 - cost / self.costs[parent]) if math.isfinite(cost) else 0.0
                 # a floor keeps each intent alive; 5 % of gain doubles a weight
                 self._moves.weights[intent] = max(
@@ -242,6 +242,7 @@ class RankedSearch(GeneticSearch):
     """
 
     name = "ranked"
+    rank: Ranker
 
     def __init__(
         self,

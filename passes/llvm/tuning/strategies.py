@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from foretune.errors import OptionError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
 from foretune.passes.llvm.macros import applicable_macros
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
@@ -18,7 +18,7 @@ from foretune.passes.llvm.tuning.screening import Screening
 from foretune.passes.llvm.tuning.search import STRATEGIES, SearchStrategy
 from foretune.passes.llvm.tuning.strategist import Strategist
 from foretune.passes.llvm.tuning.tuning import SCREENS
-from foretune.support.plugins import SEARCH_STRATEGIES, load_plugin, plugin_names
+from foretune.support.plugins import SEARCH_STRATEGIES, check_name, load_plugin
 
 _WORTH_SCREENING = 20  # measurements
 _OPENING_SHARE, _LEAST_OPENINGS = 4, 2  # of so many measurements one is a macro at the beginning
@@ -48,11 +48,7 @@ class StrategyConfig:
     experimental: bool = False
 
     def __post_init__(self) -> None:
-        known = [*STRATEGIES, "latent"]
-        if self.search not in known and self.search not in (
-            known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]
-        ):
-            raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
+        check_name("search", self.search, (*STRATEGIES, "latent"), SEARCH_STRATEGIES, _PLUGINS)
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
 
@@ -72,7 +68,9 @@ class StrategyConfig:
         if self.search == "latent":
             search: SearchStrategy = self._latent(prepared, polly)
         else:
-            made = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, SearchStrategy)
+            made: Callable[..., SearchStrategy] = STRATEGIES.get(self.search) or load_plugin(
+                SEARCH_STRATEGIES, _PLUGINS + self.search, SearchStrategy
+            )
             search = made(self.seed, polly, experimental=self.experimental)
         macros = applicable_macros(prepared.features, polly, self.experimental)
         search.openings = [macro.sequence for macro in macros[: max(_LEAST_OPENINGS, budget // _OPENING_SHARE)]]
@@ -120,9 +118,10 @@ class StrategyConfig:
         found.advance(0.0)
         return found
 
-    def report(self, strategy: SearchStrategy) -> dict[str, Any]:
+    def report(self, strategy: SearchStrategy | None) -> dict[str, Any]:
         """How far the screening came, under `screening`, and what a strategist did, under `strategist`."""
-        told = {"screening": strategy.screening.to_json()} if strategy.screening is not None else {}
+        screening = strategy.screening if strategy is not None else None
+        told: dict[str, Any] = {"screening": screening.to_json()} if screening is not None else {}
         if not isinstance(strategy, Strategist):
             return told
         usage = {"llm": asdict(strategy.client.usage)} if strategy.client is not None else {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretune.passes.language.answers import read_rows
-from foretune.passes.language.asking import Questions, StrategistReport
+from foretune.passes.language.asking import Questions, StrategistReport, proposals_schema
 from foretune.passes.language.llm_client import LlmClient, Message
 from foretune.passes.llvm.actions import INTENTS, Pass, PassSequence, parse_sequence
 from foretune.passes.llvm.macros import MACROS
@@ -32,46 +32,31 @@ MAX_PASSES, MAX_FLAGS, MAX_TEXT = (
 )  # of one proposal: before or after the level each; flags; characters of a text
 _MAX_STEPS = 24
 _NUM_SAMPLES = 2  # answers to one question, which follow different intents
-_SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _TOLD_REFUSALS = 6
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["proposals"],
-    "properties": {
-        "proposals": {
+SCHEMA = proposals_schema(
+    MAX_PROPOSALS,
+    {
+        "intent": {"type": "string", "enum": list(INTENTS)},
+        "reason": {"type": "string", "maxLength": MAX_TEXT},
+        "before": {
             "type": "array",
-            "minItems": 1,
-            "maxItems": MAX_PROPOSALS,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["intent", "reason", "before", "level", "after", "flags"],
-                "properties": {
-                    "intent": {"type": "string", "enum": list(INTENTS)},
-                    "reason": {"type": "string", "maxLength": MAX_TEXT},
-                    "before": {
-                        "type": "array",
-                        "maxItems": MAX_PASSES,
-                        "items": {"type": "string", "maxLength": MAX_TEXT},
-                    },
-                    "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz", *MACROS]},
-                    "after": {
-                        "type": "array",
-                        "maxItems": MAX_PASSES,
-                        "items": {"type": "string", "maxLength": MAX_TEXT},
-                    },
-                    "flags": {
-                        "type": "array",
-                        "maxItems": MAX_FLAGS,
-                        "items": {"type": "string", "maxLength": MAX_TEXT},
-                    },
-                },
-            },
+            "maxItems": MAX_PASSES,
+            "items": {"type": "string", "maxLength": MAX_TEXT},
+        },
+        "level": {"type": "string", "enum": ["O3", "O2", "O1", "Os", "Oz", *MACROS]},
+        "after": {
+            "type": "array",
+            "maxItems": MAX_PASSES,
+            "items": {"type": "string", "maxLength": MAX_TEXT},
+        },
+        "flags": {
+            "type": "array",
+            "maxItems": MAX_FLAGS,
+            "items": {"type": "string", "maxLength": MAX_TEXT},
         },
     },
-}
+)
 
 
 @dataclass(frozen=True)
@@ -141,11 +126,7 @@ class Strategist(SearchStrategy):
         """
         self._ask_if_due()
         self._proposals.drop(self.costs)
-        if self._judge.rank is not None:
-            self._proposals.rank(self._judge.rank)
-            found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
-        else:
-            found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
+        found = dict.fromkeys(self._proposals.pick(num, self._judge.rank), "model")
         while len(found) < (num + 1) // 2 and self._untried:
             sequence = self._untried.pop(0)
             if sequence not in self.costs:

@@ -381,8 +381,8 @@ class _Run:
         ):
             return []
         found: dict[PassSequence, float] = {}
-        with RecordStore(self._config.store) as store:
-            for trajectory in store.trajectories([self._prepared.task.workload.hash]):
+        with RecordStore(store) as records:
+            for trajectory in records.trajectories([self._prepared.task.workload.hash]):
                 record = trajectory.record
                 baseline = json.loads(dict(record.environment).get(BASELINE_SECS, "[]"))
                 try:

@@ -25,6 +25,7 @@ from foretune.passes.mlir.environment import lowering
 from foretune.passes.mlir.environment.codegen import Codegen, LoadedCode
 from foretune.passes.mlir.environment.signature import Signature, ValueType, make_buffer, make_inputs
 from foretune.passes.mlir.grammar.options import LoweringOptions
+from foretune.passes.mlir.grammar.types import MLIRError, functions_of
 
 _REPEAT = "foretune_repeat"
 _SAMPLE_SECS, _MIN_SAMPLES, _MAX_SAMPLES = 5e-4, 3, 7
@@ -108,7 +109,7 @@ def compile_and_run(
         arguments = _Arguments(signature)
         repeat = _repeat_assembly(entry, arguments.values)
         counted, plain = (codegen.assemble(text + repeat) for text in (with_counters(assembly, blocks), assembly))
-    except (ir.MLIRError, ValueError, RuntimeError, LlvmError) as error:
+    except (MLIRError, ValueError, RuntimeError, LlvmError) as error:
         raise Unlabelled("build_error", " ".join(str(error).split())[:300]) from None
     partial = static_labels(blocks)
     with codegen.load(counted) as code:
@@ -132,10 +133,9 @@ def entry_signature(module: ir.Module, entry: str) -> Signature:
     Raises:
         Unlabelled: there is no such function, or its types cannot be made here.
     """
-    for op in module.body.operations:
-        if op.operation.name == "func.func" and op.sym_name.value == entry:
-            kinds = ((op.type.inputs, "inputs"), (op.type.results, "results"))
-            return Signature(entry, *(tuple(_value(t) for t in types) for types, _ in kinds))
+    for op in functions_of(module):
+        if op.sym_name.value == entry:
+            return Signature(entry, tuple(map(_value, op.type.inputs)), tuple(map(_value, op.type.results)))
     raise Unlabelled("build_error", f"the module has no function {entry!r}")
 
 

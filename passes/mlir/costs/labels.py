@@ -199,7 +199,8 @@ class Mca:
         for text in [
             text for text in new if not _without_targets(text)
         ]:  # calls and returns alone, of which it says nothing
-            self._known[text] = (1.0 + text.count("\n"),) * 2
+            num_lines = 1.0 + text.count("\n")
+            self._known[text] = num_lines, num_lines
             new.remove(text)
         if not new:
             return

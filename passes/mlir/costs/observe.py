@@ -14,7 +14,7 @@ import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,11 @@ class Observation:
     program: EncodedProgram
     text: str
     hardware: HardwareFeatures | None = None
+
+    @property
+    def labels(self) -> dict[str, float]:
+        """Of the sample; only labelled ones are observed."""
+        return cast("dict[str, float]", self.sample.labels)
 
 
 def observe(folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> None:
@@ -192,11 +197,10 @@ def write_observed(folder: Path, name: str, rows: list[dict[str, Any]], level: i
 
 
 def _stages(sample: Sample, context: Any) -> dict[str, Any]:
-    from mlir import ir
-
     from foretune.passes.mlir.costs import labelling
     from foretune.passes.mlir.environment import lowering
     from foretune.passes.mlir.grammar.actions import Schedule
+    from foretune.passes.mlir.grammar.types import MLIRError
     from foretune.passes.mlir.graph.graph import program_graph
 
     text = sample.module or generate(sample.family, sample.seed).text
@@ -206,7 +210,7 @@ def _stages(sample: Sample, context: Any) -> dict[str, Any]:
         stages["given"] = graph_row(program_graph(module))
         lowering.lower(module, Schedule.of(*sample.schedule).lowering)
         stages["llvm"] = graph_row(program_graph(module))
-    except (ir.MLIRError, ValueError, RuntimeError, ForetuneError) as error:
+    except (MLIRError, ValueError, RuntimeError, ForetuneError) as error:
         return {"stages": stages, "error": str(error)[:200]}
     return {"stages": stages}
 

@@ -113,7 +113,7 @@ def predict_costs(
         if first is None and error is None:
             first, error = _try_fast(session, source, target, schedule, model, settings.exact.values)
         if first is None:
-            raise error from refused
+            raise (refused if error is None else error) from refused
         return replace(first, notes=(f"nothing is counted: {refused}", *first.notes))
 
 

@@ -33,12 +33,12 @@ class TimeTraining:
 
 def counted(observed: Sequence[Observation]) -> tuple[list[CountedProgram], np.ndarray]:
     """Samples whose counts are complete, as they were given, and their seconds."""
-    kept = [o for o in observed if o.stage == "given" and all(name in o.sample.labels for name in (*COUNTS, "secs"))]
+    kept = [o for o in observed if o.stage == "given" and all(name in o.labels for name in (*COUNTS, "secs"))]
     programs = [
-        CountedProgram(o.sample.labels, structure_features(o.program, STATEMENT_FEATURES), t)
+        CountedProgram(o.labels, structure_features(o.program, STATEMENT_FEATURES), t)
         for o, t in zip(kept, targets(kept))
     ]
-    return programs, np.array([o.sample.labels["secs"] for o in kept])
+    return programs, np.array([o.labels["secs"] for o in kept])
 
 
 def train(folder: Path, config: TimeConfig = TimeConfig()) -> TimeTraining:

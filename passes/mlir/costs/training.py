@@ -72,7 +72,7 @@ def load_split(folder: Path) -> Split:
     """
     split, sides = Split(), {}
     for observation in observations(folder):
-        if observation.sample.labels.get("dynamic_instructions", 0.0) < _MIN_EXECUTED:
+        if observation.labels.get("dynamic_instructions", 0.0) < _MIN_EXECUTED:
             continue
         key = (observation.sample.family, observation.sample.seed)
         if key not in sides:
@@ -98,7 +98,7 @@ def targets(observed: Sequence[Observation]) -> list[MlirTarget]:
 
 def examples(observed: Sequence[Observation]) -> list[MlirExample]:
     """Observations as training examples."""
-    return [MlirExample(o.program, t.features, to_scale(o.sample.labels)) for o, t in zip(observed, targets(observed))]
+    return [MlirExample(o.program, t.features, to_scale(o.labels)) for o, t in zip(observed, targets(observed))]
 
 
 def train(
@@ -140,7 +140,7 @@ def train(
             seeded,
             lambda figures, k=k: report({"member": k, **figures}),
             lambda end=end: time.monotonic() > end,
-            start=start.networks[k] if start is not None else None,
+            start=start.members[k] if start is not None else None,
         )
         if rollouts:
             train_rollouts(member, rollouts, symbols, _RUNS, seed=seeded.seed, report=report)
@@ -169,7 +169,7 @@ def _rollouts(observed: Sequence[Observation]) -> list[RolloutExample]:
                     o.program,
                     Schedule.of(*o.sample.schedule).trace(),
                     target.features,
-                    to_scale(o.sample.labels),
+                    to_scale(o.labels),
                 )
             )
     return found
@@ -182,7 +182,7 @@ def _calibration(model: MlirCostModel, observed: Sequence[Observation]) -> np.nd
     if not observed:
         return np.zeros(len(LABELS))
     mean, _ = model.predict_scaled([o.program for o in observed], targets(observed))
-    error = np.abs(mean - np.stack([to_scale(o.sample.labels) for o in observed]))
+    error = np.abs(mean - np.stack([to_scale(o.labels) for o in observed]))
     return np.nan_to_num(np.nanquantile(error, 0.6827, axis=0))
 
 
@@ -228,7 +228,7 @@ def score(
         papers state theirs; `median`, the median relative error; `spearman`; `within_1`, the share of programs whose
         error is within the stated deviation (normal: 0.683). Of shares, `rmse`.
     """
-    truth = np.stack([to_scale(o.sample.labels) for o in observed])
+    truth = np.stack([to_scale(o.labels) for o in observed])
     found: dict[str, Any] = {"programs": len(observed)}
     for i, name in enumerate(LABELS):
         known = np.isfinite(truth[:, i])

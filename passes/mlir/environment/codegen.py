@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from pathlib import Path
+from typing import cast
 
 from foretune.passes.llvm.capi import Llvm, LlvmError
 
@@ -50,7 +51,7 @@ class Codegen(Llvm):
             function = getattr(self._library, name)
             function.restype, function.argtypes = result, arguments
         self._triple = self._text(self._library.LLVMGetDefaultTargetTriple())
-        self._machines: dict[str, tuple[c_void_p, c_void_p]] = {}
+        self._machines: dict[str, tuple[int, int]] = {}
 
     def compile(self, ir: str, cpu: str = "", pipeline: str = "default<O3>") -> str:
         """Assembly of LLVM IR.
@@ -113,7 +114,7 @@ class Codegen(Llvm):
         module, message = c_void_p(), c_void_p()
         if self._library.LLVMParseIRInContext(self._context, buffer, byref(module), byref(message)):
             raise LlvmError(self._text(message.value))
-        return module.value
+        return cast("int", module.value)  # LLVM has set it
 
     def _machine(self, cpu: str) -> tuple[int, int]:
         if cpu not in self._machines:

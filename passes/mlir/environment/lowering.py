@@ -15,7 +15,7 @@ and passes may crash.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from mlir import ir
 from mlir.dialects import linalg, llvm
@@ -24,7 +24,7 @@ from mlir.passmanager import PassManager
 
 from foretune.passes.mlir.environment import rewrites
 from foretune.passes.mlir.grammar.options import LoweringOptions
-from foretune.passes.mlir.grammar.types import identity_layout
+from foretune.passes.mlir.grammar.types import functions_of, identity_layout, walk
 
 _DECOMPOSED = ("linalg.softmax",)
 _PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
@@ -168,7 +168,7 @@ def operation_names(module: ir.Module) -> list[str]:
         names.append(op.name)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     return names
 
 
@@ -252,8 +252,8 @@ def protect_arguments(module: ir.Module) -> None:
     """Marks tensors that are arguments of public functions as not to be written to."""
     no = ir.BoolAttr.get(False, module.context)
     with module.context:
-        for op in module.body.operations:
-            if op.operation.name == "func.func" and op.operation.regions[0].blocks and not is_private(op):
+        for op in functions_of(module):
+            if op.operation.regions[0].blocks and not is_private(op):
                 arguments = op.operation.regions[0].blocks[0].arguments
                 old = list(op.arg_attrs) if len(op.arg_attrs) else [ir.DictAttr.get({})] * len(arguments)
                 op.arg_attrs = [
@@ -284,8 +284,12 @@ def bufferize(module: ir.Module) -> None:
 
 def _returns_buffers(module: ir.Module) -> bool:
     """Whether functions return memrefs, all of which can be arguments instead, as the results of tensors become."""
-    functions = [op for op in module.body.operations if op.operation.name == "func.func"]
-    returned = [t for op in functions for t in op.type.results if isinstance(t, (ir.MemRefType, ir.UnrankedMemRefType))]
+    returned = [
+        t
+        for op in functions_of(module)
+        for t in op.type.results
+        if isinstance(t, (ir.MemRefType, ir.UnrankedMemRefType))
+    ]
     return bool(returned) and all(
         isinstance(t, ir.MemRefType) and t.has_static_shape and t.layout == identity_layout(t) for t in returned
     )
@@ -334,8 +338,8 @@ SMALL = """func.func @main(%a: tensor<4x4xf32>, %b: tensor<4x4xf32>) -> tensor<4
 
 def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOptions()) -> None:
     """Step 3, with the entry callable as `_mlir_ciface_ENTRY`."""
-    for op in module.body.operations:
-        if op.operation.name == "func.func" and op.sym_name.value == entry:
+    for op in functions_of(module):
+        if op.sym_name.value == entry:
             op.operation.attributes["llvm.emit_c_interface"] = ir.UnitAttr.get(module.context)
     to_llvm_dialect(module, options)
 
@@ -402,7 +406,7 @@ def _copy_by_loops(module: ir.Module) -> None:
             copies.append(op)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     for op in copies:
         with ir.InsertionPoint(op), op.location:
             linalg.copy(op.operands[0], outs=[op.operands[1]])
@@ -418,4 +422,4 @@ def to_llvm_ir(module: ir.Module) -> str:
     left = sorted(name for name in set(operation_names(module)) if not name.startswith(("llvm.", "builtin.module")))
     if left:  # the translation itself would crash on some of them
         raise NotLowered(f"the default lowering leaves operations that LLVM does not have: {', '.join(left[:8])}")
-    return llvm.translate_module_to_llvmir(module.operation)
+    return cast("Any", llvm).translate_module_to_llvmir(module.operation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from mlir import ir
 from mlir.dialects import linalg
@@ -13,7 +13,7 @@ from foretune.passes.mlir.environment import lowering, nesting, polynomials, rew
 from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
-from foretune.passes.mlir.grammar.types import identity_layout, shape_of
+from foretune.passes.mlir.grammar.types import MLIRError, functions_of, identity_layout, shape_of, walk
 from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
 
 
@@ -44,7 +44,7 @@ def parse(source: str, context: ir.Context | None = None) -> ir.Module:
     """
     try:
         module = ir.Module.parse(source, context or quiet_context())
-    except (ir.MLIRError, ValueError) as error:
+    except (MLIRError, ValueError) as error:
         raise Illegal("the module cannot be read: " + " ".join(str(error).split())) from None
     nesting.flatten(module)
     return module
@@ -53,8 +53,8 @@ def parse(source: str, context: ir.Context | None = None) -> ir.Module:
 def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str]]:
     """(what can be run, name -> why a function cannot be run)."""
     entries, refused = [], {}
-    for op in module.body.operations:
-        if op.operation.name == "func.func" and op.operation.regions[0].blocks and not lowering.is_private(op):
+    for op in functions_of(module):
+        if op.operation.regions[0].blocks and not lowering.is_private(op):
             try:
                 entries.append(_signature(op))
             except DataError as error:
@@ -68,8 +68,8 @@ def signature(module: ir.Module, entry: str) -> Signature:
     Raises:
         Illegal: there is no such function, or it cannot be run.
     """
-    for op in module.body.operations:
-        if op.operation.name == "func.func" and op.sym_name.value == entry and op.operation.regions[0].blocks:
+    for op in functions_of(module):
+        if op.sym_name.value == entry and op.operation.regions[0].blocks:
             try:
                 return _signature(op)
             except DataError as error:
@@ -99,7 +99,7 @@ def _value(name: str, kind: Any, scalar: Scalar | None = None) -> ValueType:
             raise DataError(f"@{name} takes or returns {kind}: extents must be known; give the sizes")
         if element in ELEMENTS and isinstance(kind, ir.MemRefType):
             return ValueType("memref", element, tuple(kind.shape), *_layout(name, kind))
-        if element in ELEMENTS and kind.encoding is None:
+        if element in ELEMENTS and cast("Any", kind).encoding is None:
             return ValueType("tensor", element, tuple(kind.shape))
         if element in ELEMENTS:
             raise DataError(
@@ -189,7 +189,7 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
         lowering.run_pipeline(module, action.passes())
         if not module.operation.verify():
             raise ValueError("the module is not valid afterwards")
-    except (ir.MLIRError, ValueError, RuntimeError) as error:
+    except (MLIRError, ValueError, RuntimeError) as error:
         raise Illegal(f"{action}: {' '.join(str(error).split())}", step) from None
     return count
 
@@ -239,12 +239,12 @@ def describe(module: ir.Module) -> dict[str, Any]:
             )
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     return {"ops": ops, "loops": loops, "names": lowering.operation_names(module)}
 
 
 def _structured(op: Any, position: dict[Any, int]) -> dict[str, Any]:
-    affine = [attribute.value for attribute in linalg.get_indexing_maps(op)]
+    affine = [attribute.value for attribute in cast("Any", linalg).get_indexing_maps(op)]
     maps = [[sorted(_dims(e)) for e in m.results] for m in affine]
     plain = [[e.position if isinstance(e, ir.AffineDimExpr) else -1 for e in m.results] for m in affine]
     num_dims = affine[0].n_dims
@@ -320,8 +320,10 @@ def _depth(op: Any) -> int:
 
 
 def _trips(op: Any) -> int:
-    bounds = [_constant_of(op.operands[i]) for i in range(3)]
-    return max(0, -(-(bounds[1] - bounds[0]) // bounds[2])) if None not in bounds and bounds[2] > 0 else 0
+    low, high, step = (_constant_of(op.operands[i]) for i in range(3))
+    if low is None or high is None or step is None or step <= 0:
+        return 0
+    return max(0, -(-(high - low) // step))
 
 
 def _constant_of(value: Any) -> int | None:

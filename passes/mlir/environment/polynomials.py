@@ -13,6 +13,8 @@ from typing import Any
 from mlir import ir
 from mlir.dialects import arith, math
 
+from foretune.passes.mlir.grammar.types import walk
+
 _ERF_BOUND, _TANH_BOUND = 4.0, 7.90531110763549805
 _ERF = (
     (
@@ -69,7 +71,7 @@ def expand_functions(module: ir.Module) -> int:
             found.append(op)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     for op in found:
         with ir.InsertionPoint(op), op.location:
             op.results[0].replace_all_uses_with(_EXPANSIONS[op.name](op.operands[0]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mlir import ir
 from mlir.dialects import arith, math
+
+from foretune.passes.mlir.grammar.types import walk
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = (
@@ -31,7 +33,7 @@ def expand_exp(module: ir.Module) -> int:
             found.append(op)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     for op in found:
         with ir.InsertionPoint(op), op.location:
             op.results[0].replace_all_uses_with(_exp(op.operands[0]))
@@ -96,7 +98,7 @@ def widen_booleans(module: ir.Module) -> None:
         ops.append(op)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     values = [v for op in ops for v in (*op.results, *(a for r in op.regions for b in r.blocks for a in b.arguments))]
     wide = [v for v in values if isinstance(v.type, ir.MemRefType) and v.type.element_type == narrow]
     if not wide and not any(op.name == "memref.global" for op in ops):
@@ -112,14 +114,14 @@ def widen_booleans(module: ir.Module) -> None:
     with module.context, ir.Location.unknown():
         for op in ops:
             if op.name == "func.func":
-                kind = ir.TypeAttr(op.attributes["function_type"]).value
-                parts = [
+                kind = _type_of(op.attributes["function_type"])
+                inputs, results = (
                     [_bytes(t, byte) if isinstance(t, ir.MemRefType) and t.element_type == narrow else t for t in side]
                     for side in (kind.inputs, kind.results)
-                ]
-                op.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(*parts))
+                )
+                op.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, results))
             elif op.name == "memref.global":
-                kind = ir.TypeAttr(op.attributes["type"]).value
+                kind = _type_of(op.attributes["type"])
                 if kind.element_type == narrow:
                     op.attributes["type"] = ir.TypeAttr.get(_bytes(kind, byte))
                     if "initial_value" in op.attributes and isinstance(
@@ -128,7 +130,11 @@ def widen_booleans(module: ir.Module) -> None:
                         numbers = np.array([bool(v) for v in op.attributes["initial_value"]], np.int8).reshape(
                             kind.shape
                         )
-                        op.attributes["initial_value"] = ir.DenseElementsAttr.get(numbers, type=byte)
+                        op.attributes["initial_value"] = ir.DenseElementsAttr.get(cast("Any", numbers), type=byte)
+
+
+def _type_of(attribute: Any) -> Any:
+    return ir.TypeAttr(attribute).value
 
 
 def _bytes(kind: Any, byte: ir.Type) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -74,6 +74,12 @@ class ValueType:
     value: int | None = None
     unset: str = ""
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ValueType:
+        """Reads what `asdict` made, where lists have become of tuples."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**fields)
+
     @property
     def num_elements(self) -> int:
         """From the first to the last one that a buffer of it needs, with those between its rows."""
@@ -115,16 +121,8 @@ class Signature:
     @classmethod
     def from_json(cls, data: Any) -> Signature:
         """Reads what `to_json` wrote."""
-        return cls(
-            data["name"],
-            *(
-                tuple(
-                    ValueType(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
-                    for value in data[part]
-                )
-                for part in ("inputs", "results")
-            ),
-        )
+        inputs, results = (tuple(map(ValueType.from_json, data[part])) for part in ("inputs", "results"))
+        return cls(data["name"], inputs, results)
 
     def with_values(self, values: Sequence[int]) -> Signature:
         """With values for the integer arguments that are numbers, from left to right.

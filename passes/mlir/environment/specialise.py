@@ -9,7 +9,7 @@ from mlir import ir
 from mlir.dialects import memref, tensor
 
 from foretune.passes.mlir.environment import lowering
-from foretune.passes.mlir.grammar.types import identity_layout, shape_of
+from foretune.passes.mlir.grammar.types import functions_of, identity_layout, shape_of
 
 _ROUNDS = 4  # of simplification; types become known from producers to consumers
 
@@ -46,7 +46,7 @@ def specialise(module: ir.Module, entry: str | None, sizes: Sequence[int]) -> No
 
 
 def _entry(module: ir.Module, name: str | None) -> Any:
-    found = [op for op in module.body.operations if op.operation.name == "func.func" and op.operation.regions[0].blocks]
+    found = [op for op in functions_of(module) if op.operation.regions[0].blocks]
     named = (
         [op for op in found if op.sym_name.value == name]
         if name is not None

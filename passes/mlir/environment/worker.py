@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.externals import External, empty_functions, read_externals
 from foretune.passes.mlir.environment.signature import Signature
+from foretune.support.tools import run_tool
 from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants
 
@@ -252,14 +252,7 @@ class Builder:
             "-lm",
             "-lc",
         ]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LINK_TIMEOUT_SECS,
-        )
+        done = run_tool(command, _LINK_TIMEOUT_SECS)
         if done.returncode:
             raise Refused("cannot be linked: " + _first_lines(done.stderr))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from foretune.errors import IllegalActionError
@@ -196,7 +196,7 @@ class ActionKind:
 
     help: str
     on: str = ""
-    options: Mapping[str, OptionKind] = ()
+    options: Mapping[str, OptionKind] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     script: Callable[[Mapping[str, Any], str, str], Lines] | None = None
     passes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda options: ()
@@ -970,6 +970,8 @@ class Schedule:
 def _registered(text: str, root: str, prefix: str) -> tuple[list[str], str]:
     """(lines that run a pass, the handle of the module afterwards)."""
     match = re.fullmatch(r"(func\.func\()?([a-z0-9-]+)(?:\{([^{}]*)\})?\)?", text)
+    if match is None:
+        raise IllegalActionError(f"a pass must be written `name` or `func.func(name)`, but got {text!r}")
     options = f" with options = {{ {_attributes(match[3])} }}" if match[3] else ""
     if not match[1]:
         return [

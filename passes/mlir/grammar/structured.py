@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED
-from foretune.passes.mlir.grammar.types import shape_of
+from foretune.passes.mlir.grammar.types import shape_of, walk
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ def structured_ops(module: ir.Module) -> list[Structured]:
             counts[op.name] += 1
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    walk(module, look)
     return found
 
 
 def read_structured(op: Any, position: int = 0) -> Structured:
     """What a structured operation does."""
-    maps = tuple(getattr(m, "value", m) for m in linalg.get_indexing_maps(op.opview) or ())
+    maps = tuple(getattr(m, "value", m) for m in cast("Any", linalg).get_indexing_maps(op.opview) or ())
     operands = list(op.operands)
     num_outputs = list(op.attributes["operandSegmentSizes"])[-1] if "operandSegmentSizes" in op.attributes else 1
     rank = maps[0].n_dims if maps else 0

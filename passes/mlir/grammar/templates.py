@@ -287,8 +287,8 @@ def _schedule_op(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> l
     """Schedules an operation; those before it, as they are afterwards."""
     if 0 in op.extents or any(d < 0 for d in op.output):
         return before
-    if op.is_product and _roles(op) is not None:
-        return _product(built, choose, op, before)
+    if op.is_product and (roles := _roles(op)) is not None:
+        return _product(built, choose, op, before, roles)
     if not all(op.parallel):
         _reduction(built, choose, op)
     elif op.is_transposition:
@@ -301,9 +301,11 @@ def _schedule_op(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> l
 # -- products --------------------------------------------------------------------------------------
 
 
-def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[_Op]:
+def _product(
+    built: _Built, choose: Choose, op: _Op, before: list[_Op], roles: tuple[int | None, int, int, tuple[int, ...]]
+) -> list[_Op]:
     """A product of matrices, by register tiles; the operations before it, as they are afterwards."""
-    m, n, k, right = _roles(op)
+    m, n, k, right = roles
     name = f"op{op.index}"
     op, before = _pad(built, choose, op, before, m, n)
     registers, lanes = built.registers, built.registers.lanes
@@ -333,7 +335,7 @@ def _product(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[
         if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]
     ]
     block = choose(f"{name} block", [*blocks[:1], 0, *blocks[1:]]) if blocks else 0
-    if block:
+    if block and m is not None:
         built.tile(op.index, {m: block}, dims)
     order = [d for d in range(dims) if d not in (m, n)] + ([n, m] if m is not None else [n])
     if m is not None and op.extents[m] > height:
@@ -353,14 +355,14 @@ def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | Non
     """Pads rows and columns that no good tile divides; (the product, the operations before it)."""
     lanes, good = built.registers.lanes, built.registers.preferred // 2
     multiples = {n: lanes * (2 if op.extents[n] > lanes else 1)} if op.extents[n] % lanes and op.extents[n] > 1 else {}
-    movable = (
-        m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good
-    )  # not the rows of a convolution, which overlap
-    if movable and not divisors(op.extents[m], _LEAST_ROWS, built.registers.most_rows(2)):
-        multiples[m] = good
+    movable = None  # rows, but not those of a convolution, which overlap
+    if m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good:
+        movable = m
+    if movable is not None and not divisors(op.extents[movable], _LEAST_ROWS, built.registers.most_rows(2)):
+        multiples[movable] = good
     answers = (True, False) if multiples else (False, True)
-    if not multiples and movable and op.extents[m] % good:
-        multiples[m] = good  # what divides the rows may still be far from the best
+    if not multiples and movable is not None and op.extents[movable] % good:
+        multiples[movable] = good  # what divides the rows may still be far from the best
     if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
         return op, before
     kinds = "" if op.element == op.input == "f32" else f" element={op.element} input={op.input}"

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from mlir import ir
 
+MLIRError: type[Exception] = cast("Any", ir).MLIRError
+"""What a module that MLIR refuses raises; the bindings' type stubs leave it out."""
+
 _RANKED = (ir.RankedTensorType, ir.MemRefType, ir.VectorType)
 _MEMORY = (ir.RankedTensorType, ir.MemRefType, ir.UnrankedTensorType, ir.UnrankedMemRefType)
+
+
+def functions_of(module: ir.Module) -> list[Any]:
+    """The functions of a module, as `func.FuncOp`."""
+    return [op for op in module.body.operations if op.operation.name == "func.func"]
+
+
+def walk(module: ir.Module, look: Callable[[Any], ir.WalkResult]) -> None:
+    """Shows all operations of a module, inner ones first."""
+    cast("Any", module.operation).walk(look)
 
 
 def shape_of(kind: Any) -> list[int] | None:

@@ -7,6 +7,7 @@ drawn. Many schedules are illegal for the program at hand; whoever asks finds ou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def random_schedule(ops: Sequence[Structured], stage: str, rng: np.random.Genera
     return template(op, rng, heavy)
 
 
-def _pick(rng: np.random.Generator, choices: Sequence) -> object:
+def _pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 

@@ -97,9 +97,7 @@ def carried(blocks: list[Any], loop: NaturalLoop, forms: dict[Any, Form]) -> Car
     back = [_passed(blocks[latch], blocks[loop.header]) for latch in loop.latches]
     entries = [_passed(blocks[b], blocks[loop.header]) for b in loop.entries]
     compared = dict(
-        _compared(_terminator(blocks[i]))
-        for i in (loop.header, *loop.latches)
-        if _compared(_terminator(blocks[i])) is not None
+        found for i in (loop.header, *loop.latches) if (found := _compared(_terminator(blocks[i]))) is not None
     )
     for i, argument in enumerate(arguments):
         if not back or not entries or any(len(values) != len(arguments) for values in (*back, *entries)):
@@ -132,7 +130,7 @@ def _compared(op: Any) -> tuple[Any, Any] | None:
     """(compared value, bound) of a conditional branch."""
     if op.name not in ("cf.cond_br", "llvm.cond_br"):
         return None
-    test = getattr(op.operands[0], "owner", None)
+    test: Any = getattr(op.operands[0], "owner", None)
     test = getattr(test, "operation", test)
     if getattr(test, "name", "") in ("arith.cmpi", "llvm.icmp"):
         return test.operands[0], test.operands[1]
@@ -141,7 +139,7 @@ def _compared(op: Any) -> tuple[Any, Any] | None:
 
 def _added(value: Any, to: Any, forms: dict[Any, Form]) -> float:
     """The constant that a value adds to another; 0 if it is not such a sum."""
-    made = getattr(value, "owner", None)
+    made: Any = getattr(value, "owner", None)
     made = getattr(made, "operation", made)
     if getattr(made, "name", "") not in ("arith.addi", "llvm.add"):
         return 0.0
@@ -151,7 +149,7 @@ def _added(value: Any, to: Any, forms: dict[Any, Form]) -> float:
         return 0.0
     if other in forms:
         return forms[other].constant
-    constant = getattr(getattr(other, "owner", None), "operation", getattr(other, "owner", None))
+    constant: Any = getattr(getattr(other, "owner", None), "operation", getattr(other, "owner", None))
     try:
         return float(constant.attributes["value"].value)
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mlir import ir
@@ -350,12 +350,13 @@ class _Walker:
         chain = statement.chain
         for at, variable in zip(ranges, variables):
             first, last = self.scope.mean(at.low), self.scope.mean(at.high)
-            known = first is not None and last is not None and bool(at.step)
-            trip = max(0.0, (last - first) / at.step) if known else _UNKNOWN_TRIP
-            if not known:
+            if first is not None and last is not None and at.step:
+                trip = max(0.0, (last - first) / at.step)
+                averaged = not (float(first).is_integer() and float(last).is_integer())
+            else:
+                trip, averaged = _UNKNOWN_TRIP, False
                 self.facts.unknown_trip(op, _UNKNOWN_TRIP)
             triangular = bool(at.low.coefficients or at.high.coefficients)
-            averaged = known and not (float(first).is_integer() and float(last).is_integer())
             loop = _Loop(
                 trip if triangular or averaged else float(math.ceil(trip - 1e-9)),
                 kind,
@@ -394,7 +395,7 @@ class _Walker:
         read = read_structured(op)
         operands = list(op.operands)
         references = [self.scope.reference(v) if is_memory(v.type) else None for v in operands]
-        extents = list(read.extents)
+        extents: list[float] = [*read.extents]
         for amap, reference in zip(read.maps, references):
             for expr, extent in zip(amap.results, reference.extents if reference is not None else ()):
                 if isinstance(expr, ir.AffineDimExpr) and extents[expr.position] < 0:
@@ -440,14 +441,14 @@ class _Walker:
     def pad(self, op: Any, statement: _Statement) -> bool:
         """A buffer that is filled, and then written over in its middle."""
         result, source = op.results[0], op.operands[0]
-        self._copy(op, None, result, shape_of(result.type), statement)
-        self._copy(op, source, result, shape_of(source.type), statement)
+        self._copy(op, None, result, _shape(result), statement)
+        self._copy(op, source, result, _shape(source), statement)
         return True
 
     def generate(self, op: Any, statement: _Statement) -> bool:
         """Elements that are computed from their indices."""
         result = op.results[0]
-        inner = self._copy(op, None, result, shape_of(result.type), statement)
+        inner = self._copy(op, None, result, _shape(result), statement)
         block = op.regions[0].blocks[0] if len(op.regions) else None
         for variable, loop in zip(block.arguments if block is not None else (), inner.chain[len(statement.chain) :]):
             self.scope.forms[variable] = Form(0.0, ((loop.number, 1.0),))
@@ -458,7 +459,7 @@ class _Walker:
     def concat(self, op: Any, statement: _Statement) -> bool:
         """Tensors that are copied behind each other."""
         for source in op.operands:
-            self._copy(op, source, op.results[0], shape_of(source.type), statement)
+            self._copy(op, source, op.results[0], _shape(source), statement)
         return True
 
     def copy(self, op: Any, statement: _Statement) -> bool:
@@ -711,6 +712,11 @@ _HANDLERS = {
     "llvm.extractvalue": _Walker.pointer_part,
     "llvm.insertvalue": _Walker.descriptor,
 }
+
+
+def _shape(value: Any) -> list[int]:
+    """The extents of a tensor or memref whose rank is known."""
+    return cast("list[int]", shape_of(value.type))
 
 
 def _type_group(kind: Any) -> str:

@@ -45,7 +45,8 @@ class ModuleFacts:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ModuleFacts:
         """Reads what `to_json` wrote."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**fields)
 
 
 @dataclass

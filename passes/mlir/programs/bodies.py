@@ -72,7 +72,7 @@ class Body:
         """
         rng, pool, unused = self._rng, list(inputs), list(inputs)
         for _ in range(num_ops):
-            a = unused.pop(0) if unused else pool[rng.integers(len(pool))]
+            a = unused.pop(0) if unused else pool[int(rng.integers(len(pool)))]
             pool.append(self._step(a, pool))
         result = pool[-1]
         for value in unused:
@@ -83,13 +83,13 @@ class Body:
 
     def _draw(self, names: Sequence[str]) -> str:
         while True:
-            name = str(names[self._rng.integers(len(names))])
+            name = str(names[int(self._rng.integers(len(names)))])
             if self._rng.random() < _COSTLY.get(name, 1.0):
                 return name
 
     def _step(self, a: str, pool: Sequence[str]) -> str:
         rng, kind = self._rng, self._rng.random()
-        b = pool[rng.integers(len(pool))]
+        b = pool[int(rng.integers(len(pool)))]
         if kind < 0.2:
             b = self.constant(float(rng.integers(1, 8)) / 2 if is_float(self.element) else float(rng.integers(1, 8)))
         if is_float(self.element):

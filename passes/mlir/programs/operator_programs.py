@@ -196,7 +196,8 @@ def _contraction(draw: Draw) -> str:
     kept = [d for d in loops if d not in reduced]
     left = [d for d in loops if d in reduced or draw.chance(0.6)]
     right = [d for d in loops if d in reduced or d not in left or draw.chance(0.2)]
-    draw.rng.shuffle(left), draw.rng.shuffle(right)
+    draw.rng.shuffle(left)
+    draw.rng.shuffle(right)
     tensors = [(g.argument(*(sizes[d] for d in dims)), dims) for dims in (left, right)]
     out = g.filled([sizes[d] for d in kept])
     return g.module(g.generic(tensors, out, kept, count, lambda b, v, o: b.sum([o, b.product(v[0], v[1])]), reduced))

@@ -93,7 +93,7 @@ class MlirSearch(ABC):
         return self._make(lambda name, answers: answers[0])
 
     def _random(self) -> Schedule | None:
-        return self._make(lambda name, answers: answers[self._rng.integers(len(answers))])
+        return self._make(lambda name, answers: answers[int(self._rng.integers(len(answers)))])
 
     def _from(self, answers: dict[str, Any]) -> Schedule | None:
         """The schedule of known answers, with the most promising ones where none is known or fits."""
@@ -220,6 +220,7 @@ class MlirRanked(MlirGenetic):
     """
 
     name = "ranked"
+    rank: Ranker
 
     def __init__(
         self, template: Template, rank: Ranker, seed: int = 0, population: int = 10, children: int = 6

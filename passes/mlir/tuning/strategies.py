@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from foretune.errors import ModelError, OptionError, UnsupportedError
+from foretune.errors import ModelError, UnsupportedError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.templates import Template
 from foretune.passes.mlir.tuning.measure import PreparedMlir
 from foretune.passes.mlir.tuning.search import STRATEGIES, MlirSearch
 from foretune.passes.mlir.tuning.strategist import MlirStrategist
-from foretune.support.plugins import SEARCH_STRATEGIES, load_plugin, plugin_names
+from foretune.support.plugins import SEARCH_STRATEGIES, check_name, load_plugin
 
 _PLUGINS = "mlir."  # how names of plug-ins for MLIR begin
 
@@ -37,11 +38,7 @@ class MlirStrategyConfig:
     llm: LlmConfig | None = None
 
     def __post_init__(self) -> None:
-        known = [*STRATEGIES, "latent"]
-        if self.search not in known and self.search not in (
-            known := [*known, *plugin_names(SEARCH_STRATEGIES, _PLUGINS)]
-        ):
-            raise OptionError(f"search must be one of {sorted(known)}, but got {self.search!r}")
+        check_name("search", self.search, (*STRATEGIES, "latent"), SEARCH_STRATEGIES, _PLUGINS)
         if self.search == "latent":
             self._model  # noqa: B018 - missing weights are told at once
 
@@ -50,7 +47,9 @@ class MlirStrategyConfig:
         if self.search == "latent":
             search: MlirSearch = self._latent(session, prepared, template)
         else:
-            strategy = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch)
+            strategy: Callable[..., MlirSearch] = STRATEGIES.get(self.search) or load_plugin(
+                SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch
+            )
             search = strategy(template, self.seed)
         if self.llm is None:
             return search
@@ -72,7 +71,7 @@ class MlirStrategyConfig:
             _log.warning("the latent model ranks no proposals of the language model: %s", error)
             return None
 
-    def report(self, strategy: MlirSearch) -> dict[str, Any]:
+    def report(self, strategy: MlirSearch | None) -> dict[str, Any]:
         """What a strategist did, under `strategist`; nothing of others."""
         if not isinstance(strategy, MlirStrategist):
             return {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretune.passes.language.answers import read_rows
-from foretune.passes.language.asking import Questions, StrategistReport, worth_showing
+from foretune.passes.language.asking import Questions, StrategistReport, proposals_schema, worth_showing
 from foretune.passes.language.llm_client import LlmClient, Message
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
@@ -25,42 +25,27 @@ from foretune.passes.mlir.tuning.search import MlirSearch
 
 _MAX_PROPOSALS, _MAX_ANSWERS, _MAX_TEXT = 32, 40, 200
 _ASKED_FOR = 8  # of one answer, which has only so many tokens
-_SURE_SHARE = 4  # of so many suggestions one may be the best-ranked proposal, whatever the search has itself
 _SHOWN_OPERATIONS = 40
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["proposals"],
-    "properties": {
-        "proposals": {
+SCHEMA = proposals_schema(
+    _MAX_PROPOSALS,
+    {
+        "reason": {"type": "string", "maxLength": _MAX_TEXT},
+        "answers": {
             "type": "array",
-            "minItems": 1,
-            "maxItems": _MAX_PROPOSALS,
+            "maxItems": _MAX_ANSWERS,
             "items": {
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["reason", "answers"],
+                "required": ["fork", "answer"],
                 "properties": {
-                    "reason": {"type": "string", "maxLength": _MAX_TEXT},
-                    "answers": {
-                        "type": "array",
-                        "maxItems": _MAX_ANSWERS,
-                        "items": {
-                            "type": "object",
-                            "additionalProperties": False,
-                            "required": ["fork", "answer"],
-                            "properties": {
-                                "fork": {"type": "string", "maxLength": _MAX_TEXT},
-                                "answer": {"type": "string", "maxLength": _MAX_TEXT},
-                            },
-                        },
-                    },
+                    "fork": {"type": "string", "maxLength": _MAX_TEXT},
+                    "answer": {"type": "string", "maxLength": _MAX_TEXT},
                 },
             },
         },
     },
-}
+)
 
 _SYSTEM = f"""You tune how a program of linear algebra is fused, tiled, packed and vectorised for one core. You get \
 its operations with the extents of their loops, the forks of a schedule with their possible answers, and the speed of \
@@ -123,11 +108,7 @@ class MlirStrategist(MlirSearch):
         """Some from the model, as far as there are any: the best-ranked ones; half, where nothing ranks them."""
         self._ask_if_due()
         self._proposals.drop(self.costs)
-        if self._judge.rank is not None:
-            self._proposals.rank(self._judge.rank)
-            found = dict.fromkeys(self._proposals.take_sure(max(1, num // _SURE_SHARE)), "model")
-        else:
-            found = dict.fromkeys(self._proposals.take((num + 1) // 2), "model")
+        found = dict.fromkeys(self._proposals.pick(num, self._judge.rank), "model")
         self._search.ideas = self._proposals.waiting
         for schedule in self._search.suggest(num - len(found)) if len(found) < num else []:
             found.setdefault(schedule, "model" if schedule in self._proposals.waiting else "search")

@@ -159,6 +159,8 @@ def test_unknown_targets():
         parse_target("cuda")
     with pytest.raises(TargetError, match="unknown processor mcpu='pentium9'"):
         parse_target('{"kind": "llvm", "mcpu": "pentium9"}')
+    with pytest.raises(TargetError, match=r"TVM rejects target .* 'no-such-option'"):
+        parse_target('{"kind": "llvm", "no-such-option": 1}')
     assert tvm_target(parse_target("auto")) is not None
 
 
