@@ -15,13 +15,16 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from results import write_results
 from tuning_report import geomean
 
+from foretune.compiler.workloads.engine import CompileModels, TimeCalls
 from foretune.compiler.workloads.suite import BENCHMARK_MODELS
+from foretune.errors import WorkerError
 from foretune.workers.process import WorkerProcess
 
 ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.2, 0.05
@@ -54,20 +57,22 @@ def measure(name: str, folders: dict[str, Path], options: dict[str, Any], scratc
         processes = {}
         for key, folder in folders.items():
             own = {**options, "database": str(scratch / f"{key}.db"), **({"freeze": True} if key == FROZEN else {})}
-            hello = {"engine": "foretune", "seed": 0, "cases": "BENCHMARK_MODELS", "only": [name], "options": own}
+            hello = CompileModels("foretune", 0, "BENCHMARK_MODELS", (name,), own)
             with _imported_from(folder):
                 processes[key] = WorkerProcess(_module_of(folder), hello, TIMEOUT_SECS)
                 stack.callback(processes[key].close)
                 processes[key].start()
             welcome = processes[key].welcome
-            row[key] = {**welcome["made"][name], "run_by": [report["choice"]["name"] for report in welcome["reports"]]}
+            run_by = [report["choice"]["name"] for report in welcome.reports]
+            row[key] = {**asdict(welcome.made[name]), "run_by": run_by}
         times: dict[str, list[float]] = {key: [] for key in processes}
         for _ in range(ROUNDS):
             for key, process in processes.items():
                 time.sleep(PAUSE_SECS)
-                times[key].append(
-                    statistics.median(process.request({"model": name, "secs": BURST_SECS}, TIMEOUT_SECS)["run_ms"])
-                )
+                reply = process.request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
+                if reply.status != "ok":
+                    raise WorkerError(f"{name} cannot be timed in {folders[key]}: {reply.error}")
+                times[key].append(statistics.median(reply.run_ms))
     for key, values in times.items():
         row[key]["ms"] = statistics.median(values)
     row["load_average"] = round(os.getloadavg()[0], 2)

@@ -14,12 +14,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from conformance_template import run_template
 from results import FOLDER, write_results
 
+from foretune.compiler.conformance.messages import (
+    Checked,
+    CheckProgram,
+    CheckRandom,
+    ListOperators,
+    ListPrograms,
+    Start,
+)
+from foretune.errors import WorkerError
+from foretune.workers.messages import R, Request
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 STAGES = (  # types and uses of an operator, in the order in which they are played
@@ -47,25 +58,35 @@ class Suite:
         kept = map(json.loads, ROWS.read_text().splitlines()) if ROWS.exists() else ()
         self.rows: dict[str, dict[str, Any]] = {row["program"]: row for row in kept}
         self._step = step
-        self._player = WorkerProcess("foretune.compiler.conformance.worker", {"step": str(step)}, START_SECS)
+        self._player = WorkerProcess("foretune.compiler.conformance.worker", Start(str(step)), START_SECS)
         self._played = 0
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def ask(self, request: Request[R]) -> R:
         """A reply that must come."""
-        return self._player.request(request, START_SECS)
+        reply = self._player.request(request, START_SECS)
+        if reply.status != "ok":
+            raise WorkerError(f"the programs of the suite cannot be listed: {reply.error}")
+        return reply
 
-    def play(self, name: str, **request: Any) -> None:
+    def play(self, name: str, request: Request[Checked]) -> None:
         """Plays a program and keeps its row."""
         self._played += 1
         if self._played % PROGRAMS_A_PROCESS == 0:
             self._player.close()
         self._step.write_text("")
         start = time.perf_counter()
+        row: dict[str, Any] = {"program": name}
         try:
             reply = self._player.request(request, TIMEOUT_SECS)
         except (Silence, Death) as error:
-            reply = {"died": str(error), "step": self._step.read_text()}
-        row = {"program": name, "secs": round(time.perf_counter() - start, 1), **reply}
+            row |= {"died": str(error), "step": self._step.read_text()}
+        else:
+            if reply.status == "ok":
+                row |= asdict(reply)
+            else:  # Foretune, or the suite, raised what it should not
+                row |= {"died": reply.error, "raised": True, "step": self._step.read_text()}
+                self._player.close()
+        row["secs"] = round(time.perf_counter() - start, 1)
         self.rows[name] = row
         with ROWS.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -79,7 +100,8 @@ class Suite:
 
 def crashes(row: dict[str, Any]) -> bool:
     """Whether Foretune ended or silenced the process; PyTorch itself may, on hostile values."""
-    return "died" in row and (not row["step"].startswith("PyTorch") or "exited with code" in row["died"])
+    raised = row.get("raised") or "exited with code" in row.get("died", "")
+    return "died" in row and (not row["step"].startswith("PyTorch") or raised)
 
 
 def fails(row: dict[str, Any]) -> bool:
@@ -165,17 +187,16 @@ def main() -> None:
 
 def play_operators(suite: Suite, only: list[str] | None, dtypes: list[str] | None, most: int) -> None:
     """Plays what has no row yet; what was asked for by name, again."""
-    operators = suite.ask(verb="operators")["operators"]
+    operators = suite.ask(ListOperators()).operators
     for stage, (dtype, forms) in enumerate(STAGES):
         for operator in only or operators:
             if (operator == "by hand" and stage) or (dtypes and dtype not in dtypes):
                 continue
-            request = {"operator": operator, "dtype": dtype, "most": most}
-            for program in suite.ask(verb="programs", **request)["programs"]:
+            for program in suite.ask(ListPrograms(operator, dtype, most)).programs:
                 if (operator == "by hand" or program.rpartition("|")[2] in forms) and (
                     program not in suite.rows or only
                 ):
-                    suite.play(program, verb="check", program=program, **request)
+                    suite.play(program, CheckProgram(program, operator, dtype, most))
 
 
 def again(suite: Suite) -> None:
@@ -184,9 +205,9 @@ def again(suite: Suite) -> None:
         program = row["program"]
         operator, dtype, *_ = program.split("|")
         if operator == "random":
-            suite.play(program, verb="random", seed=int(dtype))
+            suite.play(program, CheckRandom(int(dtype)))
         else:
-            suite.play(program, verb="check", program=program, operator=operator, dtype=dtype, most=2)
+            suite.play(program, CheckProgram(program, operator, dtype, most=2))
 
 
 def play_random(suite: Suite, minutes: float, seed: int) -> None:
@@ -194,7 +215,7 @@ def play_random(suite: Suite, minutes: float, seed: int) -> None:
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         if f"random|{seed}" not in suite.rows:
-            suite.play(f"random|{seed}", verb="random", seed=seed)
+            suite.play(f"random|{seed}", CheckRandom(seed))
         seed += 1
 
 

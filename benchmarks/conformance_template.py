@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from conformance_template_messages import RunTest, Start
 from results import FOLDER, write_results
 
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -30,19 +31,20 @@ def run_template(file: Path, again: bool = False) -> None:
     kept = map(json.loads, ROWS.read_text().splitlines()) if ROWS.exists() else ()
     rows = {(row["test"], row["backend"]): row for row in kept}
     for backend in BACKENDS:
-        hello = {"file": str(file.resolve()), "backend": backend}
+        hello = Start(str(file.resolve()), backend)
         worker = WorkerProcess(str(Path(__file__).with_name("conformance_template_child.py")), hello, START_SECS)
         try:
             worker.start()
-            for test in worker.welcome["tests"]:
+            for test in worker.welcome.tests:
                 known = rows.get((test, backend))
                 if not _due(rows, test, backend) or (known and not (again and backend != "eager" and failed(known))):
                     continue
                 try:
-                    reply = worker.request({"test": test}, TIMEOUT_SECS)
+                    reply = worker.request(RunTest(test), TIMEOUT_SECS)
+                    result, message = (reply.result, reply.message) if reply.status == "ok" else ("died", reply.error)
                 except (Silence, Death) as error:
-                    reply = {"result": "died", "message": str(error)}
-                row = rows[test, backend] = {"test": test, "backend": backend, **reply}
+                    result, message = "died", str(error)
+                row = rows[test, backend] = {"test": test, "backend": backend, "result": result, "message": message}
                 with ROWS.open("a") as lines:
                     lines.write(json.dumps(row) + "\n")
                 if backend != "eager" and failed(row):

@@ -1,10 +1,9 @@
-"""Runs tests of a file of PyTorch's, one request a line: `{"test"}`. Started by `conformance.py`."""
+"""Runs tests of a file of PyTorch's, one a request. Started by `conformance.py`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import logging
 import os
 import re
@@ -12,11 +11,14 @@ import sys
 import tempfile
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import torch
+from conformance_template_messages import Result, RunTest, Start, Started
+
+from foretune.workers.serve import Service, serve
 
 _MOST_MISSING = 50
 
@@ -90,14 +92,14 @@ def backend_of(name: str, folder: str) -> Callable | None:
     return lambda gm, inputs: foretune_backend(gm, inputs, options=options)
 
 
-def run(case: unittest.TestCase) -> dict[str, str]:
+def run(case: unittest.TestCase) -> Result:
     """The result of one test."""
     result = unittest.TestResult()
     unittest.TestSuite([case]).run(result)
     for name, found in (("failed", result.failures), ("error", result.errors)):
         if found:
-            return {"result": name, "message": _telling(found[0][1])}
-    return {"result": "skipped" if result.skipped else "ok", "message": ""}
+            return Result(result=name, message=_telling(found[0][1]))
+    return Result(result="skipped" if result.skipped else "ok")
 
 
 def _telling(trace: str) -> str:
@@ -108,30 +110,24 @@ def _telling(trace: str) -> str:
     return " | ".join(telling[-3:] or lines[-3:])[:600]
 
 
-def serve(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Answers requests."""
-    hello = json.loads(next(lines))
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        module = load(hello["file"])
-        backend = backend_of(hello["backend"], folder)
-        if backend is not None:
-            redirect(module, backend)
-        tests = test_class(module)
-        yield {"tests": sorted(name for name in dir(tests) if name.startswith("test_"))}
-        for line in lines:
-            yield run(tests(json.loads(line)["test"]))
-
-
-def main() -> None:
-    """Serves until stdin closes."""
+def start(hello: Start) -> Service:
+    """The worker, with a folder for records."""
     warnings.simplefilter("ignore")
     logging.getLogger("foretune").propagate = False
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    for reply in serve(iter(sys.stdin.readline, "")):
-        replies.write(json.dumps({"status": "ok", **reply}) + "\n")
+    torch.set_num_threads(1)
+    folder = tempfile.TemporaryDirectory()
+    module = load(hello.file)
+    backend = backend_of(hello.backend, folder.name)
+    if backend is not None:
+        redirect(module, backend)
+    tests = test_class(module)
+
+    def answer(request: RunTest) -> Result:
+        return run(tests(request.test))
+
+    names = tuple(sorted(name for name in dir(tests) if name.startswith("test_")))
+    return Service(Started(tests=names), {RunTest: answer}, kept=folder)
 
 
 if __name__ == "__main__":
-    main()
+    serve({Start: start})

@@ -14,13 +14,14 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from models_plot import write_plot
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.compiler.workloads.engine import ENGINES, MAX_AUTOTUNE
+from foretune.compiler.workloads.engine import ENGINES, MAX_AUTOTUNE, Compiled, CompileModels, TimeCalls
 from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 from foretune.errors import WorkerError
 from foretune.support.files import write_text_atomically
@@ -37,15 +38,9 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
     options = {"trials": trials, "database": str(FOLDER.parent.parent / "runs" / "models.db"), "progress": False}
     row: dict[str, Any] = {"model": name, "trials": trials, "engines": {}}
     with contextlib.ExitStack() as stack:
-        processes: dict[str, WorkerProcess] = {}
+        processes: dict[str, WorkerProcess[Compiled]] = {}
         for engine in reversed(ALL_ENGINES):
-            hello = {
-                "engine": engine,
-                "seed": seed,
-                "cases": "BENCHMARK_MODELS",
-                "only": [name],
-                "options": options if engine == "foretune" else None,
-            }
+            hello = CompileModels(engine, seed, "BENCHMARK_MODELS", (name,), options if engine == "foretune" else None)
             processes[engine] = WorkerProcess("foretune.compiler.workloads.engine", hello, TIMEOUT_SECS)
             stack.callback(processes[engine].close)
             try:
@@ -55,15 +50,17 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
                 del processes[engine]
                 continue
             welcome = processes[engine].welcome
-            row["engines"][engine] = {**welcome["made"][name], "peak_bytes": welcome["peak_bytes"]}
+            row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
             if engine == "foretune":
-                row["reports"] = welcome["reports"]
+                row["reports"] = list(welcome.reports)
         times: dict[str, list[float]] = {engine: [] for engine in processes}
         for _ in range(ROUNDS):
             for engine in sorted(processes):
                 time.sleep(PAUSE_SECS)
-                reply = processes[engine].request({"model": name, "secs": BURST_SECS}, TIMEOUT_SECS)
-                times[engine].append(statistics.median(reply["run_ms"]))
+                reply = processes[engine].request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
+                if reply.status != "ok":
+                    raise WorkerError(f"{name} cannot be timed with {engine}: {reply.error}")
+                times[engine].append(statistics.median(reply.run_ms))
     for engine, values in times.items():
         row["engines"][engine]["ms"] = statistics.median(values)
     row["load_average"] = round(os.getloadavg()[0], 2)

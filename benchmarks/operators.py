@@ -12,9 +12,11 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from operators_messages import CheckOperator, Start
 from results import FOLDER, write_results
 
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -57,18 +59,19 @@ def main() -> None:
     for backend in options.backends:
         worker = WorkerProcess(
             str(Path(__file__).with_name("operators_child.py")),
-            {"backend": backend, "threads": options.threads},
+            Start(backend, options.threads),
             TIMEOUT_SECS,
         )
         try:
             worker.start()
             known = {row["op"] for row in rows.values() if row["backend"] == backend and row["most"] >= options.most}
-            for op in options.only or worker.welcome["operators"]:
+            for op in options.only or worker.welcome.operators:
                 if op in known and not options.only:
                     continue
                 start = time.perf_counter()
                 try:
-                    reply = worker.request({"op": op, "most": options.most}, TIMEOUT_SECS)
+                    counts = worker.request(CheckOperator(op, options.most), TIMEOUT_SECS)
+                    reply = asdict(counts) if counts.status == "ok" else {"died": counts.error}
                 except (Silence, Death) as error:
                     reply = {"died": str(error)}
                 row = {

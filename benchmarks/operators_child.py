@@ -1,20 +1,20 @@
-"""Checks operators of PyTorch's own database, one request a line: `{"op", "backend", "most"}`. Started by
-`operators.py`.
+"""Checks operators of PyTorch's own database, one a request. Started by `operators.py`, which imports the messages of
+`operators_messages.py`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from operators_messages import CheckOperator, Counts, Start, Started
 
 from foretune.compiler.pytorch.guard import rel_error
+from foretune.workers.serve import Service, serve
 
 TOLERANCE = 1e-3
 UNDEFINED = {
@@ -38,14 +38,10 @@ def database() -> dict[str, Any]:
     }
 
 
-def check(op: Any, compile_: Callable[[Callable], Callable], most: int) -> dict[str, Any]:
-    """Runs each sample input of an operator, compiled and not.
-
-    Returns:
-        counts of `ok`, `wrong`, `crash` and `skipped` (PyTorch's own run fails, two of its runs differ, or it has no
-        defined values), and up to 3 messages.
-    """
-    counts: dict[str, Any] = {"ok": 0, "wrong": 0, "crash": 0, "skipped": 0, "messages": []}
+def check(op: Any, compile_: Callable[[Callable], Callable], most: int) -> Counts:
+    """Runs each sample input of an operator, compiled and not."""
+    counts: Counter[str] = Counter()
+    messages: list[str] = []
     for i, sample in enumerate(op.sample_inputs("cpu", torch.float32, requires_grad=False)):
         if i >= most:
             break
@@ -70,9 +66,15 @@ def check(op: Any, compile_: Callable[[Callable], Callable], most: int) -> dict[
         else:
             counts["wrong" if outcome else "ok"] += 1
             message = outcome
-        if message and len(counts["messages"]) < 3:
-            counts["messages"].append(f"sample {i}: {message[:300]}")
-    return counts
+        if message and len(messages) < 3:
+            messages.append(f"sample {i}: {message[:300]}")
+    return Counts(
+        ok=counts["ok"],
+        wrong=counts["wrong"],
+        crash=counts["crash"],
+        skipped=counts["skipped"],
+        messages=tuple(messages),
+    )
 
 
 def seeded(call: Callable, sample: Any) -> list[Any]:
@@ -100,34 +102,26 @@ def differs(expected: list[Any], actual: list[Any]) -> str:
     return ""
 
 
-def serve(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Answers requests."""
-    hello = json.loads(next(lines))
-    torch.set_num_threads(hello["threads"])
-    operators = database()
-    yield {"operators": sorted(operators)}
-    with tempfile.TemporaryDirectory() as folder:
-        backend, _, unguarded = hello["backend"].partition("-")
-        options = (
-            {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": not unguarded}
-            if backend == "foretune"
-            else None
-        )
-        for line in lines:
-            request = json.loads(line)
-            yield check(
-                operators[request["op"]], lambda f: torch.compile(f, backend=backend, options=options), request["most"]
-            )
-
-
-def main() -> None:
-    """Serves until stdin closes."""
+def start(hello: Start) -> Service:
+    """The worker, with a folder for records."""
     warnings.simplefilter("ignore")
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    for reply in serve(iter(sys.stdin.readline, "")):
-        replies.write(json.dumps({"status": "ok", **reply}) + "\n")
+    torch.set_num_threads(hello.threads)
+    operators = database()
+    folder = tempfile.TemporaryDirectory()
+    backend, _, unguarded = hello.backend.partition("-")
+    options = (
+        {"trials": 0, "database": f"{folder.name}/records.db", "progress": False, "guard": not unguarded}
+        if backend == "foretune"
+        else None
+    )
+
+    def answer(request: CheckOperator) -> Counts:
+        return check(
+            operators[request.operator], lambda f: torch.compile(f, backend=backend, options=options), request.most
+        )
+
+    return Service(Started(operators=tuple(sorted(operators))), {CheckOperator: answer}, kept=folder)
 
 
 if __name__ == "__main__":
-    main()
+    serve({Start: start})

@@ -1,28 +1,36 @@
-"""Plays programs of the conformance suite, one request a line: `python -m foretune.compiler.conformance.worker`."""
+"""Plays programs of the conformance suite: `python -m foretune.compiler.conformance.worker`."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from foretune.compiler.conformance.check import check
 from foretune.compiler.conformance.hand_programs import hand_programs
 from foretune.compiler.conformance.layouts import alike
+from foretune.compiler.conformance.messages import (
+    Checked,
+    CheckProgram,
+    CheckRandom,
+    ListOperators,
+    ListPrograms,
+    Operators,
+    Programs,
+    Start,
+)
 from foretune.compiler.conformance.operator_programs import database, sample_programs
 from foretune.compiler.conformance.program import Program
 from foretune.compiler.conformance.random_programs import check_random
 from foretune.compiler.conformance.weights import check_weights
 from foretune.compiler.pytorch.partition import translatable_operators
+from foretune.workers.messages import Reply
 from foretune.workers.process import limit_memory
+from foretune.workers.serve import Handlers, Service, serve
 
 MEMORY_BYTES = 8 << 30
 
@@ -40,29 +48,43 @@ class Player:
         self._step = step
         self._programs: dict[str, Program] = {}
 
-    def operators(self) -> dict[str, Any]:
-        """Names to ask `programs` for, and those of what Relax can translate."""
-        return {"operators": ["by hand", *sorted(database())], "translatable": sorted(translatable_operators())}
+    @property
+    def handlers(self) -> Handlers:
+        """What answers each kind of request."""
+        return {
+            ListOperators: self.operators,
+            ListPrograms: self.programs,
+            CheckProgram: self.check,
+            CheckRandom: self.random,
+        }
 
-    def programs(self, operator: str, dtype: str, most: int) -> dict[str, Any]:
+    def operators(self, request: ListOperators) -> Operators:
+        """Names to ask for programs of, and those of what Relax can translate."""
+        return Operators(
+            operators=("by hand", *sorted(database())), translatable=tuple(sorted(translatable_operators()))
+        )
+
+    def programs(self, request: ListPrograms) -> Programs:
         """Names of an operator's programs."""
-        made = hand_programs() if operator == "by hand" else sample_programs(operator, dtype, most)
+        by_hand = request.operator == "by hand"
+        made = hand_programs() if by_hand else sample_programs(request.operator, request.dtype, request.most)
         self._programs = {program.name: program for program in made}
-        return {"programs": [*self._programs]}
+        return Programs(programs=tuple(self._programs))
 
-    def check(self, program: str, operator: str, dtype: str, most: int) -> dict[str, Any]:
+    def check(self, request: CheckProgram) -> Checked:
         """What becomes of one program."""
-        if program not in self._programs:
-            self.programs(operator, dtype, most)
-        found = self._programs[program]
-        form = program.rpartition("|")[2]
+        if request.program not in self._programs:
+            self.programs(ListPrograms(request.operator, request.dtype, request.most))
+        found = self._programs[request.program]
+        form = request.program.rpartition("|")[2]
         if found.weights:
-            return check_weights(found, self._compile, self._announce).to_json()
-        return check(found, self._compile, alike if form == "layouts" else None, self._announce).to_json()
+            return Checked(**check_weights(found, self._compile, self._announce).to_json())
+        outcome = check(found, self._compile, alike if form == "layouts" else None, self._announce)
+        return Checked(**outcome.to_json())
 
-    def random(self, seed: int) -> dict[str, Any]:
+    def random(self, request: CheckRandom) -> Checked:
         """What becomes of a random program."""
-        return check_random(seed, self._compile, self._announce).to_json()
+        return Checked(**check_random(request.seed, self._compile, self._announce).to_json())
 
     def _compile(self, function: Callable) -> Callable:
         return torch.compile(function, backend="foretune", options=self._options)
@@ -71,29 +93,15 @@ class Player:
         self._step.write_text(step)
 
 
-def serve(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Answers requests: `{"verb", ...}`."""
-    hello = json.loads(next(lines))
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        player = Player(folder, Path(hello["step"]))
-        verbs = {name: getattr(player, name) for name in ("operators", "programs", "check", "random")}
-        yield {}
-        for line in lines:
-            request = json.loads(line)
-            yield verbs[request.pop("verb")](**request)
-
-
-def main() -> None:
-    """Serves until stdin closes."""
-    limit_memory(MEMORY_BYTES)
+def start(hello: Start) -> Service:
+    """The worker, with a folder for records."""
     warnings.simplefilter("ignore")
     logging.getLogger("foretune").propagate = False
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    for reply in serve(iter(sys.stdin.readline, "")):
-        replies.write(json.dumps({"status": "ok", **reply}) + "\n")
+    torch.set_num_threads(1)
+    folder = tempfile.TemporaryDirectory()
+    return Service(Reply(), Player(folder.name, Path(hello.step)).handlers, kept=folder)
 
 
 if __name__ == "__main__":
-    main()
+    limit_memory(MEMORY_BYTES)
+    serve({Start: start})

@@ -18,13 +18,23 @@ import stat
 import tempfile
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from foretune.compiler.measure.messages import (
+    Build,
+    Check,
+    Checked,
+    Connect,
+    Connected,
+    Disconnect,
+    Drop,
+    Run,
+    RunRemotely,
+    Start,
+    Started,
+)
 from foretune.compiler.measure.quietness import Quietness
 from foretune.compiler.measure.remote import Device
 from foretune.errors import WorkerError
@@ -32,6 +42,8 @@ from foretune.record import MeasureRecord, MeasureSettings, Status
 from foretune.target import num_usable_cores
 from foretune.task import Candidate
 from foretune.trace import Trace
+from foretune.workers.messages import R, Reply, Request, reply_type
+from foretune.workers.pool import WorkerPool
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 _REPLAY_SEED = 1
@@ -87,10 +99,10 @@ class Measurer:
         self._interrupted = False
         threads = num_threads or num_usable_cores()
         alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
-        hello = {"num_threads": threads, "memory_bytes": settings.memory_bytes, "alarm_secs": alarm_secs}
-        self._workers = [
-            WorkerProcess("foretune.compiler.measure.worker", hello) for _ in range(num_workers or num_usable_cores())
-        ]
+        hello = Start(threads, settings.memory_bytes, alarm_secs)
+        self._workers = WorkerPool(
+            lambda: WorkerProcess("foretune.compiler.measure.worker", hello), num_workers or num_usable_cores()
+        )
         self._quiet_wait_secs, self._next_notice = quiet_wait_secs, 0.0
         self._ids = itertools.count()
         self._environment: tuple[tuple[str, str], ...] = ()
@@ -103,16 +115,14 @@ class Measurer:
 
     def close(self) -> None:
         """Ends the worker processes."""
-        for worker in self._workers:
-            worker.close()
+        self._workers.close()
         if self._library_folder is not None:
             self._library_folder.cleanup()
 
     def interrupt(self) -> None:
         """Makes what other threads measure end in a WorkerError, soon and for good."""
         self._interrupted = True
-        for worker in self._workers:
-            worker.kill()
+        self._workers.kill()
 
     def num_device_threads(self) -> int:
         """Threads that a kernel gets on the remote device.
@@ -121,7 +131,7 @@ class Measurer:
             WorkerError: no device is free in time.
         """
         threads = self._connect(self._workers[0])
-        self._quietly(self._workers[0], {"op": "disconnect"})
+        self._quietly(self._workers[0], Disconnect())
         return threads
 
     def measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
@@ -131,21 +141,15 @@ class Measurer:
     def measure_all(self, candidates: Sequence[Candidate]) -> list[Measurement]:
         """Measures candidates, with static observations; one result for each, in order."""
         jobs = [_Job(next(self._ids), candidate, self._workers[0]) for candidate in candidates]
-        queue = deque(jobs)
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            list(pool.map(lambda worker: self._build_from(queue, worker), self._workers))
-            if self._device is None:
-                with measuring_lock():
-                    self._run_quietly(jobs)
-            else:
-                list(
-                    pool.map(
-                        lambda worker: self._run_built([job for job in jobs if job.worker is worker]), self._workers
-                    )
-                )
+        self._workers.map(self._build_in, jobs)
+        if self._device is None:
+            with measuring_lock():
+                self._run_quietly(jobs)
+        else:
+            self._workers.each(lambda worker: self._run_built([job for job in jobs if job.worker is worker]))
         for worker in self._workers:
-            if ids := [job.id for job in jobs if job.worker is worker]:
-                self._quietly(worker, {"op": "drop", "ids": ids})
+            if ids := tuple(job.id for job in jobs if job.worker is worker):
+                self._quietly(worker, Drop(ids))
         for job in jobs:
             if job.library:
                 Path(job.library).unlink(missing_ok=True)
@@ -161,13 +165,8 @@ class Measurer:
         self._build(job)
         if job.status is not Status.OK:
             return float("inf")
-        request = {
-            "op": "check",
-            "id": job.id,
-            "program": candidate.task.workload.program,
-            "target": candidate.task.target.to_dict(),
-            "seed": seed,
-        }
+        task = candidate.task
+        request = Check(job.id, task.workload.program, task.target.to_dict(), seed, job.library)
         timeout_secs = self.settings.build_timeout_sec + self.settings.run_timeout_sec
         try:
             reply = (
@@ -180,45 +179,43 @@ class Measurer:
         finally:
             if job.library:
                 Path(job.library).unlink(missing_ok=True)
-        self._quietly(job.worker, {"op": "drop", "ids": [job.id]})
-        return reply.get("max_rel_error", float("inf"))
+        self._quietly(job.worker, Drop((job.id,)))
+        return reply.max_rel_error
 
-    def _check_on_device(self, job: _Job, request: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+    def _check_on_device(self, job: _Job, request: Check, timeout_secs: float) -> Checked:
         """Checks an exported candidate; if the device is lost on the way, once more on the next one that is free."""
+        reply = Checked()
         for _ in range(2):
             self._connect(job.worker)
-            reply = job.worker.request({**request, "library": job.library}, timeout_secs)
-            if reply["status"] != "lost":
+            reply = job.worker.request(request, timeout_secs)
+            if reply.status != "lost":
                 return reply
-        raise WorkerError(f"two devices {self._device} were lost while a schedule was checked ({reply['error']})")
+        raise WorkerError(f"two devices {self._device} were lost while a schedule was checked ({reply.error})")
 
-    def _build_from(self, queue: deque[_Job], worker: WorkerProcess) -> None:
-        while True:
-            try:
-                job = queue.popleft()
-            except IndexError:
-                return
-            job.worker = worker
-            self._check_interrupted()
-            self._build(job)
+    def _build_in(self, worker: WorkerProcess[Started], job: _Job) -> None:
+        job.worker = worker
+        self._check_interrupted()
+        self._build(job)
 
     def _build(self, job: _Job) -> None:
         task = job.candidate.task
-        request = {
-            "op": "build", "id": job.id, "workload": task.workload.hash, "program": task.workload.program,
-            "target": task.target.to_dict(), "trace": job.candidate.trace.to_json(), "seed": _REPLAY_SEED,
-            "features": self._store_features,
-        }  # fmt: skip
-        if self._library_folder is not None:
-            request["library"] = f"{self._library_folder.name}/{uuid.uuid4().hex}"
+        library = f"{self._library_folder.name}/{uuid.uuid4().hex}" if self._library_folder is not None else ""
+        request = Build(
+            job.id,
+            task.workload.hash,
+            task.workload.program,
+            task.target.to_dict(),
+            job.candidate.trace.to_json(),
+            _REPLAY_SEED,
+            self._store_features,
+            library,
+        )
         reply = self._ask(job, request, self.settings.build_timeout_sec, Status.BUILD_TIMEOUT, Status.BUILD_ERROR)
         job.generation = job.worker.generation
-        job.program_hash = reply.get("program_hash", "")
-        job.library = reply.get("library", "")
-        job.features = reply.get("features", [])
-        job.build_secs = reply.get("build_secs", 0.0)
-        if "trace" in reply:
-            job.trace = Trace.from_json(reply["trace"])
+        job.program_hash, job.library = reply.program_hash, reply.library
+        job.features, job.build_secs = reply.features, reply.build_secs
+        if reply.trace is not None:
+            job.trace = Trace.from_json(reply.trace)
 
     def _run_quietly(self, jobs: Sequence[_Job]) -> None:
         """Times a batch, and again what others disturbed; of several times of a candidate the fastest stay."""
@@ -256,71 +253,59 @@ class Measurer:
             self._build(job)
             if job.status is not Status.OK:
                 return
-        request = {"op": "run", "id": job.id, **self._run_request(job)}
+        workload = job.candidate.task.workload
+        request = Run(job.id, workload.hash, workload.program, self.settings.repeat, self.settings.min_repeat_ms)
         reply = self._ask(job, request, self.settings.run_timeout_sec, Status.RUN_TIMEOUT, Status.RUN_ERROR)
-        job.run_secs = tuple(reply.get("run_secs", ()))
+        job.run_secs = reply.run_secs
 
     def _run_on_device(self, job: _Job) -> None:
         """Runs an exported candidate; if the device is lost on the way, once more on the next one that is free."""
-        request = {"op": "run_remotely", "library": job.library, **self._run_request(job)}
+        workload = job.candidate.task.workload
+        request = RunRemotely(
+            job.library, workload.hash, workload.program, self.settings.repeat, self.settings.min_repeat_ms
+        )
+        timeout_secs = self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS
         for _ in range(2):
             self._connect(job.worker)
-            reply = self._ask(
-                job,
-                request,
-                self.settings.run_timeout_sec + 2 * _SESSION_GRACE_SECS,
-                Status.RUN_TIMEOUT,
-                Status.RUN_ERROR,
-            )
-            if reply["status"] != "lost":
+            reply = self._ask(job, request, timeout_secs, Status.RUN_TIMEOUT, Status.RUN_ERROR)
+            job.run_secs = reply.run_secs
+            if reply.status != "lost":
                 break
-        job.run_secs = tuple(reply.get("run_secs", ()))
 
-    def _run_request(self, job: _Job) -> dict[str, Any]:
-        workload = job.candidate.task.workload
-        return {
-            "workload": workload.hash,
-            "program": workload.program,
-            "repeat": self.settings.repeat,
-            "min_repeat_ms": self.settings.min_repeat_ms,
-        }
-
-    def _connect(self, worker: WorkerProcess) -> int:
-        request = {
-            "op": "connect",
-            "device": asdict(self._device),
-            "session_secs": self.settings.run_timeout_sec + _SESSION_GRACE_SECS,
-        }
+    def _connect(self, worker: WorkerProcess[Started]) -> int:
+        device = self._device
+        if device is None:
+            raise WorkerError("this measurer has no remote device to connect to")
+        request = Connect(device.host, device.port, device.key, self.settings.run_timeout_sec + _SESSION_GRACE_SECS)
         try:
             reply = worker.request(request, self._device_wait_secs)
         except (Silence, Death) as error:
-            reply = {"status": "error", "error": str(error)}
+            reply = Connected("error", str(error))
         self._check_interrupted()
-        if reply["status"] != "ok":
+        if reply.status != "ok":
             raise WorkerError(
-                f"no device {self._device} could be used ({reply['error']}); start one with `python -m"
-                f" tvm.exec.rpc_server --tracker {self._device.host}:{self._device.port} --key {self._device.key}`"
+                f"no device {device} could be used ({reply.error}); start one with `python -m"
+                f" tvm.exec.rpc_server --tracker {device.host}:{device.port} --key {device.key}`"
             )
-        return reply["num_threads"]
+        return reply.num_threads
 
     def _check_interrupted(self) -> None:
         if self._interrupted:
             raise WorkerError("measuring was interrupted")
 
-    def _ask(
-        self, job: _Job, request: dict[str, Any], timeout_secs: float, on_silence: Status, on_death: Status
-    ) -> dict[str, Any]:
+    def _ask(self, job: _Job, request: Request[R], timeout_secs: float, on_silence: Status, on_death: Status) -> R:
+        kind = reply_type(type(request))
         try:
             reply = job.worker.request(request, timeout_secs)
         except Silence as error:
-            reply = {"status": on_silence.value, "error": str(error)}
+            reply = kind(on_silence.value, str(error))
         except Death as error:
-            reply = {"status": on_death.value, "error": str(error)}
-        job.status = on_death if reply["status"] in ("error", "lost") else Status(reply["status"])
-        job.error = reply.get("error", "")
+            reply = kind(on_death.value, str(error))
+        job.status = on_death if reply.status in ("error", "lost") else Status(reply.status)
+        job.error = reply.error
         return reply
 
-    def _quietly(self, worker: WorkerProcess, request: dict[str, Any]) -> None:
+    def _quietly(self, worker: WorkerProcess[Started], request: Request[Reply]) -> None:
         with contextlib.suppress(Silence, Death):
             worker.request(request, self.settings.run_timeout_sec)
 
@@ -330,7 +315,7 @@ class Measurer:
             self._environment = (
                 machine,
                 ("python", platform.python_version()),
-                ("tvm", self._workers[0].welcome.get("tvm", "")),
+                ("tvm", self._workers[0].welcome.tvm),
             )
         candidate = Candidate(job.candidate.task, job.trace or job.candidate.trace)
         record = MeasureRecord(
@@ -343,21 +328,21 @@ class Measurer:
             self.settings,
             time.time(),
         )
-        return Measurement(record, tuple(tuple(row) for row in job.features), job.build_secs)
+        return Measurement(record, job.features, job.build_secs)
 
 
 @dataclass
 class _Job:
     id: int
     candidate: Candidate
-    worker: WorkerProcess
+    worker: WorkerProcess[Started]
     status: Status = Status.OK
     error: str = ""
     trace: Trace | None = None
     library: str = ""
     program_hash: str = ""
     run_secs: tuple[float, ...] = ()
-    features: list | tuple = ()
+    features: tuple[tuple[float, ...], ...] = ()
     build_secs: float = 0.0
     generation: int = 0
 

@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foretune.compiler.measure.messages import Timed
 from foretune.compiler.measure.timing import repeats
 from foretune.compiler.tir._tvm import tvm
 from foretune.errors import OptionError
@@ -52,6 +52,21 @@ class Device:
         return f"{self.key!r} of the RPC tracker at {self.host}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run on a device came to.
+
+    Attributes:
+        status: `ok`, or how it ended; `lost` if the device is gone.
+        error: what went wrong.
+        arrays: the arguments as they are then.
+    """
+
+    status: str = "ok"
+    error: str = ""
+    arrays: Sequence[np.ndarray] = ()
+
+
 class Session:
     """One free device, held until this object goes.
 
@@ -68,43 +83,37 @@ class Session:
         )
         self.num_threads = int(self._session.get_function("runtime.NumThreads")())
 
-    def time(self, library: str, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> dict[str, Any]:
-        """Uploads a shared library, times its `main`, and removes it.
+    def time(self, library: str, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float) -> Timed:
+        """Uploads a shared library, times its `main`, and removes it; the status is `lost` if the device is gone."""
+        found: list[float] = []
+        outcome = self._with(library, lambda module: found.extend(self._time(module, inputs, repeat, min_repeat_ms)))
+        return Timed(outcome.status, outcome.error, tuple(found))
 
-        Returns:
-            A reply with `run_secs`, or a status and an error; the status is `lost` if the device is gone.
-        """
-        return self._with(library, lambda module: {"run_secs": self._time(module, inputs, repeat, min_repeat_ms)})
+    def run(self, library: str, inputs: Sequence[np.ndarray]) -> Outcome:
+        """Uploads a shared library, runs its `main` once, and removes it."""
+        found: list[np.ndarray] = []
 
-    def run(self, library: str, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Uploads a shared library, runs its `main` once, and removes it.
-
-        Returns:
-            A reply with `arrays`, the arguments as they are then, or a status and an error as of `time`.
-        """
-
-        def run(module: tvm.runtime.Module) -> dict[str, Any]:
+        def run(module: tvm.runtime.Module) -> None:
             arguments = [tvm.runtime.tensor(a, self._session.cpu()) for a in inputs]
             module["main"](*arguments)
-            return {"arrays": [a.numpy() for a in arguments]}
+            found.extend(a.numpy() for a in arguments)
 
-        return self._with(library, run)
+        return replace(self._with(library, run), arrays=found)
 
-    def _with(self, library: str, work: Callable[[tvm.runtime.Module], dict[str, Any]]) -> dict[str, Any]:
+    def _with(self, library: str, work: Callable[[tvm.runtime.Module], None]) -> Outcome:
         name = os.path.basename(library)
         try:
             self._session.upload(library)
-            return {"status": "ok", **work(self._session.load_module(name))}
+            work(self._session.load_module(name))
         except Exception as error:  # the boundary to the device: becomes a status on the candidate's record
             if isinstance(error, tvm.error.RPCSessionTimeoutError):
-                return {"status": "run_timeout", "error": telling_line(error)}
-            return {
-                "status": "run_error" if self._alive() else "lost",
-                "error": f"{type(error).__name__}: {telling_line(error)}",
-            }
+                return Outcome("run_timeout", telling_line(error))
+            status = "run_error" if self._alive() else "lost"
+            return Outcome(status, f"{type(error).__name__}: {telling_line(error)}")
         finally:
             with contextlib.suppress(Exception):
                 self._session.remove(name)
+        return Outcome()
 
     def _time(
         self, module: tvm.runtime.Module, inputs: Sequence[np.ndarray], repeat: int, min_repeat_ms: float

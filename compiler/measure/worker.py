@@ -1,8 +1,7 @@
 """The process that builds and runs candidates: `python -m foretune.compiler.measure.worker`.
 
-It reads one JSON request a line on stdin and writes one JSON reply a line. Whatever a candidate does
-to it (crash, hang, exhaust memory), only this process is lost; the parent (`measure.py`) starts
-another. Replies are `{"status": ..., ...}`; the parent turns silence into a timeout and death into an error.
+It answers the requests of `messages.py`. Whatever a candidate does to it (crash, hang, exhaust memory), only this
+process is lost; the parent (`measurer.py`) starts another, and turns silence into a timeout and death into an error.
 
 PyTorch is kept out of the process on purpose: it triples the start-up time and its thread pool would
 compete with the kernels that are timed.
@@ -10,12 +9,10 @@ compete with the kernels that are timed.
 
 from __future__ import annotations
 
-import json
-import os
 import resource
-import signal
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch if it can
@@ -23,6 +20,21 @@ sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch
 import numpy as np  # noqa: E402
 
 from foretune.compiler.measure import remote  # noqa: E402
+from foretune.compiler.measure.messages import (  # noqa: E402
+    Build,
+    Built,
+    Check,
+    Checked,
+    Connect,
+    Connected,
+    Disconnect,
+    Drop,
+    Run,
+    RunRemotely,
+    Start,
+    Started,
+    Timed,
+)
 from foretune.compiler.measure.pinning import ThreadPinning  # noqa: E402
 from foretune.compiler.measure.timing import repeats  # noqa: E402
 from foretune.compiler.tir import traces  # noqa: E402
@@ -30,11 +42,13 @@ from foretune.compiler.tir._tvm import set_num_threads, tvm  # noqa: E402
 from foretune.compiler.tir.space import ScheduleContext  # noqa: E402
 from foretune.compiler.tir.target import architecture, tvm_target  # noqa: E402
 from foretune.compiler.tir.workload import module_from_program, module_hash  # noqa: E402
-from foretune.errors import IllegalActionError  # noqa: E402
+from foretune.errors import IllegalActionError, WorkerError  # noqa: E402
 from foretune.support.cache import RecentCache  # noqa: E402
 from foretune.support.text import telling_line  # noqa: E402
 from foretune.target import Target  # noqa: E402
 from foretune.trace import Trace  # noqa: E402
+from foretune.workers.messages import Reply  # noqa: E402
+from foretune.workers.serve import Handlers, Service, serve  # noqa: E402
 
 _CACHED_PROGRAMS = 8
 
@@ -47,104 +61,107 @@ class _Worker:
         self.inputs: RecentCache[list[np.ndarray]] = RecentCache(_CACHED_PROGRAMS)
         self.built: dict[int, Any] = {}
 
-    def build(self, request: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def handlers(self) -> Handlers:
+        """What answers each kind of request."""
+        return {
+            Build: self.build, Run: self.run, Check: self.check, Drop: self.drop,
+            Connect: self.connect, Disconnect: self.disconnect, RunRemotely: self.run_remotely,
+        }  # fmt: skip
+
+    def build(self, request: Build) -> Built:
         """Replays, post-processes and compiles one candidate and keeps it under its id."""
-        target = Target.from_dict(request["target"])
-        context = self._context(request["workload"], request["program"], target)
-        trace = Trace.from_json(request["trace"])
+        target = Target.from_dict(request.target)
+        context = self._context(request.workload, request.program, target)
+        trace = Trace.from_json(request.trace)
         try:
-            schedule = traces.replay(context.mod, trace, request["seed"])
+            schedule = traces.replay(context.mod, trace, request.seed)
             canonical = traces.from_tvm(schedule.trace)
             if len(trace) and not context.post_process(schedule):
-                return {
-                    "status": "illegal",
-                    "error": "a post-processor rejects the schedule",
-                    "trace": canonical.to_json(),
-                }
+                return Built("illegal", "a post-processor rejects the schedule", canonical.to_json())
         except IllegalActionError as error:
-            return {"status": "illegal", "error": str(error)}
-        reply = {"status": "ok", "trace": canonical.to_json(), "program_hash": module_hash(schedule.mod)}
-        if request["features"]:
-            reply["features"] = context.store_features(schedule)
+            return Built("illegal", str(error))
+        reply = Built(trace=canonical.to_json(), program_hash=module_hash(schedule.mod))
+        if request.features:
+            reply = replace(reply, features=context.store_features(schedule))
         start = time.perf_counter()
         try:
             executable = tvm.compile(schedule.mod, target=tvm_target(target))
-            if library := request.get("library"):
-                reply["library"] = library + (
-                    ".so" if architecture(target) == architecture() else ".tar"
-                )  # a foreign device links for itself
-                executable.export_library(reply["library"])
+            if request.library:  # a foreign device links for itself
+                suffix = ".so" if architecture(target) == architecture() else ".tar"
+                reply = replace(reply, library=request.library + suffix)
+                executable.export_library(reply.library)
             else:
-                self.built[request["id"]] = (executable, executable["main"])  # the look-up generates the machine code
+                self.built[request.id] = (executable, executable["main"])  # the look-up generates the machine code
         except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
-            return {**reply, "status": "build_error", "error": f"{type(error).__name__}: {telling_line(error)}"}
-        return {**reply, "build_secs": time.perf_counter() - start}
+            return replace(reply, status="build_error", error=f"{type(error).__name__}: {telling_line(error)}")
+        return replace(reply, build_secs=time.perf_counter() - start)
 
-    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+    def run(self, request: Run) -> Timed:
         """Times a built candidate here."""
-        executable, function = self.built[request["id"]]
-        arguments = [tvm.runtime.tensor(a) for a in self._inputs(request["workload"], request["program"])]
+        executable, function = self.built[request.id]
+        arguments = [tvm.runtime.tensor(a) for a in self._inputs(request.workload, request.program)]
         try:
             with self.pinning.pinned():
-                return {
-                    "status": "ok",
-                    "run_secs": _time(executable, function, arguments, request["repeat"], request["min_repeat_ms"]),
-                }
+                secs = _time(executable, function, arguments, request.repeat, request.min_repeat_ms)
         except Exception as error:  # the worker boundary
-            return {"status": "run_error", "error": f"{type(error).__name__}: {telling_line(error)}"}
+            return Timed("run_error", f"{type(error).__name__}: {telling_line(error)}")
+        return Timed(run_secs=tuple(secs))
 
-    def connect(self, request: dict[str, Any]) -> dict[str, Any]:
+    def connect(self, request: Connect) -> Connected:
         """Waits for a remote device that is free, for the next candidate."""
         self.session = None
-        self.session = remote.Session(remote.Device(**request["device"]), request["session_secs"])
-        return {"status": "ok", "num_threads": self.session.num_threads}
+        device = remote.Device(request.host, request.port, request.key)
+        self.session = remote.Session(device, request.session_secs)
+        return Connected(num_threads=self.session.num_threads)
 
-    def disconnect(self, request: dict[str, Any]) -> dict[str, Any]:
+    def disconnect(self, request: Disconnect) -> Reply:
         """Gives the remote device back."""
         self.session = None
-        return {"status": "ok"}
+        return Reply()
 
-    def run_remotely(self, request: dict[str, Any]) -> dict[str, Any]:
+    def run_remotely(self, request: RunRemotely) -> Timed:
         """Times an exported library on the connected device."""
         try:
-            inputs = self._inputs(request["workload"], request["program"])
-            return self.session.time(request["library"], inputs, request["repeat"], request["min_repeat_ms"])
+            inputs = self._inputs(request.workload, request.program)
+            return self._connected().time(request.library, inputs, request.repeat, request.min_repeat_ms)
         finally:
             self.session = None
 
-    def check(self, request: dict[str, Any]) -> dict[str, Any]:
+    def check(self, request: Check) -> Checked:
         """Compares a built candidate with the unscheduled program on the same random inputs; an exported one runs on
         the connected device.
         """
-        mod = module_from_program(request["program"])
-        inputs = _random_inputs(mod, seed=request["seed"])
+        mod = module_from_program(request.program)
+        inputs = _random_inputs(mod, seed=request.seed)
 
         def run(function: Any) -> list[np.ndarray]:
             arrays = [tvm.runtime.tensor(a) for a in inputs]
             function(*arrays)
             return [a.numpy() for a in arrays]
 
-        if library := request.get("library"):
-            session, self.session = self.session, None
-            reply = session.run(library, inputs)
-            if reply["status"] != "ok":
-                return reply
-            actual, expected = (
-                reply["arrays"],
-                run(tvm.compile(mod, target={"kind": "llvm"})["main"]),
-            )  # the device's code cannot run here
+        if request.library:
+            session, self.session = self._connected(), None
+            done = session.run(request.library, inputs)
+            if done.status != "ok":
+                return Checked(done.status, done.error)
+            actual = done.arrays
+            expected = run(tvm.compile(mod, target={"kind": "llvm"})["main"])  # the device's code cannot run here
         else:
-            actual, expected = (
-                run(self.built[request["id"]][1]),
-                run(tvm.compile(mod, target=tvm_target(Target.from_dict(request["target"])))["main"]),
-            )
-        return {"status": "ok", "max_rel_error": max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0)}
+            actual = run(self.built[request.id][1])
+            expected = run(tvm.compile(mod, target=tvm_target(Target.from_dict(request.target)))["main"])
+        return Checked(max_rel_error=max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0))
 
-    def drop(self, request: dict[str, Any]) -> dict[str, Any]:
+    def drop(self, request: Drop) -> Reply:
         """Forgets built candidates."""
-        for key in request["ids"]:
+        for key in request.ids:
             self.built.pop(key, None)
-        return {"status": "ok"}
+        return Reply()
+
+    def _connected(self) -> remote.Session:
+        if self.session is None:
+            raise WorkerError("no device is connected: a `Connect` must come first")
+        return self.session
 
     def _context(self, workload: str, program: str, target: Target) -> ScheduleContext:
         return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
@@ -206,30 +223,13 @@ def _rel_error(expected: np.ndarray, actual: np.ndarray) -> float:
     return float(difference / max(np.abs(finite).max() if finite.size else 0.0, 1e-6))
 
 
-def main() -> None:
-    """Serves requests until stdin closes."""
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a compiler or kernel prints must not look like a reply
-    requests = sys.stdin
-    hello = json.loads(requests.readline())
-    resource.setrlimit(resource.RLIMIT_AS, (hello["memory_bytes"], hello["memory_bytes"]))
+def start(hello: Start) -> Service:
+    """The worker, within its limits."""
+    resource.setrlimit(resource.RLIMIT_AS, (hello.memory_bytes, hello.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    worker = _Worker(ThreadPinning(lambda: set_num_threads(hello["num_threads"])))
-    operations = {
-        "build": worker.build, "run": worker.run, "check": worker.check, "drop": worker.drop,
-        "connect": worker.connect, "disconnect": worker.disconnect, "run_remotely": worker.run_remotely,
-    }  # fmt: skip
-    replies.write(json.dumps({"status": "ok", "tvm": tvm.__version__}) + "\n")
-    for line in requests:
-        request = json.loads(line)
-        signal.alarm(hello["alarm_secs"])  # no handler: ends a hung process even if its parent is gone
-        try:
-            reply = operations[request["op"]](request)
-        except Exception as error:  # the worker boundary: becomes a status on the candidate's record
-            reply = {"status": "error", "error": f"{type(error).__name__}: {telling_line(error)}"}
-        signal.alarm(0)
-        replies.write(json.dumps(reply) + "\n")
+    worker = _Worker(ThreadPinning(lambda: set_num_threads(hello.num_threads)))
+    return Service(Started(tvm=tvm.__version__), worker.handlers, hello.alarm_secs)
 
 
 if __name__ == "__main__":
-    main()
+    serve({Start: start})

@@ -15,7 +15,7 @@ import torch
 
 from foretune.compiler.pytorch.backend import Backend, CompileReport, compile_reports
 from foretune.compiler.pytorch.options import BackendOptions
-from foretune.compiler.workloads.engine import ENGINES, compile_with, make_case, time_calls
+from foretune.compiler.workloads.engine import ENGINES, CompileModels, TimeCalls, compile_with, make_case, time_calls
 from foretune.compiler.workloads.models import DEMO_MODELS, ModelCase
 from foretune.errors import WorkerError
 from foretune.workers.process import Death, Silence, WorkerProcess
@@ -153,7 +153,7 @@ def _time_engines(seed: int, tuned: dict[str, _Tuned]) -> dict[tuple[str, str], 
             if engine != "foretune":
                 processes[engine] = WorkerProcess(
                     "foretune.compiler.workloads.engine",
-                    {"engine": engine, "seed": seed, "cases": "DEMO_MODELS"},
+                    CompileModels(engine, seed, "DEMO_MODELS"),
                     _TIMEOUT_SECS,
                 )
                 stack.callback(processes[engine].close)
@@ -165,9 +165,10 @@ def _time_engines(seed: int, tuned: dict[str, _Tuned]) -> dict[tuple[str, str], 
                     times[engine, name] += time_calls(tuned[name].compiled, tuned[name].inputs, _BURST_SECS)
                     continue
                 try:
-                    times[engine, name] += processes[engine].request(
-                        {"model": name, "secs": _BURST_SECS}, _TIMEOUT_SECS
-                    )["run_ms"]
+                    reply = processes[engine].request(TimeCalls(name, _BURST_SECS), _TIMEOUT_SECS)
                 except (Silence, Death) as error:
                     raise WorkerError(f"timing {engine} on {name} failed: {error}") from error
+                if reply.status != "ok":
+                    raise WorkerError(f"timing {engine} on {name} failed: {reply.error}")
+                times[engine, name] += reply.run_ms
     return {key: statistics.median(values) for key, values in times.items()}

@@ -7,22 +7,80 @@ each other when calls alternate in one process. The parent (`demo.py`) lets them
 from __future__ import annotations
 
 import copy
-import json
-import os
 import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from foretune.compiler.pytorch.guard import rel_error
 from foretune.compiler.workloads.models import ModelCase
+from foretune.workers.messages import Reply, Request
+from foretune.workers.serve import Service, serve
 
 ENGINES = ("eager", "inductor", "foretune")
 MAX_AUTOTUNE = "inductor max-autotune"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What compiling one model took, in seconds, and the largest error of its outputs (lower is better)."""
+
+    compile_secs: float
+    max_rel_error: float
+
+
+@dataclass(frozen=True)
+class Compiled(Reply):
+    """What compiling took.
+
+    Attributes:
+        made: by name of the model.
+        peak_bytes: most memory that the process had.
+        reports: what Foretune's backend did, as JSON data.
+    """
+
+    made: dict[str, Made] = field(default_factory=dict)
+    peak_bytes: int = 0
+    reports: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class CompileModels(Request[Compiled]):
+    """The greeting: compiles models.
+
+    Attributes:
+        engine: of `ENGINES`, or `MAX_AUTOTUNE`.
+        seed: of weights and inputs.
+        cases: `DEMO_MODELS` or `BENCHMARK_MODELS`.
+        only: names of models; empty for all of them.
+        options: the engine's own.
+    """
+
+    engine: str
+    seed: int
+    cases: str
+    only: tuple[str, ...] = ()
+    options: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CallTimes(Reply):
+    """`run_ms`: milliseconds of each call."""
+
+    run_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class TimeCalls(Request[CallTimes]):
+    """Calls a model, by name, for so many seconds."""
+
+    model: str
+    secs: float
 
 
 def make_case(case: ModelCase, seed: int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
@@ -60,41 +118,29 @@ def outputs_error(expected: Any, actual: Any) -> float:
     return max(rel_error(e, a) for e, a in pairs)
 
 
-def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Compiles the models and answers requests `{"model", "secs"}` with the times of calls.
-
-    Args:
-        hello: `engine`, `seed`, `cases` (`DEMO_MODELS` or `BENCHMARK_MODELS`), and optionally `only` (names) and
-            `options`.
-
-    Yields:
-        What compiling took; then, for each request sent in, the times.
-    """
+def start(hello: CompileModels) -> Service:
+    """Compiles the models; the service times them."""
     from foretune.compiler.workloads.models import DEMO_MODELS
     from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 
-    known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello["cases"]]
-    cases = {
-        case.name: make_case(case, hello["seed"])
-        for case in known
-        if case.name in hello.get("only", [c.name for c in known])
-    }
+    warnings.simplefilter("ignore")
+    known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello.cases]
+    cases = {case.name: make_case(case, hello.seed) for case in known if case.name in hello.only or not hello.only}
     compiled, made = {}, {}
     with torch.no_grad():
         for name, (model, inputs) in cases.items():
             expected = model(*copy.deepcopy(inputs))
-            start = time.perf_counter()
-            compiled[name] = compile_with(hello["engine"], model, hello.get("options"))
+            begin = time.perf_counter()
+            compiled[name] = compile_with(hello.engine, model, hello.options)
             actual = compiled[name](*copy.deepcopy(inputs))
-            made[name] = {"compile_secs": time.perf_counter() - start, "max_rel_error": outputs_error(expected, actual)}
-    request = yield {
-        "made": made,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "reports": reports(),
-    }
-    while True:
-        times = time_calls(compiled[request["model"]], cases[request["model"]][1], request["secs"])
-        request = yield {"run_ms": times}
+            made[name] = Made(time.perf_counter() - begin, outputs_error(expected, actual))
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def time_model(request: TimeCalls) -> CallTimes:
+        return CallTimes(run_ms=tuple(time_calls(compiled[request.model], cases[request.model][1], request.secs)))
+
+    welcome = Compiled(made=made, peak_bytes=peak_bytes, reports=tuple(reports()))
+    return Service(welcome, {TimeCalls: time_model})
 
 
 def reports() -> list[dict[str, Any]]:
@@ -103,20 +149,5 @@ def reports() -> list[dict[str, Any]]:
     return [report.to_json() for report in backend.compile_reports()] if backend is not None else []
 
 
-def main() -> None:
-    """Serves until stdin closes."""
-    warnings.simplefilter("ignore")
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    server = serve(json.loads(sys.stdin.readline()))
-    reply = next(server)
-    while True:
-        replies.write(json.dumps({"status": "ok", **reply}) + "\n")
-        line = sys.stdin.readline()
-        if not line:
-            return
-        reply = server.send(json.loads(line))
-
-
 if __name__ == "__main__":
-    main()
+    serve({CompileModels: start})

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import selectors
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from foretune.support.text import telling_line
+from foretune.workers.messages import Malformed, R, Reply, line_of, read_reply
 
 _CHUNK = 1 << 16
 
 
 def in_child(
-    function: Callable[[], dict[str, Any]],
+    function: Callable[[], R],
+    kind: type[R],
     timeout_secs: float,
     memory_bytes: int,
     tool: str = "LLVM",
     failed: str = "build",
-) -> dict[str, Any]:
+) -> R:
     """The reply of a function that runs in a forked child; a crash or a hang of it is a reply, too.
 
     Args:
         function: what the child does.
+        kind: the type of its reply.
         timeout_secs, memory_bytes: its limits.
         tool: whose crash it is, for messages.
         failed: `build` or `run`: the first part of the status of a child that gave no reply.
@@ -63,21 +64,17 @@ def in_child(
     for end in parts:
         os.close(end)
     if not finished:
-        return {"status": f"{failed}_timeout", "error": f"no end within {timeout_secs:g} s"}
-    if parts[read]:
-        return json.loads(parts[read])
+        return kind(f"{failed}_timeout", f"no end within {timeout_secs:g} s")
+    with contextlib.suppress(Malformed):  # nothing, or the half that was written before it was killed
+        return read_reply(bytes(parts[read]), kind)
     said = telling_line(parts[errors].decode(errors="replace"))
     if os.WIFSIGNALED(code):
-        return {
-            "status": f"{failed}_error",
-            "error": f"{tool} was killed by signal {os.WTERMSIG(code)}" + (f": {said}" if said else ""),
-        }
-    return {"status": f"{failed}_error", "error": said or f"{tool} ended with {os.WEXITSTATUS(code)}"}
+        killed = f"{tool} was killed by signal {os.WTERMSIG(code)}"
+        return kind(f"{failed}_error", killed + (f": {said}" if said else ""))
+    return kind(f"{failed}_error", said or f"{tool} ended with {os.WEXITSTATUS(code)}")
 
 
-def _be_child(
-    function: Callable[[], dict[str, Any]], write: int, errors: int, timeout_secs: float, memory_bytes: int
-) -> None:
+def _be_child(function: Callable[[], Reply], write: int, errors: int, timeout_secs: float, memory_bytes: int) -> None:
     code = 1
     try:
         os.setpgid(0, 0)  # so that what it starts ends with it
@@ -89,7 +86,7 @@ def _be_child(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         seconds = int(timeout_secs) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        reply = json.dumps(function()).encode()
+        reply = line_of(function())
         while reply:
             reply = reply[os.write(write, reply) :]
         code = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import selectors
@@ -11,9 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Generic, TypeVar
 
 from foretune.errors import WorkerError
+from foretune.workers.messages import Malformed, R, Reply, Request, line_of, read_reply, reply_type
+
+W = TypeVar("W", bound=Reply)
 
 
 class Silence(Exception):
@@ -21,7 +23,7 @@ class Silence(Exception):
 
 
 class Death(Exception):
-    """A worker ended; the message says how."""
+    """A worker ended, or was ended because it said something that is no reply; the message says how."""
 
 
 def limit_memory(num_bytes: int) -> None:
@@ -31,22 +33,22 @@ def limit_memory(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + num_bytes, mapped + num_bytes))
 
 
-class WorkerProcess:
-    """One worker: JSON lines over pipes, a time limit on each reply, killed and restarted on demand.
+class WorkerProcess(Generic[W]):
+    """One worker: messages over pipes, a time limit on each reply, killed and restarted on demand.
 
     Args:
         module: Python module to run with `-m`, or the path of a script.
-        hello: the first message to each new process.
+        hello: the first message to each new process; its reply is a `W`.
         start_timeout_secs: limit of the reply to it.
         grace_secs: how long it may take to end by itself, when its input ends; it is killed then.
 
     Attributes:
-        welcome: the newest process's reply to the hello.
+        welcome: the newest process's reply to the hello; its defaults before the first one.
         generation: grows whenever a process starts or ends; what one held is lost when it has grown.
     """
 
     def __init__(
-        self, module: str, hello: dict[str, Any], start_timeout_secs: float = 120.0, grace_secs: float = 0.0
+        self, module: str, hello: Request[W], start_timeout_secs: float = 120.0, grace_secs: float = 0.0
     ) -> None:
         # -P: files of the folder that it is called from, say a json.py, are not imported by it
         self._command = [sys.executable, module] if module.endswith(".py") else [sys.executable, "-P", "-m", module]
@@ -54,10 +56,10 @@ class WorkerProcess:
         self._process: subprocess.Popen | None = None
         self._buffer = b""
         self.generation = 0
-        self.welcome: dict[str, Any] = {}
+        self.welcome: W = reply_type(type(hello))()
 
-    def request(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
-        """Sends one request and waits for its reply.
+    def request(self, message: Request[R], timeout_secs: float) -> R:
+        """Sends one request and waits for its reply; its status is `error` where the worker did not understand it.
 
         Raises:
             Silence, Death: no reply; the process is gone and the next request starts another.
@@ -97,7 +99,7 @@ class WorkerProcess:
         """Starts the process unless it runs.
 
         Raises:
-            WorkerError: it ends or stays silent.
+            WorkerError: it ends, stays silent or does not understand the hello.
         """
         if self._process is not None:
             return
@@ -110,14 +112,18 @@ class WorkerProcess:
         try:
             self.welcome = self._exchange(self._hello, self._start_timeout_secs)
         except (Silence, Death) as error:
-            raise WorkerError(
-                f"a worker process could not be started with {' '.join(self._command)}: {error}"
-            ) from error
+            raise self._not_started(str(error)) from error
+        if self.welcome.status == "error":
+            self.close()
+            raise self._not_started(self.welcome.error)
 
-    def _exchange(self, message: dict[str, Any], timeout_secs: float) -> dict[str, Any]:
+    def _not_started(self, reason: str) -> WorkerError:
+        return WorkerError(f"a worker process could not be started with {' '.join(self._command)}: {reason}")
+
+    def _exchange(self, message: Request[R], timeout_secs: float) -> R:
         process = self._process
         try:
-            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.write(line_of(message))
             process.stdin.flush()
         except OSError:
             raise Death(self._post_mortem()) from None
@@ -133,7 +139,11 @@ class WorkerProcess:
                     raise Death(self._post_mortem())
                 self._buffer += chunk
         line, self._buffer = self._buffer.split(b"\n", 1)
-        return json.loads(line)
+        try:
+            return read_reply(line, reply_type(type(message)))
+        except Malformed as error:
+            self.close()  # whatever it says next belongs to nothing that was asked
+            raise Death(f"the worker process gave no reply: {error}") from None
 
     def _post_mortem(self) -> str:
         code = self._process.wait()

@@ -17,6 +17,7 @@ from typing import Any
 
 from foretune.errors import DataError, UnsupportedError, WorkerError
 from foretune.passes.language.llm_client import Message
+from foretune.passes.language.local_server import ServeModel
 from foretune.support.tools import run_tool
 from foretune.workers.process import WorkerProcess
 
@@ -149,17 +150,14 @@ class LocalServer:
     def __init__(self, path: Path, num_threads: int, adapter: Path | None = None) -> None:
         for file in (path, adapter):
             _check_gguf(file)
-        hello = {
-            "model": str(path),
-            "num_threads": num_threads,
-            "adapter": str(adapter) if adapter is not None else None,
-        }
+        hello = ServeModel(str(path), num_threads, str(adapter) if adapter is not None else None)
         self._process = WorkerProcess("foretune.passes.language.local_server", hello, _START_TIMEOUT_SECS)
         self._process.start()
-        if error := self._process.welcome.get("error"):
+        serving = self._process.welcome
+        if serving.status != "ok":
             self.close()
-            raise (UnsupportedError if "package" in error else WorkerError)(error)
-        self.url = self._process.welcome["url"]
+            raise (UnsupportedError if serving.status == "unsupported" else WorkerError)(serving.error)
+        self.url = serving.url
 
     def __enter__(self) -> LocalServer:
         return self

@@ -1,37 +1,49 @@
 """The process that serves the embedded language model on loopback: `python -m foretune.passes.language.local_server`.
 
-It reads one line of JSON, answers with the endpoint's URL, and ends with its standard input.
+It answers a greeting with the endpoint's URL, and ends with its standard input.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
+from dataclasses import dataclass
 from typing import Any
 
 from foretune.support.optional import missing
+from foretune.workers.messages import Reply, Request
+from foretune.workers.serve import Service, serve
 
 CONTEXT_TOKENS = 8192
 
 
-def main() -> None:
-    """Serves until standard input ends."""
-    hello = json.loads(sys.stdin.readline())
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # the library talks on standard output
+@dataclass(frozen=True)
+class Serving(Reply):
+    """`url` of the endpoint; the status is `unsupported` where a package is missing, `failed` where the server does not
+    start.
+    """
+
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class ServeModel(Request[Serving]):
+    """The greeting: the `model`'s file, `num_threads` of the server, and an `adapter`'s file or None."""
+
+    model: str
+    num_threads: int
+    adapter: str | None
+
+
+def start(hello: ServeModel) -> Service:
+    """The server, running; it has nothing more to answer on the pipe."""
     try:
-        server = _serve(hello["model"], hello["num_threads"], hello["adapter"])
-        reply = {"url": server.listening_address + "/v1"}
+        server = _serve(hello.model, hello.num_threads, hello.adapter)
+        return Service(Serving(url=server.listening_address + "/v1"), {}, kept=server)
     except ImportError:
-        server, reply = None, {"error": str(missing("xllamacpp", "the local language model"))}
+        return Service(Serving("unsupported", str(missing("xllamacpp", "the local language model"))), {})
     except Exception as error:  # whatever the library raises is told to the parent
-        server, reply = None, {"error": f"the local language model does not start: {type(error).__name__}: {error}"}
-    out.write(json.dumps(reply) + "\n")
-    out.flush()
-    if server is not None:
-        sys.stdin.read()
-    os._exit(0)  # the library's threads do not end by themselves
+        told = f"the local language model does not start: {type(error).__name__}: {error}"
+        return Service(Serving("failed", told), {})
 
 
 def _serve(model: str, num_threads: int, adapter: str | None) -> Any:
@@ -52,4 +64,5 @@ def _serve(model: str, num_threads: int, adapter: str | None) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    serve({ServeModel: start})
+    os._exit(0)  # the library's threads do not end by themselves

@@ -4,26 +4,35 @@ like.
 
 from __future__ import annotations
 
-import queue
 import re
 import shutil
 import subprocess
 from collections.abc import Collection
 from collections.abc import Sequence as Many
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from foretune.errors import DataError, IllegalActionError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.machine_code import code_hash
+from foretune.passes.llvm.messages import (
+    Compile,
+    Compiled,
+    ObserveSteps,
+    OfModule,
+    ReadSignatures,
+    ReadTriplets,
+    Start,
+    Started,
+)
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.toolchain import Toolchain
 from foretune.support.tools import run_tool
 from foretune.target import num_usable_cores
+from foretune.workers.messages import R
+from foretune.workers.pool import WorkerPool
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 _GRACE_SECS = 10.0
@@ -57,33 +66,31 @@ class Compiler:
 
     def __init__(self, toolchain: Toolchain, folder: Path, timeout_secs: float, memory_bytes: int) -> None:
         self._toolchain, self._folder, self._timeout_secs = toolchain, folder, timeout_secs
-        self._hello = {"library": str(toolchain.library), "memory_bytes": memory_bytes, "core": None}
-        self._workers = [self._new_worker()]
+        hello = Start(str(toolchain.library), memory_bytes)
+        self._workers: WorkerPool[Started] = WorkerPool(
+            lambda: WorkerProcess("foretune.passes.llvm.worker", hello), num_workers=1
+        )
         self._count = 0
-
-    def _new_worker(self) -> WorkerProcess:
-        return WorkerProcess("foretune.passes.llvm.worker", self._hello)
 
     def close(self) -> None:
         """Ends the processes."""
-        for worker in self._workers:
-            worker.close()
+        self._workers.close()
 
     @property
     def cpu(self) -> str:
         """The processor's name, as LLVM knows it."""
         self._workers[0].start()
-        return self._workers[0].welcome["cpu"]
+        return self._workers[0].welcome.cpu
 
     @property
     def version(self) -> str:
         """Of LLVM."""
         self._workers[0].start()
-        return ".".join(map(str, self._workers[0].welcome["version"]))
+        return ".".join(map(str, self._workers[0].welcome.version))
 
     def run_passes(
         self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()
-    ) -> tuple[dict[str, Any], Path]:
+    ) -> tuple[Compiled, Path]:
         """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code
         with known hashes no look after.
         """
@@ -93,33 +100,33 @@ class Compiler:
 
     def _run_in(
         self,
-        worker: WorkerProcess,
+        worker: WorkerProcess[Started],
         program: Program,
         sequence: PassSequence,
         observe: bool,
         out: Path,
         timeout_secs: float,
         known: Collection[str] = (),
-    ) -> dict[str, Any]:
+    ) -> Compiled:
         flags, features = _flags(sequence)
-        request = {
-            "op": "build",
-            "source": str(program.module),
-            "pipeline": sequence.pipeline,
-            "flags": flags,
-            "features": features,
-            "opt": str(self._toolchain.tool("opt")) if sequence.uses_polly else None,
-            "observe": observe,
-            "out": str(out),
-            "known": list(known),
-            "timeout_secs": timeout_secs,
-        }
+        request = Compile(
+            str(program.module),
+            str(out),
+            timeout_secs,
+            sequence.pipeline,
+            flags,
+            features,
+            str(self._toolchain.tool("opt")) if sequence.uses_polly else "",
+            observe,
+            tuple(known),
+        )
         try:
-            return worker.request(request, timeout_secs + _GRACE_SECS)
+            reply = worker.request(request, timeout_secs + _GRACE_SECS)
         except Silence:
-            return {"status": "build_timeout", "error": "the worker did not answer"}
+            return Compiled("build_timeout", "the worker did not answer")
         except Death as error:
-            return {"status": "build_error", "error": str(error)}
+            return Compiled("build_error", str(error))
+        return replace(reply, status="build_error") if reply.status == "error" else reply
 
     def code_hashes(
         self, program: Program, sequences: Many[PassSequence], timeout_secs: float = _CODE_TIMEOUT_SECS
@@ -127,23 +134,18 @@ class Compiler:
         """Hash of the machine code that each sequence gives, on all cores; empty where it fails, or takes longer than
         the limit of one of them.
         """
-        self._workers += [self._new_worker() for _ in range(num_usable_cores() - len(self._workers))]
-        free = queue.SimpleQueue()
-        for worker in self._workers:
-            free.put(worker)
+        self._workers.grow(num_usable_cores())
 
-        def hash_of(number: int, sequence: PassSequence) -> str:
-            worker = free.get()
+        def hash_of(worker: WorkerProcess[Started], job: tuple[int, PassSequence]) -> str:
+            number, sequence = job
             out = self._folder / f"code-{number}.o"
             try:
                 reply = self._run_in(worker, program, sequence, False, out, timeout_secs)
-                return code_hash(out.read_bytes()) if reply["status"] == "ok" else ""
+                return code_hash(out.read_bytes()) if reply.status == "ok" else ""
             finally:
                 out.unlink(missing_ok=True)
-                free.put(worker)
 
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            return list(pool.map(hash_of, range(len(sequences)), sequences))
+        return self._workers.map(hash_of, list(enumerate(sequences)))
 
     def mca_cycles(self, program: Program, sequence: PassSequence) -> float | None:
         """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
@@ -153,7 +155,7 @@ class Compiler:
         """
         self._toolchain.tool("llvm-mca")
         reply, out = self.run_passes(program, sequence, False, ".s")
-        return self._mca(out) if reply["status"] == "ok" else None
+        return self._mca(out) if reply.status == "ok" else None
 
     def _mca(self, out: Path) -> float | None:
         tool = self._toolchain.tool("llvm-mca")
@@ -173,19 +175,7 @@ class Compiler:
         Raises:
             DataError: it cannot be compiled.
         """
-        self._ask_of_module(
-            {
-                "op": "build",
-                "source": str(module),
-                "pipeline": "",
-                "flags": [],
-                "features": "",
-                "opt": None,
-                "observe": False,
-                "known": [],
-                "out": str(out),
-            }
-        )
+        self._ask_of_module(Compile(str(module), str(out), self._timeout_secs))
 
     def signatures(self, module: Path) -> dict[str, tuple[str, list[str]]]:
         """Functions of a module that can be called from outside: name -> (type of the result, types of the parameters),
@@ -194,12 +184,8 @@ class Compiler:
         Raises:
             DataError: the module cannot be read.
         """
-        return {
-            name: (result, parameters)
-            for name, result, parameters in self._ask_of_module({"op": "signatures", "source": str(module)})[
-                "signatures"
-            ]
-        }
+        reply = self._ask_of_module(ReadSignatures(str(module), self._timeout_secs))
+        return {name: (result, list(parameters)) for name, result, parameters in reply.signatures}
 
     def triplets(self, module: Path, optimised: bool) -> list[list]:
         """What an embedding's vocabulary is learnt from, of a module as it is or after `-O3`; see `embedding.triplets`.
@@ -207,9 +193,8 @@ class Compiler:
         Raises:
             DataError: the module cannot be read.
         """
-        return self._ask_of_module(
-            {"op": "triplets", "source": str(module), "pipeline": BASELINE.pipeline if optimised else ""}
-        )["triplets"]
+        pipeline = BASELINE.pipeline if optimised else ""
+        return self._ask_of_module(ReadTriplets(str(module), pipeline, self._timeout_secs)).triplets
 
     def observe_steps(self, program: Program, sequence: PassSequence) -> tuple[list[Look], str]:
         """What a module looks like before a sequence, and after each pass of it.
@@ -228,35 +213,26 @@ class Compiler:
         folder = self._folder / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        elements = [PassSequence((one,)).pipeline for one in sequence.passes]
+        elements = tuple(PassSequence((one,)).pipeline for one in sequence.passes)
         flags, features = _flags(sequence)
-        request = {
-            "op": "steps",
-            "source": str(program.module),
-            "elements": elements,
-            "flags": flags,
-            "features": features,
-            "folder": str(folder),
-        }
-        reply = self._ask_of_module(request)
-        looks = [
-            Look(tuple(look["features"]), np.array(look["embedding"]), self._mca(Path(look["assembly"])))
-            for look in reply["looks"]
-        ]
-        return looks, reply["error"]
+        reply = self._ask_of_module(
+            ObserveSteps(str(program.module), elements, flags, features, str(folder), self._timeout_secs)
+        )
+        looks = [Look(look.features, np.array(look.embedding), self._mca(Path(look.assembly))) for look in reply.looks]
+        return looks, reply.error
 
-    def _ask_of_module(self, request: dict[str, Any]) -> dict[str, Any]:
-        limit = self._timeout_secs
+    def _ask_of_module(self, request: OfModule[R]) -> R:
         try:
-            reply = self._workers[0].request({**request, "timeout_secs": limit}, limit + _GRACE_SECS)
+            reply = self._workers[0].request(request, self._timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
-            raise DataError(f"{request['source']}: {error}") from None
-        if reply["status"] != "ok":
-            raise DataError(f"{request['source']}: {reply['error'][:_SHOWN_CHARS]}")
+            raise DataError(f"{request.source}: {error}") from None
+        if reply.status != "ok":
+            raise DataError(f"{request.source}: {reply.error[:_SHOWN_CHARS]}")
         return reply
 
 
-def _flags(sequence: PassSequence) -> tuple[list[str], str]:
+def _flags(sequence: PassSequence) -> tuple[tuple[str, ...], str]:
     """(flags for the library's command line, features that functions ask for)."""
     features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
-    return PassSequence((), tuple(flag for flag in sequence.flags if flag.name != "mattr")).flag_texts, features
+    others = tuple(flag for flag in sequence.flags if flag.name != "mattr")
+    return tuple(PassSequence((), others).flag_texts), features

@@ -96,8 +96,8 @@ def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeas
 def _made(program: Program, sequence: PassSequence, measurer: PassMeasurer, suffix: str) -> bytes:
     reply, out = measurer.compiler.run_passes(program, sequence, False, suffix)
     try:
-        if reply["status"] != "ok":
-            raise DataError(f"{program.name} cannot be compiled: {reply['error']}")
+        if reply.status != "ok":
+            raise DataError(f"{program.name} cannot be compiled: {reply.error}")
         return out.read_bytes()
     finally:
         out.unlink(missing_ok=True)

@@ -18,14 +18,14 @@ from collections.abc import Collection
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
-from foretune.passes.llvm.execution.outcome import Input, describe_difference, make_folder, read_outcome
-from foretune.passes.llvm.execution.running import sandboxed
+from foretune.passes.llvm.execution.outcome import Input, Outcome, describe_difference, make_folder, read_outcome
+from foretune.passes.llvm.execution.running import Ran, RunProgram, sandboxed
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
+from foretune.passes.llvm.messages import Compiled, Start
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.program import ProgramGraph
@@ -141,6 +141,29 @@ class PreparedProgram:
     runs: bool = True
 
 
+@dataclass(frozen=True)
+class ProgramRun:
+    """One run of a program, and what it left.
+
+    Attributes:
+        ran: how it ended.
+        outcome: what it printed and wrote; empty where it did not end well.
+    """
+
+    ran: Ran
+    outcome: Outcome = Outcome("", True)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it ended by itself."""
+        return self.ran.status == "ok"
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """(exit code, SHA-256 of what it printed and wrote)."""
+        return self.ran.exit, self.outcome.digest
+
+
 class PassMeasurer:
     """Builds and times candidates in worker processes, which crash and hang in its place.
 
@@ -159,9 +182,9 @@ class PassMeasurer:
         self._scratch = ScratchFolder("foretune-passes-")
         self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
-        hello = {"library": str(self._toolchain.library), "memory_bytes": settings.memory_bytes}
+        hello = Start(str(self._toolchain.library), settings.memory_bytes, core)
         self.compiler = Compiler(self._toolchain, self._folder, settings.build_timeout_secs, settings.memory_bytes)
-        self._runner = WorkerProcess("foretune.passes.llvm.worker", {**hello, "core": core}, grace_secs=_GRACE_SECS)
+        self._runner = WorkerProcess("foretune.passes.llvm.worker", hello, grace_secs=_GRACE_SECS)
 
     def __enter__(self) -> PassMeasurer:
         return self
@@ -197,7 +220,7 @@ class PassMeasurer:
             if build.status is not Status.OK:
                 raise DataError(f"{program.name} cannot be built: {build.error}")
         task = Task(
-            Workload(program.hash, "", ProgramGraph.from_json(reply["before"]["graph"]), program.name, "llvm"),
+            Workload(program.hash, "", ProgramGraph.from_json((reply.before or {})["graph"]), program.name, "llvm"),
             self.target(),
         )
         if not run:
@@ -213,13 +236,13 @@ class PassMeasurer:
         """What the unoptimised program does with an input; see `prepare`."""
         slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
-        replies = []
+        runs = []
         for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
-            replies.append(self._run(program, build.executable, given, limit))
-            if replies[-1]["status"] != "ok":
-                raise DataError(f"{program.name} does not run{on}: {replies[-1]['error']}")
-        optimised, expected, again = [(reply["exit"], reply["output"]) for reply in replies]
-        third, first, second = [reply["outcome"] for reply in replies]
+            runs.append(self._run(program, build.executable, given, limit))
+            if not runs[-1].is_ok:
+                raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}")
+        optimised, expected, again = [run.result for run in runs]
+        third, first, second = [run.outcome for run in runs]
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
                 f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected;"
@@ -254,10 +277,10 @@ class PassMeasurer:
         it does nowhere.
         """
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
-            reply = self._run(prepared.program, build.executable, given)
-            if reply["status"] != "ok" or (reply["exit"], reply["output"]) != expected:
+            run = self._run(prepared.program, build.executable, given)
+            if not run.is_ok or run.result != expected:
                 return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
-                    f": {reply['error']}" if reply.get("error") else ""
+                    f": {run.ran.error}" if run.ran.error else ""
                 )
         return ""
 
@@ -286,12 +309,12 @@ class PassMeasurer:
         observe: bool = False,
         known: Collection[str] = (),
         link: bool = True,
-    ) -> tuple[Build, dict[str, Any]]:
+    ) -> tuple[Build, Compiled]:
         reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
-        if reply["status"] != "ok":
+        if reply.status != "ok":
             out.unlink(missing_ok=True)
-            return Build(sequence, Status(reply["status"]), reply["error"][:_SHOWN_CHARS]), reply
-        looks = [tuple(reply.get(when, {}).get("features", ())) for when in ("before", "after")]
+            return Build(sequence, Status(reply.status), reply.error[:_SHOWN_CHARS]), reply
+        looks = [tuple((look or {}).get("features", ())) for look in (reply.before, reply.after)]
         machine_code = out.read_bytes()
         looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
         if looks[0] in known or not link:
@@ -327,7 +350,7 @@ class PassMeasurer:
 
     def _run(
         self, program: Program, executable: Path, given: Input | None = None, timeout_secs: float = 0.0
-    ) -> dict[str, Any]:
+    ) -> ProgramRun:
         timeout_secs = timeout_secs or self.settings.run_timeout_secs
         given = given or Input(program.options.arguments, program.options.stdin)
         stdout, folder = self._folder / "stdout", self._folder / "run"
@@ -336,24 +359,26 @@ class PassMeasurer:
         if self.settings.sandbox:
             named = [path for path in map(Path, given.arguments) if path.is_absolute() and path.exists()]
             command = sandboxed(command, folder, [executable, *named])
-        request = {
-            "op": "run",
-            "command": command,
-            "folder": str(folder),
-            "stdout": str(stdout),
-            "stdin": str(given.stdin or os.devnull),
-            "timeout_secs": timeout_secs,
-            "memory_bytes": self.settings.memory_bytes,
-            "max_processes": self.settings.max_processes,
-        }
+        request = RunProgram(
+            tuple(command),
+            str(folder),
+            str(given.stdin or os.devnull),
+            str(stdout),
+            timeout_secs,
+            self.settings.memory_bytes,
+            self.settings.max_processes,
+        )
         try:
-            reply = self._runner.request(request, timeout_secs + _GRACE_SECS)
+            ran = self._runner.request(request, timeout_secs + _GRACE_SECS)
         except (Silence, Death) as error:
-            return {"status": "run_error", "error": str(error)}
-        if reply["status"] == "ok":
-            reply["outcome"] = read_outcome(stdout, folder, program.options.run)
-            reply["output"] = reply["outcome"].digest
-        return reply
+            ran = Ran("run_error", str(error))
+        if ran.status == "error":
+            ran = replace(ran, status="run_error")
+        return (
+            ProgramRun(ran, read_outcome(stdout, folder, program.options.run))
+            if ran.status == "ok"
+            else ProgramRun(ran)
+        )
 
     def cpu_secs(self, program: Program, build: Build) -> float:
         """Process CPU time of one run.
@@ -361,10 +386,10 @@ class PassMeasurer:
         Raises:
             DataError: the program does not end well.
         """
-        reply = self._run(program, build.executable)
-        if reply["status"] != "ok":
-            raise DataError(f"{program.name} does not run: {reply['error']}")
-        return reply["cpu_secs"]
+        run = self._run(program, build.executable)
+        if not run.is_ok:
+            raise DataError(f"{program.name} does not run: {run.ran.error}")
+        return run.ran.cpu_secs
 
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
         """Times candidates in turns with the baseline; one result for each, in order."""
@@ -376,10 +401,10 @@ class PassMeasurer:
         own: list[float] = []
         baseline: list[float] = []
         for _ in range(repeats):
-            reply = self._run(prepared.program, build.executable)
-            if reply["status"] != "ok":
-                return Timing(self._record(prepared, build, Status(reply["status"]), (), reply["error"]))
-            if (reply["exit"], reply["output"]) != prepared.expected:
+            run = self._run(prepared.program, build.executable)
+            if not run.is_ok:
+                return Timing(self._record(prepared, build, Status(run.ran.status), (), run.ran.error))
+            if run.result != prepared.expected:
                 return Timing(
                     self._record(
                         prepared,
@@ -389,11 +414,11 @@ class PassMeasurer:
                         "the output, or a file that it wrote, differs from the unoptimised program's",
                     )
                 )
-            own.append(max(reply["cpu_secs"], 1e-6))
+            own.append(max(run.ran.cpu_secs, 1e-6))
             other = self._run(prepared.program, prepared.baseline.executable)
-            if other["status"] != "ok":
-                raise DataError(f"{prepared.program.name} no longer runs under -O3: {other['error']}")
-            baseline.append(max(other["cpu_secs"], 1e-6))
+            if not other.is_ok:
+                raise DataError(f"{prepared.program.name} no longer runs under -O3: {other.ran.error}")
+            baseline.append(max(other.ran.cpu_secs, 1e-6))
             if min(own) > _HOPELESS * min(baseline):
                 break
         return Timing(self._record(prepared, build, Status.OK, tuple(own), ""), tuple(baseline))

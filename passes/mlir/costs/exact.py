@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from foretune.errors import DataError, IllegalActionError, OptionError
+from foretune.passes.mlir.costs.messages import Count, CountedOne
 from foretune.passes.mlir.environment.session import MlirSession
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
@@ -97,47 +97,39 @@ class ExactSession(MlirSession):
         """Counts some modules, with one llvm-mca for all; for each its counts, or why there are none."""
         if not sources:
             return []
-        limit_ms = settings.deadline_ms or self.settings.build_timeout_secs * 1e3
-        reply = self._builder_request(
-            {
-                "op": "count",
-                "sources": list(sources),
-                "source": max(sources, key=len),
-                "cpu": cpu,
-                "actions": schedule.to_json(),
-                "run_ms": settings.run_ms or _RUN_MS,
-                "entry": settings.entry,
-                "values": list(settings.values),
-            },
-            limit_ms / 1e3,
-            len(sources),
+        self._check_size(max(sources, key=len))
+        limit_secs = settings.deadline_ms / 1e3 if settings.deadline_ms else self.settings.build_timeout_secs
+        request = Count(
+            tuple(sources),
+            limit_secs,
+            tuple(schedule.to_json()),
+            cpu,
+            settings.run_ms or _RUN_MS,
+            settings.entry,
+            tuple(settings.values),
         )
-        if reply["status"] != "ok":
-            return [DataError(reply["error"])] * len(sources)
-        if reply.get("mca_error"):
-            raise OptionError(
-                f"{reply['mca_error']}; name a processor that LLVM knows, as `llvm-mca -mcpu=help` lists them"
-            )
-        return [self._counts(one) for one in reply["replies"]]
-
-    def _builder_request(self, request: dict[str, Any], timeout_secs: float, times: int) -> dict[str, Any]:
-        self._check_size(request)
         self._start()
-        return self._exchange(self._builder, request, timeout_secs, "build", times)
-
-    def _counts(self, reply: dict[str, Any]) -> Counts | DataError | IllegalActionError:
-        if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
-            return IllegalActionError(reply["error"])
-        if reply["status"] == "build_timeout":
-            return DataError(f"the module takes too long to be compiled: {reply['error']}")
-        if "was killed by signal" in reply.get("error", ""):
-            return DataError(
-                "the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs:"
-                f" {reply['error']}"
+        reply = self._exchange(self._builder, request, len(sources) * limit_secs, "build")
+        if reply.status != "ok":
+            return [DataError(reply.error)] * len(sources)
+        if reply.mca_error:
+            raise OptionError(
+                f"{reply.mca_error}; name a processor that LLVM knows, as `llvm-mca -mcpu=help` lists them"
             )
-        if reply["status"] != "ok":
-            return DataError(reply["error"])
-        made = reply["counted"]
+        return [self._counts(one) for one in reply.replies]
+
+    def _counts(self, reply: CountedOne) -> Counts | DataError | IllegalActionError:
+        if reply.status == "illegal" and reply.step >= 0:
+            return IllegalActionError(reply.error)
+        if reply.status == "build_timeout":
+            return DataError(f"the module takes too long to be compiled: {reply.error}")
+        if "was killed by signal" in reply.error:
+            return DataError(
+                f"the module is too much for MLIR or LLVM, by its depth, its size or a fault of theirs: {reply.error}"
+            )
+        made = reply.counted
+        if reply.status != "ok" or made is None:
+            return DataError(reply.error)
         graph = ProgramGraph.from_json(made["graph"]) if made["graph"] else None
         return Counts(
             made["labels"],

@@ -133,9 +133,9 @@ def read_graph_with_facts(
 ) -> tuple[ProgramGraph, list[dict[str, Any]], ModuleFacts]:
     """As `read_graph`, and what the graph leaves out."""
     reply = session.graph(source, schedule, values)
-    if reply.get("unsupported"):
-        raise UnsupportedError(reply["unsupported"])
-    return ProgramGraph.from_json(reply["graph"]), reply["statements"], ModuleFacts.from_json(reply["facts"])
+    if reply.unsupported:
+        raise UnsupportedError(reply.unsupported)
+    return ProgramGraph.from_json(reply.graph), list(reply.statements), ModuleFacts.from_json(reply.facts)
 
 
 def read_graph(

@@ -6,54 +6,52 @@ them, once for a batch, and the next one is started as soon as one has answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 from foretune.errors import UnsupportedError
 from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.passes.mlir.costs.labels import HotBlock, Mca
-from foretune.passes.mlir.environment import worker
+from foretune.passes.mlir.costs.messages import Count, CountedAll, CountedOne, CountOne
+from foretune.passes.mlir.environment.messages import StartBuilder
+from foretune.passes.mlir.environment.worker import Builder
+from foretune.workers.descendants import become_subreaper
+from foretune.workers.serve import Handlers, Service, serve
 
 _MOST_KNOWN = 20_000  # blocks that are remembered
 
 
-class CountingBuilder(worker.Builder):
-    """Also answers `count`; see `worker.Builder`."""
+class CountingBuilder(Builder):
+    """Also answers `Count`; see `Builder`."""
 
-    def __init__(self, library: Path, linker: str) -> None:
-        super().__init__(library, linker)
+    def __init__(self, hello: StartBuilder) -> None:
+        super().__init__(hello)
         from foretune.passes.mlir.costs import counting
 
         self._counting = counting
         self._mca: dict[str, Mca] = {}
         counting.warm_up(self.llvm, self._context)
 
-    def serve(
-        self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """`count`: a reply for each of the `sources`; anything else as before."""
-        if request["op"] != "count":
-            return super().serve(request, in_own_child)
-        cpu = request["cpu"]
+    @property
+    def handlers(self) -> Handlers:
+        """What answers each kind of request."""
+        return {**super().handlers, Count: self._count}
+
+    def _count(self, request: Count) -> CountedAll:
         try:
-            mca = self._mca_of(cpu)
+            mca = self._mca_of(request.cpu)
         except UnsupportedError as error:
-            return {"status": "ok", "replies": [], "mca_error": str(error)}
+            return CountedAll(mca_error=str(error))
         mca.prepare()
-        replies = [in_own_child({**request, "source": source}) for source in request["sources"]]
-        hot = [[HotBlock(**block) for block in reply.get("counted", {}).get("hot", ())] for reply in replies]
+        replies = [self.in_own_child(self._count_one, request.one(source)) for source in request.sources]
+        hot = [[HotBlock(**block) for block in (reply.counted or {}).get("hot", ())] for reply in replies]
         try:
             mca.look_at(block for blocks in hot for block in blocks)
         except UnsupportedError as error:
-            return {"status": "ok", "replies": replies, "mca_error": str(error)}
+            return CountedAll(replies=tuple(replies), mca_error=str(error))
         for reply, blocks in zip(replies, hot):
-            if blocks:
-                reply["counted"]["labels"] |= {
-                    name: value for name, value in mca.labels(blocks).items() if value == value
-                }
+            if blocks and reply.counted:
+                known = {name: value for name, value in mca.labels(blocks).items() if value == value}
+                reply.counted["labels"] |= known
         mca.prepare()
-        return {"status": "ok", "replies": replies}
+        return CountedAll(replies=tuple(replies))
 
     def _mca_of(self, cpu: str) -> Mca:
         if cpu not in self._mca or len(self._mca[cpu]) > _MOST_KNOWN:
@@ -67,16 +65,20 @@ class CountingBuilder(worker.Builder):
             self._mca[cpu] = made
         return self._mca[cpu]
 
-    def _count(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`counted`, see `counting.Counted`, of the module after `actions`, for `cpu`."""
+    def _count_one(self, request: CountOne) -> CountedOne:
         module = self._parse(request)
-        options, _ = self._modules.transform(module, request["actions"])
-        return {
-            "counted": self._counting.count(
-                self.llvm, module, options, request["cpu"], request["run_ms"], request["entry"], request["values"]
-            ).to_json()
-        }
+        options, _ = self._modules.transform(module, request.actions)
+        counted = self._counting.count(
+            self.llvm, module, options, request.cpu, request.run_ms, request.entry, list(request.values)
+        )
+        return CountedOne(counted=counted.to_json())
+
+
+def start(hello: StartBuilder) -> Service:
+    """The process that works on modules and counts."""
+    become_subreaper()
+    return CountingBuilder(hello).service
 
 
 if __name__ == "__main__":
-    worker.main(CountingBuilder)
+    serve({StartBuilder: start})

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from foretune.passes.mlir.environment.messages import Ran, RunEntry
 from foretune.passes.mlir.environment.signature import (
     LLVM_SCALARS,
     SCALARS,
@@ -124,44 +125,28 @@ def _descriptor(buffer: np.ndarray, offset: int = 0) -> ctypes.Structure:
     return made
 
 
-def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs an entry once to check it, then for its time.
-
-    Args:
-        request: `library`; `signature`; `seed`; `reference`, a file of outputs to compare with (`.npz`), or None;
-            `keep`, a file to write outputs to, or None; `repeats`, how many times are taken, possibly 0; `repeat_ms`,
-            how long each of them lasts at least.
-
-    Returns:
-        `status`; `difference` of the outputs from the reference's, where there is one; `run_secs` of one call, for each
-        repeat; `error` where the status is `wrong_output`.
-    """
-    signature = Signature.from_json(request["signature"])
-    entry = Entry(Path(request["library"]), signature, request["seed"])
+def run(request: RunEntry) -> Ran:
+    """Runs an entry once to check it, then for its time; the status is `wrong_output` where outputs differ."""
+    signature = Signature.from_json(request.signature)
+    entry = Entry(Path(request.library), signature, request.seed)
     once = entry.call()
     outputs = entry.outputs()
-    if request.get("keep"):
-        with open(request["keep"], "wb") as file:
+    if request.keep:
+        with open(request.keep, "wb") as file:
             np.savez(file, *(array for _, array in outputs))
-    reply: dict[str, Any] = {"status": "ok"}
-    if request.get("reference"):
-        with np.load(request["reference"], allow_pickle=False) as wanted:
+    worst = 0.0
+    if request.reference:
+        with np.load(request.reference, allow_pickle=False) as wanted:
             found = [
                 (difference(value, array, wanted[f"arr_{i}"]), TOLERANCE.get(value.element, 0.0))
                 for i, (value, array) in enumerate(outputs)
             ]
-        reply["difference"] = max((error for error, _ in found), default=0.0)
+        worst = max((error for error, _ in found), default=0.0)
         if any(error > tolerance for error, tolerance in found):
-            return {
-                "status": "wrong_output",
-                "error": (
-                    f"outputs differ from the untransformed program's by {reply['difference']:.3g} of the largest"
-                    " element"
-                ),
-            }
-    if request["repeats"]:
-        reply["run_secs"] = _times(entry, request["repeats"], request["repeat_ms"] / 1e3, once)
-    return reply
+            said = f"outputs differ from the untransformed program's by {worst:.3g} of the largest element"
+            return Ran("wrong_output", said)
+    times = _times(entry, request.repeats, request.repeat_ms / 1e3, once) if request.repeats else []
+    return Ran(run_secs=tuple(times), difference=worst)
 
 
 def _times(entry: Entry, repeats: int, least_secs: float, once: float) -> list[float]:

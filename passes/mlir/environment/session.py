@@ -11,17 +11,34 @@ import itertools
 import os
 import shutil
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from foretune.errors import DataError, IllegalActionError, OptionError, UnsupportedError, WorkerError
 from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.passes.mlir.environment.messages import (
+    Apply,
+    ApplyScript,
+    Build,
+    Describe,
+    GraphRead,
+    Inspect,
+    Inspected,
+    OfModule,
+    Ran,
+    ReadGraph,
+    RunEntry,
+    Specialise,
+    StartBuilder,
+    StartRunner,
+)
 from foretune.passes.mlir.environment.signature import Signature
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.record import Status
 from foretune.support.optional import missing
 from foretune.support.scratch import ScratchFolder
+from foretune.workers.messages import R, Request, reply_type
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 _GRACE_SECS = 10.0
@@ -153,11 +170,12 @@ class MlirSession:
         self._scratch = ScratchFolder("foretune-mlir-")
         self._folder = self._scratch.path
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
-        hello = {"memory_bytes": settings.memory_bytes}
         self._builder = WorkerProcess(
-            self.worker, {**hello, "role": "build", "library": str(find_toolchain().library), "linker": linker}
+            self.worker, StartBuilder(str(find_toolchain().library), linker, settings.memory_bytes)
         )
-        self._runner = WorkerProcess("foretune.passes.mlir.environment.worker", {**hello, "role": "run", "core": core})
+        self._runner = WorkerProcess(
+            "foretune.passes.mlir.environment.worker", StartRunner(core, settings.memory_bytes)
+        )
         self._count = itertools.count()
 
     def __enter__(self) -> MlirSession:
@@ -176,13 +194,13 @@ class MlirSession:
     def cpu(self) -> str:
         """The processor's name, as LLVM knows it."""
         self._start()
-        return self._builder.welcome["cpu"]
+        return self._builder.welcome.cpu
 
     @property
     def version(self) -> str:
         """LLVM's, of the code generator."""
         self._start()
-        return ".".join(map(str, self._builder.welcome["version"]))
+        return ".".join(map(str, self._builder.welcome.version))
 
     def _start(self) -> None:
         try:
@@ -200,7 +218,7 @@ class MlirSession:
         Raises:
             DataError: it is not valid, too large, or crashes MLIR.
         """
-        return self._inspected({"op": "inspect", "source": source})
+        return self._inspected(Inspect(source, self.settings.build_timeout_secs))
 
     def specialise(self, source: str, entry: str | None, sizes: Many[int]) -> Inspection:
         """Parses a module and gives the `?` of its entry's arguments extents, from left to right.
@@ -211,18 +229,18 @@ class MlirSession:
         """
         if not all(type(size) is int and 0 < size < 1 << 31 for size in sizes):
             raise OptionError(f"sizes must be positive integers, but got {list(sizes)}")
-        return self._inspected({"op": "specialise", "source": source, "entry": entry, "sizes": list(sizes)})
+        return self._inspected(Specialise(source, self.settings.build_timeout_secs, entry, tuple(sizes)))
 
-    def _inspected(self, request: dict[str, Any]) -> Inspection:
-        reply = self._build_request(request)
-        if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
+    def _inspected(self, request: OfModule[Inspected]) -> Inspection:
+        reply = self._ask_builder(request)
+        if "was killed by signal" in reply.error or reply.status == "build_timeout":
             raise DataError(
                 "the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs:"
-                f" {reply['error']}"
+                f" {reply.error}"
             )
-        if reply["status"] != "ok":
-            raise DataError(reply["error"])
-        return Inspection(reply["text"], tuple(Signature.from_json(e) for e in reply["entries"]), reply["refused"])
+        if reply.status != "ok":
+            raise DataError(reply.error)
+        return Inspection(reply.text, tuple(Signature.from_json(e) for e in reply.entries), reply.refused)
 
     def apply(self, source: str, schedule: Schedule, each: bool = False) -> list[str]:
         """Applies a schedule, without the default lowering.
@@ -239,12 +257,12 @@ class MlirSession:
             IllegalActionError: an action cannot be applied, or the module is not valid.
             DataError: MLIR crashed or took too long.
         """
-        reply = self._build_request({"op": "apply", "source": source, "actions": schedule.to_json(), "each": each})
-        if reply["status"] == "illegal":
-            raise IllegalActionError(reply["error"])
-        if reply["status"] != "ok":
-            raise DataError(reply["error"])
-        return reply["texts"]
+        reply = self._ask_builder(Apply(source, self.settings.build_timeout_secs, tuple(schedule.to_json()), each))
+        if reply.status == "illegal":
+            raise IllegalActionError(reply.error)
+        if reply.status != "ok":
+            raise DataError(reply.error)
+        return list(reply.texts)
 
     def apply_script(self, source: str, script: str) -> str:
         """Applies a transform module, such as a schedule prints, in one go; the module's text afterwards.
@@ -252,10 +270,10 @@ class MlirSession:
         Raises:
             DataError: MLIR refuses the script, crashes or takes too long.
         """
-        reply = self._build_request({"op": "script", "source": source, "script": script})
-        if reply["status"] != "ok":
-            raise DataError(reply["error"])
-        return reply["text"]
+        reply = self._ask_builder(ApplyScript(source, self.settings.build_timeout_secs, script))
+        if reply.status != "ok":
+            raise DataError(reply.error)
+        return reply.text
 
     def describe(self, source: str, schedule: Schedule = Schedule()) -> dict[str, Any]:
         """The structured operations and the loops of a module after a schedule; see `modules.describe`.
@@ -263,14 +281,14 @@ class MlirSession:
         Raises:
             IllegalActionError, DataError: as `apply` does.
         """
-        reply = self._build_request({"op": "describe", "source": source, "actions": schedule.to_json()})
-        if reply["status"] == "illegal":
-            raise IllegalActionError(reply["error"])
-        if reply["status"] != "ok":
-            raise DataError(reply["error"])
-        return {key: reply[key] for key in ("ops", "loops", "names")}
+        reply = self._ask_builder(Describe(source, self.settings.build_timeout_secs, tuple(schedule.to_json())))
+        if reply.status == "illegal":
+            raise IllegalActionError(reply.error)
+        if reply.status != "ok":
+            raise DataError(reply.error)
+        return {"ops": list(reply.ops), "loops": list(reply.loops), "names": reply.names}
 
-    def graph(self, source: str, schedule: Schedule = Schedule(), values: Many[int] = ()) -> dict[str, Any]:
+    def graph(self, source: str, schedule: Schedule = Schedule(), values: Many[int] = ()) -> GraphRead:
         """The structure of a module after a schedule, for the cost model; see `predict.read_graph`.
 
         Args:
@@ -281,18 +299,18 @@ class MlirSession:
         Raises:
             IllegalActionError, DataError: as `apply` does.
         """
-        reply = self._build_request(
-            {"op": "graph", "source": source, "actions": schedule.to_json(), "values": list(values)}
+        reply = self._ask_builder(
+            ReadGraph(source, self.settings.build_timeout_secs, tuple(schedule.to_json()), tuple(values))
         )
-        if reply["status"] == "illegal" and reply.get("step", -1) >= 0:
-            raise IllegalActionError(reply["error"])
-        if "was killed by signal" in reply.get("error", "") or reply["status"] == "build_timeout":
+        if reply.status == "illegal" and reply.step >= 0:
+            raise IllegalActionError(reply.error)
+        if "was killed by signal" in reply.error or reply.status == "build_timeout":
             raise DataError(
                 "the module is too much for MLIR's parser or verifier, by its depth, its size or a fault of theirs:"
-                f" {reply['error']}"
+                f" {reply.error}"
             )
-        if reply["status"] != "ok":
-            raise DataError(reply["error"])
+        if reply.status != "ok":
+            raise DataError(reply.error)
         return reply
 
     def build(
@@ -317,41 +335,41 @@ class MlirSession:
         """
         stem = self._folder / str(next(self._count))
         files = {suffix: stem.with_suffix(suffix) for suffix in suffixes}
-        reply = self._build_request(
-            {
-                "op": "build",
-                "source": source,
-                "entry": entry,
-                "actions": schedule.to_json(),
-                "out": {s: str(p) for s, p in files.items()},
-                "texts": list(texts),
-                "cpu": cpu,
-            }
+        reply = self._ask_builder(
+            Build(
+                source,
+                self.settings.build_timeout_secs,
+                entry,
+                tuple(schedule.to_json()),
+                {suffix: str(path) for suffix, path in files.items()},
+                tuple(texts),
+                cpu,
+            )
         )
-        if reply["status"] != "ok":
+        if reply.status != "ok":
             for path in self._folder.glob(f"{stem.name}.*"):
                 path.unlink(missing_ok=True)
-            return MlirBuild(Status(reply["status"]), reply["error"], reply.get("step", -1))
-        return MlirBuild(Status.OK, "", -1, reply["texts"], files, Signature.from_json(reply["signature"]))
+            return MlirBuild(Status(reply.status), reply.error, reply.step)
+        return MlirBuild(Status.OK, "", -1, reply.texts, files, Signature.from_json(reply.signature))
 
-    def _build_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._check_size(request)
+    def _ask_builder(self, request: OfModule[R]) -> R:
+        self._check_size(request.source)
         self._start()
-        return self._exchange(self._builder, request, self.settings.build_timeout_secs, "build")
+        return self._exchange(self._builder, request, request.timeout_secs, "build")
 
-    def _check_size(self, request: dict[str, Any]) -> None:
-        if not isinstance(request["source"], str) or len(request["source"]) > _MAX_TEXT_BYTES:
+    def _check_size(self, source: str) -> None:
+        if not isinstance(source, str) or len(source) > _MAX_TEXT_BYTES:
             raise DataError(f"a module must be a text of at most {_MAX_TEXT_BYTES >> 20} MiB")
 
-    def _exchange(
-        self, worker: WorkerProcess, request: dict[str, Any], timeout_secs: float, failed: str, times: int = 1
-    ) -> dict[str, Any]:
+    def _exchange(self, worker: WorkerProcess[Any], request: Request[R], timeout_secs: float, failed: str) -> R:
+        kind = reply_type(type(request))
         try:
-            return worker.request({**request, "timeout_secs": timeout_secs}, times * timeout_secs + _GRACE_SECS)
+            reply = worker.request(request, timeout_secs + _GRACE_SECS)
         except Silence:
-            return {"status": f"{failed}_timeout", "error": "the worker did not answer"}
+            return kind(f"{failed}_timeout", "the worker did not answer")
         except Death as error:
-            return {"status": f"{failed}_error", "error": str(error)}
+            return kind(f"{failed}_error", str(error))
+        return replace(reply, status=f"{failed}_error") if reply.status == "error" else reply
 
     # -- programs ----------------------------------------------------------------------------------
 
@@ -376,22 +394,20 @@ class MlirSession:
         """
         if build.status is not Status.OK:
             return Run(build.status, error=build.error)
-        request = {
-            "library": str(build.files[".so"]),
-            "signature": build.signature.to_json(),
-            "seed": seed,
-            "reference": str(reference) if reference else None,
-            "keep": str(keep) if keep else None,
-            "repeats": repeats,
-            "repeat_ms": repeat_ms,
-        }
-        reply = self._exchange(self._runner, request, self.settings.run_timeout_secs, "run")
-        return Run(
-            Status(reply["status"]),
-            tuple(reply.get("run_secs", ())),
-            reply.get("difference", 0.0),
-            str(reply.get("error", "")),
+        if build.signature is None:
+            raise DataError("a build without a signature cannot be run")
+        request = RunEntry(
+            str(build.files[".so"]),
+            build.signature.to_json(),
+            seed,
+            repeats,
+            repeat_ms,
+            self.settings.run_timeout_secs,
+            str(reference) if reference else "",
+            str(keep) if keep else "",
         )
+        reply: Ran = self._exchange(self._runner, request, self.settings.run_timeout_secs, "run")
+        return Run(Status(reply.status), reply.run_secs, reply.difference, reply.error)
 
     def file(self, suffix: str) -> Path:
         """A path for a file that goes when the session ends."""

@@ -1,66 +1,74 @@
 """The worker process of the MLIR environment; `python -m foretune.passes.mlir.environment.worker`.
 
-It reads one JSON request a line and writes one JSON reply. Each request is worked on in a forked child with limits of
-time and memory: MLIR's parser overflows the stack on deep nesting, passes crash and loop, compiled programs do what
-they like. A builder process loads MLIR and LLVM; a runner process, pinned to one core, loads neither and runs what was
-built.
+It answers the requests of `messages.py`, each in a forked child with limits of time and memory: MLIR's parser overflows
+the stack on deep nesting, passes crash and loop, compiled programs do what they like. A builder process loads MLIR and
+LLVM; a runner process, pinned to one core, loads neither and runs what was built.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.mlir.environment import runner
 from foretune.passes.mlir.environment.externals import External, empty_functions, read_externals
+from foretune.passes.mlir.environment.messages import (
+    Applied,
+    Apply,
+    ApplyScript,
+    Build,
+    Built,
+    Describe,
+    Described,
+    GraphRead,
+    Inspect,
+    Inspected,
+    ModuleReply,
+    OfModule,
+    Ran,
+    ReadGraph,
+    RunEntry,
+    Scripted,
+    Specialise,
+    StartBuilder,
+    Started,
+    StartRunner,
+)
 from foretune.passes.mlir.environment.signature import Signature
 from foretune.support.tools import run_tool
 from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants
+from foretune.workers.messages import Reply, reply_type
+from foretune.workers.serve import Handlers, Service, serve
 
 _SHOWN_CHARS = 600
 _LINK_TIMEOUT_SECS = 30
+_M = TypeVar("_M", bound=ModuleReply)
 
 
-def main(make_builder: Callable[[Path, str], Builder] | None = None) -> None:
-    """Serves requests until standard input ends.
-
-    Args:
-        make_builder: makes what works on modules, from libLLVM and the linker; `Builder` by default.
-    """
-    hello = json.loads(sys.stdin.readline())
+def start_runner(hello: StartRunner) -> Service:
+    """The process that runs programs, on its core."""
     become_subreaper()
-    if hello["role"] == "run":
-        os.sched_setaffinity(0, {hello["core"]})
-        work, tool, failed = runner.run, "the program", "run"
-        _reply({})
-    else:
-        builder = (make_builder or Builder)(Path(hello["library"]), hello["linker"])
-        work, tool, failed = builder.work, "MLIR", "build"
-        _reply({"cpu": builder.llvm.cpu, "version": list(builder.llvm.version)})
-    for line in sys.stdin:
-        request = json.loads(line)
+    os.sched_setaffinity(0, {hello.core})
 
-        def in_own_child(request: dict[str, Any] = request) -> dict[str, Any]:
-            return in_child(lambda: work(request), request["timeout_secs"], hello["memory_bytes"], tool, failed)
-
-        if hello["role"] == "run":
-            reply = in_own_child()
+    def run(request: RunEntry) -> Ran:
+        try:
+            work = lambda: runner.run(request)  # noqa: E731
+            return in_child(work, Ran, request.timeout_secs, hello.memory_bytes, "the program", "run")
+        finally:
             end_descendants()
-        else:
-            reply = builder.serve(request, in_own_child)
-        _reply(reply)
+
+    return Service(Reply(), {RunEntry: run})
 
 
-def _reply(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+def start_builder(hello: StartBuilder) -> Service:
+    """The process that works on modules."""
+    become_subreaper()
+    return Builder(hello).service
 
 
 class Refused(Exception):
@@ -71,15 +79,14 @@ class Builder:
     """What the builder process does; all of it in children.
 
     Args:
-        library: path of libLLVM.
-        linker: path of a C compiler.
+        hello: libLLVM, the linker, and limits.
     """
 
-    def __init__(self, library: Path, linker: str) -> None:
+    def __init__(self, hello: StartBuilder) -> None:
         from foretune.passes.mlir.environment.codegen import Codegen
 
-        self.llvm = Codegen(library)
-        self._linker = linker
+        self.llvm = Codegen(Path(hello.library))
+        self._linker, self._memory_bytes = hello.linker, hello.memory_bytes
         from foretune.passes.mlir.environment import lowering, modules, specialise
         from foretune.passes.mlir.graph import explain, graph  # noqa: F401 - once, before any child
 
@@ -89,120 +96,110 @@ class Builder:
         gc.collect()
         gc.freeze()  # children would copy every page that a collection touches
 
-    def serve(
-        self, request: dict[str, Any], in_own_child: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """The reply to a request, which a child works on."""
-        return in_own_child(request)
+    @property
+    def service(self) -> Service:
+        """What the process answers."""
+        return Service(Started(version=self.llvm.version, cpu=self.llvm.cpu), self.handlers)
 
-    def work(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answers one request; `op` says which.
+    @property
+    def handlers(self) -> Handlers:
+        """What answers each kind of request."""
+        return {
+            Inspect: lambda request: self.in_own_child(self._inspect, request),
+            Specialise: lambda request: self.in_own_child(self._specialise, request),
+            Apply: lambda request: self.in_own_child(self._apply, request),
+            ApplyScript: lambda request: self.in_own_child(self._script, request),
+            ReadGraph: lambda request: self.in_own_child(self._graph, request),
+            Describe: lambda request: self.in_own_child(self._describe, request),
+            Build: lambda request: self.in_own_child(self._build, request),
+        }
 
-        Returns:
-            `status`, which is `ok`, or `illegal` where the module or an action is refused, or `build_error`; and
-            `error`, or what was asked for.
-        """
+    def in_own_child(self, work: Callable[[Any], _M], request: OfModule[_M]) -> _M:
+        """The reply to a request that a child works on."""
+        kind = reply_type(type(request))
+        job = lambda: self._try(work, request, kind)  # noqa: E731
+        return in_child(job, kind, request.timeout_secs, self._memory_bytes, "MLIR", "build")
+
+    def _try(self, work: Callable[[Any], _M], request: OfModule[_M], kind: type[_M]) -> _M:
         try:
-            return {"status": "ok", **getattr(self, f"_{request['op']}")(request)}
-        except Refused as error:
-            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
+            return work(request)
         except self._modules.Illegal as error:
-            return {"status": "illegal", "error": str(error)[:_SHOWN_CHARS], "step": error.step}
-        except ForetuneError as error:
-            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
-        except self._lowering.NotLowered as error:
-            return {"status": "build_error", "error": str(error)[:_SHOWN_CHARS]}
+            return kind("illegal", str(error)[:_SHOWN_CHARS], error.step)
+        except (Refused, ForetuneError, self._lowering.NotLowered) as error:
+            return kind("build_error", str(error)[:_SHOWN_CHARS])
         except Exception as error:  # the bindings raise MLIRError, ValueError, RuntimeError, TypeError, IndexError
-            return {"status": "build_error", "error": f"{type(error).__name__}: {_told(error)}"}
+            return kind("build_error", f"{type(error).__name__}: {_told(error)}")
 
-    def _parse(self, request: dict[str, Any]) -> Any:
-        return self._modules.parse(request["source"], self._context)
+    def _parse(self, request: OfModule[Any]) -> Any:
+        return self._modules.parse(request.source, self._context)
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`text`, as MLIR prints it; `entries`, a signature for each public function that can be run; `refused`, name
-        -> why one cannot be.
-        """
+    def _inspect(self, request: Inspect) -> Inspected:
+        return self._inspected(self._parse(request))
+
+    def _specialise(self, request: Specialise) -> Inspected:
         module = self._parse(request)
+        self._specialising.specialise(module, request.entry, request.sizes)
+        return self._inspected(module)
+
+    def _inspected(self, module: Any) -> Inspected:
         entries, refused = self._modules.signatures(module)
-        return {"text": str(module), "entries": [e.to_json() for e in entries], "refused": refused}
+        return Inspected(text=str(module), entries=tuple(entry.to_json() for entry in entries), refused=refused)
 
-    def _specialise(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As `inspect`, of the module with known extents for the `?` of the `entry`'s arguments: `sizes`."""
+    def _apply(self, request: Apply) -> Applied:
+        return Applied(texts=tuple(self._modules.apply(self._parse(request), request.actions, request.each)))
+
+    def _script(self, request: ApplyScript) -> Scripted:
         module = self._parse(request)
-        self._specialising.specialise(module, request["entry"], request["sizes"])
-        entries, refused = self._modules.signatures(module)
-        return {"text": str(module), "entries": [e.to_json() for e in entries], "refused": refused}
+        self._lowering.run_script(module, request.script)
+        return Scripted(text=str(module))
 
-    def _apply(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`texts`: the module after all `actions`, or after each of them where `each` is true."""
-        module = self._parse(request)
-        return {"texts": self._modules.apply(module, request["actions"], request.get("each", False))}
-
-    def _script(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`text` of the module after a transform `script`."""
-        module = self._parse(request)
-        self._lowering.run_script(module, request["script"])
-        return {"text": str(module)}
-
-    def _graph(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`graph` of the module after `actions`, and `statements`, what each of its statements is; or `unsupported`,
-        why there is none.
-        """
+    def _graph(self, request: ReadGraph) -> GraphRead:
         from foretune.passes.mlir.graph import explain, graph
 
         module = self._parse(request)
-        self._modules.transform(module, request["actions"])
+        self._modules.transform(module, request.actions)
         try:
             self._lowering.erase_transforms(module)
             self._lowering.decompose(module, packing=False)
             self._lowering.simplify(module)
-            made = graph.read_module(module, request.get("values", ()))
+            made = graph.read_module(module, request.values)
         except UnsupportedError as error:
-            return {"unsupported": str(error)}
-        return {
-            "graph": made.graph.to_json(),
-            "statements": [explain.describe(ops, chain) for ops, chain in made.statements],
-            "facts": made.facts.to_json(),
-        }
+            return GraphRead(unsupported=str(error))
+        statements = tuple(explain.describe(ops, chain) for ops, chain in made.statements)
+        return GraphRead(graph=made.graph.to_json(), statements=statements, facts=made.facts.to_json())
 
-    def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`ops` and `loops` of the module after `actions`."""
+    def _describe(self, request: Describe) -> Described:
         module = self._parse(request)
-        self._modules.transform(module, request["actions"])
-        return self._modules.describe(module)
+        self._modules.transform(module, request.actions)
+        told = self._modules.describe(module)
+        return Described(ops=tuple(told["ops"]), loops=tuple(told["loops"]), names=told["names"])
 
-    def _build(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Applies `actions`, lowers, and generates code.
-
-        Request: `source`, `entry`, `actions`; `cpu`, a name or None for this machine's; `out`, suffix -> path, of `.ll`
-        (before LLVM's passes), `.bc` (after them), `.s`, `.o` and `.so`; `texts`, which texts are wanted: of the stages
-        `transformed`, `buffers` and `llvm`, and `script`, the schedule as one transform module.
-        """
+    def _build(self, request: Build) -> Built:
         module = self._parse(request)
-        signature = self._modules.signature(module, request["entry"])
-        wanted, texts = request.get("texts", ()), {}
-        options, script = self._modules.transform(module, request["actions"])
-        if "script" in wanted:
+        signature = self._modules.signature(module, request.entry)
+        texts = {}
+        options, script = self._modules.transform(module, request.actions)
+        if "script" in request.texts:
             texts["script"] = script
-        if "transformed" in wanted:
+        if "transformed" in request.texts:
             texts["transformed"] = str(module)
         low = self._lowering
         low.erase_transforms(module)
         low.decompose(module)
         low.bufferize(module)
-        if "buffers" in wanted:
+        if "buffers" in request.texts:
             texts["buffers"] = str(module)
-        low.finish(module, request["entry"], options)
-        if "llvm" in wanted:
+        low.finish(module, request.entry, options)
+        if "llvm" in request.texts:
             texts["llvm"] = str(module)
-        if request["out"]:
+        if request.out:
             self._generate(low.to_llvm_ir(module), signature, request, options)
-        return {"texts": texts, "signature": signature.to_json()}
+        return Built(texts=texts, signature=signature.to_json())
 
-    def _generate(self, text: str, signature: Signature, request: dict[str, Any], options: Any) -> None:
-        out = {suffix: Path(path) for suffix, path in request["out"].items()}
+    def _generate(self, text: str, signature: Signature, request: Build, options: Any) -> None:
+        out = {suffix: Path(path) for suffix, path in request.out.items()}
         ir = Path(f"{next(iter(out.values()))}.in.ll") if ".ll" not in out else out[".ll"]
         linked = ".so" in out or ".o" in out
         ir.write_text(text + (runner.repeat_ir(signature) if linked else ""))
@@ -212,7 +209,7 @@ class Builder:
         module = self.llvm.read(ir)
         if ".ll" not in out:
             ir.unlink()
-        machine = self.llvm.machine(module, request.get("cpu"))
+        machine = self.llvm.machine(module, request.cpu)
         self.llvm.run_passes(module, "default<O3>", machine)
         if options.math == "libmvec":
             self.llvm.run_passes(module, "function(replace-with-veclib)", machine)
@@ -269,4 +266,4 @@ def _first_lines(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    serve({StartBuilder: start_builder, StartRunner: start_runner})

@@ -144,7 +144,7 @@ class MlirMeasurer:
         without it.
         """
         try:
-            graph = self.session.graph(program.text).get("graph")
+            graph = self.session.graph(program.text).graph
         except ForetuneError as error:
             _log.warning("%s has no graph: %s", program.name, error)
             graph = None

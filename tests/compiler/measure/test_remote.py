@@ -22,6 +22,7 @@ pytest.importorskip("tornado", reason="TVM's RPC tracker needs tornado")
 from foretune import Candidate, MeasureSettings, OptionError, Status, Trace, WorkerError
 from foretune.compiler.measure.environment import TvmEnvironment
 from foretune.compiler.measure.measurer import Measurer
+from foretune.compiler.measure.messages import Build
 from foretune.compiler.measure.remote import Device
 from foretune.compiler.metaschedule.tuner import Progress, Tuner, TunerConfig
 from foretune.compiler.tir.space import design_spaces
@@ -152,20 +153,18 @@ def test_a_foreign_device_gets_objects_to_link(matmul_task, tmp_path):
     task = replace(matmul_task, target=board)
     with Measurer(SETTINGS, num_workers=1) as measurer:
         for trace in (Trace(()), design_spaces(task)[0].template):
-            request = {
-                "op": "build",
-                "id": 0,
-                "workload": task.workload.hash,
-                "program": task.workload.program,
-                "target": board.to_dict(),
-                "trace": trace.to_json(),
-                "seed": 1,
-                "features": False,
-                "library": str(tmp_path / "library"),
-            }
+            request = Build(
+                id=0,
+                workload=task.workload.hash,
+                program=task.workload.program,
+                target=board.to_dict(),
+                trace=trace.to_json(),
+                seed=1,
+                library=str(tmp_path / "library"),
+            )
             reply = measurer._workers[0].request(request, 60)
-            assert reply["status"] == "ok", reply
-            with tarfile.open(reply["library"]) as archive:
+            assert reply.status == "ok", reply
+            with tarfile.open(reply.library) as archive:
                 machines = {archive.extractfile(m).read(20)[18] for m in archive.getmembers() if m.name.endswith(".o")}
             assert machines == {0xB7}  # ELF's number of AArch64
 

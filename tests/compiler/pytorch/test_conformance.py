@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,8 +18,10 @@ from foretune.compiler.conformance.check import check
 from foretune.compiler.conformance.comparison import disagreement, tensors_differ
 from foretune.compiler.conformance.hand_programs import hand_programs
 from foretune.compiler.conformance.hostile import fills_of, hostile_inputs
+from foretune.compiler.conformance.messages import CheckProgram, CheckRandom, ListOperators, ListPrograms, Start
 from foretune.compiler.conformance.program import Observation, Program, observe
 from foretune.compiler.conformance.random_programs import random_program
+from foretune.workers.messages import R, Request
 from foretune.workers.process import Death, Silence, WorkerProcess
 
 BOUNDED = ("memory", "changes", "indices", "scattering", "values", "attention", "weights")
@@ -46,33 +47,27 @@ class Player:
 
     def __init__(self, folder: Path) -> None:
         self._step = folder / "step"
-        self._worker = WorkerProcess("foretune.compiler.conformance.worker", {"step": str(self._step)}, 300.0)
+        self._worker = WorkerProcess("foretune.compiler.conformance.worker", Start(str(self._step)), 300.0)
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def ask(self, request: Request[R]) -> R:
         """A reply; a crash fails the test, with what was done last."""
         try:
-            return self._worker.request(request, 240.0)
+            reply = self._worker.request(request, 240.0)
         except (Death, Silence) as error:
             pytest.fail(f"{error}, at {self._step.read_text()}")
+        if reply.status != "ok":
+            pytest.fail(f"{reply.error}, at {self._step.read_text()}")
+        return reply
 
     def agrees(self, program: str, operator: str, dtype: str = "float32", most: int = 1) -> None:
         """Plays a program of one operator."""
-        row = self.ask(verb="check", program=program, operator=operator, dtype=dtype, most=most)
-        assert row["failures"] == []
+        assert self.ask(CheckProgram(program, operator, dtype, most)).failures == ()
 
     def all_agree(self, operator: str, dtype: str) -> None:
         """Plays all programs of an operator."""
-        names = self.ask(verb="programs", operator=operator, dtype=dtype, most=1)["programs"]
-        wrong = {}
-        for name in names:
-            wrong |= (
-                {name: failures}
-                if (
-                    failures := self.ask(verb="check", program=name, operator=operator, dtype=dtype, most=1)["failures"]
-                )
-                else {}
-            )
-        assert wrong == {}
+        names = self.ask(ListPrograms(operator, dtype, most=1)).programs
+        found = {name: self.ask(CheckProgram(name, operator, dtype, most=1)).failures for name in names}
+        assert {name: failures for name, failures in found.items() if failures} == {}
 
     def close(self) -> None:
         """Ends the process."""
@@ -106,7 +101,7 @@ def test_operators(operator, player):
 @pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "int32", "float64"])
 def test_all_operators(dtype, player):
     wrong = []
-    for operator in player.ask(verb="operators")["operators"][1:]:
+    for operator in player.ask(ListOperators()).operators[1:]:
         try:
             player.all_agree(operator, dtype)
         except AssertionError as error:
@@ -116,13 +111,13 @@ def test_all_operators(dtype, player):
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_programs(seed, player):
-    assert player.ask(verb="random", seed=seed)["failures"] == []
+    assert player.ask(CheckRandom(seed)).failures == ()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS, 500))
 def test_more_random_programs(seed, player):
-    assert player.ask(verb="random", seed=seed)["failures"] == []
+    assert player.ask(CheckRandom(seed)).failures == ()
 
 
 # -- what the suite itself sees ---------------------------------------------------------------------

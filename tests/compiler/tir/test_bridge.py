@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -19,14 +18,14 @@ from foretune import (
     Status,
     TargetError,
     Trace,
-    WorkerError,
 )
 from foretune.compiler.measure.measurer import Measurer
+from foretune.compiler.measure.messages import Start
 from foretune.compiler.tir import traces
 from foretune.compiler.tir.space import ScheduleContext, design_spaces
 from foretune.compiler.tir.target import parse_target, tvm_target
 from foretune.compiler.tir.workload import module_from_program, module_hash, task_from_module
-from foretune.workers.process import Death, Silence, WorkerProcess
+from foretune.workers.process import WorkerProcess
 from tests.programs import matmul_module
 
 
@@ -115,42 +114,13 @@ def test_a_worker_that_is_killed_is_replaced(matmul_task):
         assert lonely.measure(candidates[:1])[0].status is Status.OK
 
 
-def test_a_process_that_never_starts():
-    with pytest.raises(WorkerError, match="could not be started"):
-        WorkerProcess("foretune.no_such_module", {}).start()
-
-
 def test_files_of_the_working_folder_are_not_imported(tmp_path, monkeypatch):
     for name in ("json", "tvm", "mlir"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('not mine')")
     monkeypatch.chdir(tmp_path)
-    process = WorkerProcess("foretune.compiler.measure.worker", {})
-    with pytest.raises(WorkerError) as error:  # it asks for more than an empty greeting
-        process.start()
-    assert "not mine" not in str(error.value)
-
-
-def test_silence_and_death(tmp_path, monkeypatch):
-    script = tmp_path / "odd_worker.py"
-    script.write_text(
-        "import json, os, sys, time\n"
-        "for line in sys.stdin:\n"
-        "    what = json.loads(line).get('do')\n"
-        "    if what == 'hang': time.sleep(60)\n"
-        "    if what == 'crash': os.abort()\n"
-        "    print(json.dumps({'status': 'ok'}), flush=True)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    process = WorkerProcess("odd_worker", {})
-    assert process.request({"do": "nothing"}, 10) == {"status": "ok"}
-    start, generation = time.monotonic(), process.generation
-    with pytest.raises(Silence):
-        process.request({"do": "hang"}, 0.2)
-    assert time.monotonic() - start < 30
-    assert process.generation > generation and process.pid is None  # what it held is lost from now on
-    with pytest.raises(Death, match="killed by signal 6"):
-        process.request({"do": "crash"}, 10)
-    assert process.request({"do": "nothing"}, 10) == {"status": "ok"}
+    process = WorkerProcess("foretune.compiler.measure.worker", Start(1, 16 << 30, 60))
+    process.start()
+    assert process.welcome.tvm
     process.close()
 
 

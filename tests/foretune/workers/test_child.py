@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from foretune.workers.child import in_child
+from foretune.workers.messages import Reply
+
+
+@dataclass(frozen=True)
+class Pid(Reply):
+    pid: int = 0
 
 
 def test_a_reply_a_crash_and_a_hang():
-    assert in_child(lambda: {"status": "ok", "pid": os.getpid()}, 10, 1 << 32)["pid"] != os.getpid()
-    assert in_child(lambda: os.kill(os.getpid(), 9), 10, 1 << 32, "the tool") == {
-        "status": "build_error",
-        "error": "the tool was killed by signal 9",
-    }
-    assert in_child(lambda: 1 / 0, 10, 1 << 32, failed="run") == {
-        "status": "run_error",
-        "error": "ZeroDivisionError: division by zero",
-    }
-    assert in_child(lambda: time.sleep(60), 0.2, 1 << 32) == {"status": "build_timeout", "error": "no end within 0.2 s"}
+    assert in_child(lambda: Pid(pid=os.getpid()), Pid, 10, 1 << 32).pid not in (0, os.getpid())
+    killed = in_child(lambda: os.kill(os.getpid(), 9), Reply, 10, 1 << 32, "the tool")
+    assert killed == Reply("build_error", "the tool was killed by signal 9")
+    failed = in_child(lambda: 1 / 0, Pid, 10, 1 << 32, failed="run")
+    assert failed == Pid("run_error", "ZeroDivisionError: division by zero")
+    hung = in_child(lambda: time.sleep(60), Pid, 0.2, 1 << 32)
+    assert hung == Pid("build_timeout", "no end within 0.2 s")
+
+
+def test_a_child_that_ends_without_a_reply():
+    """A program that it runs calls `exit`."""
+    assert in_child(lambda: os._exit(0), Reply, 10, 1 << 32, "the tool") == Reply(
+        "build_error", "the tool ended with 0"
+    )
 
 
 def test_the_line_that_tells_is_told_and_not_the_last():
@@ -29,13 +40,13 @@ def test_the_line_that_tells_is_told_and_not_the_last():
         os.kill(os.getpid(), 9)
 
     error = "the tool was killed by signal 9: tool: x.c:3: void run(): Assertion `ok' failed."
-    assert in_child(crash, 10, 1 << 32, "the tool") == {"status": "build_error", "error": error}
+    assert in_child(crash, Reply, 10, 1 << 32, "the tool") == Reply("build_error", error)
 
 
 def test_a_child_that_is_too_late_before_it_has_begun():
     """Its group is there as soon as it is: else it could not be ended."""
     for _ in range(20):
-        assert in_child(lambda: time.sleep(60), 0.0, 1 << 32)["status"] == "build_timeout"
+        assert in_child(lambda: time.sleep(60), Reply, 0.0, 1 << 32).status == "build_timeout"
 
 
 def test_what_a_child_has_started_ends_with_it(tmp_path):
@@ -44,7 +55,7 @@ def test_what_a_child_has_started_ends_with_it(tmp_path):
         (tmp_path / "pid").write_text(str(started.pid))
         started.wait()
 
-    assert in_child(start, 1.0, 1 << 32)["status"] == "build_timeout"
+    assert in_child(start, Reply, 1.0, 1 << 32).status == "build_timeout"
     status = Path("/proc", (tmp_path / "pid").read_text(), "status")
     deadline = time.monotonic() + 10
     while status.exists() and "State:\tZ" not in status.read_text() and time.monotonic() < deadline:

@@ -39,7 +39,7 @@ def program(toolchain, tmp_path):
 
 def measured(measurer, program, sequence):
     reply, out = measurer.compiler.run_passes(program, sequence, False, ".o")
-    assert reply["status"] == "ok"
+    assert reply.status == "ok"
     return out.read_bytes()
 
 

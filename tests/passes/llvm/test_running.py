@@ -75,8 +75,8 @@ def our_processes(folder: Path) -> list[int]:
 @pytest.mark.parametrize(("text", "code"), [(SLEEPERS, 0), (ORPHANS_OF_ORPHANS, 5)], ids=["sleepers", "orphans"])
 def test_children_that_outlive_a_run_are_ended(measurer, tmp_path, text, code):
     program = load(tmp_path, text)
-    reply = measurer._run(program, measurer.build(program, BASELINE).executable)
-    assert (reply["status"], reply["exit"]) == ("ok", code)
+    ran = measurer._run(program, measurer.build(program, BASELINE).executable).ran
+    assert (ran.status, ran.exit) == ("ok", code)
     assert our_processes(measurer._folder) == []
 
 
@@ -102,22 +102,23 @@ def test_limits(measurer, tmp_path, monkeypatch, text, status, reason):
     monkeypatch.setattr(
         measurer, "settings", PassMeasureSettings(run_timeout_secs=2, max_processes=32, memory_bytes=256 << 20)
     )
-    reply = measurer._run(program, build.executable)
-    assert (reply["status"], reply.get("error", "")) == (status, reason)
+    ran = measurer._run(program, build.executable).ran
+    assert (ran.status, ran.error) == (status, reason)
     assert our_processes(measurer._folder) == []
 
 
 def test_a_run_that_ends_by_the_clock_of_the_processor_is_a_timeout(tmp_path):
     """Where the wall clock does not end it: more time passes for two threads than for the clock."""
     usage = type("Usage", (), {"ru_utime": 2.9, "ru_stime": 0.1})()
-    request = {
-        "command": ["/bin/true"],
-        "folder": str(tmp_path),
-        "stdin": os.devnull,
-        "stdout": str(tmp_path / "out"),
-        "timeout_secs": 2,
-        "memory_bytes": 1 << 30,
-    }
+    request = running.RunProgram(
+        command=("/bin/true",),
+        folder=str(tmp_path),
+        stdin=os.devnull,
+        stdout=str(tmp_path / "out"),
+        timeout_secs=2,
+        memory_bytes=1 << 30,
+        max_processes=8,
+    )
     replies = []
     for code, own in (
         (signal.SIGKILL, usage),
@@ -128,7 +129,7 @@ def test_a_run_that_ends_by_the_clock_of_the_processor_is_a_timeout(tmp_path):
             patched.setattr(running, "_start", lambda request: 1)
             patched.setattr(running, "_limit", lambda *_: None)
             patched.setattr(running, "_wait", lambda *_, code=code, own=own: running._End(int(code), own))
-            replies.append(running.run(request)["status"])
+            replies.append(running.run(request).status)
     assert replies == ["run_timeout", "run_timeout", "run_error"]
 
 
