@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.pytorch.guard import rel_error
+from foretune.compiler.contest.comparison import rel_error
 
 TOLERANCE = 1e-3
 UNDEFINED = {

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from foretune.compiler.contest.comparison import asks_for_gradients
+from foretune.compiler.contest.guard import PYTORCH, Choice, choose
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
 from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.pytorch.guard import PYTORCH, Choice, asks_for_gradients, choose
 from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.tvm_graph import TvmGraph

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.pytorch.guard import mean_secs
+from foretune.compiler.contest.race import mean_secs
 from foretune.compiler.pytorch.operators import operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.pytorch.guard import rel_error
+from foretune.compiler.contest.comparison import rel_error
 from foretune.compiler.workloads.models import ModelCase
 
 ENGINES = ("eager", "inductor", "foretune")

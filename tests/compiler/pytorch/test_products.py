@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from foretune.compiler.contest.guard import Choice
 from foretune.compiler.pytorch import products, tvm_graph
 from foretune.compiler.pytorch.backend import MIXED, TVM, Backend, compile_reports
-from foretune.compiler.pytorch.guard import Choice
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.products import LibraryProduct, Product, ProductTimes
 
