@@ -6,7 +6,7 @@ The way is `torch.export` -> decompositions chosen so that TVM fuses well -> Rel
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,10 +104,30 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
 
 @dataclass(frozen=True)
 class GraphTask:
-    """A tuning task of a graph, with the TIR module that it stands for."""
+    """A tuning task of a graph, with the TIR module that it stands for.
+
+    Attributes:
+        task: the task.
+        mod: the program.
+        kernels: names of the functions in the graph's module that are this program.
+    """
 
     task: Task
     mod: tvm.IRModule
+    kernels: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A call of a kernel in a fused Relax module.
+
+    Attributes:
+        kernel: name of the function.
+        inputs: names of the module's inputs that the arguments are, or are made of without another product.
+    """
+
+    kernel: str
+    inputs: frozenset[str]
 
 
 def module_tasks(module: torch.nn.Module, inputs: tuple, target: Target, family: str = "") -> list[GraphTask]:
@@ -140,10 +160,59 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
         known = found.get(
             task.workload.hash
         )  # equal programs may name their blocks differently: the first one's names hold
+        kernels = frozenset({name})
         if known is not None:
             task, kernel = Task(known.task.workload, target, task.weight + known.task.weight), known.mod
-        found[task.workload.hash] = GraphTask(task, kernel)
+            kernels |= known.kernels
+        found[task.workload.hash] = GraphTask(task, kernel, kernels)
     return list(found.values())
+
+
+def kernel_calls(mod: tvm.IRModule, products: Collection[str]) -> list[KernelCall]:
+    """The calls of kernels in the order in which a fused Relax module makes them.
+
+    Args:
+        mod: the module.
+        products: names of kernels whose results say nothing about the inputs any more.
+    """
+    main, prepared = mod["main"], []
+    if any(name.name_hint == "main_transform_params" for name in mod.get_global_vars()):
+        transform = mod["main_transform_params"]
+        prepared, _ = _follow(transform, [frozenset()] * len(transform.params), frozenset())
+    own = [frozenset({p.name}) for p in main.params[: len(main.params) - len(prepared)]]
+    return _follow(main, [*own, *prepared], products)[1]
+
+
+def _follow(
+    function: tvm.relax.Function, given: Sequence[frozenset[str]], products: Collection[str]
+) -> tuple[list[frozenset[str]], list[KernelCall]]:
+    """(inputs that each value of the returned tuple is made of, calls of kernels)."""
+    from tvm import relax
+
+    known: dict[relax.Var, list[frozenset[str]]] = {p: [inputs] for p, inputs in zip(function.params, given)}
+    calls = []
+
+    def inputs_of(value: relax.Expr) -> list[frozenset[str]]:
+        if isinstance(value, relax.Tuple):
+            return [frozenset().union(*inputs_of(field)) for field in value.fields]
+        return known.get(value, [frozenset()]) if isinstance(value, relax.Var) else [frozenset()]
+
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.TupleGetItem):
+                whole = inputs_of(value.tuple_value)
+                name = {binding.var.name} if value.tuple_value in function.params else set()
+                known[binding.var] = [frozenset(name) | (whole[value.index] if len(whole) > 1 else whole[0])]
+            elif isinstance(value, relax.Call):
+                inputs = frozenset().union(*(part for argument in value.args for part in inputs_of(argument)))
+                kernel = value.args[0].name_hint if isinstance(value.args[0], tvm.ir.GlobalVar) else ""
+                if kernel:
+                    calls.append(KernelCall(kernel, inputs))
+                known[binding.var] = [frozenset() if kernel in products else inputs]
+            else:
+                known[binding.var] = inputs_of(value)
+    return inputs_of(function.body.body), calls
 
 
 def schedule_database(

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from foretune.compiler.contest.comparison import asks_for_gradients, error_of
 from foretune.compiler.contest.rounding import observe_widened
+from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.graph_report import CompileReport
@@ -43,6 +44,7 @@ class TvmGraph:
         target: where it runs.
         make_tuner: makes a tuner for so many trials a task; None stands for those of the options.
         report: what happens is added to it.
+        library_times: of products in PyTorch's libraries.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class TvmGraph:
         target: Target,
         make_tuner: Callable[[int | None], Tuner],
         report: CompileReport,
+        library_times: LibraryTimes,
     ) -> None:
+        self._library_times = library_times
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
         self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
         self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
@@ -78,7 +82,7 @@ class TvmGraph:
 
     def compile_around_libraries(self) -> Callable:
         """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its
-        libraries compute faster.
+        libraries compute faster, or of which TVM's kernels were not measured.
 
         Raises:
             UnsupportedError: there are none.
@@ -90,7 +94,7 @@ class TvmGraph:
         left = [[product for product in products if product.leaves] for products in times]
         if not any(left) and not self._has_attention:
             raise UnsupportedError(
-                "TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured"
+                "TVM computes every heavy product about as fast" if any(times) else "there is no heavy product"
             )
         report, graphs = CompileReport(), iter(left)
         run = self._with_aot(
@@ -153,7 +157,9 @@ class TvmGraph:
         if report is self._report:
             packable = frozenset() if self._trains else static  # weights that are trained change at each step
             self._tuned.append(
-                lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs, self._options.freeze)
+                lambda: measure_products(
+                    graph.source, packable, graph.kernels_of_products, tuned.secs, self._library_times
+                )
             )
         graph.build(tuned.chosen)
         graph.report(tuned, report)
