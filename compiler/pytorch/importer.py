@@ -5,6 +5,7 @@ The way is `torch.export` -> decompositions chosen so that TVM fuses well -> Rel
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from foretune.compiler.tir.target import tvm_target
 from foretune.compiler.tir.workload import task_from_module
 from foretune.datasets.records.families import family_of
 from foretune.errors import IllegalActionError, UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
+
+_log = logging.getLogger("foretune")
 
 
 def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
@@ -222,21 +226,22 @@ def schedule_database(
 
     Args:
         graph_tasks: tasks of one or several modules.
-        chosen: workload hash -> trace; kernels without one keep the default schedule.
+        chosen: workload hash -> trace; kernels without one keep the default schedule, and so do those whose trace does
+            not apply, which says nothing about the others.
         target: the tasks' target.
-
-    Raises:
-        IllegalActionError: a trace does not apply, or a post-processor rejects the result.
     """
     database = meta_schedule.database.MemoryDatabase()
     for graph_task in graph_tasks:
         trace = chosen.get(graph_task.task.workload.hash)
         if trace is None or not len(trace):
             continue
-        context = ScheduleContext(graph_task.mod, target)
-        schedule = traces.replay(graph_task.mod, trace)
-        if not context.post_process(schedule):
-            raise IllegalActionError("a post-processor rejects the schedule")
+        try:
+            schedule = traces.replay(graph_task.mod, trace)
+            if not ScheduleContext(graph_task.mod, target).post_process(schedule):
+                raise IllegalActionError("a post-processor rejects the schedule")
+        except IllegalActionError as error:
+            warn_once(_log, "the kernel %s keeps the default schedule: %s", graph_task.task.workload.name, error)
+            continue
         workload = database.commit_workload(graph_task.mod)
         database.commit_tuning_record(
             meta_schedule.database.TuningRecord(schedule.trace, workload, [1.0], tvm_target(target), [])

@@ -88,7 +88,8 @@ class TvmGraph:
             UnsupportedError: there are none.
         """
         if not self._tuned:
-            self.compile()
+            with contextlib.suppress(UnsupportedError):  # what fails may be a product that leaves
+                self.compile()
         times = [measure() for measure in self._tuned]
         self._report.products += [str(product) for products in times for product in products]
         left = [[product for product in products if product.leaves] for products in times]
@@ -146,6 +147,11 @@ class TvmGraph:
         left: Sequence[ProductTimes],
         trials: int | None,
     ) -> tuple[Callable, RegionGraph]:
+        kernels: dict[str, str] = {}
+        secs: dict[str, float] = {}
+        if report is self._report:  # noted before TVM can fail: products may do without it
+            packable = frozenset() if self._trains else static  # weights that are trained change at each step
+            self._tuned.append(lambda: measure_products(gm.graph, packable, kernels, secs, self._library_times))
         graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
@@ -154,13 +160,8 @@ class TvmGraph:
             contextlib.closing(self._make_tuner(trials)) as tuner,
         ):
             tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
-        if report is self._report:
-            packable = frozenset() if self._trains else static  # weights that are trained change at each step
-            self._tuned.append(
-                lambda: measure_products(
-                    graph.source, packable, graph.kernels_of_products, tuned.secs, self._library_times
-                )
-            )
+        kernels.update(graph.kernels_of_products)
+        secs.update(tuned.secs)
         graph.build(tuned.chosen)
         graph.report(tuned, report)
         return graph.runner(), graph

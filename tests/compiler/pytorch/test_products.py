@@ -182,3 +182,48 @@ def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(opti
             model, backend=Backend(BackendOptions.from_dict({**options, "trials": 8}), only=MIXED).compile
         )
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, monkeypatch):
+    """A schedule that does not apply, and a region that TVM cannot build, concern nobody else."""
+    from foretune.compiler.pytorch import importer
+
+    class TwoRegions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Linear(256, 512)
+
+        def forward(self, x):
+            y = torch.fft.rfft(torch.tanh(x) * 2).real.contiguous()  # TVM has no Fourier transforms
+            return torch.sigmoid(nn.functional.gelu(self.up(x)).mean(-1)) + y.mean(-1)
+
+    build, calls = importer.build, []
+
+    def fails_on_tanh(mod, target):
+        calls.append(any("tanh" in name.name_hint for name in mod.get_global_vars()))
+        if calls[-1]:
+            raise RuntimeError("the compiler is out of order")
+        return build(mod, target)
+
+    monkeypatch.setattr(importer, "build", fails_on_tanh)
+    model, x = TwoRegions().eval(), torch.randn(64, 256)
+    with torch.no_grad():
+        backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+        torch.testing.assert_close(torch.compile(model, backend=backend.compile)(x), model(x), rtol=1e-4, atol=1e-5)
+    report = compile_reports()[-1]
+    assert report.choice.name == MIXED and len(report.products) == 1 and True in calls and False in calls
+    assert any("out of order" in operator for operator in report.eager_operators)
+
+
+def test_a_schedule_that_does_not_apply_leaves_the_kernel_at_the_default(target):
+    from foretune.compiler.pytorch import importer
+    from foretune.trace import Action, Trace
+
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x @ y
+
+    (task,) = importer.module_tasks(Two(), (torch.randn(8, 8), torch.randn(8, 8)), target)
+    strange = Trace((Action("GetSBlock", (), ("no_such_block", "main"), ("b0",)),))
+    database = importer.schedule_database([task], {task.task.workload.hash: strange}, target)
+    assert not database.get_all_tuning_records()
