@@ -21,6 +21,13 @@ _OPERANDS = {
     "convolution.default": 0,
 }  # position of the first of the two
 
+_POST_OPERATORS = {
+    "gelu.default": "gelu",
+    "sigmoid.default": "sigmoid",
+    "silu.default": "swish",
+    "tanh.default": "tanh",
+}
+
 AS_IT_IS, ONEDNN, ONEDNN_PACKED, MKL_PACKED = "PyTorch", "oneDNN", "oneDNN, packed", "MKL, packed"
 Way = Callable[["Product", Sequence[torch.Tensor]], Callable[..., torch.Tensor]]
 
@@ -32,10 +39,12 @@ class Product:
     Attributes:
         target: the operator.
         rest: its arguments after the tensors.
+        post: pointwise operator behind it that is computed as well, and its algorithm, in oneDNN's words.
     """
 
     target: torch._ops.OpOverload
     rest: tuple[Any, ...]
+    post: tuple[str, str] = ("none", "")
 
     @property
     def name(self) -> str:
@@ -84,6 +93,17 @@ def _operator_of(node: torch.fx.Node) -> str:
 def tensors_of(node: torch.fx.Node) -> list[torch.fx.Node]:
     """The arguments of a node that other nodes compute."""
     return [argument for argument in node.args if isinstance(argument, torch.fx.Node)]
+
+
+def post_operator_of(node: torch.fx.Node) -> tuple[str, str] | None:
+    """A pointwise operator in oneDNN's words, if oneDNN computes it as PyTorch does.
+
+    Its relu makes 0 of NaN, and its hardswish overflows otherwise.
+    """
+    name, algorithm = _operator_of(node), ""
+    if name == "gelu.default":
+        algorithm = node.kwargs.get("approximate", "none")
+    return (_POST_OPERATORS[name], algorithm) if name in _POST_OPERATORS and len(node.args) == 1 else None
 
 
 def weight_of(node: torch.fx.Node, product: Product) -> torch.fx.Node:
@@ -140,10 +160,10 @@ def _as_it_is(product: Product, _: Sequence[torch.Tensor]) -> Callable[..., torc
 
 
 def _by_onednn(product: Product, _: Sequence[torch.Tensor]) -> Callable[..., torch.Tensor]:
-    linear = torch.ops.mkldnn._linear_pointwise.default
+    linear, (post, algorithm) = torch.ops.mkldnn._linear_pointwise.default, product.post
     if product.first:
-        return lambda b, x, w: linear(x, w.t(), b, "none", [], "")
-    return lambda x, w: linear(x, w.t(), None, "none", [], "")
+        return lambda b, x, w: linear(x, w.t(), b, post, [], algorithm)
+    return lambda x, w: linear(x, w.t(), None, post, [], algorithm)
 
 
 def _packed_by_onednn(product: Product, inputs: Sequence[torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -157,10 +177,10 @@ def _packed_by_onednn(product: Product, inputs: Sequence[torch.Tensor]) -> Calla
         convolution = onednn._convolution_pointwise.default
         return lambda x, _, b=None: convolution(x, packed, b, padding, stride, dilation, groups, "none", [], "")
     packed = onednn._reorder_linear_weight(weight.t().contiguous(), inputs[first].shape[0])
-    linear = onednn._linear_pointwise.default
+    linear, (post, algorithm) = onednn._linear_pointwise.default, product.post
     if first:
-        return lambda b, x, _: linear(x, packed, b, "none", [], "")
-    return lambda x, _: linear(x, packed, None, "none", [], "")
+        return lambda b, x, _: linear(x, packed, b, post, [], algorithm)
+    return lambda x, _: linear(x, packed, None, post, [], algorithm)
 
 
 def _packed_by_mkl(product: Product, inputs: Sequence[torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -9,14 +9,23 @@ around it stay with TVM. Whether the whole gains by that is for the guard to say
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from foretune.compiler.libraries.products import LibraryProduct, product_of, tensors_of, weight_of
+from foretune.compiler.libraries.products import (
+    ONEDNN,
+    ONEDNN_PACKED,
+    LibraryProduct,
+    post_operator_of,
+    product_of,
+    tensors_of,
+    weight_of,
+)
 from foretune.compiler.libraries.times import LibraryTimes
+from foretune.compiler.pytorch.operators import is_view, operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task
 
@@ -122,21 +131,41 @@ def measure_products(
 def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes], frozen: bool = False) -> None:
     """Puts a `LibraryProduct` in the place of each product that is there, in place; the graph may have been decomposed
     otherwise.
+
+    oneDNN computes a pointwise operator between two such products with the first one; otherwise it would be a region.
     """
     nodes = {node.name: node for node in gm.graph.nodes}
-    for number, measured in enumerate(times):
+    leaving = {}
+    for measured in times:
         node = nodes.get(measured.node)
         product = product_of(node) if node is not None else None
-        if product is None or product.words([source.meta["val"] for source in tensors_of(node)]) != measured.product:
-            continue
+        if product and product.words([source.meta["val"] for source in tensors_of(node)]) == measured.product:
+            leaving[node] = product, measured.best
+    fused = {node: behind for node, (_, way) in leaving.items() if (behind := _post_operator(node, way, leaving))}
+    for number, (node, (product, way)) in enumerate(leaving.items()):
+        last = fused.get(node, node)
+        if last is not node:
+            product = replace(product, post=post_operator_of(last))
         name = f"library_product_{number}"
-        gm.add_submodule(name, LibraryProduct(product, measured.best, StaticInputs(frozen)))
+        gm.add_submodule(name, LibraryProduct(product, way, StaticInputs(frozen)))
         with gm.graph.inserting_after(node):
             call = gm.graph.call_module(name, tuple(tensors_of(node)))
-        call.meta = dict(node.meta)
-        node.replace_all_uses_with(call)
-        gm.graph.erase_node(node)
+        call.meta = dict(last.meta)
+        last.replace_all_uses_with(call)
+        for gone in dict.fromkeys((last, node)):
+            gm.graph.erase_node(gone)
     gm.recompile()
+
+
+def _post_operator(node: torch.fx.Node, way: str, leaving: Collection[torch.fx.Node]) -> torch.fx.Node | None:
+    """The only user of a product, if oneDNN can compute it too and only products that leave take the result."""
+    if way not in (ONEDNN, ONEDNN_PACKED) or operator_name(node) == "convolution.default" or len(node.users) != 1:
+        return None
+    behind = next(iter(node.users))
+    users = list(behind.users)
+    while users and all(is_view(user) for user in users):
+        users = [further for user in users for further in user.users]
+    return behind if post_operator_of(behind) and users and all(user in leaving for user in users) else None
 
 
 def is_product(task: Task) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -52,6 +54,26 @@ def test_any_strides_of_both_tensors():
             found = LibraryProduct(product, ONEDNN, StaticInputs())(x, weight)
             torch.testing.assert_close(found, x @ weight)
             assert found.is_contiguous()
+
+
+@pytest.mark.parametrize("way", [ONEDNN, ONEDNN_PACKED])
+@pytest.mark.parametrize(
+    ("post", "operator"),
+    [
+        (("gelu", "none"), torch.nn.functional.gelu),
+        (("gelu", "tanh"), lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+        (("sigmoid", ""), torch.sigmoid),
+        (("swish", ""), torch.nn.functional.silu),
+        (("tanh", ""), torch.tanh),
+    ],
+    ids=str,
+)
+def test_post_operators_are_pytorchs(way, post, operator):
+    """NaN and infinities as well, which oneDNN's relu loses."""
+    x, weight = torch.randn(6, 16), torch.eye(16)
+    x[0], x[1, :8], x[2, 0], x[3] = math.nan, 3e38, math.inf, -90.0
+    run = LibraryProduct(Product(_aten.mm.default, (), post), way, StaticInputs())
+    torch.testing.assert_close(run(x, weight), operator(x @ weight), equal_nan=True)
 
 
 def test_weights_are_packed_only_where_there_are_any():

@@ -227,3 +227,21 @@ def test_a_schedule_that_does_not_apply_leaves_the_kernel_at_the_default(target)
     strange = Trace((Action("GetSBlock", (), ("no_such_block", "main"), ("b0",)),))
     database = importer.schedule_database([task], {task.task.workload.hash: strange}, target)
     assert not database.get_all_tuning_records()
+
+
+def test_pointwise_operators_between_products_are_computed_with_them(options, monkeypatch):
+    """oneDNN's way is taken here, whatever this machine measures."""
+    monkeypatch.setattr(ProductTimes, "best", "oneDNN")
+    graphs = []
+    made = tvm_graph.RegionGraph
+    monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
+    model = nn.Sequential(
+        nn.Linear(256, 512), nn.GELU(approximate="tanh"), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256)
+    ).eval()
+    x = torch.randn(2, 32, 256)
+    with torch.no_grad():
+        backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+        torch.testing.assert_close(torch.compile(model, backend=backend.compile)(x), model(x), rtol=1e-4, atol=1e-5)
+    names = [str(node.target) for node in graphs[-1].source.nodes]
+    assert sum(name.startswith("library_product") for name in names) == 3
+    assert "aten.gelu.default" not in names and "aten.relu.default" in names  # oneDNN's relu loses NaN
