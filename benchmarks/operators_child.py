@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from operators_messages import CheckOperator, Counts, Start, Started
 
-from foretune.compiler.pytorch.guard import rel_error
+from foretune.compiler.contest.comparison import rel_error
 from foretune.workers.serve import Service, serve
 
 TOLERANCE = 1e-3

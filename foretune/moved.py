@@ -48,7 +48,7 @@ MOVED = {
     "foretune.compiler.explain": "foretune.compiler.pytorch.explain",
     "foretune.compiler.export": "foretune.compiler.metaschedule.export",
     "foretune.compiler.graph_report": "foretune.compiler.pytorch.graph_report",
-    "foretune.compiler.guard": "foretune.compiler.pytorch.guard",
+    "foretune.compiler.guard": "foretune.compiler.contest.guard",
     "foretune.compiler.guide": "foretune.compiler.workloads.guide",
     "foretune.compiler.html_report": "foretune.compiler.metaschedule.html_report",
     "foretune.compiler.importer": "foretune.compiler.pytorch.importer",

@@ -17,13 +17,16 @@ from typing import Any
 
 import torch
 
+from foretune.compiler.contest.comparison import asks_for_gradients
+from foretune.compiler.contest.guard import PYTORCH, Choice, choose
+from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
 from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.pytorch.guard import PYTORCH, Choice, asks_for_gradients, choose
-from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, is_weight
+from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, compile_with_onednn, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
 from foretune.compiler.torch_private import FakeTensor
@@ -38,8 +41,10 @@ __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
 _log = logging.getLogger("foretune")
 
-TVM, MIXED, INDUCTOR, FROZEN = "tvm", "tvm, products in libraries", "inductor", "inductor, weights frozen"
-CONTENDERS = (PYTORCH, TVM, MIXED, INDUCTOR, FROZEN)
+TVM, MIXED = "tvm", "tvm, products in libraries"
+INDUCTOR, ONEDNN, FROZEN = "inductor", "inductor, products in oneDNN", "inductor, weights frozen"
+CONTENDERS = (PYTORCH, TVM, MIXED, INDUCTOR, ONEDNN, FROZEN)
+_PLAINER = {MIXED: TVM, ONEDNN: INDUCTOR}  # who runs a graph for which there is no such contender
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -95,14 +100,18 @@ class Backend:
         note_graph(report, filter(is_weight, inputs))
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
         later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
-        tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report)
+        times = LibraryTimes(lambda: StaticInputs(self.options.freeze))
+        tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report, times)
         inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
         contenders: dict[str, Callable[[], Callable]] = {
             TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
             MIXED: lru_cache(tvm.compile_around_libraries),
             INDUCTOR: inductor,
-            FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode)),
+            ONEDNN: lru_cache(lambda: compile_with_onednn(gm, inputs, times, self.mode)),
+            FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode, times=times)),
         }
+        if asks_for_gradients(inputs):
+            del contenders[ONEDNN]  # its operators have no gradients
         if not self.options.freeze and self.only != FROZEN:
             del contenders[FROZEN]
         only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
@@ -167,9 +176,9 @@ def _without_contest(
     try:
         return contenders[name](), Choice(name)
     except UnsupportedError as error:
-        if name != MIXED:
+        if name not in _PLAINER:
             raise
-        return contenders[TVM](), Choice(TVM, refused={MIXED: str(error)})
+        return contenders[_PLAINER[name]](), Choice(_PLAINER[name], refused={name: str(error)})
 
 
 def _dynamic(symbols: Sequence[str]) -> str:

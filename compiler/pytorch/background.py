@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from foretune.compiler.contest.guard import Choice
 from foretune.compiler.pytorch.graph_report import CompileReport
-from foretune.compiler.pytorch.guard import Choice
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 

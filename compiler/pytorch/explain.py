@@ -49,6 +49,11 @@ def _describe(graph: CompiledGraph) -> str:
     report = graph.report
     choice = report.choice
     lines = [f"run by {choice.name}"]
+    if choice.sureness is not None:
+        sure = "" if choice.sureness >= _SURE else "; others are about as fast, or the machine was busy"
+        lines.append(
+            f"it wins {choice.sureness:.0%} of resampled contests, after {choice.rounds} rounds in turns{sure}"
+        )
     if choice.ms:
         lines.append(
             "milliseconds a call: "
@@ -76,3 +81,4 @@ def _describe(graph: CompiledGraph) -> str:
 
 
 _SHOWN_KERNELS = 10
+_SURE = 0.95  # as where the contest ends

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.pytorch.guard import Choice
+from foretune.compiler.contest.guard import Choice
 
 
 @dataclass(frozen=True)

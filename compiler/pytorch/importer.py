@@ -5,8 +5,9 @@ The way is `torch.export` -> decompositions chosen so that TVM fuses well -> Rel
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,10 +22,13 @@ from foretune.compiler.tir.target import tvm_target
 from foretune.compiler.tir.workload import task_from_module
 from foretune.datasets.records.families import family_of
 from foretune.errors import IllegalActionError, UnsupportedError
+from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 from foretune.target import Target
 from foretune.task import Task
 from foretune.trace import Trace
+
+_log = logging.getLogger("foretune")
 
 
 def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
@@ -105,10 +109,30 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
 
 @dataclass(frozen=True)
 class GraphTask:
-    """A tuning task of a graph, with the TIR module that it stands for."""
+    """A tuning task of a graph, with the TIR module that it stands for.
+
+    Attributes:
+        task: the task.
+        mod: the program.
+        kernels: names of the functions in the graph's module that are this program.
+    """
 
     task: Task
     mod: tvm.IRModule
+    kernels: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A call of a kernel in a fused Relax module.
+
+    Attributes:
+        kernel: name of the function.
+        inputs: names of the module's inputs that the arguments are, or are made of without another product.
+    """
+
+    kernel: str
+    inputs: frozenset[str]
 
 
 def module_tasks(module: torch.nn.Module, inputs: tuple, target: Target, family: str = "") -> list[GraphTask]:
@@ -141,10 +165,59 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
         known = found.get(
             task.workload.hash
         )  # equal programs may name their blocks differently: the first one's names hold
+        kernels = frozenset({name})
         if known is not None:
             task, kernel = Task(known.task.workload, target, task.weight + known.task.weight), known.mod
-        found[task.workload.hash] = GraphTask(task, kernel)
+            kernels |= known.kernels
+        found[task.workload.hash] = GraphTask(task, kernel, kernels)
     return list(found.values())
+
+
+def kernel_calls(mod: tvm.IRModule, products: Collection[str]) -> list[KernelCall]:
+    """The calls of kernels in the order in which a fused Relax module makes them.
+
+    Args:
+        mod: the module.
+        products: names of kernels whose results say nothing about the inputs any more.
+    """
+    main, prepared = mod["main"], []
+    if any(name.name_hint == "main_transform_params" for name in mod.get_global_vars()):
+        transform = mod["main_transform_params"]
+        prepared, _ = _follow(transform, [frozenset()] * len(transform.params), frozenset())
+    own = [frozenset({p.name}) for p in main.params[: len(main.params) - len(prepared)]]
+    return _follow(main, [*own, *prepared], products)[1]
+
+
+def _follow(
+    function: tvm.relax.Function, given: Sequence[frozenset[str]], products: Collection[str]
+) -> tuple[list[frozenset[str]], list[KernelCall]]:
+    """(inputs that each value of the returned tuple is made of, calls of kernels)."""
+    from tvm import relax
+
+    known: dict[relax.Var, list[frozenset[str]]] = {p: [inputs] for p, inputs in zip(function.params, given)}
+    calls = []
+
+    def inputs_of(value: relax.Expr) -> list[frozenset[str]]:
+        if isinstance(value, relax.Tuple):
+            return [frozenset().union(*inputs_of(field)) for field in value.fields]
+        return known.get(value, [frozenset()]) if isinstance(value, relax.Var) else [frozenset()]
+
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.TupleGetItem):
+                whole = inputs_of(value.tuple_value)
+                name = {binding.var.name} if value.tuple_value in function.params else set()
+                known[binding.var] = [frozenset(name) | (whole[value.index] if len(whole) > 1 else whole[0])]
+            elif isinstance(value, relax.Call):
+                inputs = frozenset().union(*(part for argument in value.args for part in inputs_of(argument)))
+                kernel = value.args[0].name_hint if isinstance(value.args[0], tvm.ir.GlobalVar) else ""
+                if kernel:
+                    calls.append(KernelCall(kernel, inputs))
+                known[binding.var] = [frozenset() if kernel in products else inputs]
+            else:
+                known[binding.var] = inputs_of(value)
+    return inputs_of(function.body.body), calls
 
 
 def schedule_database(
@@ -154,21 +227,22 @@ def schedule_database(
 
     Args:
         graph_tasks: tasks of one or several modules.
-        chosen: workload hash -> trace; kernels without one keep the default schedule.
+        chosen: workload hash -> trace; kernels without one keep the default schedule, and so do those whose trace does
+            not apply, which says nothing about the others.
         target: the tasks' target.
-
-    Raises:
-        IllegalActionError: a trace does not apply, or a post-processor rejects the result.
     """
     database = meta_schedule.database.MemoryDatabase()
     for graph_task in graph_tasks:
         trace = chosen.get(graph_task.task.workload.hash)
         if trace is None or not len(trace):
             continue
-        context = ScheduleContext(graph_task.mod, target)
-        schedule = traces.replay(graph_task.mod, trace)
-        if not context.post_process(schedule):
-            raise IllegalActionError("a post-processor rejects the schedule")
+        try:
+            schedule = traces.replay(graph_task.mod, trace)
+            if not ScheduleContext(graph_task.mod, target).post_process(schedule):
+                raise IllegalActionError("a post-processor rejects the schedule")
+        except IllegalActionError as error:
+            warn_once(_log, "the kernel %s keeps the default schedule: %s", graph_task.task.workload.name, error)
+            continue
         workload = database.commit_workload(graph_task.mod)
         database.commit_tuning_record(
             meta_schedule.database.TuningRecord(traces.tvm_trace(schedule), workload, [1.0], tvm_target(target), [])

@@ -1,4 +1,4 @@
-"""PyTorch's own compiler as a contender: as it is, and with the weights frozen."""
+"""PyTorch's own compiler as a contender: as it is, with matrix products in oneDNN, and with the weights frozen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from foretune.compiler.libraries.onednn import OneDnnProducts
+from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.pytorch.effects import changed_inputs
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
@@ -50,6 +52,31 @@ def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
     return made
 
 
+def compile_with_onednn(
+    gm: torch.fx.GraphModule, inputs: Sequence[Any], times: LibraryTimes, mode: str | None = None
+) -> Callable:
+    """What Inductor makes of a Dynamo graph whose matrix products oneDNN computes, where that is faster.
+
+    Weights are taken as they are in each call, so that nothing can be out of date.
+
+    Args:
+        gm: a Dynamo graph; it stays as it is.
+        inputs: example inputs.
+        times: of products.
+        mode: one of PyTorch's.
+
+    Raises:
+        UnsupportedError: oneDNN computes no product faster than PyTorch's way.
+    """
+    products = OneDnnProducts(times, packs=False)
+    try:
+        return compile_with_inductor(gm, inputs, mode, joint_custom_post_pass=products)
+    except Exception as error:  # a graph without gains is given up early
+        if products.changed:
+            raise
+        raise UnsupportedError("oneDNN computes no matrix product faster than PyTorch's way") from error
+
+
 class FrozenGraph:
     """A graph that Inductor compiled for the weights as they are: folded, and packed into the layouts that oneDNN
     likes.
@@ -61,13 +88,20 @@ class FrozenGraph:
         inputs: example inputs.
         free: the graph compiled with free weights.
         mode: one of PyTorch's.
+        times: of products; those that a packed weight makes faster go to oneDNN, whatever Inductor would do.
 
     Raises:
         UnsupportedError: there are no weights, gradients are asked for, or the graph changes a weight.
     """
 
     def __init__(
-        self, gm: torch.fx.GraphModule, inputs: Sequence[Any], free: Callable, mode: str | None = None
+        self,
+        gm: torch.fx.GraphModule,
+        inputs: Sequence[Any],
+        free: Callable,
+        mode: str | None = None,
+        *,
+        times: LibraryTimes,
     ) -> None:
         self._weights = [i for i, x in enumerate(inputs) if is_weight(x)]
         if torch.is_grad_enabled() or not self._weights:
@@ -79,7 +113,11 @@ class FrozenGraph:
         self._watched = StaticInputs(frozen=True)
         self._watched.keep(self._held)
         self._frozen: Callable | None = compile_with_inductor(
-            _with_constants(gm, inputs, self._weights), [inputs[i] for i in self._others], mode, freezing=True
+            _with_constants(gm, inputs, self._weights),
+            [inputs[i] for i in self._others],
+            mode,
+            freezing=True,
+            joint_custom_post_pass=OneDnnProducts(times, packs=True),
         )
         self._free = free
 

@@ -15,7 +15,7 @@ from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.operators import arguments_of, index_uses, is_within, origin_of
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
-from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
+from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
 from foretune.compiler.pytorch.views import sink_views
 from foretune.compiler.tir.program import build
@@ -44,6 +44,7 @@ class RegionGraph:
     Attributes:
         source: the graph before it was split.
         eager_operators: what stays with PyTorch.
+        kernels_of_products: name of a node -> workload hash of the kernel that computes this product.
     """
 
     def __init__(
@@ -62,6 +63,12 @@ class RegionGraph:
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
         self._operators = {name: sorted(operators_of(_region(self._fused, name))) for name in self._imported}
         self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, _) in self._imported.items()}
+        self.kernels_of_products: dict[str, str] = {}
+        for name, graph_tasks in self._graph_tasks.items():
+            products = {kernel for t in graph_tasks if is_product(t.task) for kernel in t.kernels}
+            calls = importer.kernel_calls(self._imported[name][0], products)
+            graph = self._fused.get_submodule(name).graph
+            self.kernels_of_products |= kernels_of_products(graph, calls, graph_tasks)
 
     @property
     def tasks(self) -> list[Task]:

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from foretune.compiler.contest.comparison import asks_for_gradients, error_of
+from foretune.compiler.contest.rounding import observe_widened
+from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.graph_report import CompileReport
-from foretune.compiler.pytorch.guard import asks_for_gradients, rel_error
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.products import ProductTimes, measure_products
@@ -48,6 +50,7 @@ class TvmGraph:
         target: where it runs.
         make_tuner: makes a tuner for so many trials a task; None stands for those of the options.
         report: what happens is added to it.
+        library_times: of products in PyTorch's libraries.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class TvmGraph:
         target: Target,
         make_tuner: Callable[[int | None], Tuner],
         report: CompileReport,
+        library_times: LibraryTimes,
     ) -> None:
+        self._library_times = library_times
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
         self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
         self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
@@ -83,19 +88,20 @@ class TvmGraph:
 
     def compile_around_libraries(self) -> Callable:
         """The same without attention, of which PyTorch has a fused kernel, and without the heavy products that its
-        libraries compute faster.
+        libraries compute faster, or of which TVM's kernels were not measured.
 
         Raises:
             UnsupportedError: there are none.
         """
         if not self._tuned:
-            self.compile()
+            with contextlib.suppress(UnsupportedError):  # what fails may be a product that leaves
+                self.compile()
         times = [measure() for measure in self._tuned]
         self._report.products += [str(product) for products in times for product in products]
         left = [[product for product in products if product.leaves] for products in times]
         if not any(left) and not self._has_attention:
             raise UnsupportedError(
-                "TVM computes every heavy product about as fast" if any(times) else "no heavy product was measured"
+                "TVM computes every heavy product about as fast" if any(times) else "there is no heavy product"
             )
         report, graphs = CompileReport(), iter(left)
         run = self._with_aot(
@@ -147,6 +153,11 @@ class TvmGraph:
         left: Sequence[ProductTimes],
         trials: int | None,
     ) -> tuple[Callable, RegionGraph]:
+        kernels: dict[str, str] = {}
+        secs: dict[str, float] = {}
+        if report is self._report:  # noted before TVM can fail: products may do without it
+            packable = frozenset() if self._trains else static  # weights that are trained change at each step
+            self._tuned.append(lambda: measure_products(gm.graph, packable, kernels, secs, self._library_times))
         graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
@@ -155,11 +166,8 @@ class TvmGraph:
             contextlib.closing(self._make_tuner(trials)) as tuner,
         ):
             tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
-        if report is self._report:
-            packable = frozenset() if self._trains else static  # weights that are trained change at each step
-            self._tuned.append(
-                lambda: measure_products(graph.source, packable, graph.tasks, tuned.secs, self._options.freeze)
-            )
+        kernels.update(graph.kernels_of_products)
+        secs.update(tuned.secs)
         graph.build(tuned.chosen)
         graph.report(tuned, report)
         return graph.runner(), graph
@@ -209,7 +217,10 @@ class _FirstCallCheck:
             return self._run(*inputs)
         expected = self._reference(*inputs)
         actual = self._run(*inputs)
-        error = max((rel_error(e, a) for e, a in zip(expected, actual) if isinstance(e, torch.Tensor)), default=0.0)
+        error = self._error(expected, actual)
+        if error > self._tolerance:
+            exact = observe_widened(self._reference, inputs, trains=False, changed=frozenset())
+            error = error if exact is None else self._error(expected, actual, exact.outputs)
         self._checked = True
         if error > self._tolerance:
             warn_once(
@@ -221,3 +232,8 @@ class _FirstCallCheck:
             self._run = self._reference
             return expected
         return actual
+
+    @staticmethod
+    def _error(expected: Sequence[Any], actual: Sequence[Any], exact: Sequence[Any] | None = None) -> float:
+        values = zip(expected, actual, exact or [None] * len(expected))
+        return max((error_of(e, a, x) for e, a, x in values if isinstance(e, torch.Tensor)), default=0.0)

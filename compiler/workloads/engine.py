@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.pytorch.guard import rel_error
+from foretune.compiler.contest.comparison import rel_error
 from foretune.compiler.workloads.models import ModelCase
 from foretune.workers.messages import Reply, Request
 from foretune.workers.serve import Service, serve

@@ -28,7 +28,7 @@ def command(folder, *args: str) -> subprocess.CompletedProcess:
 
 def test_modules_that_need_no_tvm(tmp_path):
     names = (
-        "pytorch.guard",
+        "contest.guard",
         "pytorch.background",
         "pytorch.artifact",
         "pytorch.explain",

@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from foretune.compiler.pytorch.guard import PYTORCH, choose, rel_error
+from foretune.compiler.contest.comparison import rel_error
+from foretune.compiler.contest.guard import PYTORCH, choose
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 

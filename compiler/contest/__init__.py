@@ -1,0 +1,1 @@
+"""Contests: who may run a graph, and who is the fastest."""
