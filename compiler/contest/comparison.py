@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._prims_common import clone_preserve_strides
+
+from foretune.compiler.torch_private import clone_preserve_strides
 
 _SMALLEST = 1e-6  # magnitude that errors are relative to, at least
 _VANISHING = 1e-3  # gradients so much smaller than the largest are sums that cancel

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._dynamo.utils import get_metrics_context
 
 from foretune.compiler.contest.comparison import asks_for_gradients, copies_of, largest_error, observe
 from foretune.compiler.contest.race import mean_secs, race
 from foretune.compiler.contest.rounding import WatchFor16Bits, observe_widened
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
+from foretune.compiler.torch_private import get_metrics_context
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line

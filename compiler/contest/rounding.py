@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_any, tree_map
 
 from foretune.compiler.contest.comparison import Observed, observe
+from foretune.compiler.torch_private import TorchDispatchMode, pytree
 
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -36,7 +35,7 @@ class WatchFor16Bits(TorchDispatchMode):
     def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Runs an operator."""
         results = operator(*args, **(kwargs or {}))
-        self.found = self.found or tree_any(_is_narrow, results)
+        self.found = self.found or pytree.tree_any(_is_narrow, results)
         return results
 
 
@@ -46,7 +45,7 @@ class _Widened(TorchDispatchMode):
     def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if operator is torch.ops.aten.view.dtype:
             raise TypeError("a program that looks at bits has others with another type")
-        return operator(*tree_map(_widened, args), **tree_map(_widened, kwargs or {}))
+        return operator(*pytree.tree_map(_widened, args), **pytree.tree_map(_widened, kwargs or {}))
 
 
 def observe_widened(run: Callable, inputs: Sequence[Any], trains: bool, changed: frozenset[int]) -> Observed | None:

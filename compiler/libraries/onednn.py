@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._inductor.custom_graph_pass import CustomGraphPass
-from torch.utils._python_dispatch import _disable_current_modes
 
 from foretune.compiler.libraries.products import (
     AS_IT_IS,
@@ -28,6 +26,7 @@ from foretune.compiler.libraries.products import (
     weight_of,
 )
 from foretune.compiler.libraries.times import LibraryTimes
+from foretune.compiler.torch_private import CustomGraphPass, TracingContext, disable_current_modes
 from foretune.errors import UnsupportedError
 
 _GAIN = 0.95  # of the time that Inductor's own way takes; less is better
@@ -70,7 +69,7 @@ class OneDnnProducts(CustomGraphPass):
 
     def _change(self, graph: torch.fx.Graph, node: torch.fx.Node, product: Product, packs: bool) -> None:
         values = [source.meta["val"] for source in tensors_of(node)]
-        with _disable_current_modes():
+        with disable_current_modes():
             secs = self._times.of(product, values, packs)
         way = ONEDNN_PACKED if packs else ONEDNN
         if way not in secs or secs[way] > _GAIN * min(secs[AS_IT_IS], secs.get(MKL_PACKED, secs[AS_IT_IS])):
@@ -92,7 +91,7 @@ class OneDnnProducts(CustomGraphPass):
 
 def _frozen_placeholders(graph: torch.fx.Graph) -> frozenset[str]:
     """Names of the inputs that freezing makes constants of: parameters come first."""
-    context = torch._guards.TracingContext.try_get()
+    context = TracingContext.try_get()
     number = len(getattr(context, "params_flat_unwrap_subclasses", None) or ())
     return frozenset(node.name for node in graph.find_nodes(op="placeholder")[:number])
 
@@ -100,8 +99,9 @@ def _frozen_placeholders(graph: torch.fx.Graph) -> frozenset[str]:
 @cache
 def _define_operators() -> torch.library.Library:
     """The two operators, for PyTorch and for Inductor."""
-    from torch._inductor import ir, mkldnn_ir
-    from torch._inductor.lowering import register_lowering
+    from foretune.compiler.torch_private import inductor_ir as ir
+    from foretune.compiler.torch_private import inductor_mkldnn_ir as mkldnn_ir
+    from foretune.compiler.torch_private import register_lowering
 
     library = torch.library.Library("foretune", "DEF")
     arguments = "str attr, Scalar?[] scalars, str? algorithm"  # those of oneDNN's post-operator

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
+from foretune.compiler.torch_private import OpOverload
+
 _OPERANDS = {
     "mm.default": 0,
     "bmm.default": 0,
@@ -42,7 +44,7 @@ class Product:
         post: pointwise operator behind it that is computed as well, and its algorithm, in oneDNN's words.
     """
 
-    target: torch._ops.OpOverload
+    target: OpOverload
     rest: tuple[Any, ...]
     post: tuple[str, str] = ("none", "")
 

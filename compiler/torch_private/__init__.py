@@ -21,24 +21,31 @@ if TYPE_CHECKING:
     from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
     from torch._guards import TracingContext
+    from torch._inductor import ir as inductor_ir
     from torch._inductor import list_mode_options
+    from torch._inductor import mkldnn_ir as inductor_mkldnn_ir
     from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.custom_graph_pass import CustomGraphPass
+    from torch._inductor.lowering import register_lowering
     from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
     from torch._prims_common import clone_preserve_strides
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._python_dispatch import _disable_current_modes as disable_current_modes
 
 __all__ = [
-    "ATTRIBUTES", "PLACES", "FakeTensor", "FakeTensorMode", "HigherOrderOperator", "MutationType", "OpOverload",
-    "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode", "TracingContext", "aot_autograd",
-    "clone_preserve_strides", "compile_fx", "core_aten_decompositions", "get_decompositions", "get_metrics_context",
-    "is_any_autocast_enabled", "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition", "op_db",
-    "pytree", "unset_fake_temporarily",
+    "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
+    "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
+    "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
+    "disable_current_modes", "get_decompositions", "get_metrics_context", "inductor_ir", "inductor_mkldnn_ir",
+    "is_any_autocast_enabled", "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition",
+    "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
 ]  # fmt: skip
 
 PLACES = {
+    "CustomGraphPass": "torch._inductor.custom_graph_pass:CustomGraphPass",
     "FakeTensor": "torch._subclasses.fake_tensor:FakeTensor",
     "FakeTensorMode": "torch._subclasses.fake_tensor:FakeTensorMode",
     "HigherOrderOperator": "torch._ops:HigherOrderOperator",
@@ -53,14 +60,18 @@ PLACES = {
     "clone_preserve_strides": "torch._prims_common:clone_preserve_strides",
     "compile_fx": "torch._inductor.compile_fx:compile_fx",
     "core_aten_decompositions": "torch._decomp:core_aten_decompositions",
+    "disable_current_modes": "torch.utils._python_dispatch:_disable_current_modes",
     "get_decompositions": "torch._decomp:get_decompositions",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
+    "inductor_ir": "torch._inductor:ir",
+    "inductor_mkldnn_ir": "torch._inductor:mkldnn_ir",
     "is_any_autocast_enabled": "torch._C:_is_any_autocast_enabled",
     "list_mode_options": "torch._inductor:list_mode_options",
     "make_boxed_func": "torch._functorch._aot_autograd.utils:make_boxed_func",
     "min_cut_rematerialization_partition": "torch._functorch.partitioners:min_cut_rematerialization_partition",
     "op_db": "torch.testing._internal.common_methods_invocations:op_db",
     "pytree": "torch.utils:_pytree",
+    "register_lowering": "torch._inductor.lowering:register_lowering",
     "unset_fake_temporarily": "torch._subclasses.fake_tensor:unset_fake_temporarily",
 }
 """Name here -> `module:name` of PyTorch's."""
