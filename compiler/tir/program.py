@@ -55,11 +55,13 @@ class Program:
         """
         self._prepared = tuple(self._machine["main_transform_params"](weights))
         self._prepared_tensors = [_from_capsule(t.__dlpack__()) for t in self._prepared]
+        if self._calls is not None and not self._calls.keep_last(self._prepared_tensors):
+            self._calls = None
 
     def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Outputs for contiguous and aligned inputs that are no weights."""
         if self._calls is not None:
-            results = self._calls([*inputs, *self._prepared_tensors])
+            results = self._calls(inputs)
             if results is not None:
                 return results
         outputs = self._main(*inputs, *self._prepared)  # which raises TVM's error if there is one

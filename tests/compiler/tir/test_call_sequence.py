@@ -67,3 +67,13 @@ def test_other_shapes_and_types_are_refused(program):
     assert calls([torch.zeros(7, 8), *inputs[1:]]) is None
     assert calls([inputs[0].double(), *inputs[1:]]) is None
     assert calls(inputs[:-1]) is None
+
+
+def test_the_last_inputs_are_kept(layers, program):
+    calls = program._calls
+    inputs = [torch.randn(shape, dtype=dtype) for shape, dtype in calls._expected]
+    expected = [result.clone() for result in calls(inputs)]
+    assert calls.keep_last(inputs[1:]) and calls(inputs) is None
+    assert all(torch.equal(e, f) for e, f in zip(expected, calls(inputs[:1]), strict=True))
+    assert not calls.keep_last([torch.zeros(1)])
+    assert calls.keep_last([])
