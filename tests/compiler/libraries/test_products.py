@@ -66,7 +66,7 @@ def test_any_strides_of_both_tensors():
         (("swish", ""), torch.nn.functional.silu),
         (("tanh", ""), torch.tanh),
     ],
-    ids=str,
+    ids=["gelu", "gelu by tanh", "sigmoid", "swish", "tanh"],
 )
 def test_post_operators_are_pytorchs(way, post, operator):
     """NaN and infinities as well, which oneDNN's relu loses."""
