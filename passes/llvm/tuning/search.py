@@ -13,6 +13,7 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
+from foretune.costmodel.planning.acquisition import expected_improvements
 from foretune.passes.llvm.actions import FLAGS, INTENTS, PASSES, Flag, Pass, PassSequence
 from foretune.passes.llvm.tables import usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import LEVELS, Change
@@ -308,7 +309,6 @@ class BayesianSearch(SearchStrategy):
         if len(known) < self._WARM_UP:
             return self._fresh(num, lambda: self._moves.random(int(self._rng.integers(1, 7))))
         require("sklearn", "the bayesian search")
-        from scipy.stats import norm
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -324,15 +324,10 @@ class BayesianSearch(SearchStrategy):
             action="ignore", category=ConvergenceWarning
         ):  # bounds of the kernel's sizes are where it ends, with so few points
             process.fit(_bags([s for s, _ in known], position), np.log([c for _, c in known]))
-        picked: list[PassSequence] = []
         mean, spread = process.predict(_bags(pool, position), return_std=True)
         best = math.log(min(c for _, c in known))
-        gain = (best - mean) * norm.cdf((best - mean) / np.maximum(spread, 1e-9)) + spread * norm.pdf(
-            (best - mean) / np.maximum(spread, 1e-9)
-        )
-        for i in np.argsort(-gain, kind="stable")[:num]:
-            picked.append(pool[i])
-        return picked
+        gain = expected_improvements(-mean, spread, -best)
+        return [pool[i] for i in np.argsort(-gain, kind="stable")[:num]]
 
 
 def _bags(sequences: Many[PassSequence], position: dict[str, int]) -> np.ndarray:
