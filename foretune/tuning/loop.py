@@ -115,6 +115,24 @@ class TuneResult(TrialLog, Generic[Candidate]):
     secs: float = 0.0
     strategy: Any = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON data."""
+        return {
+            "program": self.program,
+            "hash": self.hash,
+            "best": str(self.best),
+            "gain": self.gain,
+            "interval": list(self.interval),
+            "baseline_secs": self.baseline_secs,
+            "best_secs": self.best_secs,
+            "num_trials": len(self.trials),
+            "num_reused": self.num_reused,
+            "num_skipped": self.num_skipped,
+            "statuses": self.statuses,
+            "best_so_far": self.best_so_far(),
+            "secs": self.secs,
+        }
+
 
 Result = TypeVar("Result", bound=TuneResult[Any])
 
@@ -151,6 +169,7 @@ class _Run(Generic[Candidate, Result]):
         self._start = time.perf_counter()
         self._domain, self._config, self._result, self._report = domain, config, result, report
         self._prepared = domain.prepare()
+        result.hash = result.hash or self._prepared.task.workload.hash
         self._known = {self._prepared.code_hash: 1.0}  # code -> cost
         self._built: dict[Candidate, Built[Candidate]] = {}  # that may become finalists
         self._unwritten: list[Trajectory] = []
