@@ -24,6 +24,7 @@ from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.space import num_cores, rewritten_spaces, spaces_of
 from foretune.compiler.tir.target import target_from_tvm
 from foretune.compiler.tir.workload import module_hash
+from foretune.costmodel.planning.acquisition import expected_improvement
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner, PlannerConfig
 from foretune.costmodel.schedules.template_walk import loop_nest
@@ -35,7 +36,6 @@ from foretune.support.text import telling_line
 from foretune.target import HardwareFeatures, num_usable_cores
 from foretune.task import Candidate, Rewrite, Task
 from foretune.trace import Trace
-from foretune.tuning.task_scheduler import expected_improvement
 
 _MAX_ROUNDS = 8  # searches for one batch; more than one only where candidates had to be replaced
 _MAX_SAMPLED, _SAMPLED_AT_ONCE = 512, 16  # random points for a batch for which no search found any

@@ -22,6 +22,7 @@ from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.space import ScheduleContext, design_spaces, postprocs_of, rewritten_spaces
 from foretune.compiler.tir.workload import module_from_program, module_hash
 from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.planning.acquisition import expected_improvement
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner
 from foretune.datasets.records.database import Database
@@ -31,7 +32,7 @@ from foretune.space import DesignSpace
 from foretune.support.once import warn_once
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
-from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
+from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 _log = logging.getLogger(__name__)
 

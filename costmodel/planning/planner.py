@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.planning.acquisition import optimistic
 from foretune.costmodel.planning.archive import cells
 from foretune.errors import OptionError
 from foretune.space import DesignSpace
@@ -88,7 +89,7 @@ class _Pool:
 
     def value(self, optimism: float) -> np.ndarray:
         """Scores with so many deviations added; [N]."""
-        return self.score + optimism * self.spread
+        return optimistic(self.score, self.spread, optimism)
 
     def new(self, points: np.ndarray) -> np.ndarray:
         """Rows of the points that are not in the pool; of equal ones the first."""
@@ -257,7 +258,7 @@ class Planner:
         crowd = np.zeros(kind.max() + 1)  # proposals of each kind
         dearness = self.config.diversity * np.median(spread[np.argsort(-score)[: self.config.survivors]])
         for kappa in optimism:
-            value = np.where(dropped, -np.inf, score + kappa * spread - dearness * crowd[kind])
+            value = np.where(dropped, -np.inf, optimistic(score, spread, kappa) - dearness * crowd[kind])
             for i in np.argsort(-value, kind="stable"):
                 if dropped[i] or rejected > _MAX_REJECTED * len(optimism):
                     break

@@ -21,6 +21,7 @@ from rich.table import Table
 from foretune import __version__
 from foretune.cli import data as data_verbs
 from foretune.cli import database as database_verbs
+from foretune.cli import domain as domain_verbs
 from foretune.cli import mlir as mlir_verbs
 from foretune.cli import passes as passes_verbs
 from foretune.errors import ForetuneError, OptionError, TargetError
@@ -39,6 +40,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, epilog=_
 
 app.add_typer(passes_verbs.app, name="passes", rich_help_panel=_TUNE)
 app.add_typer(mlir_verbs.app, name="mlir", rich_help_panel=_TUNE)
+app.add_typer(domain_verbs.app, name="domain", rich_help_panel=_TUNE)
 app.add_typer(database_verbs.app, name="database", rich_help_panel=_BACK)
 app.add_typer(data_verbs.app, name="data", rich_help_panel=_TRAIN)
 

@@ -1,5 +1,5 @@
-"""Contract tests that a third party runs against cost models and search strategies of its own; they need pytest (`pip
-install 'foretune[testing]'`).
+"""Contract tests that a third party runs against cost models, search strategies and domains of its own; they need
+pytest (`pip install 'foretune[testing]'`).
 
 from foretune.testing.cost_models import CostModelContract
 
@@ -10,4 +10,6 @@ class TestMyModel(CostModelContract):
 
 import pytest
 
-pytest.register_assert_rewrite("foretune.testing.cost_models", "foretune.testing.search_strategies")
+pytest.register_assert_rewrite(
+    "foretune.testing.cost_models", "foretune.testing.domains", "foretune.testing.search_strategies"
+)

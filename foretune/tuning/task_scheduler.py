@@ -13,12 +13,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from foretune.errors import OptionError
 
 _HYSTERESIS = 1.5  # times are taken again when a task is closed
-_erf = np.vectorize(math.erf, otypes=[float])
 
 
 @dataclass(frozen=True)
@@ -198,22 +195,3 @@ class TaskScheduler:
         if promised is None:  # Ansor's guess
             promised = math.log1p(1.0 / len(history))
         return self._config.momentum * observed + (1.0 - self._config.momentum) * promised
-
-
-def expected_improvement(score: np.ndarray, spread: np.ndarray, best: float) -> float:
-    """How much a batch of N candidates is expected to surpass what is known: as much as its most promising one alone.
-
-    Scores of one batch err together. As if they erred apart, twenty times as much was promised as came, and this way
-    six times.
-
-    Args:
-        score: [N] expected scores, higher is better.
-        spread: [N] their standard deviations.
-        best: score of the best that was measured.
-    """
-    if not len(score):
-        return 0.0
-    spread = np.maximum(spread, 1e-9)
-    ahead = (score - best) / spread
-    density = np.exp(-0.5 * ahead**2) / math.sqrt(2.0 * math.pi)
-    return float(np.max(spread * (density + ahead * 0.5 * (1.0 + _erf(ahead / math.sqrt(2.0))))))

@@ -17,6 +17,7 @@ from foretune.passes.llvm.macros import usable_macros
 from foretune.passes.llvm.tables import usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import LEVELS, Change
 from foretune.passes.llvm.tuning.screening import Screen
+from foretune.tuning import search
 
 BASE = BASELINE  # where moves start
 MAX_PASSES, MAX_FLAGS, MAX_LEVELS = 24, 12, 2
@@ -27,7 +28,7 @@ _ADDS_LEVEL, _USES_MACRO = 0.03, 0.05
 _SCREENED = 0.9  # of the moves, where it is known which steps change the code; the others may matter together
 
 
-class Moves:
+class Moves(search.Moves[PassSequence]):
     """Random moves, from one generator.
 
     Args:
@@ -46,7 +47,9 @@ class Moves:
         screen: Screen | None = None,
         experimental: bool = False,
     ) -> None:
+        super().__init__(rng, BASE)
         self._rng, self.screen = rng, screen
+        self._polly, self._experimental = polly, experimental
         flags, passes = usable_flags(polly, experimental), usable_passes(experimental)
         self._flags_of = {
             intent: [name for name, kind in flags.items() if intent in kind.intents] for intent in INTENTS
@@ -60,8 +63,12 @@ class Moves:
         }
         self.weights = {intent: 1.0 if weights is None else weights.get(intent, 0.0) for intent in INTENTS}
 
-    def random(self, num_moves: int) -> PassSequence:
-        """A sequence some moves away from `-O3`."""
+    def random(self, most: int = search.FAR) -> PassSequence:
+        """A sequence some moves away from `-O3`, so many at most."""
+        return self.walk(int(self._rng.integers(1, most + 1)))
+
+    def walk(self, num_moves: int) -> PassSequence:
+        """A sequence so many moves away from `-O3`."""
         sequence = BASE
         for _ in range(num_moves):
             sequence, _ = self.mutate(sequence, drop=False)
@@ -116,6 +123,38 @@ class Moves:
         shared = {flag.name for flag in one.flags} & {flag.name for flag in other.flags}
         kept = tuple(flag for name, flag in flags.items() if name in shared or self._rng.random() < 0.6)
         return PassSequence(passes[:MAX_PASSES], kept[:MAX_FLAGS])
+
+    def steps(self, candidate: PassSequence) -> list[Flag | Pass | Change]:
+        """One of each class of changes that change the code alike; where that is not known, all flags and passes."""
+        if self.screen is not None and self.screen.classes:
+            return [members[0] for members in self.screen.classes]
+        flags = usable_flags(self._polly, self._experimental).items()
+        passes = [Pass(name) for name in usable_passes(self._experimental) if name not in LEVELS]
+        return [*(Flag(name, value) for name, kind in flags for value in kind.values), *passes]
+
+    def take(self, candidate: PassSequence, step: Flag | Pass | Change) -> PassSequence:
+        """A sequence with one more step; passes come before or after all others, by chance."""
+        if isinstance(step, Change):
+            return apply(candidate, step)
+        if isinstance(step, Pass):
+            last = self._rng.random() < 0.5
+            passes = (*candidate.passes, step) if last else (step, *candidate.passes)
+            return PassSequence(passes, candidate.flags)
+        more = (Flag("polly", True),) if step.kind.polly else ()
+        return PassSequence(candidate.passes, (*candidate.flags, *more, step))
+
+    def reward(self, kind: str, gain: float) -> None:
+        """Intents that paid are followed more often: a floor keeps each alive, 5 % of gain doubles a weight."""
+        paid = (1.0 + 20.0 * gain) * (0.8 if gain == 0 else 1.0)
+        self.weights[kind] = max(0.3, 0.8 * self.weights[kind] + 0.2 * paid)
+
+    def essence(self, candidate: PassSequence) -> PassSequence:
+        """A sequence without idle steps, where it is known which are."""
+        return candidate if self.screen is None else self.screen.active(candidate)
+
+    def are_alike(self, one: PassSequence, other: PassSequence) -> bool:
+        """Whether two differ in one step at most."""
+        return len({*one.passes, *one.flags} ^ {*other.passes, *other.flags}) <= 1
 
     def _random_flag(self, names: list[str]) -> tuple[Flag, ...]:
         name = names[self._rng.integers(len(names))]

@@ -8,6 +8,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.costmodel.passes.model import PassCostModel
+from foretune.costmodel.planning.acquisition import optimistic
 from foretune.passes.llvm.actions import PassSequence
 from foretune.passes.llvm.measure import PreparedProgram
 from foretune.passes.llvm.tuning.moves import BASE
@@ -16,7 +17,7 @@ from foretune.passes.llvm.tuning.search import RankedSearch
 from foretune.record import MeasureRecord, Status
 from foretune.task import Candidate
 
-_EXPLORATION = 0.5  # how much of its uncertainty counts as hope
+_OPTIMISM = 0.5  # standard deviations
 
 
 class LatentSearch(RankedSearch):
@@ -55,7 +56,7 @@ class LatentSearch(RankedSearch):
         score, spread = self._model.predict_with_spread(
             self._task, [self._candidate(sequence) for sequence in sequences]
         )
-        return score + _EXPLORATION * spread
+        return optimistic(score, spread, _OPTIMISM)
 
     def _candidate(self, sequence: PassSequence) -> Candidate:
         return Candidate(self._task, sequence.trace())

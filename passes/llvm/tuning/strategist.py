@@ -1,15 +1,13 @@
 """The strategist: skills and a language model suggest, the rest of the search goes on beside them.
 
-Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together
-with the search's own candidates, before anything is measured. The language model is shown counts of the program, what
-was measured so far and the skills that apply. It answers with intents and sequences, which are data: each is read by
-the closed grammar of `actions.py` and taken, or refused with a reason. Nothing of the program's text is shown to it, so
-that comments and strings cannot give it orders.
+The language model is shown counts of the program, what was measured so far and the skills that apply. It answers with
+intents and sequences, which are data: each is read by the closed grammar of `actions.py` and taken, or refused with a
+reason. Nothing of the program's text is shown to it, so that comments and strings cannot give it orders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from foretune.passes.language.answers import read_rows
 from foretune.passes.language.asking import Questions, StrategistReport, proposals_schema
 from foretune.passes.language.llm_client import LlmClient, Message
+from foretune.passes.language.strategist import ProposingStrategy
 from foretune.passes.llvm.actions import INTENTS, Pass, PassSequence, parse_sequence
 from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.measure import PreparedProgram
@@ -76,7 +75,7 @@ class Proposal:
     num_parts: int = 1
 
 
-class Strategist(SearchStrategy):
+class Strategist(SearchStrategy, ProposingStrategy[PassSequence]):
     """Skills first, then the model's proposals now and then, between the suggestions of another search.
 
     Args:
@@ -89,12 +88,9 @@ class Strategist(SearchStrategy):
         experimental: as in `SearchStrategy`.
         num_samples: answers that are asked for each time.
         judge: a search whose model ranks the proposals, where the other one has none.
-
-    Attributes:
-        report: what came of it.
     """
 
-    name = "strategist"
+    _search: SearchStrategy
 
     def __init__(
         self,
@@ -110,46 +106,20 @@ class Strategist(SearchStrategy):
         judge: SearchStrategy | None = None,
     ) -> None:
         super().__init__(seed, polly, screen, experimental)
-        self._features, self._search, self.client = prepared.features, search, client
-        self._judge = judge or search
+        self.attach(search, judge, client)
+        self._features = prepared.features
         skills = skills_for(prepared.features, polly, self._shown_steps, experimental)
         self._untried = search.order([skill.steps for skill in skills])[:num_skills]
-        self._origin: dict[PassSequence, str] = {}
         self._num_samples = num_samples
-        self.report = StrategistReport()
-        self._proposals = self.report.proposals
         self._questions = Questions(client, SCHEMA, self.report) if client is not None else None
 
-    def suggest(self, num: int) -> list[PassSequence]:
-        """Some from skills and the model, as far as there are any: the best-ranked proposals; half, where nothing ranks
-        them.
-        """
-        self._ask_if_due()
-        self._proposals.drop(self.costs)
-        found = dict.fromkeys(self._proposals.pick(num, self._judge.rank), "model")
-        while len(found) < (num + 1) // 2 and self._untried:
+    def _others(self, num: int, taken: Callable[[PassSequence], bool]) -> Iterator[tuple[PassSequence, str]]:
+        """Skills that were not tried yet."""
+        while num > 0 and self._untried:
             sequence = self._untried.pop(0)
             if sequence not in self.costs:
-                found.setdefault(sequence, "skills")
-        self._search.ideas = self._proposals.waiting
-        for sequence in self._search.next_batch(num - len(found)) if len(found) < num else []:
-            found.setdefault(sequence, "model" if sequence in self._proposals.waiting else "search")
-        self._proposals.drop(found)
-        self._origin.update(found)
-        return list(found)
-
-    def observe(self, costs: Iterable[tuple[PassSequence, float]]) -> None:
-        """Learns costs, and notes who had the idea."""
-        costs = list(costs)
-        super().observe(costs)
-        self._search.observe(costs)
-        if self._judge is not self._search:
-            self._judge.observe(costs)
-        for sequence, cost in costs:
-            origin, is_repeat = self._origin.pop(sequence, "search"), sequence in self.repeats
-            if not is_repeat:
-                self.report.note(origin, cost)
-            self._proposals.note(sequence, cost, is_repeat)
+                num -= not taken(sequence)
+                yield sequence, "skills"
 
     def follow(self, screening: Screening) -> None:
         """The search follows it, too."""

@@ -1,8 +1,5 @@
 """A language model suggests answers to the forks of a template, between the suggestions of another search.
 
-Many proposals are asked for and few are measured: where the search ranks, its model ranks the proposals, too, together
-with the search's own candidates, before anything is measured.
-
 The model is shown the extents of the structured operations, the forks with their answers, and what was measured so far;
 nothing of the program's text, so that comments and names cannot give it orders. What it says is data: each answer is
 one of the fork's, or refused with a reason.
@@ -11,16 +8,17 @@ one of the fork's, or refused with a reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
 
 from foretune.passes.language.answers import read_rows
-from foretune.passes.language.asking import Questions, StrategistReport, proposals_schema, worth_showing
+from foretune.passes.language.asking import Questions, proposals_schema, worth_showing
 from foretune.passes.language.llm_client import LlmClient, Message
+from foretune.passes.language.strategist import ProposingStrategy
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
+from foretune.passes.mlir.tuning.moves import Answers
 from foretune.passes.mlir.tuning.search import MlirSearch
 
 _MAX_PROPOSALS, _MAX_ANSWERS, _MAX_TEXT = 32, 40, 200
@@ -67,7 +65,7 @@ class Proposal:
     refused: tuple[str, ...] = ()
 
 
-class MlirStrategist(MlirSearch):
+class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
     """The model's proposals now and then, between the suggestions of another search.
 
     Args:
@@ -77,12 +75,7 @@ class MlirStrategist(MlirSearch):
         client: of the language model.
         seed: as in `MlirSearch`.
         judge: a search whose model ranks the proposals, where the other one has none.
-
-    Attributes:
-        report: what came of it.
     """
-
-    name = "strategist"
 
     def __init__(
         self,
@@ -97,43 +90,18 @@ class MlirStrategist(MlirSearch):
         self._operations = [
             {k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]
         ]
-        self._search, self.client = search, client
-        self._judge = judge or search
-        self._origin: dict[Schedule, str] = {}
-        self.report = StrategistReport()
-        self._proposals = self.report.proposals
+        self.attach(search, judge, client)
         self._questions = Questions(client, SCHEMA, self.report)
 
-    def suggest(self, num: int) -> list[Schedule]:
-        """Some from the model, as far as there are any: the best-ranked ones; half, where nothing ranks them."""
-        self._ask_if_due()
-        self._proposals.drop(self.costs)
-        found = dict.fromkeys(self._proposals.pick(num, self._judge.rank), "model")
-        self._search.ideas = self._proposals.waiting
-        for schedule in self._search.suggest(num - len(found)) if len(found) < num else []:
-            found.setdefault(schedule, "model" if schedule in self._proposals.waiting else "search")
-        self._proposals.drop(found)
-        self._origin.update(found)
-        return list(found)
-
-    def observe(self, costs: Iterable[tuple[Schedule, float]]) -> None:
-        """Learns costs, and notes who had the idea."""
-        costs = list(costs)
-        super().observe(costs)
-        self._search.observe(costs)
-        if self._judge is not self._search:
-            self._judge.observe(costs)
-        for schedule, cost in costs:
-            self.report.note(self._origin.pop(schedule, "search"), cost)
-            self._proposals.note(schedule, cost)
-
     def _ask_if_due(self) -> None:
-        if not self._questions.are_due(len(self.costs)) or (not self.domains and self._first() is None):
+        if not self._questions.are_due(len(self.costs)):
+            return
+        if not self.domains and self._moves.decode(self._moves.first()) is None:  # which tells the forks
             return
         for text in self._questions.ask([self._question()], len(self.costs)):
             for proposal in read_proposals(text, self.domains):
                 self.report.refused += proposal.refused
-                schedule = self._from(dict(proposal.answers)) if proposal.answers else None
+                schedule = self._moves.decode(Answers(dict(proposal.answers))) if proposal.answers else None
                 if schedule is not None and schedule not in self.costs:
                     self.report.accepted += self._proposals.add([schedule])
         self._proposals.answered()

@@ -1,1 +1,1 @@
-"""An example of plug-ins for Foretune: a cost model and a search strategy."""
+"""An example of plug-ins for Foretune: a cost model, a search strategy and a domain."""

@@ -6,11 +6,10 @@ import math
 from collections import Counter
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from foretune import OptionError
-from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler, expected_improvement
+from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 CONFIG = SchedulerConfig(batch_size=8, total=None, min_trials=8, max_trials=96, min_gain=0.002)
 
@@ -179,21 +178,6 @@ def test_progress_counts_down():
     while simulation.step():
         left.append(simulation.scheduler.num_left)
     assert left[0] == 64 and left[-1] == 0 and all(a > b for a, b in pairwise(left))
-
-
-def test_expected_improvement_is_that_of_the_most_promising():
-    rng = np.random.default_rng(0)
-    score, spread = np.array([0.2, 0.0, -0.5, 0.3]), np.array([0.3, 0.5, 1.0, 0.01])
-    draws = score + spread * rng.standard_normal((200_000, 4))
-    for best in (-1.0, 0.25, 1.0):
-        assert expected_improvement(score, spread, best) == pytest.approx(
-            np.maximum(draws - best, 0).mean(0).max(), rel=0.03
-        )
-    assert (
-        expected_improvement(np.zeros(0), np.zeros(0), 0.0)
-        == 0.0
-        == expected_improvement(np.zeros(2), np.zeros(2), 1.0)
-    )
 
 
 @pytest.mark.parametrize("bad", [{"batch_size": 0}, {"momentum": 1.5}, {"min_gain": -1.0}, {"patience": 0}])

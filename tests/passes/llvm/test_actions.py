@@ -107,7 +107,7 @@ def test_the_last_of_equal_flags_holds():
 def test_sequences_are_traces():
     moves = Moves(np.random.default_rng(0))
     for _ in range(50):
-        sequence = moves.random(8)
+        sequence = moves.walk(8)
         trace = Trace.from_json(json.loads(json.dumps(sequence.trace().to_json())))
         assert PassSequence.from_trace(trace) == sequence
 
@@ -175,5 +175,5 @@ def test_moves_stay_in_bounds():
         sequence, intent = moves.mutate(sequence)
         assert intent in ("", *INTENTS) and len(sequence.passes) <= MAX_PASSES and len(sequence.flags) <= MAX_FLAGS + 1
         assert 1 <= num_levels(sequence) <= MAX_LEVELS and not sequence.uses_polly
-    crossed = moves.cross(sequence, moves.random(5))
+    crossed = moves.cross(sequence, moves.walk(5))
     assert 1 <= num_levels(crossed) <= MAX_LEVELS

@@ -51,9 +51,9 @@ def test_what_llvm_keeps_off_is_taken_only_where_it_is_asked_for():
     }
     assert {"loop-interchange", "gvn-hoist", "enable-gvn-hoist"} <= held
     assert not held & {*usable_passes(), *usable_flags()} and held <= {*usable_passes(True), *usable_flags(True, True)}
-    drawn = [Moves(np.random.default_rng(seed)).random(12) for seed in range(60)]
+    drawn = [Moves(np.random.default_rng(seed)).walk(12) for seed in range(60)]
     assert not any(sequence.held_back for sequence in drawn)
-    assert any(Moves(np.random.default_rng(seed), experimental=True).random(12).held_back for seed in range(60))
+    assert any(Moves(np.random.default_rng(seed), experimental=True).walk(12).held_back for seed in range(60))
     assert not any(change.sequence.held_back for change in changes(True)) and any(
         change.sequence.held_back for change in changes(True, True)
     )

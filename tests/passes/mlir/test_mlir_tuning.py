@@ -320,7 +320,7 @@ def test_the_latent_model_ranks_proposals_of_any_search(session, measurer):
         strategist = MlirStrategyConfig("random", llm=LlmConfig(url, timeout_secs=5.0)).make(
             session, prepared, template
         )
-        first = [strategist._search._random() for _ in range(5)]
+        first = [strategist._search._moves.decode(strategist._search._moves.random()) for _ in range(5)]
         strategist.report.proposals.add(schedule for schedule in first if schedule is not None)
         strategist.suggest(2)
     rows = strategist.report.to_json()["proposals"]
