@@ -1,6 +1,9 @@
 """Contract tests that a third party runs against cost models and search strategies of its own; they need pytest (`pip
 install 'foretune[testing]'`).
 
+`RankerContract` and `CostModelContract` are of rankers, `CostPredictorContract` (`cost_predictors`) of predictors of
+costs.
+
 from foretune.testing.cost_models import CostModelContract
 
 class TestMyModel(CostModelContract):
@@ -10,4 +13,6 @@ class TestMyModel(CostModelContract):
 
 import pytest
 
-pytest.register_assert_rewrite("foretune.testing.cost_models", "foretune.testing.search_strategies")
+pytest.register_assert_rewrite(
+    "foretune.testing.cost_models", "foretune.testing.cost_predictors", "foretune.testing.search_strategies"
+)
