@@ -1,13 +1,15 @@
-"""Cost models by name; those of other packages are found by their entry points, `foretune.cost_models`."""
+"""Cost models by name: rankers, and predictors of costs. Rankers of other packages are found by their entry points,
+`foretune.cost_models`.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from foretune.costmodel.base import CostModel
+from foretune.costmodel.base import CostModel, CostPredictor
 from foretune.errors import OptionError
 from foretune.support.plugins import COST_MODELS, load_plugin, plugin_names
 
@@ -36,6 +38,10 @@ _CLASSES = {
     "mamba": f"{_RIVALS}.mamba:MambaModel",
 }
 _OF_PASSES = {"passes": "foretune.costmodel.passes.model:PassCostModel"}
+_PREDICTORS = {
+    "mlir_latent": "foretune.costmodel.mlir.model:MlirCostModel",
+    "mlir_time": "foretune.costmodel.mlir.time_model:MlirTimeModel",
+}
 
 
 def names() -> tuple[str, ...]:
@@ -62,8 +68,7 @@ def model_class(name: str) -> type[CostModel]:
         if name in (plugins := plugin_names(COST_MODELS)):
             return load_plugin(COST_MODELS, name, CostModel)
         raise OptionError(f"unknown cost model {name!r}; known are {', '.join((*classes, *plugins))}")
-    module, _, found = classes[name].partition(":")
-    return getattr(importlib.import_module(module), found)
+    return _imported(classes[name])
 
 
 def make(name: str, seed: int = 0) -> CostModel:
@@ -89,3 +94,25 @@ def load(name: str, path: Path) -> CostModel:
         UnsupportedError: the model needs a package that is not installed.
     """
     return model_class(name).load(path)
+
+
+def predictor_names() -> tuple[str, ...]:
+    """Names of all predictors of costs."""
+    return tuple(_PREDICTORS)
+
+
+def load_predictor(name: str, path: Path) -> CostPredictor[Any]:
+    """A trained predictor of costs from its file.
+
+    Raises:
+        OptionError: there is no such predictor.
+        ModelError: the file is damaged, of another schema or of another model.
+    """
+    if name not in _PREDICTORS:
+        raise OptionError(f"unknown predictor of costs {name!r}; known are {', '.join(_PREDICTORS)}")
+    return _imported(_PREDICTORS[name]).load(path)
+
+
+def _imported(place: str) -> Any:
+    module, _, found = place.partition(":")
+    return getattr(importlib.import_module(module), found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,16 +30,15 @@ from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.threads import in_threads
 from foretune.costmodel.latent.trace_encoder import ScheduleTraces, TraceEncoder
 from foretune.costmodel.latent.training import TrainConfig, train
+from foretune.costmodel.model_file import read_model, write_model
+from foretune.costmodel.stored_network import network_of
 from foretune.errors import ModelError, OptionError
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.space import DesignSpace
 from foretune.support.cache import RecentCache
-from foretune.support.files import write_atomically
 from foretune.task import Candidate, Rewrite, Task
 from foretune.trace import Trace
 
-SCHEMA = "foretune-latent-5"
-_MAX_HEADER_BYTES = 8 << 20
 _CACHED_TASKS = 64
 _CACHED_SPACES = 512
 _CHUNK = 2048  # points scored at once
@@ -74,7 +72,10 @@ class LatentCostModel(CostModel):
     """
 
     name = "latent"
-    schema = SCHEMA
+    kind = "latent"
+    """Of the model in a file; models that differ in their training alone read each other's files."""
+    layout = "foretune-latent-5"
+    """Changes with what the network reads and how it is built: weights of another layout do not fit."""
     encoder: TraceEncoder = ScheduleTraces()
     weights_file = "cpu.safetensors"
 
@@ -100,7 +101,7 @@ class LatentCostModel(CostModel):
     @property
     def settings(self) -> str:
         """Of the network and its training."""
-        return json.dumps([self.schema, asdict(self._config)], sort_keys=True)
+        return json.dumps([self.layout, asdict(self._config)], sort_keys=True)
 
     @property
     def network(self) -> Ensemble:
@@ -269,19 +270,15 @@ class LatentCostModel(CostModel):
                 yield rows, *observed_space(members)
 
     def save(self, path: Path) -> None:
-        """Writes the weights as safetensors with a JSON header."""
-        from safetensors.torch import save_file
-
+        """Writes the weights; see `foretune.costmodel.model_file`."""
         header = {
-            "schema": self.schema,
-            "vocabulary": json.dumps(self.network.vocabulary.to_json()),
-            "config": json.dumps(asdict(self.network.config)),
+            "layout": self.layout,
+            "vocabulary": self.network.vocabulary.to_json(),
+            "config": asdict(self.network.config),
             "training_hash": self.training_hash,
             "fingerprint": self.fingerprint,
         }
-        header["digest"] = _digest(header)
-        weights = {k: v.contiguous() for k, v in self.network.state_dict().items()}
-        write_atomically(path, lambda temporary: save_file(weights, temporary, header))
+        write_model(path, self.kind, header, {name: w.numpy() for name, w in self.network.state_dict().items()})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -290,27 +287,20 @@ class LatentCostModel(CostModel):
         Raises:
             ModelError: the file is missing, truncated, of another schema, or its weights have wrong names or shapes.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        header = _read_header(path)
-        if header.get("schema") != cls.schema:
-            raise ModelError(f"{path} has schema {header.get('schema')!r}, but this release reads {cls.schema!r}")
-        if "digest" in header and header["digest"] != _digest(header):
-            raise ModelError(
-                f"{path} is damaged or does not fit this release: its header does not have the digest that it states"
-            )
+        header, arrays = read_model(path, cls.kind)
         try:
-            vocabulary = {k: tuple(map(str, v)) for k, v in json.loads(header["vocabulary"]).items()}
-            known = Vocabulary(**vocabulary)
-            network = Ensemble.untrained(
-                known, NetworkConfig(**json.loads(header["config"])), cls.encoder.state_width(known)
-            )
-            network.load_state_dict(load_file(path))
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
+            if header["layout"] != cls.layout:
+                raise ModelError(f"{path} has layout {header['layout']!r}, but this release reads {cls.layout!r}")
+            known = Vocabulary(**{k: tuple(map(str, v)) for k, v in header["vocabulary"].items()})
+            config, width = NetworkConfig(**header["config"]), cls.encoder.state_width(known)
+            if max(config.members, config.rounds) > len(arrays):
+                raise ModelError(f"{path} is damaged: it states more parts of a network than it holds")
+            network = network_of(lambda: Ensemble.untrained(known, config, width), arrays)
+            model = cls(network, str(header["training_hash"]))
+            stated = header["fingerprint"]
+        except (KeyError, TypeError, ValueError, AttributeError, OptionError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error
-        model = cls(network, header.get("training_hash", ""))
-        if header.get("fingerprint") != model.fingerprint:
+        if stated != model.fingerprint:
             raise ModelError(f"{path} is damaged: its weights do not have the fingerprint that its header states")
         return model
 
@@ -321,32 +311,6 @@ class LatentCostModel(CostModel):
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
-
-
-def _digest(header: dict[str, str]) -> str:
-    """Of a whole header, which states the fingerprint of the weights; older releases wrote none."""
-    return hashlib.sha256(
-        json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode()
-    ).hexdigest()
-
-
-def _read_header(path: Path) -> dict[str, str]:
-    try:
-        with open(path, "rb") as file:
-            prefix = file.read(8)
-            if len(prefix) < 8:
-                raise ModelError(f"{path} is truncated")
-            size = struct.unpack("<Q", prefix)[0]
-            if size > _MAX_HEADER_BYTES:
-                raise ModelError(f"{path} is not a safetensors file")
-            header = json.loads(file.read(size)).get("__metadata__", {})
-            if not isinstance(header, dict):
-                raise ModelError(f"{path} is damaged: its header holds no texts")
-            return header
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is truncated or not a safetensors file: {error}") from error
 
 
 def _view_key(task: Task, rewrite: Rewrite | None) -> tuple[str, ...]:

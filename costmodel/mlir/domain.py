@@ -100,6 +100,9 @@ class MlirDomain:
         """
         header, arrays = read_model(path, NAME)
         try:
-            return cls(tuple(map(str, header["names"])), arrays["largest"], int(header["statements"]))
+            names, largest = tuple(map(str, header["names"])), arrays["largest"]
+            if largest.shape != (len(names),):
+                raise ModelError(f"{path} is damaged: it has {len(names)} names, but values of shape {largest.shape}")
+            return cls(names, largest, int(header["statements"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error

@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from foretune.costmodel.base import CostPrediction, CostPredictor
 from foretune.costmodel.mlir.actions import encode_traces
 from foretune.costmodel.mlir.encoding import EncodedProgram
 from foretune.costmodel.mlir.labels import from_scale
@@ -27,6 +27,7 @@ from foretune.costmodel.mlir.network import LABELS, MlirNetwork, MlirNetworkConf
 from foretune.costmodel.mlir.target import MlirTarget
 from foretune.costmodel.mlir.training import collate
 from foretune.costmodel.model_file import read_model, write_model
+from foretune.costmodel.stored_network import network_of
 from foretune.errors import ModelError
 from foretune.trace import Trace
 
@@ -38,19 +39,14 @@ _FEW = 8  # programs that one thread is faster with, and that other work on the 
 
 
 @dataclass(frozen=True)
-class MlirPrediction:
-    """What the model says of one program.
+class MlirPrediction(CostPrediction):
+    """What the model says of one program; `foretune.passes.mlir.costs.labels` says what the costs mean.
 
     Attributes:
-        costs: label -> value; `foretune.passes.mlir.costs.labels` says what they mean.
-        spread: label -> standard deviation of the logarithm (of shares: of the value), calibrated on programs that were
-            held out; 0 of what was counted.
         sources: label -> `counted` or `predicted`.
         notes: what was assumed, and why numbers may be far off.
     """
 
-    costs: dict[str, float]
-    spread: dict[str, float]
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -58,16 +54,17 @@ class MlirPrediction:
         if not self.sources:
             object.__setattr__(self, "sources", dict.fromkeys(self.costs, PREDICTED))
 
-    def interval(self, name: str, deviations: float = 1.645) -> tuple[float, float]:
-        """Where a cost lies, nine times of ten by default."""
-        value, spread = self.costs[name], deviations * self.spread[name]
-        if "share" in name:
-            return max(0.0, value - spread), min(1.0, value + spread)
-        return value * math.exp(-spread), value * math.exp(spread)
-
     def to_json(self) -> dict[str, Any]:
         """The prediction as JSON data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class TargetedProgram:
+    """A program, and the processor that it is compiled for."""
+
+    program: EncodedProgram
+    target: MlirTarget
 
 
 @contextlib.contextmanager
@@ -83,7 +80,7 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-class MlirCostModel:
+class MlirCostModel(CostPredictor[TargetedProgram]):
     """The trained ensemble.
 
     Args:
@@ -93,6 +90,9 @@ class MlirCostModel:
         calibration: [A + Q] (deviation of held-out errors, factor of the members' disagreement).
         training_hash: identifies the data that the weights were trained on.
     """
+
+    name = NAME
+    labels = LABELS
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class MlirCostModel:
         self._runs = self.feature_names.index("log_runs")
 
     @classmethod
-    def bundled(cls) -> MlirCostModel:
+    def bundled(cls) -> Self:
         """The weights that ship with Foretune.
 
         Raises:
@@ -143,12 +143,16 @@ class MlirCostModel:
         every = np.concatenate(parts, 1).astype(np.float64)  # [K, P, A + Q]
         return every.mean(0), every.std(0)
 
-    def predict(self, programs: Sequence[EncodedProgram], target: MlirTarget) -> list[MlirPrediction]:
-        """Predicts the costs of some programs on one processor."""
+    def predict_costs(self, programs: Sequence[TargetedProgram]) -> list[MlirPrediction]:
+        """Predicts the costs of some programs."""
         if not programs:
             return []
-        mean, disagreement = self.predict_scaled(programs, [target] * len(programs))
+        mean, disagreement = self.predict_scaled([p.program for p in programs], [p.target for p in programs])
         return [self._prediction(m, d) for m, d in zip(mean, disagreement)]
+
+    def predict(self, programs: Sequence[EncodedProgram], target: MlirTarget) -> list[MlirPrediction]:
+        """As `predict_costs`, on one processor."""
+        return self.predict_costs([TargetedProgram(program, target) for program in programs])
 
     def _prediction(self, mean: np.ndarray, disagreement: np.ndarray) -> MlirPrediction:
         spread = np.sqrt(np.square(self.calibration) + np.square(disagreement))
@@ -221,7 +225,7 @@ class MlirCostModel:
         write_model(path, NAME, header, arrays)
 
     @classmethod
-    def load(cls, path: Path) -> MlirCostModel:
+    def load(cls, path: Path) -> Self:
         """Reads what `save` wrote.
 
         Raises:
@@ -231,26 +235,19 @@ class MlirCostModel:
         try:
             if tuple(header["labels"]) != LABELS:
                 raise ModelError(f"{path} predicts {header['labels']}, but this release predicts {list(LABELS)}")
-            networks = []
-            for k in range(int(header["members"])):
-                network = MlirNetwork(MlirNetworkConfig(**header["config"]))
-                prefix = f"{k}."
-                network.load_state_dict(
-                    {
-                        n[len(prefix) :]: torch.from_numpy(a.astype(np.float32))
-                        for n, a in arrays.items()
-                        if n.startswith(prefix)
-                    }
-                )
-                networks.append(network)
-            return cls(
-                networks,
-                tuple(map(str, header["features"])),
-                tuple(map(str, header["actions"])),
-                np.array(header["calibration"], np.float64),
-                str(header["training_hash"]),
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            config = MlirNetworkConfig(**header["config"])
+            if config.rounds > len(arrays):
+                raise ModelError(f"{path} is damaged: it states more parts of a network than it holds")
+            features, actions = tuple(map(str, header["features"])), tuple(map(str, header["actions"]))
+            calibration = np.array(header["calibration"], np.float64)
+            sizes = (len(features), calibration.shape)
+            if sizes != (config.features, (len(LABELS),)) or len(actions) >= config.actions or header["members"] < 1:
+                raise ModelError(f"{path} is damaged: its names and its networks are of different sizes")
+            networks = [
+                network_of(lambda: MlirNetwork(config), _of_member(arrays, k)) for k in range(int(header["members"]))
+            ]
+            return cls(networks, features, actions, calibration, str(header["training_hash"]))
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
 
     @property
@@ -260,3 +257,8 @@ class MlirCostModel:
         for name, value in sorted(self.networks.state_dict().items()):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _of_member(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    prefix = f"{number}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 
+from foretune.costmodel.base import CostPrediction, CostPredictor
 from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES
 from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget
 from foretune.costmodel.model_file import read_model, write_model
+from foretune.costmodel.stored_network import network_of
 from foretune.datasets.programs.mlir_samples import LABELS
 from foretune.errors import ModelError
 
@@ -83,7 +86,7 @@ class CountedProgram:
         return float(np.log(max(self.counts["mca_cycles"], 1e-3) * _CYCLE_SECS))
 
 
-class MlirTimeModel:
+class MlirTimeModel(CostPredictor[CountedProgram]):
     """The trained networks.
 
     Args:
@@ -93,6 +96,9 @@ class MlirTimeModel:
         training_hash: identifies the data.
         config: how they were made.
     """
+
+    name = NAME
+    labels = ("secs",)
 
     def __init__(
         self,
@@ -121,6 +127,13 @@ class MlirTimeModel:
         base = np.array([p.base for p in programs])
         return every.mean(0) + base, np.sqrt(np.square(self.deviation) + every.var(0))
 
+    def predict_costs(self, programs: Sequence[CountedProgram]) -> list[CostPrediction]:
+        """Predicts the seconds of some programs."""
+        if not programs:
+            return []
+        mean, deviation = self.predict(programs)
+        return [CostPrediction({"secs": float(np.exp(m))}, {"secs": float(d)}) for m, d in zip(mean, deviation)]
+
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors with a JSON header."""
         arrays = {
@@ -140,7 +153,7 @@ class MlirTimeModel:
         )
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS) -> MlirTimeModel:
+    def load(cls, path: Path = WEIGHTS) -> Self:
         """Reads what `save` wrote.
 
         Raises:
@@ -151,17 +164,15 @@ class MlirTimeModel:
             if (tuple(header["counts"]), tuple(header["structure"])) != (COUNTS, STRUCTURE_FEATURES):
                 raise ModelError(f"{path} reads other numbers than this release gives it; train it again")
             config = TimeConfig(**header["config"])
-            networks = []
-            for k in range(config.members):
-                network = _network(config)
-                network.load_state_dict(
-                    {
-                        name.split(".", 1)[1]: torch.from_numpy(a)
-                        for name, a in arrays.items()
-                        if name.startswith(f"{k}.")
-                    }
+            networks = [
+                network_of(
+                    lambda: _network(config),
+                    {n.removeprefix(f"{k}."): array for n, array in arrays.items() if n.startswith(f"{k}.")},
                 )
-                networks.append(network)
+                for k in range(config.members)
+            ]
+            if not networks or not arrays["mean"].shape == arrays["scale"].shape == (_NUM_FEATURES,):
+                raise ModelError(f"{path} is damaged: it has no network, or scales of another number of features")
             return cls(
                 networks,
                 arrays["mean"],

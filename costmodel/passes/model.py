@@ -27,7 +27,8 @@ class PassCostModel(LatentCostModel):
     """
 
     name = "passes"
-    schema = "foretune-latent-passes-2"
+    kind = "passes"
+    layout = "foretune-latent-passes-2"
     encoder = PassTraces()
     weights_file = "passes.safetensors"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from foretune import Candidate, DataError, MeasureRecord, ModelError, Status, Trace, Trajectory
-from foretune.costmodel.base import CostModel, StaticCostModel
+from foretune.costmodel.base import CostModel, Ranker, StaticCostModel
 from foretune.costmodel.metrics import spearman
 from foretune.testing.synthetic import TASK, decided, synthetic_trajectories
 
@@ -59,8 +59,47 @@ def candidates_of(trajectories: Sequence[Trajectory]) -> list[Candidate]:
     return [t.record.candidate for t in trajectories]
 
 
-class CostModelContract:
-    """Every cost model.
+class RankerContract:
+    """Every ranker. Subclasses define `ranker` and `candidates`."""
+
+    def ranker(self) -> Ranker:
+        """One that can predict."""
+        raise NotImplementedError
+
+    def candidates(self) -> list[Candidate]:
+        """Some of one task that the ranker knows; at least four."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ranked(cls) -> tuple[Ranker, list[Candidate]]:
+        """A ranker, which tests must not change, and candidates."""
+        return cls().ranker(), cls().candidates()
+
+    def test_one_score_a_candidate(self, ranked):
+        ranker, candidates = ranked
+        task = candidates[0].task
+        scores = ranker.predict(task, candidates)
+        assert scores.shape == (len(candidates),) and scores.dtype == np.float64 and np.isfinite(scores).all()
+        assert ranker.predict(task, []).shape == (0,)
+
+    def test_scores_do_not_depend_on_the_company(self, ranked):
+        ranker, candidates = ranked
+        task = candidates[0].task
+        alone = np.concatenate([ranker.predict(task, [c]) for c in candidates[:4]])
+        assert np.allclose(ranker.predict(task, candidates)[:4], alone, atol=1e-4)
+
+    def test_measurements_of_all_kinds_are_taken(self):
+        ranker, candidates = self.ranker(), self.candidates()
+        failed = [MeasureRecord(c, status) for c, status in zip(candidates, (Status.ILLEGAL, Status.RUN_TIMEOUT))]
+        ranker.update([])
+        ranker.update(failed)
+        ranker.update([MeasureRecord(c, Status.OK, (1e-3 * (i + 1),)) for i, c in enumerate(candidates[2:])])
+        assert np.isfinite(ranker.predict(candidates[0].task, candidates)).all()
+
+
+class CostModelContract(RankerContract):
+    """Every cost model; it is a ranker once it is fitted.
 
     Subclasses define `make` and, where the model is limited by design, `learns` (a ranking of this space), `adapts`
     (to measurements) and `overfits` (rank correlation on sixteen records that it was trained on).
@@ -79,6 +118,17 @@ class CostModelContract:
         model.fit(trajectories)
         self.bind(model)
         return model
+
+    def ranker(self) -> Ranker:
+        return self.fitted(measured(16, seed=3))
+
+    def candidates(self) -> list[Candidate]:
+        return candidates_of(measured(60, seed=0))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ranked(cls, model, data) -> tuple[Ranker, list[Candidate]]:
+        return model, candidates_of(data)
 
     def bind(self, model: CostModel) -> None:
         if isinstance(model, StaticCostModel):
@@ -124,16 +174,6 @@ class CostModelContract:
         np.testing.assert_allclose(
             again, model.predict(TASK, candidates), rtol=1e-5, atol=1e-6
         )  # libraries round by where arrays lie in memory
-
-    def test_one_score_a_candidate(self, model, data):
-        scores = model.predict(TASK, candidates_of(data))
-        assert scores.shape == (len(data),) and scores.dtype == np.float64 and np.isfinite(scores).all()
-        assert model.predict(TASK, []).shape == (0,)
-
-    def test_scores_do_not_depend_on_the_company(self, model, data):
-        candidates = candidates_of(data)
-        alone = np.concatenate([model.predict(TASK, [c]) for c in candidates[:4]])
-        assert np.allclose(model.predict(TASK, candidates)[:4], alone, atol=1e-4)
 
     def test_save_and_load(self, model, data, tmp_path):
         model.save(tmp_path / "m")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import zipfile
@@ -125,6 +126,57 @@ def weights(folder: Path) -> Iterator[Try]:
     yield try_one
 
 
+@contextlib.contextmanager
+def old_weights(folder: Path) -> Iterator[Try]:
+    """A file of weights of a release before `foretune-model-1`."""
+    from foretune.costmodel.passes.model import PassCostModel
+
+    data = PassCostModel.bundled_path().read_bytes()
+    wanted = PassCostModel.bundled()
+    header = int.from_bytes(data[:8], "little") + 8
+
+    def try_one(rng: random.Random) -> bool:
+        path = folder / "mutated.safetensors"
+        path.write_bytes(mutate_bytes(data[:header], rng) + data[header:])
+        try:
+            found = PassCostModel.load(path)
+        except ForetuneError:
+            return False
+        if found.fingerprint != wanted.fingerprint:
+            raise Silent("weights that were not written")
+        return True
+
+    yield try_one
+
+
+@contextlib.contextmanager
+def hostile_weights(folder: Path) -> Iterator[Try]:
+    """Files of weights with a digest that fits a header that does not: whoever writes a file can write a digest."""
+    from foretune.costmodel.mlir.model import WEIGHTS, MlirCostModel
+    from foretune.costmodel.mlir.time_model import WEIGHTS as TIME_WEIGHTS
+    from foretune.costmodel.mlir.time_model import MlirTimeModel
+    from foretune.costmodel.model_file import read_model, write_model
+
+    bundled = {MlirCostModel: WEIGHTS, MlirTimeModel: TIME_WEIGHTS}
+    read = {kind: read_model(path, kind.name) for kind, path in bundled.items()}
+
+    def try_one(rng: random.Random) -> bool:
+        path, kind = folder / "hostile.safetensors", rng.choice(list(bundled))
+        header, arrays = read[kind]
+        try:
+            mutated = json.loads(mutate_json_text(json.dumps(header).encode(), rng))
+        except (ValueError, RecursionError):
+            return False
+        write_model(path, kind.name, mutated, arrays)
+        try:
+            kind.load(path)
+        except ForetuneError:
+            return False
+        return True
+
+    yield try_one
+
+
 class _Read(Exception):
     """An artifact was read to the point where PyTorch takes over."""
 
@@ -188,5 +240,7 @@ SUBJECTS = [
     Subject("database", database),
     Subject("store", store),
     Subject("weights", weights),
+    Subject("old weights", old_weights),
+    Subject("hostile weights", hostile_weights),
     Subject("artifacts", artifacts),
 ]

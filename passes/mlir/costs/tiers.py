@@ -162,8 +162,8 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
     program = encode(counts.graph) if counts.graph is not None else None
     known = dict(counts.labels)
     costs, spread, notes = dict(known), dict.fromkeys(known, 0.0), [*counts.notes]
-    timed = all(name in known for name in COUNTS)
-    if not timed and program is not None:
+    is_counted = all(name in known for name in COUNTS)
+    if not is_counted and program is not None:
         guess = learned(program, counts.facts, target, model)
         left = [name for name in guess.costs if name not in known]
         costs |= {name: guess.costs[name] for name in left}
@@ -175,23 +175,23 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
             ),
             *guess.notes,
         ]
-    elif not timed:
+    elif not is_counted:
         notes.append(f"what a run tells is not known: {counts.stopped}")
     made = MlirPrediction(
         costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes)
     )
-    if not timed:
+    if not is_counted:
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
-    mean, deviation = bundled_time_model().predict([CountedProgram(known, structure, target)])
+    [timed] = bundled_time_model().predict_costs([CountedProgram(known, structure, target)])
     notes += [
         *(note for note in counts.facts.notes if "is taken as" in note and "argument" in note),
         *stands_for(target, counted=True),
     ]
     made = replace(
         made,
-        costs={**costs, "secs": float(np.exp(mean[0]))},
-        spread={**spread, "secs": float(deviation[0])},
+        costs={**costs, **timed.costs},
+        spread={**spread, **timed.spread},
         sources={**made.sources, "secs": PREDICTED},
         notes=tuple(notes),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from foretune.costmodel.mlir.encoding import encode
 from foretune.costmodel.mlir.model import MlirCostModel
+from foretune.costmodel.mlir.ranker import MlirRanker
 from foretune.costmodel.mlir.target import known_target
 from foretune.errors import ForetuneError
 from foretune.passes.mlir.costs.predict import read_graph
@@ -18,6 +19,7 @@ from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
 from foretune.passes.mlir.tuning.measure import PreparedMlir
 from foretune.passes.mlir.tuning.search import MlirRanked
+from foretune.task import Candidate
 
 _READ_SHARE = 0.5  # of the pool, the best by rollout, whose real graphs are read
 _REFUSED = -1e9
@@ -42,14 +44,17 @@ class MlirLatentSearch(MlirRanked):
         self, model: MlirCostModel, session: MlirSession, prepared: PreparedMlir, template: Template, seed: int = 0
     ) -> None:
         super().__init__(template, self._scores, seed)
-        self._model, self._session, self._source = model, session, prepared.program.text
-        self._program = encode(read_graph(session, self._source)[0])
+        self._model, self._session, self._task = model, session, prepared.task
+        if not self._task.workload.graph.nodes:
+            read_graph(session, self._task.workload.program)  # says why there is none
         self._target = known_target()
+        self._ranker = MlirRanker(model, self._target)
+        self._ranker.predict(self._task, ())  # a program that it does not know is refused here, not in the search
         self._known: dict[Schedule, float] = {}
 
     def _scores(self, schedules: Many[Schedule]) -> np.ndarray:
         """Minus the logarithm of the predicted seconds; those that the rollout leaves out come after all others."""
-        rolled = self._model.rank_after(self._program, [s.trace() for s in schedules], self._target)
+        rolled = self._ranker.predict(self._task, [Candidate(self._task, s.trace()) for s in schedules])
         scores = np.full(len(schedules), _REFUSED) + rolled
         for i in np.argsort(-rolled, kind="stable")[: max(1, round(_READ_SHARE * len(schedules)))]:
             scores[i] = self._read(schedules[i])
@@ -58,7 +63,7 @@ class MlirLatentSearch(MlirRanked):
     def _read(self, schedule: Schedule) -> float:
         if schedule not in self._known:
             try:
-                graph = read_graph(self._session, self._source, schedule)[0]
+                graph = read_graph(self._session, self._task.workload.program, schedule)[0]
                 self._known[schedule] = -float(
                     np.log(max(self._model.predict([encode(graph)], self._target)[0].costs["secs"], 1e-12))
                 )

@@ -11,6 +11,7 @@ from foretune.costmodel.latent.encoding import encode_space
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig, train
+from foretune.costmodel.model_file import read_model, write_model
 from foretune.costmodel.planning.planner import Planner, PlannerConfig
 from foretune.testing.synthetic import synthetic_trajectories
 
@@ -110,6 +111,11 @@ def test_a_flipped_weight_is_seen(model, tmp_path):
     data = bytearray(path.read_bytes())
     data[-7] ^= 1
     path.write_bytes(data)
+    with pytest.raises(ModelError, match="digest"):
+        LatentCostModel.load(path)
+    header, arrays = read_model(LatentCostModel.bundled_path(), "latent")
+    arrays["tree_weight"] = arrays["tree_weight"] + np.float32(1)
+    write_model(path, "latent", header, arrays)  # a digest of its own, but still the fingerprint of other weights
     with pytest.raises(ModelError, match="fingerprint"):
         LatentCostModel.load(path)
 
@@ -129,8 +135,13 @@ def test_damaged_files(model, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ModelError):
             LatentCostModel.load(path)
-    path.write_bytes(whole.replace(b"foretune-latent-5", b"foretune-latent-9"))
-    with pytest.raises(ModelError, match="schema 'foretune-latent-9'"):
+    path.write_bytes(whole.replace(b"foretune-model-1", b"foretune-model-9"))
+    with pytest.raises(ModelError, match="schema 'foretune-model-9'"):
+        LatentCostModel.load(path)
+    path.write_bytes(whole)
+    header, arrays = read_model(path, "latent")
+    write_model(path, "latent", {**header, "layout": "foretune-latent-9"}, arrays)
+    with pytest.raises(ModelError, match="layout 'foretune-latent-9'"):
         LatentCostModel.load(path)
 
 
@@ -138,8 +149,10 @@ def test_other_shapes(model, tmp_path):
     from dataclasses import replace
 
     model.save(tmp_path / "m.safetensors")
-    text = (tmp_path / "m.safetensors").read_bytes()
-    (tmp_path / "m.safetensors").write_bytes(text.replace(b'\\"latent\\": 24', b'\\"latent\\": 25'))
+    header, arrays = read_model(tmp_path / "m.safetensors", "latent")
+    assert header["config"]["latent"] == 24
+    header["config"]["latent"] = 25
+    write_model(tmp_path / "m.safetensors", "latent", header, arrays)
     with pytest.raises(ModelError, match="does not fit"):
         LatentCostModel.load(tmp_path / "m.safetensors")
     with pytest.raises(OptionError, match="`latent >= 1` must hold"):

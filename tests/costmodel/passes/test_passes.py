@@ -172,7 +172,7 @@ def test_files(model, tmp_path):
         PassCostModel.load(tmp_path / "m.safetensors").predict(UNSEEN[0], candidates),
         rtol=1e-5,
     )
-    with pytest.raises(ModelError, match="schema"):
+    with pytest.raises(ModelError, match="a model of type 'passes', not 'latent'"):
         LatentCostModel.load(tmp_path / "m.safetensors")
 
 
