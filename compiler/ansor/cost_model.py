@@ -77,9 +77,10 @@ class ForetuneAnsorModel(PythonBasedModel):
         if task is None:
             return np.ones(len(states), np.float32)
         lines = (record_line(auto_scheduler.MeasureInput(search_task, state)) for state in states)
-        choices = [self._guard.run(name, lambda line=line: task.read(steps_of(line))) for line in lines]
+        read = task.read
+        choices = [self._guard.run(name, lambda line=line: read(steps_of(line))) for line in lines]
         known = [row for row, chosen in enumerate(choices) if chosen is not None]
-        for rows, space, points in task.points([choices[row] for row in known]):
+        for rows, space, points in task.points([chosen for chosen in choices if chosen is not None]):
             prediction = self._guard.run(
                 name, lambda space=space, points=points: self.model.score(task.task, space, points)
             )

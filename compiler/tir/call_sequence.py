@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch.utils.dlpack import from_dlpack
@@ -65,6 +66,11 @@ class Memory:
     kind: str
     place: int = 0
     constant: torch.Tensor | None = field(default=None, compare=False)
+
+    @property
+    def held(self) -> torch.Tensor:
+        """The value of a constant."""
+        return cast("torch.Tensor", self.constant)
 
 
 @dataclass(frozen=True)
@@ -188,12 +194,13 @@ class _Reader:
         self._bytes += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
         return offset
 
-    def _buffer(self, value) -> Buffer:
+    def _buffer(self, value: Any) -> Buffer:
         if isinstance(value, tvm.ir.GenericConst):
-            constant = from_dlpack(value.value).contiguous()
+            data = cast("Any", value).value  # an attribute of C++, which TVM's stubs do not have
+            constant = from_dlpack(data).contiguous()
             if constant.data_ptr() % _ALIGNMENT:
                 constant = constant.clone()
-            return Buffer(Memory("constant", constant=constant), tuple(constant.shape), str(value.value.dtype))
+            return Buffer(Memory("constant", constant=constant), tuple(constant.shape), str(data.dtype))
         if value not in self._buffers:
             raise _NotASequence
         return self._buffers[value]
@@ -313,8 +320,8 @@ class BoundCalls:
         if memory.kind == "workspace":
             tensor.data = self._workspace.data_ptr() + memory.place
         elif memory.kind == "constant":
-            tensor.data = memory.constant.data_ptr()
-            self._kept.append(memory.constant)
+            tensor.data = memory.held.data_ptr()
+            self._kept.append(memory.held)
         else:
             number = memory.place + (len(self._sequence.inputs) if memory.kind == "output" else 0)
             self._places.append(_Place(ctypes.addressof(tensor) + _DLTensor.data.offset, number))

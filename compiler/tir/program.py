@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import tvm_ffi
@@ -33,7 +33,7 @@ class Program:
         from tvm import relax
 
         module, library = on_openmp(executable)
-        self._machine = relax.VirtualMachine(module, tvm.cpu())
+        self._machine = relax.VirtualMachine(module, cast("Any", tvm.cpu()))
         self._main = self._machine["main"]
         self._prepared: tuple = ()
         self._prepared_tensors: list[torch.Tensor] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,9 +68,10 @@ class StrategyConfig:
         if self.search == "latent":
             search: SearchStrategy = self._latent(prepared, polly)
         else:
-            made: Callable[..., SearchStrategy] = STRATEGIES.get(self.search) or load_plugin(
+            found = STRATEGIES.get(self.search) or load_plugin(
                 SEARCH_STRATEGIES, _PLUGINS + self.search, SearchStrategy
             )
+            made = cast("Callable[..., SearchStrategy]", found)
             search = made(self.seed, polly, experimental=self.experimental)
         macros = applicable_macros(prepared.features, polly, self.experimental)
         search.openings = [macro.sequence for macro in macros[: max(_LEAST_OPENINGS, budget // _OPENING_SHARE)]]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from foretune.errors import ModelError, UnsupportedError
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
@@ -47,9 +47,8 @@ class MlirStrategyConfig:
         if self.search == "latent":
             search: MlirSearch = self._latent(session, prepared, template)
         else:
-            strategy: Callable[..., MlirSearch] = STRATEGIES.get(self.search) or load_plugin(
-                SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch
-            )
+            found = STRATEGIES.get(self.search) or load_plugin(SEARCH_STRATEGIES, _PLUGINS + self.search, MlirSearch)
+            strategy = cast("Callable[..., MlirSearch]", found)
             search = strategy(template, self.seed)
         if self.llm is None:
             return search
