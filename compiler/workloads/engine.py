@@ -22,7 +22,7 @@ from foretune.compiler.contest.comparison import rel_error
 from foretune.compiler.workloads.models import ModelCase
 
 ENGINES = ("eager", "inductor", "foretune")
-MAX_AUTOTUNE = "inductor max-autotune"
+MAX_AUTOTUNE, FREEZING = "inductor max-autotune", "inductor freezing"
 
 
 def make_case(case: ModelCase, seed: int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
@@ -37,6 +37,11 @@ def compile_with(engine: str, model: torch.nn.Module, options: dict[str, Any] | 
         return model
     if engine == MAX_AUTOTUNE:
         return torch.compile(model, mode="max-autotune-no-cudagraphs")
+    if engine == FREEZING:
+        from torch._inductor import config
+
+        config.freezing = True  # for the whole process: Dynamo looks at it while it traces
+        return torch.compile(model)
     return torch.compile(model, backend=engine, options=options)
 
 
@@ -60,12 +65,13 @@ def outputs_error(expected: Any, actual: Any) -> float:
     return max(rel_error(e, a) for e, a in pairs)
 
 
-def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def serve(hello: dict[str, Any], own: Sequence[ModelCase] = ()) -> Iterator[dict[str, Any]]:
     """Compiles the models and answers requests `{"model", "secs"}` with the times of calls.
 
     Args:
         hello: `engine`, `seed`, `cases` (`DEMO_MODELS` or `BENCHMARK_MODELS`), and optionally `only` (names) and
             `options`.
+        own: models in place of `cases`.
 
     Yields:
         What compiling took; then, for each request sent in, the times.
@@ -73,7 +79,7 @@ def serve(hello: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from foretune.compiler.workloads.models import DEMO_MODELS
     from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 
-    known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello["cases"]]
+    known = own or {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello["cases"]]
     cases = {
         case.name: make_case(case, hello["seed"])
         for case in known
@@ -103,12 +109,12 @@ def reports() -> list[dict[str, Any]]:
     return [report.to_json() for report in backend.compile_reports()] if backend is not None else []
 
 
-def main() -> None:
-    """Serves until stdin closes."""
+def main(own: Sequence[ModelCase] = ()) -> None:
+    """Serves until stdin closes; models of the caller's own, if there are any."""
     warnings.simplefilter("ignore")
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    server = serve(json.loads(sys.stdin.readline()))
+    server = serve(json.loads(sys.stdin.readline()), own)
     reply = next(server)
     while True:
         replies.write(json.dumps({"status": "ok", **reply}) + "\n")
