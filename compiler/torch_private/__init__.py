@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
     from torch._guards import TracingContext
+    from torch._inductor import config as inductor_config
     from torch._inductor import ir as inductor_ir
     from torch._inductor import list_mode_options
     from torch._inductor import mkldnn_ir as inductor_mkldnn_ir
@@ -39,7 +40,7 @@ __all__ = [
     "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
     "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
     "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
-    "disable_current_modes", "get_decompositions", "get_metrics_context", "inductor_ir", "inductor_mkldnn_ir",
+    "disable_current_modes", "get_decompositions", "get_metrics_context", "inductor_config", "inductor_ir", "inductor_mkldnn_ir",
     "is_any_autocast_enabled", "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition",
     "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
 ]  # fmt: skip
@@ -63,6 +64,7 @@ PLACES = {
     "disable_current_modes": "torch.utils._python_dispatch:_disable_current_modes",
     "get_decompositions": "torch._decomp:get_decompositions",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
+    "inductor_config": "torch._inductor:config",
     "inductor_ir": "torch._inductor:ir",
     "inductor_mkldnn_ir": "torch._inductor:mkldnn_ir",
     "is_any_autocast_enabled": "torch._C:_is_any_autocast_enabled",

@@ -23,7 +23,7 @@ from foretune.workers.messages import Reply, Request
 from foretune.workers.serve import Service, serve
 
 ENGINES = ("eager", "inductor", "foretune")
-MAX_AUTOTUNE = "inductor max-autotune"
+MAX_AUTOTUNE, FREEZING = "inductor max-autotune", "inductor freezing"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ def compile_with(engine: str, model: torch.nn.Module, options: dict[str, Any] | 
         return model
     if engine == MAX_AUTOTUNE:
         return torch.compile(model, mode="max-autotune-no-cudagraphs")
+    if engine == FREEZING:
+        from foretune.compiler.torch_private import inductor_config
+
+        inductor_config.freezing = True  # for the whole process: Dynamo looks at it while it traces
+        return torch.compile(model)
     return torch.compile(model, backend=engine, options=options)
 
 
@@ -118,13 +123,13 @@ def outputs_error(expected: Any, actual: Any) -> float:
     return max(rel_error(e, a) for e, a in pairs)
 
 
-def start(hello: CompileModels) -> Service:
-    """Compiles the models; the service times them."""
+def start(hello: CompileModels, own: Sequence[ModelCase] = ()) -> Service:
+    """Compiles the models, or the caller's own in place of ours; the service times them."""
     from foretune.compiler.workloads.models import DEMO_MODELS
     from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 
     warnings.simplefilter("ignore")
-    known = {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello.cases]
+    known = own or {"DEMO_MODELS": DEMO_MODELS, "BENCHMARK_MODELS": BENCHMARK_MODELS}[hello.cases]
     cases = {case.name: make_case(case, hello.seed) for case in known if case.name in hello.only or not hello.only}
     compiled, made = {}, {}
     with torch.no_grad():

@@ -1,0 +1,137 @@
+"""Models of real sizes against the best of PyTorch: `python benchmarks/real_models.py [--trials 0] [--only NAME …]`.
+
+Eager, Inductor, its max-autotune and its freezing, Foretune as it is and with `freeze`: each compiles a model in a
+process of its own, one after the other; then all are timed in turns. A model's row is in
+`benchmarks/results/real_models/`, so that the same command goes on where it was stopped. Needs `pip install
+'foretune[bench]'` and a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from real_models_cases import REAL_MODELS
+from results import FOLDER, write_results
+from tuning_report import geomean
+
+from foretune.compiler.measure.quietness import Quietness
+from foretune.compiler.workloads.engine import FREEZING, MAX_AUTOTUNE, CompileModels, TimeCalls
+from foretune.errors import WorkerError
+from foretune.support.files import write_text_atomically
+from foretune.workers.process import WorkerProcess
+
+FORETUNE, FROZEN = "foretune", "foretune, frozen"
+RIVALS = ("eager", "inductor", MAX_AUTOTUNE, FREEZING)
+ENGINES = (*RIVALS, FORETUNE, FROZEN)
+ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.3, 0.05
+TIMEOUT_SECS, QUIET_SECS = 1800.0, 30.0
+ROWS = FOLDER / "real_models"
+CHILD = str(Path(__file__).with_name("real_models_child.py"))
+
+
+def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]:
+    """The row of a model: compiled by each engine alone, then timed in turns."""
+    runs = FOLDER.parent.parent / "runs"
+    row: dict[str, Any] = {"model": name, "trials": trials, "engines": {}}
+    with contextlib.ExitStack() as stack:
+        processes: dict[str, WorkerProcess] = {}
+        for engine in ENGINES:
+            is_own = engine in (FORETUNE, FROZEN)
+            options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN}
+            options["database"] = str(runs / "real_models.db")
+            hello = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
+            processes[engine] = WorkerProcess(CHILD, hello, TIMEOUT_SECS)
+            stack.callback(processes[engine].close)
+            try:
+                processes[engine].start()
+            except WorkerError as error:
+                row["engines"][engine] = {"error": str(error)}
+                del processes[engine]
+                continue
+            welcome = processes[engine].welcome
+            row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
+            if is_own:
+                row["engines"][engine]["run_by"] = [report["choice"]["name"] for report in welcome.reports]
+        quiet = Quietness([os.getpid(), *(process.pid for process in processes.values())])
+        row["was_quiet"] = quiet.wait(QUIET_SECS)
+        times: dict[str, list[float]] = {engine: [] for engine in processes}
+        quiet.begin()
+        for _ in range(ROUNDS):
+            for engine in processes:
+                time.sleep(PAUSE_SECS)
+                reply = processes[engine].request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
+                if reply.status != "ok":
+                    raise WorkerError(f"{name} cannot be timed with {engine}: {reply.error}")
+                times[engine].append(statistics.median(reply.run_ms))
+        row["was_quiet"] = row["was_quiet"] and not quiet.is_disturbed()
+    for engine, values in times.items():
+        row["engines"][engine] |= {"ms": statistics.median(values), "min_ms": min(values)}
+    return row
+
+
+def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ratios to quote, of the models that all engines ran; more is better, but for compile time and memory."""
+    whole = [row["engines"] for row in rows if all("ms" in row["engines"].get(e, {}) for e in ENGINES)]
+    if not whole:
+        return {"num_models": 0, "num_failed": len(rows)}
+    best = [min(engines[e]["ms"] for e in RIVALS) / engines[FROZEN]["ms"] for engines in whole]
+
+    def ratio(key: str, above: str, below: str) -> float:
+        return geomean([engines[above][key] / engines[below][key] for engines in whole])
+
+    return {
+        "vs_best_rival": geomean(best),
+        "worst_vs_best_rival": min(best),
+        "vs_inductor": ratio("ms", "inductor", FORETUNE),
+        "vs_freezing": ratio("ms", FREEZING, FROZEN),
+        "first_call_vs_inductor": ratio("compile_secs", FORETUNE, "inductor"),
+        "peak_vs_inductor": ratio("peak_bytes", FORETUNE, "inductor"),
+        "max_rel_error": max(engines[e]["max_rel_error"] for engines in whole for e in (FORETUNE, FROZEN)),
+        "num_models": len(whole),
+        "num_failed": len(rows) - len(whole),
+        "num_disturbed": sum(not row["was_quiet"] for row in rows),
+    }
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [case.name for case in REAL_MODELS]
+    parser.add_argument("--trials", type=int, default=0, help="for each tuning task")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of tuning, for each model")
+    parser.add_argument("--batch", type=int, nargs="*", default=[1], choices=[1, 8])
+    parser.add_argument(
+        "--only", nargs="*", default=names, choices=names, metavar="NAME", help=f"some of {', '.join(names)}"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
+    parser.add_argument("--again", action="store_true", help="measure models anew that have a row")
+    options = parser.parse_args()
+    ROWS.mkdir(parents=True, exist_ok=True)
+    (FOLDER.parent.parent / "runs").mkdir(exist_ok=True)
+    for name in (f"{name}-{batch}" for name in options.only for batch in options.batch):
+        path = ROWS / f"{name}-{options.trials}.json"
+        if options.again or not path.exists():
+            row = measure(name, options.trials, options.seconds, options.seed)
+            write_text_atomically(path, json.dumps(row, indent=1) + "\n")
+            print(
+                name,
+                {e: round(v.get("ms", float("nan")), 2) for e, v in row["engines"].items()},
+                "" if row["was_quiet"] else "(the machine was not quiet)",
+                file=sys.stderr,
+                flush=True,
+            )
+    rows = [json.loads(path.read_text()) for path in sorted(ROWS.glob(f"*-{options.trials}.json"))]
+    write_results("real_models", figures(rows), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Models of real sizes, built from configurations of `transformers` with random weights; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+IMAGE, TOKENS, VOCABULARY = 224, 128, 30_000
+_CALIBRATION_RUNS = 3
+
+
+class FirstOutput(nn.Module):
+    """A model of transformers that takes one tensor, and of whose outputs the first one counts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The first output."""
+        return self.model(x).to_tuple()[0]
+
+
+@dataclass(frozen=True)
+class RealModel:
+    """An architecture.
+
+    Attributes:
+        name: of the case.
+        architecture: class of transformers.
+        config: class of its configuration; the defaults are the published base model.
+        settings: of the configuration that differ from the defaults.
+        make_input: batch size -> input.
+        part: attribute of the model that is used; all of it, if empty.
+    """
+
+    name: str
+    architecture: str
+    config: str
+    settings: dict[str, Any]
+    make_input: Callable[[int], torch.Tensor]
+    part: str = ""
+
+    def make(self) -> nn.Module:
+        """The model with random weights; statistics of batch norms are those of random inputs."""
+        import transformers
+
+        config = getattr(transformers, self.config)(**self.settings)
+        config.use_cache = False
+        model = getattr(transformers, self.architecture)(config)
+        made = FirstOutput(getattr(model, self.part) if self.part else model)
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in made.modules()):
+            made.train()
+            with torch.no_grad():
+                for _ in range(_CALIBRATION_RUNS):
+                    made(self.make_input(2))
+        return made.eval()
+
+
+def image(batch: int) -> torch.Tensor:
+    """Images of random numbers."""
+    return torch.randn(batch, 3, IMAGE, IMAGE)
+
+
+def tokens(batch: int, length: int = TOKENS) -> torch.Tensor:
+    """Texts of random tokens."""
+    return torch.randint(VOCABULARY, (batch, length))
+
+
+def _llama_like(name: str, architecture: str, **settings: Any) -> RealModel:
+    sizes = {"num_hidden_layers": 4, "vocab_size": 32_000, **settings}  # of the published layers, the first four
+    return RealModel(name, f"{architecture}Model", f"{architecture}Config", sizes, tokens)
+
+
+_VIT_S = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+_SMALL_RESNET = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
+_1B = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8}
+_QWEN = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
+_GEMMA = {"hidden_size": 1152, "intermediate_size": 6912, "num_attention_heads": 4, "num_key_value_heads": 1}
+
+REAL_MODELS = (
+    RealModel("bert-base", "BertModel", "BertConfig", {}, tokens),
+    RealModel("distilbert", "DistilBertModel", "DistilBertConfig", {}, tokens),
+    RealModel("gpt2-prompt", "GPT2Model", "GPT2Config", {}, tokens),
+    RealModel("t5-small-encoder", "T5EncoderModel", "T5Config", {}, tokens),
+    _llama_like("llama-prompt", "Llama", **_1B),
+    _llama_like("mistral-prompt", "Mistral", **_1B),
+    _llama_like("qwen2-prompt", "Qwen2", **_QWEN),
+    _llama_like("gemma3-prompt", "Gemma3Text", head_dim=256, **_GEMMA),
+    RealModel(
+        "mamba", "MambaModel", "MambaConfig", {"num_hidden_layers": 2, "vocab_size": 30_000}, lambda n: tokens(n, 32)
+    ),
+    RealModel("resnet18", "ResNetModel", "ResNetConfig", _SMALL_RESNET, image),
+    RealModel("resnet50", "ResNetModel", "ResNetConfig", {}, image),
+    RealModel("mobilenet-v2", "MobileNetV2Model", "MobileNetV2Config", {}, image),
+    RealModel("efficientnet-b0", "EfficientNetModel", "EfficientNetConfig",
+              {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": IMAGE}, image),
+    RealModel("regnet-y", "RegNetModel", "RegNetConfig", {}, image),
+    RealModel("convnext-tiny", "ConvNextModel", "ConvNextConfig", {}, image),
+    RealModel("vit-small", "ViTModel", "ViTConfig", _VIT_S, image),
+    RealModel("dinov2-small", "Dinov2Model", "Dinov2Config",
+              {"hidden_size": 384, "num_attention_heads": 6, "image_size": IMAGE, "patch_size": 14}, image),
+    RealModel("swin-tiny", "SwinModel", "SwinConfig", {}, image),
+    RealModel("segformer-b0", "SegformerModel", "SegformerConfig", {}, image),
+    RealModel("clip-vision", "CLIPVisionModel", "CLIPVisionConfig", {}, image),
+    RealModel("whisper-tiny-encoder", "WhisperModel", "WhisperConfig",
+              {"d_model": 384, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536},
+              lambda n: torch.randn(n, 80, 3000), part="encoder"),
+    RealModel("wav2vec2-base", "Wav2Vec2Model", "Wav2Vec2Config", {"num_hidden_layers": 4},
+              lambda n: torch.randn(n, 16_000)),
+)  # fmt: skip
