@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -36,7 +37,8 @@ class Outcome:
         num_calls: compared.
         num_wrong: of them.
         num_traced_wrong: calls that differ from eager just as PyTorch's own traced and decomposed graph does, so that
-            every compiler gives that result.
+            every compiler gives that result, or gradients of equal eigenvalues, which change with the last
+            bit of the inputs in eager, too.
         operators: that TVM runs.
         left: operators that stay with PyTorch, and why.
         failures: the first of the wrong calls, each as `name of the call: kind: what differs`.
@@ -140,6 +142,9 @@ def _add(report: CompileReport, outcome: Outcome) -> None:
     outcome.left = sorted({*outcome.left, *report.eager_operators})
 
 
+_OF_EIGENVALUES = ("linalg.eig", "linalg.svd", "svd", "linalg.pinv")  # operators whose gradients divide by differences
+
+
 class _Calls:
     """Calls a program in three ways: eagerly, compiled, and, where these differ, as PyTorch's own traced graph."""
 
@@ -161,6 +166,8 @@ class _Calls:
             exact = exact_of(program, inputs)
             found = disagreement(expected, actual, exact, sums)
             traced = bool(found) and not self._differs_from_traced(actual, exact, inputs)
+            if found.startswith("values: gradient") and program.name.startswith(_OF_EIGENVALUES):
+                traced = traced or self._is_undetermined(expected, inputs)
         self._outcome.note(name, found, traced)
 
     def _differs_from_traced(
@@ -168,6 +175,12 @@ class _Calls:
     ) -> str:
         traced = observe(self._traced, inputs, self._program.trains)
         return disagreement(traced, actual, exact, self._outcome.sums)
+
+    def _is_undetermined(self, expected: Observation, inputs: Sequence[torch.Tensor]) -> bool:
+        """Whether eager gives other numbers after the last bit of each input has changed."""
+        up = torch.tensor(math.inf)
+        moved = [torch.nextafter(x, up.to(x.dtype)) if x.is_floating_point() else x for x in inputs]
+        return bool(disagreement(expected, observe(self._program.run, moved, self._program.trains), None, False))
 
 
 def exact_of(program: Program, inputs: Sequence[torch.Tensor]) -> Observation | None:
