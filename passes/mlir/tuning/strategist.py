@@ -77,7 +77,6 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
         judge: a search whose model ranks the proposals, where the other one has none.
     """
 
-    client: LlmClient
     _search: MlirSearch
 
     def __init__(
