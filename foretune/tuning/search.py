@@ -338,7 +338,7 @@ class RankedSearch(GeneticSearch[Candidate]):
         **options: Any,
     ) -> None:
         super().__init__(moves, **options)
-        self.rank = rank
+        self.rank = self._rank = rank
         self._num_children, self._num_by_chance, self._explores = children, by_chance, explores
 
     def order(self, candidates: Many[Candidate]) -> list[Candidate]:
@@ -367,7 +367,7 @@ class RankedSearch(GeneticSearch[Candidate]):
         return self._told(picked + [c for c in order if c not in picked][: num - len(picked)])
 
     def _ranked(self, candidates: Many[Candidate]) -> list[Candidate]:
-        return [candidates[i] for i in np.argsort(-np.asarray(self.rank(candidates)), kind="stable")]
+        return [candidates[i] for i in np.argsort(-np.asarray(self._rank(candidates)), kind="stable")]
 
     def _distinct(self, candidates: Many[Candidate]) -> list[Candidate]:
         """New ones without what changes nothing, so that nothing is suggested for its sake."""

@@ -74,35 +74,35 @@ class Moves(search.Moves[PassSequence]):
             sequence, _ = self.mutate(sequence, drop=False)
         return sequence
 
-    def mutate(self, sequence: PassSequence, drop: bool = True) -> tuple[PassSequence, str]:
+    def mutate(self, point: PassSequence, drop: bool = True) -> tuple[PassSequence, str]:
         """One move.
 
         Args:
-            sequence: from where.
+            point: from where.
             drop: whether a move may take something away.
 
         Returns:
             (the neighbour, the intent that was followed; empty where something was dropped).
         """
-        if drop and self._rng.random() < _DROPS and (sequence.flags or len(sequence.passes) > 1):
-            return self._dropped(sequence), ""
+        if drop and self._rng.random() < _DROPS and (point.flags or len(point.passes) > 1):
+            return self._dropped(point), ""
         shares = np.array([self.weights[intent] for intent in INTENTS])
         intent = INTENTS[self._rng.choice(len(INTENTS), p=shares / shares.sum())]
         if self.screen is not None and self._rng.random() < _SCREENED and (classes := self.screen.of_intent(intent)):
-            return apply(sequence, self._member(classes[self._rng.integers(len(classes))])), intent
+            return apply(point, self._member(classes[self._rng.integers(len(classes))])), intent
         if drop and self._rng.random() < _CHANGES_LEVEL:
-            return self._with_level(sequence), "reduce-size"
+            return self._with_level(point), "reduce-size"
         if self._rng.random() < _ADDS_LEVEL:
-            return self._with_another_level(sequence), "simplify"
+            return self._with_another_level(point), "simplify"
         if self._rng.random() < _USES_MACRO and (macros := self._macros_of[intent]):
-            return apply(sequence, Change(macros[self._rng.integers(len(macros))].sequence, (intent,))), intent
-        if self._rng.random() < _SETS_FLAG and len(sequence.flags) < MAX_FLAGS and (names := self._flags_of[intent]):
-            return PassSequence(sequence.passes, (*sequence.flags, *self._random_flag(names))), intent
-        if len(sequence.passes) >= MAX_PASSES:
-            return self._dropped(sequence), ""
+            return apply(point, Change(macros[self._rng.integers(len(macros))].sequence, (intent,))), intent
+        if self._rng.random() < _SETS_FLAG and len(point.flags) < MAX_FLAGS and (names := self._flags_of[intent]):
+            return PassSequence(point.passes, (*point.flags, *self._random_flag(names))), intent
+        if len(point.passes) >= MAX_PASSES:
+            return self._dropped(point), ""
         step = self._random_pass(self._passes_of[intent])
-        at = int(self._rng.integers(len(sequence.passes) + 1))
-        return PassSequence((*sequence.passes[:at], step, *sequence.passes[at:]), sequence.flags), intent
+        at = int(self._rng.integers(len(point.passes) + 1))
+        return PassSequence((*point.passes[:at], step, *point.passes[at:]), point.flags), intent
 
     def singles(self) -> list[PassSequence]:
         """`-O3` with each step that changes the code by itself, one of those that change it alike; empty without a

@@ -135,7 +135,7 @@ class BayesianSearch(SearchStrategy):
             process.fit(_bags([s for s, _ in known], position), np.log([c for _, c in known]))
         mean, spread = process.predict(_bags(pool, position), return_std=True)
         best = math.log(min(c for _, c in known))
-        gain = expected_improvements(-mean, spread, -best)
+        gain = expected_improvements(-np.asarray(mean), np.asarray(spread), -best)
         return self._told([pool[i] for i in np.argsort(-gain, kind="stable")[:num]])
 
 

@@ -77,6 +77,8 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
         judge: a search whose model ranks the proposals, where the other one has none.
     """
 
+    _search: MlirSearch
+
     def __init__(
         self,
         template: Template,
