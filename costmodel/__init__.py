@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from foretune.support.faces import lazy_names
 
 if TYPE_CHECKING:
-    from foretune.costmodel.base import CostModel, PredictsLegality, PredictsSpread, StaticCostModel
+    from foretune.costmodel.base import (
+        CostModel,
+        CostPrediction,
+        CostPredictor,
+        PredictsLegality,
+        PredictsSpread,
+        Ranker,
+        StaticCostModel,
+    )
     from foretune.costmodel.evaluation.evaluation import EvaluationConfig, EvaluationReport, evaluate
     from foretune.costmodel.evaluation.registry import load as load_cost_model
     from foretune.costmodel.evaluation.registry import make as make_cost_model
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CostModel",
+    "CostPrediction",
+    "CostPredictor",
     "EvaluationConfig",
     "EvaluationReport",
     "LatentCostModel",
@@ -35,6 +45,7 @@ __all__ = [
     "Prediction",
     "PredictsLegality",
     "PredictsSpread",
+    "Ranker",
     "StaticCostModel",
     "TrainConfig",
     "cost_model_names",
@@ -43,12 +54,25 @@ __all__ = [
     "make_cost_model",
 ]
 
-EXPERIMENTAL = frozenset({"MlirCostModel", "PassCostModel", "Planner", "PlannerConfig", "Prediction"})
+EXPERIMENTAL = frozenset(
+    {
+        "CostPrediction",
+        "CostPredictor",
+        "MlirCostModel",
+        "PassCostModel",
+        "Planner",
+        "PlannerConfig",
+        "Prediction",
+        "Ranker",
+    }
+)
 """Names that may change in any release; the others stay, or are told a release ahead."""
 
 _HERE = "foretune.costmodel"
 _HOMES = {
     "CostModel": f"{_HERE}.base",
+    "CostPrediction": f"{_HERE}.base",
+    "CostPredictor": f"{_HERE}.base",
     "EvaluationConfig": f"{_HERE}.evaluation.evaluation",
     "EvaluationReport": f"{_HERE}.evaluation.evaluation",
     "LatentCostModel": f"{_HERE}.latent.model",
@@ -59,6 +83,7 @@ _HOMES = {
     "Prediction": f"{_HERE}.latent.model",
     "PredictsLegality": f"{_HERE}.base",
     "PredictsSpread": f"{_HERE}.base",
+    "Ranker": f"{_HERE}.base",
     "StaticCostModel": f"{_HERE}.base",
     "TrainConfig": f"{_HERE}.latent.training",
     "cost_model_names": f"{_HERE}.evaluation.registry:names",
