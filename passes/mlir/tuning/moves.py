@@ -73,7 +73,7 @@ class Moves(search.Moves[Schedule]):
             if point.given.get(name, _NONE) in answers:
                 given[name] = point.given[name]
             else:
-                given[name] = answers[self.rng.integers(len(answers)) if point.by_chance else 0]
+                given[name] = answers[int(self.rng.integers(len(answers))) if point.by_chance else 0]
             return given[name]
 
         try:
