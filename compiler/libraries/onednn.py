@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -74,7 +74,7 @@ class OneDnnProducts(CustomGraphPass):
         way = ONEDNN_PACKED if packs else ONEDNN
         if way not in secs or secs[way] > _GAIN * min(secs[AS_IT_IS], secs.get(MKL_PACKED, secs[AS_IT_IS])):
             return
-        *bias, x, weight = node.args[: product.first + 2]
+        *bias, x, weight = cast("tuple[torch.fx.Node, ...]", node.args[: product.first + 2])
         with graph.inserting_before(node):
             rows = graph.call_function(torch.ops.aten.permute.default, (weight, [1, 0]))
             rows.meta["val"] = weight.meta["val"].t()

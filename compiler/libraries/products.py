@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -82,7 +82,7 @@ def product_of(node: torch.fx.Node) -> Product | None:
         for v in values
     )
     return (
-        Product(node.target, tuple(node.args[len(tensors) :]))
+        Product(cast("OpOverload", node.target), tuple(node.args[len(tensors) :]))
         if fits and tensors == list(node.args[: len(tensors)])
         else None
     )
@@ -104,15 +104,15 @@ def post_operator_of(node: torch.fx.Node) -> tuple[str, str] | None:
     """
     name, algorithm = _operator_of(node), ""
     if name == "gelu.default":
-        algorithm = node.kwargs.get("approximate", "none")
+        algorithm = cast("str", node.kwargs.get("approximate", "none"))
     return (_POST_OPERATORS[name], algorithm) if name in _POST_OPERATORS and len(node.args) == 1 else None
 
 
 def weight_of(node: torch.fx.Node, product: Product) -> torch.fx.Node:
     """What the second tensor of a product is a view of."""
-    weight = node.args[product.first + 1]
+    weight = cast("torch.fx.Node", node.args[product.first + 1])
     while weight.op == "call_function" and _operator_of(weight).split(".")[0] in ("permute", "t", "transpose", "view"):
-        weight = weight.args[0]
+        weight = cast("torch.fx.Node", weight.args[0])
     return weight
 
 
@@ -121,6 +121,7 @@ class Watch(Protocol):
 
     def unchanged(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether these are the tensors of the last call of `keep`, with the values of then."""
+        ...
 
     def keep(self, tensors: Sequence[torch.Tensor]) -> None:
         """Notes the tensors as they are; the caller keeps them alive."""
@@ -150,7 +151,8 @@ class LibraryProduct(torch.nn.Module):
                 if self._packs:
                     self._held = weights
                     self._watched.keep(weights)
-        return self._run(*inputs)
+        run = cast("Callable[..., torch.Tensor]", self._run)  # the first call has made it
+        return run(*inputs)
 
 
 # -- ways --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class Session:
         from tvm import rpc
 
         self._session = rpc.connect_tracker(device.host, device.port).request(
-            device.key, session_timeout=limit_secs, max_retry=1
+            device.key, session_timeout=cast("int", limit_secs), max_retry=1
         )
         self.num_threads = int(self._session.get_function("runtime.NumThreads")())
 

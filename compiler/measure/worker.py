@@ -76,7 +76,7 @@ class _Worker:
         trace = Trace.from_json(request.trace)
         try:
             schedule = traces.replay(context.mod, trace, request.seed)
-            canonical = traces.from_tvm(schedule.trace)
+            canonical = traces.from_tvm(traces.tvm_trace(schedule))
             if len(trace) and not context.post_process(schedule):
                 return Built("illegal", "a post-processor rejects the schedule", canonical.to_json())
         except IllegalActionError as error:
@@ -146,7 +146,9 @@ class _Worker:
             if done.status != "ok":
                 return Checked(done.status, done.error)
             actual = done.arrays
-            expected = run(tvm.compile(mod, target={"kind": "llvm"})["main"])  # the device's code cannot run here
+            expected = run(
+                tvm.compile(mod, target=tvm.target.Target({"kind": "llvm"}))["main"]
+            )  # the device's code cannot run here
         else:
             actual = run(self.built[request.id][1])
             expected = run(tvm.compile(mod, target=tvm_target(Target.from_dict(request.target)))["main"])

@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -202,7 +202,8 @@ def _follow(
             return [frozenset().union(*inputs_of(field)) for field in value.fields]
         return known.get(value, [frozenset()]) if isinstance(value, relax.Var) else [frozenset()]
 
-    for block in function.body.blocks:
+    body = cast("Any", function.body)  # a relax.SeqExpr, whose bindings TVM's stubs do not tell apart
+    for block in body.blocks:
         for binding in block.bindings:
             value = binding.value
             if isinstance(value, relax.TupleGetItem):
@@ -217,7 +218,7 @@ def _follow(
                 known[binding.var] = [frozenset() if kernel in products else inputs]
             else:
                 known[binding.var] = inputs_of(value)
-    return inputs_of(function.body.body), calls
+    return inputs_of(body.body), calls
 
 
 def schedule_database(

@@ -19,6 +19,7 @@ from foretune.compiler.libraries.products import (
     ONEDNN,
     ONEDNN_PACKED,
     LibraryProduct,
+    Product,
     post_operator_of,
     product_of,
     tensors_of,
@@ -56,7 +57,7 @@ class ProductTimes:
     @property
     def best(self) -> str:
         """PyTorch's fastest way."""
-        return min(self.secs, key=self.secs.get)
+        return min(self.secs, key=lambda way: self.secs[way])
 
     @property
     def leaves(self) -> bool:
@@ -124,7 +125,7 @@ def measure_products(
             continue
         values = [source.meta["val"] for source in tensors_of(node)]
         library_secs = times.of(product, values, weight_of(node, product).name in static)
-        found.append(ProductTimes(node.name, product.words(values), secs.get(kernels.get(node.name)), library_secs))
+        found.append(ProductTimes(node.name, product.words(values), secs.get(kernels.get(node.name, "")), library_secs))
     return found
 
 
@@ -135,11 +136,15 @@ def leave_with_library(gm: torch.fx.GraphModule, times: Sequence[ProductTimes], 
     oneDNN computes a pointwise operator between two such products with the first one; otherwise it would be a region.
     """
     nodes = {node.name: node for node in gm.graph.nodes}
-    leaving = {}
+    leaving: dict[torch.fx.Node, tuple[Product, str]] = {}
     for measured in times:
         node = nodes.get(measured.node)
         product = product_of(node) if node is not None else None
-        if product and product.words([source.meta["val"] for source in tensors_of(node)]) == measured.product:
+        if (
+            node is not None
+            and product
+            and product.words([source.meta["val"] for source in tensors_of(node)]) == measured.product
+        ):
             leaving[node] = product, measured.best
     fused = {node: behind for node, (_, way) in leaving.items() if (behind := _post_operator(node, way, leaving))}
     for number, (node, (product, way)) in enumerate(leaving.items()):

@@ -67,7 +67,7 @@ class RegionGraph:
         for name, graph_tasks in self._graph_tasks.items():
             products = {kernel for t in graph_tasks if is_product(t.task) for kernel in t.kernels}
             calls = importer.kernel_calls(self._imported[name][0], products)
-            graph = self._fused.get_submodule(name).graph
+            graph = _region(self._fused, name).graph
             self.kernels_of_products |= kernels_of_products(graph, calls, graph_tasks)
 
     @property

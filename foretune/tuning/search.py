@@ -327,6 +327,7 @@ class RankedSearch(GeneticSearch[Candidate]):
     """
 
     name = "ranked"
+    rank: Ranker
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Generic, TypeVar
+from typing import IO, Generic, TypeVar, cast
 
 from foretune.errors import WorkerError
 from foretune.workers.messages import Malformed, R, Reply, Request, line_of, read_reply, reply_type
@@ -83,12 +83,12 @@ class WorkerProcess(Generic[W]):
         """Ends the process; safe to call twice."""
         if self._process is not None:
             with contextlib.suppress(OSError):
-                self._process.stdin.close()
+                cast("IO[bytes]", self._process.stdin).close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(self._grace_secs)
             self._process.kill()
             self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            for pipe in filter(None, (self._process.stdin, self._process.stdout, self._process.stderr)):
                 with contextlib.suppress(OSError):
                     pipe.close()
             self._process = None
@@ -121,20 +121,21 @@ class WorkerProcess(Generic[W]):
         return WorkerError(f"a worker process could not be started with {' '.join(self._command)}: {reason}")
 
     def _exchange(self, message: Request[R], timeout_secs: float) -> R:
-        process = self._process
+        process = cast("subprocess.Popen[bytes]", self._process)  # `start` comes first
+        stdin, stdout = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         try:
-            process.stdin.write(line_of(message))
-            process.stdin.flush()
+            stdin.write(line_of(message))
+            stdin.flush()
         except OSError:
             raise Death(self._post_mortem()) from None
         deadline = time.monotonic() + timeout_secs
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     self.close()
                     raise Silence(f"no answer within {timeout_secs:g} s")
-                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                chunk = os.read(stdout.fileno(), 1 << 16)
                 if not chunk:
                     raise Death(self._post_mortem())
                 self._buffer += chunk
@@ -146,11 +147,12 @@ class WorkerProcess(Generic[W]):
             raise Death(f"the worker process gave no reply: {error}") from None
 
     def _post_mortem(self) -> str:
-        code = self._process.wait()
-        self._process.stderr.seek(0, os.SEEK_END)
-        size = self._process.stderr.tell()
-        self._process.stderr.seek(max(0, size - 400))
-        tail = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        process = cast("subprocess.Popen[bytes]", self._process)
+        code, stderr = process.wait(), cast("IO[bytes]", process.stderr)
+        stderr.seek(0, os.SEEK_END)
+        size = stderr.tell()
+        stderr.seek(max(0, size - 400))
+        tail = stderr.read().decode(errors="replace").strip().splitlines()
         self.close()
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         return f"the worker process {how}" + (f": {tail[-1]}" if tail else "")

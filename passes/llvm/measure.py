@@ -99,6 +99,17 @@ class Build:
     after: tuple[float, ...] = ()
     secs: float = 0.0
 
+    @property
+    def linked(self) -> Path:
+        """The executable of a build that is OK.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.executable is None:
+            raise DataError(f"{self.sequence} was not linked, so that it cannot run: {self.error or self.status.value}")
+        return self.executable
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -238,7 +249,7 @@ class PassMeasurer:
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
         runs = []
         for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
-            runs.append(self._run(program, build.executable, given, limit))
+            runs.append(self._run(program, build.linked, given, limit))
             if not runs[-1].is_ok:
                 raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}")
         optimised, expected, again = [run.result for run in runs]
@@ -277,7 +288,7 @@ class PassMeasurer:
         it does nowhere.
         """
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
-            run = self._run(prepared.program, build.executable, given)
+            run = self._run(prepared.program, build.linked, given)
             if not run.is_ok or run.result != expected:
                 return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
                     f": {run.ran.error}" if run.ran.error else ""
@@ -314,16 +325,16 @@ class PassMeasurer:
         if reply.status != "ok":
             out.unlink(missing_ok=True)
             return Build(sequence, Status(reply.status), reply.error[:_SHOWN_CHARS]), reply
-        looks = [tuple((look or {}).get("features", ())) for look in (reply.before, reply.after)]
+        before, after = (tuple((look or {}).get("features", ())) for look in (reply.before, reply.after))
         machine_code = out.read_bytes()
-        looks = (code_hash(machine_code), text_bytes(machine_code), *looks)
-        if looks[0] in known or not link:
+        made = Build(sequence, Status.OK, "", None, code_hash(machine_code), text_bytes(machine_code), before, after)
+        if made.object_hash in known or not link:
             out.unlink()
-            return Build(sequence, Status.OK, "", None, *looks), reply
+            return made, reply
         executable, error = self._link(program, out)
         if executable is None:
-            return Build(sequence, Status.BUILD_ERROR, f"cannot be linked: {error}", None, *looks), reply
-        return Build(sequence, Status.OK, "", executable, *looks), reply
+            return replace(made, status=Status.BUILD_ERROR, error=f"cannot be linked: {error}"), reply
+        return replace(made, executable=executable), reply
 
     def _link(self, program: Program, made: Path) -> tuple[Path | None, str]:
         linker = shutil.which("cc") or (str(self._toolchain.tool("clang")) if self._toolchain.has("clang") else None)
@@ -386,7 +397,7 @@ class PassMeasurer:
         Raises:
             DataError: the program does not end well.
         """
-        run = self._run(program, build.executable)
+        run = self._run(program, build.linked)
         if not run.is_ok:
             raise DataError(f"{program.name} does not run: {run.ran.error}")
         return run.ran.cpu_secs
@@ -401,7 +412,7 @@ class PassMeasurer:
         own: list[float] = []
         baseline: list[float] = []
         for _ in range(repeats):
-            run = self._run(prepared.program, build.executable)
+            run = self._run(prepared.program, build.linked)
             if not run.is_ok:
                 return Timing(self._record(prepared, build, Status(run.ran.status), (), run.ran.error))
             if run.result != prepared.expected:
@@ -415,7 +426,7 @@ class PassMeasurer:
                     )
                 )
             own.append(max(run.ran.cpu_secs, 1e-6))
-            other = self._run(prepared.program, prepared.baseline.executable)
+            other = self._run(prepared.program, prepared.baseline.linked)
             if not other.is_ok:
                 raise DataError(f"{prepared.program.name} no longer runs under -O3: {other.ran.error}")
             baseline.append(max(other.ran.cpu_secs, 1e-6))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence as Many
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -133,7 +133,8 @@ class BayesianSearch(SearchStrategy):
             action="ignore", category=ConvergenceWarning
         ):  # bounds of the kernel's sizes are where it ends, with so few points
             process.fit(_bags([s for s, _ in known], position), np.log([c for _, c in known]))
-        mean, spread = process.predict(_bags(pool, position), return_std=True)
+        found = process.predict(_bags(pool, position), return_std=True)
+        mean, spread = cast("tuple[np.ndarray, np.ndarray]", found)
         best = math.log(min(c for _, c in known))
         gain = expected_improvements(-np.asarray(mean), np.asarray(spread), -best)
         return self._told([pool[i] for i in np.argsort(-gain, kind="stable")[:num]])

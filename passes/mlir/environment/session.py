@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from foretune.errors import DataError, IllegalActionError, OptionError, UnsupportedError, WorkerError
 from foretune.passes.llvm.toolchain import find_toolchain
@@ -178,7 +178,7 @@ class MlirSession:
         )
         self._count = itertools.count()
 
-    def __enter__(self) -> MlirSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -93,6 +93,7 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
             {k: row[k] for k in ("name", "extents", "parallel", "uses")} for row in operations[:_SHOWN_OPERATIONS]
         ]
         self.attach(search, judge, client)
+        self._answering = search  # it tells the answers of its schedules
         self._questions = Questions(client, SCHEMA, self.report)
 
     def _ask_if_due(self) -> None:
@@ -109,7 +110,7 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
         self._proposals.answered()
 
     def _question(self) -> list[Message]:
-        known = {**self._search.answers, **self.answers}
+        known = {**self._answering.answers, **self.answers}
         shown = worth_showing((schedule, cost) for schedule, cost in self.costs.items() if schedule in known)
         trials = [
             {
@@ -118,7 +119,7 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
             }
             for s, cost in shown
         ]
-        domains = {**self._search.domains, **self.domains}
+        domains = {**self._answering.domains, **self.domains}
         task = {
             "operations": self._operations,
             "forks": {fork: [str(a) for a in answers] for fork, answers in domains.items()},
