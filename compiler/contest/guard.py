@@ -41,14 +41,14 @@ class Choice:
         ms: name -> median milliseconds of a call, of those that took part.
         refused: name -> why it did not take part.
         sureness: the share of resampled contests in which the same one wins; more is better, None without a contest.
-        rounds: in which the winner took part.
+        num_rounds: in which the winner took part.
     """
 
     name: str = PYTORCH
     ms: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     sureness: float | None = None
-    rounds: int = 0
+    num_rounds: int = 0
 
 
 def choose(
@@ -117,7 +117,7 @@ def choose(
             choice.ms[PYTORCH] = secs * 1e3
             return reference, choice
         result = race(runs, inputs, expected.changed, trains)
-    choice.name, choice.ms, choice.sureness, choice.rounds = (
+    choice.name, choice.ms, choice.sureness, choice.num_rounds = (
         result.winner,
         result.ms,
         result.sureness,

@@ -51,9 +51,7 @@ def _describe(graph: CompiledGraph) -> str:
     lines = [f"run by {choice.name}"]
     if choice.sureness is not None:
         sure = "" if choice.sureness >= _SURE else "; others are about as fast, or the machine was busy"
-        lines.append(
-            f"it wins {choice.sureness:.0%} of resampled contests, after {choice.rounds} rounds in turns{sure}"
-        )
+        lines.append(f"it wins {choice.sureness:.0%} of resampled contests, after {choice.num_rounds} rounds{sure}")
     if choice.ms:
         lines.append(
             "milliseconds a call: "

@@ -20,7 +20,11 @@ _log = logging.getLogger("foretune")
 
 
 def compile_with_inductor(
-    gm: torch.fx.GraphModule, inputs: Sequence[Any], mode: str | None = None, **config: Any
+    gm: torch.fx.GraphModule,
+    inputs: Sequence[Any],
+    mode: str | None = None,
+    products: OneDnnProducts | None = None,
+    **config: Any,
 ) -> Callable:
     """What `torch.compile` makes of a Dynamo graph by default.
 
@@ -28,11 +32,14 @@ def compile_with_inductor(
         gm: a Dynamo graph; it stays as it is.
         inputs: example inputs.
         mode: one of PyTorch's.
+        products: a pass that changes the graph first.
         config: settings of Inductor that differ from the mode's.
     """
-    from foretune.compiler.torch_private import compile_fx, list_mode_options
+    from foretune.compiler.torch_private import compile_fx, get_custom_graph_passes, inductor_config, list_mode_options
 
     patches = {**(list_mode_options(mode) if mode else {}), **config}
+    if products is not None:  # behind the passes of the user's own
+        patches["joint_custom_post_pass"] = (*get_custom_graph_passes(inductor_config.joint_custom_post_pass), products)
     return cast("Callable", compile_fx(own_graph(gm), list(inputs), config_patches=patches or None))
 
 
@@ -70,7 +77,7 @@ def compile_with_onednn(
     """
     products = OneDnnProducts(times, packs=False)
     try:
-        return compile_with_inductor(gm, inputs, mode, joint_custom_post_pass=products)
+        return compile_with_inductor(gm, inputs, mode, products)
     except Exception as error:  # a graph without gains is given up early
         if products.changed:
             raise
@@ -116,8 +123,8 @@ class FrozenGraph:
             _with_constants(gm, inputs, self._weights),
             [inputs[i] for i in self._others],
             mode,
+            OneDnnProducts(times, packs=True),
             freezing=True,
-            joint_custom_post_pass=OneDnnProducts(times, packs=True),
         )
         self._free = free
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch._inductor import list_mode_options
     from torch._inductor import mkldnn_ir as inductor_mkldnn_ir
     from torch._inductor.compile_fx import compile_fx
-    from torch._inductor.custom_graph_pass import CustomGraphPass
+    from torch._inductor.custom_graph_pass import CustomGraphPass, get_custom_graph_passes
     from torch._inductor.lowering import register_lowering
     from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
     from torch._prims_common import clone_preserve_strides
@@ -40,7 +40,7 @@ __all__ = [
     "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
     "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
     "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
-    "disable_current_modes", "get_decompositions", "get_metrics_context", "inductor_config", "inductor_ir",
+    "disable_current_modes", "get_custom_graph_passes", "get_decompositions", "get_metrics_context", "inductor_config", "inductor_ir",
     "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options", "make_boxed_func",
     "min_cut_rematerialization_partition", "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
 ]  # fmt: skip
@@ -63,6 +63,7 @@ PLACES = {
     "core_aten_decompositions": "torch._decomp:core_aten_decompositions",
     "disable_current_modes": "torch.utils._python_dispatch:_disable_current_modes",
     "get_decompositions": "torch._decomp:get_decompositions",
+    "get_custom_graph_passes": "torch._inductor.custom_graph_pass:get_custom_graph_passes",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
     "inductor_config": "torch._inductor:config",
     "inductor_ir": "torch._inductor:ir",

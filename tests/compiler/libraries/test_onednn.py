@@ -114,3 +114,23 @@ def test_training_goes_without_it(backend):
     torch.compile(model.train(), backend=backend())(x).sum().backward()
     choice = compile_reports()[-1].choice
     assert WITH_ONEDNN not in choice.ms and WITH_ONEDNN not in choice.refused
+
+
+def test_a_pass_of_the_users_own_is_run_as_well(backend, monkeypatch):
+    from torch._inductor.custom_graph_pass import CustomGraphPass
+
+    class Count(CustomGraphPass):
+        calls = 0
+
+        def __call__(self, graph):
+            self.calls += 1
+
+        def uuid(self):
+            return b"count"
+
+    monkeypatch.setattr(LibraryTimes, "of", lambda *_: GOOD)
+    model, x = model_and_input()
+    own = Count()
+    with torch._inductor.config.patch(joint_custom_post_pass=own):
+        _, code = compiled_code(backend(WITH_ONEDNN), model, x)
+    assert own.calls and "mkldnn._linear_pointwise" in code
