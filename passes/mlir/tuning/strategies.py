@@ -74,7 +74,8 @@ class MlirStrategyConfig:
         """What a strategist did, under `strategist`; nothing of others."""
         if not isinstance(strategy, MlirStrategist):
             return {}
-        return {"strategist": {**strategy.report.to_json(), "llm": asdict(strategy.client.usage)}}
+        usage = {"llm": asdict(strategy.client.usage)} if strategy.client is not None else {}
+        return {"strategist": {**strategy.report.to_json(), **usage}}
 
     @cached_property
     def _model(self) -> Any:
