@@ -40,8 +40,9 @@ __all__ = [
     "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
     "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
     "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
-    "disable_current_modes", "get_custom_graph_passes", "get_decompositions", "get_metrics_context", "inductor_config", "inductor_ir",
-    "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options", "make_boxed_func",
+    "disable_current_modes", "get_custom_graph_passes", "get_decompositions", "get_metrics_context",
+    "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options",
+    "make_boxed_func",
     "min_cut_rematerialization_partition", "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
 ]  # fmt: skip
 

@@ -186,7 +186,7 @@ def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(opti
 
 def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, monkeypatch):
     """A schedule that does not apply, and a region that TVM cannot build, concern nobody else."""
-    from foretune.compiler.pytorch import importer
+    from foretune.compiler.pytorch import regions
 
     class TwoRegions(nn.Module):
         def __init__(self):
@@ -197,7 +197,7 @@ def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, mo
             y = torch.fft.rfft(torch.tanh(x) * 2).real.contiguous()  # TVM has no Fourier transforms
             return torch.sigmoid(nn.functional.gelu(self.up(x)).mean(-1)) + y.mean(-1)
 
-    build, calls = importer.build, []
+    build, calls = regions.build, []
 
     def fails_on_tanh(mod, target):
         calls.append(any("tanh" in name.name_hint for name in mod.get_global_vars()))
@@ -205,7 +205,7 @@ def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, mo
             raise RuntimeError("the compiler is out of order")
         return build(mod, target)
 
-    monkeypatch.setattr(importer, "build", fails_on_tanh)
+    monkeypatch.setattr(regions, "build", fails_on_tanh)
     model, x = TwoRegions().eval(), torch.randn(64, 256)
     with torch.no_grad():
         backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
