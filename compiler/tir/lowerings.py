@@ -261,7 +261,7 @@ def _gelu(node: torch.fx.Node, importer: Any) -> Any:
         error = tirx.erf(x * _like(math.sqrt(0.5), x))
         y = x * _like(0.5, x) * (_like(1, x) + error)
         # nothing for finite numbers, infinity times zero for the other: a choice by value would cost a third more
-        return y + x * _like(1e-30, x) * (_like(1, x) - error) if strict else y
+        return y + x * _like(1e-30, x) * (_like(1, x) - error * error) if strict else y
 
     return _unary("gelu", expression)(node, importer)
 
