@@ -16,7 +16,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 unit: $(VENV)/.installed
-	$(VENV)/bin/pytest $(UNIT)
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile $(UNIT)
 
 nightly: $(VENV)/.installed ansor
 	$(VENV)/bin/pytest -m slow

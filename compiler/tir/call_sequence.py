@@ -18,6 +18,7 @@ from torch.utils.dlpack import from_dlpack
 from foretune.compiler.tir._tvm import tvm
 
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
+_PAGE, _APART = 4096, 3 * _ALIGNMENT  # tensors at the same offset in a page would hinder each other in the cache
 _SYMBOL = "__tvm_ffi_{}"  # a kernel in the compiled library
 _TENSOR_POINTER = 7  # type index of a DLTensor, in TVM's c_api.h
 
@@ -191,7 +192,7 @@ class _Reader:
 
     def _reserve(self, num_bytes: int) -> int:
         offset = self._bytes
-        self._bytes += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+        self._bytes += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT + (_APART if num_bytes >= _PAGE else 0)
         return offset
 
     def _buffer(self, value: Any) -> Buffer:

@@ -80,8 +80,8 @@ def _clamp(x: Any, low: float | None, high: float | None) -> Any:
     from tvm import tirx
 
     if low is not None:
-        x = tirx.Select(x < _like(low, x), _like(low, x), x)  # NaN is not below it, and stays
-    return x if high is None else tirx.Select(x > _like(high, x), _like(high, x), x)
+        x = tirx.Max(_like(low, x), x)  # the bound first: it must be larger to be taken, which it is not than NaN
+    return x if high is None else tirx.Min(_like(high, x), x)
 
 
 def _extreme(a: Any, b: Any, wins: Any) -> Any:
