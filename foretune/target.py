@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from foretune.errors import IllegalActionError, TargetError
+from foretune.support.files import write_atomically
 from foretune.trace import Value, freeze
 
 
@@ -158,6 +161,10 @@ def _plain_attr(value: Value) -> Any:
     return json.loads(value) if isinstance(value, str) and value.startswith('{"') else value
 
 
+_RATES = ("peak_gflops", "memory_gb_per_sec")
+_MOST_SLOWDOWN = 100  # of a machine by its load; what was more before is no measurement
+
+
 def num_usable_cores() -> int:
     """Processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -165,7 +172,55 @@ def num_usable_cores() -> int:
 
 @lru_cache(maxsize=1)
 def measure_host() -> HardwareFeatures:
-    """Reads and measures this machine's CPU; about half a second, once a process."""
+    """Reads and measures this machine's CPU; about half a second, once a process.
+
+    The best rates seen are kept in the user's cache folder: on a busy machine they come out at a third, and a cost
+    model that is told another machine chooses otherwise.
+    """
+    return at_its_best(_measure_host(), Path.home() / ".cache" / "foretune" / "host.json")
+
+
+def at_its_best(measured: HardwareFeatures, path: Path) -> HardwareFeatures:
+    """The measured features with the best rates of this machine so far; these change only where they grow by a
+    twentieth.
+
+    Args:
+        measured: just now.
+        path: file with those so far; written anew where they change, and left alone where that is not possible.
+    """
+    kept = _kept_in(path)
+    rates = {name: getattr(measured, name) for name in _RATES}
+    if kept is not None and replace(kept, **rates) == measured:  # the same processors of the same machine
+        rates = {name: _grown(getattr(kept, name), rate) for name, rate in rates.items()}
+    best = replace(measured, **rates)
+    if best != kept:
+        text = json.dumps({"cpu": _cpu_name(), "hardware": best.to_json()})
+        with contextlib.suppress(OSError):
+            write_atomically(path, lambda temporary: temporary.write_text(text))
+    return best
+
+
+def _kept_in(path: Path) -> HardwareFeatures | None:
+    try:
+        known = json.loads(path.read_text())
+        return HardwareFeatures.from_json(known["hardware"]) if known["cpu"] == _cpu_name() else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, TargetError):
+        return None  # it is written anew
+
+
+def _grown(kept: float, measured: float) -> float:
+    is_plausible = isinstance(kept, float | int) and 0 < kept <= _MOST_SLOWDOWN * measured
+    return measured if not is_plausible or measured > 1.05 * kept else kept
+
+
+def _cpu_name() -> str:
+    try:
+        return re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
+    except (OSError, IndexError):
+        return platform.processor()
+
+
+def _measure_host() -> HardwareFeatures:
     import numpy as np
 
     def best(function, repeats: int) -> float:
