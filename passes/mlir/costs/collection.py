@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from foretune.costmodel.machine_code.mca import Mca
 from foretune.datasets.programs import mlir_samples
 from foretune.datasets.programs.mlir_samples import Sample
 from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.toolchain import find_toolchain
 from foretune.passes.mlir.costs import observe
-from foretune.passes.mlir.costs.labels import Mca
 from foretune.passes.mlir.programs.generator import ENTRY, FAMILIES, generate
 from foretune.target import measure_host
 from foretune.workers.process import limit_memory

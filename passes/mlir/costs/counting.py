@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from mlir import ir
 
+from foretune.costmodel.machine_code.assembly import COUNTERS, Block, read_blocks, with_counters
+from foretune.costmodel.machine_code.mca import HotBlock, hot_blocks
 from foretune.costmodel.mlir.encoding import encode
 from foretune.costmodel.mlir.structure import structure_features
 from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
-from foretune.passes.mlir.costs.assembly import COUNTERS, Block, read_blocks, with_counters
 from foretune.passes.mlir.costs.caller import CALLER, Call, caller_ir, read_definition
-from foretune.passes.mlir.costs.labels import HotBlock, dynamic_labels, hot_blocks, static_labels
+from foretune.passes.mlir.costs.labels import dynamic_labels, static_labels
 from foretune.passes.mlir.environment import lowering, modules
 from foretune.passes.mlir.environment.codegen import Codegen
 from foretune.passes.mlir.environment.externals import empty_functions, read_externals

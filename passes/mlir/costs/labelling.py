@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from mlir import ir
 
+from foretune.costmodel.machine_code.assembly import COUNTERS, read_blocks, with_counters
+from foretune.costmodel.machine_code.mca import HotBlock, Mca, hot_blocks
 from foretune.passes.llvm.capi import LlvmError
-from foretune.passes.mlir.costs.assembly import COUNTERS, read_blocks, with_counters
-from foretune.passes.mlir.costs.labels import HotBlock, Labels, Mca, dynamic_labels, hot_blocks, static_labels
+from foretune.passes.mlir.costs.labels import Labels, dynamic_labels, static_labels
 from foretune.passes.mlir.environment import lowering
 from foretune.passes.mlir.environment.codegen import Codegen, LoadedCode
 from foretune.passes.mlir.environment.signature import Signature, ValueType, make_buffer, make_inputs

@@ -6,9 +6,9 @@ them, once for a batch, and the next one is started as soon as one has answered.
 
 from __future__ import annotations
 
+from foretune.costmodel.machine_code.mca import HotBlock, Mca
 from foretune.errors import UnsupportedError
 from foretune.passes.llvm.toolchain import find_toolchain
-from foretune.passes.mlir.costs.labels import HotBlock, Mca
 from foretune.passes.mlir.costs.messages import Count, CountedAll, CountedOne, CountOne
 from foretune.passes.mlir.environment.messages import StartBuilder
 from foretune.passes.mlir.environment.worker import Builder

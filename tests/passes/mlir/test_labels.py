@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foretune.costmodel.machine_code.assembly import read_blocks, read_instruction, with_counters
+from foretune.costmodel.machine_code.mca import HotBlock, Mca, hot_blocks
 from foretune.errors import UnsupportedError
 from foretune.passes.llvm.toolchain import find_toolchain
-from foretune.passes.mlir.costs.assembly import read_blocks, read_instruction, with_counters
-from foretune.passes.mlir.costs.labels import HotBlock, Mca, dynamic_labels, hot_blocks, static_labels
+from foretune.passes.mlir.costs.labels import dynamic_labels, static_labels
 
 ASSEMBLY = """
 	.text

@@ -18,6 +18,8 @@ _FLOAT = re.compile(
     r"^v?(?:add|sub|mul|div|max|min|sqrt|round|rsqrt|rcp|andn?|x?or|blendv?|cmp\w*|ucomi|comi|fn?m(?:add|sub)\w*|cvt\w*|hadd|range\w*|reduce\w*|getexp|scalef|rndscale)(ss|sd|ps|pd)[xyz]?$"
 )
 _PACKED_INT = re.compile(r"^v?p(?:add|sub|mul|max|min|and|or|xor|sll|srl|sra|cmp|abs)\w*$")
+_COMMA = re.compile(r",(?![^(]*\))")  # not those within a memory operand
+_FOR_DEBUGGERS = (".Ltmp", ".Lfunc_begin")  # labels that nothing jumps to
 _ENDS = ("j", "ret", "ud2", "hlt")
 _PREFIXES = {"rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "data16"}
 
@@ -70,11 +72,13 @@ class Block:
         function: that it is in.
         instructions: in order.
         line: of the assembly that its first instruction is on.
+        labels: that jump to it.
     """
 
     function: str
     instructions: list[Instruction] = field(default_factory=list)
     line: int = 0
+    labels: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -90,14 +94,18 @@ def read_blocks(assembly: str) -> list[Block]:
     """
     blocks: list[Block] = []
     block, function, is_code = None, "", True
+    labels: list[str] = []
     functions = set(re.findall(r"\.type\s+([.\w$@]+),@function", assembly))
     for number, line in enumerate(assembly.splitlines()):
         text = line.split("#", 1)[0].strip()
         if not text:
             continue
         if match := _LABEL.match(text):
+            if match[1].startswith(_FOR_DEBUGGERS):
+                continue
             if match[1] in functions:
                 function, is_code = match[1], True
+            labels.append(match[1])
             block = None
             continue
         if text.startswith("."):
@@ -109,11 +117,12 @@ def read_blocks(assembly: str) -> list[Block]:
         if not is_code or not function:
             continue
         if block is None:
-            block = Block(function, line=number)
+            block = Block(function, line=number, labels=tuple(labels))
+            labels.clear()
             blocks.append(block)
         instruction = read_instruction(" ".join(text.split()))
         block.instructions.append(instruction)
-        if _mnemonic(instruction.text).startswith(_ENDS):
+        if mnemonic(instruction.text).startswith(_ENDS):
             block = None
     if assembly.strip() and not blocks:
         raise UnsupportedError("the assembly has no function with instructions in AT&T syntax")
@@ -155,8 +164,8 @@ def with_counters(assembly: str, blocks: list[Block]) -> str:
 @lru_cache(maxsize=1 << 16)
 def read_instruction(text: str) -> Instruction:
     """What an instruction does, from its mnemonic and operands."""
-    name = _mnemonic(text)
-    registers = frozenset(filter(None, map(_register, _REGISTER.findall(text))))
+    name = mnemonic(text)
+    registers = frozenset(filter(None, map(register, _REGISTER.findall(text))))
     memory = _MEMORY.search(text)
     match = _FLOAT.match(name)
     packed_float = bool(match and match[1] in ("ps", "pd"))
@@ -183,7 +192,7 @@ def read_instruction(text: str) -> Instruction:
     ):
         writes = size
     elif name.startswith(("mul", "imul", "div", "idiv")) or (
-        _operands(text) == 1 and not name.startswith(("inc", "dec", "neg", "not", "sh", "sa", "ro"))
+        len(operands(text)) == 1 and not name.startswith(("inc", "dec", "neg", "not", "sh", "sa", "ro"))
     ):
         reads = size
     else:
@@ -192,17 +201,20 @@ def read_instruction(text: str) -> Instruction:
     return Instruction(text, reads=reads, writes=writes, stack=stack, **common)
 
 
-def _mnemonic(text: str) -> str:
+def mnemonic(text: str) -> str:
+    """What an instruction is called, without prefixes such as `rep`."""
     words = text.split()
     return words[1] if words[0] in _PREFIXES and len(words) > 1 else words[0]
 
 
-def _operands(text: str) -> int:
-    inside = re.sub(r"\([^)]*\)", "", text.partition(" ")[2])
-    return inside.count(",") + 1
+def operands(text: str) -> list[str]:
+    """The operands of an instruction, in the order of AT&T syntax: what is written comes last."""
+    name = mnemonic(text)
+    return [part.strip() for part in _COMMA.split(text.partition(name)[2])]
 
 
-def _register(name: str) -> tuple[str, str] | None:
+def register(name: str) -> tuple[str, str] | None:
+    """(class, name of the widest form) of a register, without its percent sign; None if it is of no class here."""
     if match := _VECTOR.fullmatch(name):
         return ("vector", match[2])
     if name in _LEGACY:
