@@ -75,6 +75,40 @@ class Build(Request[Built]):
 
 
 @dataclass(frozen=True)
+class Looked(Reply):
+    """What the machine code of a candidate looks like.
+
+    Attributes:
+        program_hash: of the scheduled program.
+        counters: of the machine code, by the names of `foretune.costmodel.machine_code.counters.NAMES`.
+        mca_cycles: llvm-mca's, for each element that arithmetic is done on; None where it was not asked.
+        build_secs: seconds of compiling alone.
+    """
+
+    program_hash: str = ""
+    counters: tuple[float, ...] = ()
+    mca_cycles: float | None = None
+    build_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Look(Request[Looked]):
+    """Compiles a candidate as `Build` does, reads its machine code, and forgets it.
+
+    Attributes:
+        workload, program, target, trace, seed: as of `Build`.
+        mca: path of llvm-mca; empty to do without it.
+    """
+
+    workload: str
+    program: str
+    target: dict[str, Any]
+    trace: Any
+    seed: int
+    mca: str = ""
+
+
+@dataclass(frozen=True)
 class Timed(Reply):
     """`run_secs`: mean seconds of one run, for each repeat."""
 

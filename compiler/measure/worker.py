@@ -19,7 +19,7 @@ sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch
 
 import numpy as np  # noqa: E402
 
-from foretune.compiler.measure import remote  # noqa: E402
+from foretune.compiler.measure import machine_code, remote  # noqa: E402
 from foretune.compiler.measure.messages import (  # noqa: E402
     Build,
     Built,
@@ -29,6 +29,8 @@ from foretune.compiler.measure.messages import (  # noqa: E402
     Connected,
     Disconnect,
     Drop,
+    Look,
+    Looked,
     Run,
     RunRemotely,
     Start,
@@ -42,6 +44,7 @@ from foretune.compiler.tir._tvm import set_num_threads, tvm  # noqa: E402
 from foretune.compiler.tir.space import ScheduleContext  # noqa: E402
 from foretune.compiler.tir.target import architecture, tvm_target  # noqa: E402
 from foretune.compiler.tir.workload import module_from_program, module_hash  # noqa: E402
+from foretune.costmodel.machine_code.counters import counters  # noqa: E402
 from foretune.errors import IllegalActionError, WorkerError  # noqa: E402
 from foretune.support.cache import RecentCache  # noqa: E402
 from foretune.support.text import telling_line  # noqa: E402
@@ -51,6 +54,12 @@ from foretune.workers.messages import Reply  # noqa: E402
 from foretune.workers.serve import Handlers, Service, serve  # noqa: E402
 
 _CACHED_PROGRAMS = 8
+
+
+class _Rejected(IllegalActionError):
+    def __init__(self, canonical: Trace) -> None:
+        super().__init__("a post-processor rejects the schedule")
+        self.canonical = canonical
 
 
 class _Worker:
@@ -65,20 +74,17 @@ class _Worker:
     def handlers(self) -> Handlers:
         """What answers each kind of request."""
         return {
-            Build: self.build, Run: self.run, Check: self.check, Drop: self.drop,
+            Build: self.build, Run: self.run, Check: self.check, Drop: self.drop, Look: self.look,
             Connect: self.connect, Disconnect: self.disconnect, RunRemotely: self.run_remotely,
         }  # fmt: skip
 
     def build(self, request: Build) -> Built:
         """Replays, post-processes and compiles one candidate and keeps it under its id."""
         target = Target.from_dict(request.target)
-        context = self._context(request.workload, request.program, target)
-        trace = Trace.from_json(request.trace)
         try:
-            schedule = traces.replay(context.mod, trace, request.seed)
-            canonical = traces.from_tvm(traces.tvm_trace(schedule))
-            if len(trace) and not context.post_process(schedule):
-                return Built("illegal", "a post-processor rejects the schedule", canonical.to_json())
+            context, schedule, canonical = self._scheduled(request)
+        except _Rejected as error:
+            return Built("illegal", str(error), error.canonical.to_json())
         except IllegalActionError as error:
             return Built("illegal", str(error))
         reply = Built(trace=canonical.to_json(), program_hash=module_hash(schedule.mod))
@@ -96,6 +102,24 @@ class _Worker:
         except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
             return replace(reply, status="build_error", error=f"{type(error).__name__}: {telling_line(error)}")
         return replace(reply, build_secs=time.perf_counter() - start)
+
+    def look(self, request: Look) -> Looked:
+        """Compiles one candidate and reads its machine code; nothing is kept, loaded or run."""
+        target = Target.from_dict(request.target)
+        try:
+            _, schedule, _ = self._scheduled(request)
+        except IllegalActionError as error:
+            return Looked("illegal", str(error))
+        reply = Looked(program_hash=module_hash(schedule.mod))
+        start = time.perf_counter()
+        try:
+            text = machine_code.listing(schedule.mod, target)
+            reply = replace(reply, build_secs=time.perf_counter() - start)
+            found = tuple(counters(text).tolist())
+            cycles = machine_code.mca_cycles(text, request.mca, target) if request.mca else None
+        except Exception as error:  # the worker boundary: any compiler failure is the candidate's status
+            return replace(reply, status="build_error", error=f"{type(error).__name__}: {telling_line(error)}")
+        return replace(reply, counters=found, mca_cycles=cycles)
 
     def run(self, request: Run) -> Timed:
         """Times a built candidate here."""
@@ -164,6 +188,20 @@ class _Worker:
         if self.session is None:
             raise WorkerError("no device is connected: a `Connect` must come first")
         return self.session
+
+    def _scheduled(self, request: Build | Look) -> tuple[ScheduleContext, tvm.s_tir.Schedule, Trace]:
+        """Replays and post-processes a trace; the last is the trace as TVM understood it.
+
+        Raises:
+            IllegalActionError: TVM refuses an action; a `_Rejected` where a post-processor rejects the schedule.
+        """
+        context = self._context(request.workload, request.program, Target.from_dict(request.target))
+        trace = Trace.from_json(request.trace)
+        schedule = traces.replay(context.mod, trace, request.seed)
+        canonical = traces.from_tvm(traces.tvm_trace(schedule))
+        if len(trace) and not context.post_process(schedule):
+            raise _Rejected(canonical)
+        return context, schedule, canonical
 
     def _context(self, workload: str, program: str, target: Target) -> ScheduleContext:
         return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))

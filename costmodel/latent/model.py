@@ -221,14 +221,15 @@ class LatentCostModel(CostModel):
 
     def predict_with_spread(self, task: Task, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
         """Scores [N], higher is better, and their standard deviations [N]."""
-        prediction = self._predict_candidates(task, candidates)
+        prediction = self.prediction(task, candidates)
         return prediction.score, prediction.spread
 
     def predict_legality(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
         """Probability that each candidate is legal; [N]."""
-        return self._predict_candidates(task, candidates).legality
+        return self.prediction(task, candidates).legality
 
-    def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
+    def prediction(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
+        """All that the model says of candidates of one task, in their order."""
         count, width = len(candidates), sum(self._feature_widths)
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in self._by_space(task, [c.trace for c in candidates]):
@@ -236,6 +237,10 @@ class LatentCostModel(CostModel):
             for name in ("score", "spread", "legality", "features"):
                 getattr(whole, name)[rows] = getattr(part, name)
         return whole
+
+    def symbolic_state(self, prediction: Prediction) -> np.ndarray:
+        """The loop nests that a prediction was made from: [N, S]."""
+        return prediction.features[:, self._feature_widths[0] :]
 
     def update(self, records: Sequence[MeasureRecord]) -> None:
         """Adapts to measured records, task by task, in closed form; the weights stay as they are."""

@@ -86,8 +86,12 @@ class Block:
         return "\n".join(i.text for i in self.instructions)
 
 
-def read_blocks(assembly: str) -> list[Block]:
+def read_blocks(assembly: str, without: tuple[str, ...] = ()) -> list[Block]:
     """The blocks of all functions of some assembly, in order.
+
+    Args:
+        assembly: a listing.
+        without: functions whose names begin so are left out.
 
     Raises:
         UnsupportedError: it is not AT&T syntax for x86-64.
@@ -114,7 +118,7 @@ def read_blocks(assembly: str) -> list[Block]:
             elif text.startswith(".text"):
                 is_code = True
             continue
-        if not is_code or not function:
+        if not is_code or not function or function.startswith(without):
             continue
         if block is None:
             block = Block(function, line=number, labels=tuple(labels))
@@ -124,7 +128,7 @@ def read_blocks(assembly: str) -> list[Block]:
         block.instructions.append(instruction)
         if mnemonic(instruction.text).startswith(_ENDS):
             block = None
-    if assembly.strip() and not blocks:
+    if assembly.strip() and not blocks and not (without and functions):
         raise UnsupportedError("the assembly has no function with instructions in AT&T syntax")
     return blocks
 

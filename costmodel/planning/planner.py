@@ -105,11 +105,15 @@ class Planner:
         model: scores points; it may have been adapted to the task.
         config: how to search.
         seed: of the search.
+
+    Attributes:
+        num_scored: points that the model scored so far.
     """
 
     def __init__(self, model: LatentCostModel, config: PlannerConfig = PlannerConfig(), seed: int = 0) -> None:
         self.model = model
         self.config = config
+        self.num_scored = 0
         self._rng = np.random.default_rng(seed)
         self._best_points: RecentCache[dict[str, np.ndarray]] = RecentCache(_REMEMBERED_TASKS)  # by design space
 
@@ -238,6 +242,7 @@ class Planner:
 
     def _scored(self, task: Task, space: DesignSpace, points: np.ndarray) -> _Pool:
         prediction = self.model.score(task, space, points)
+        self.num_scored += len(points)
         return _Pool(space, points, prediction.score, prediction.spread, prediction.legality)
 
     def _ranked(

@@ -225,6 +225,32 @@ def repair(
             )
 
 
+@app.command()
+def code(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")],
+    records: Annotated[int | None, typer.Option(help="Records that shall be known in the end; all by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
+    minutes: Annotated[float, typer.Option(help="End after so long.")] = float("inf"),
+    parts: Annotated[Path | None, typer.Option(help="Folder of what is known so far; by default in DIR.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile recorded schedules, run none, and keep counters of their machine code beside the data."""
+    from foretune.compiler.workloads.code_collection import CodeCollectionConfig, collect_code, pack_code
+    from foretune.support.progress import progress_bar
+
+    config = CodeCollectionConfig(
+        folder, parts or folder / "machine_code", records, num_workers=workers, secs=60 * minutes
+    )
+    with progress_bar("compiling", not as_json) as show:
+        collect_code(config, lambda done, total: show(done, total, ""))
+    packed = pack_code(config)
+    if as_json:
+        print_json(packed)
+    else:
+        counts = ", ".join(f"{count:,} {status}" for status, count in packed["statuses"].items() if count)
+        print(f"machine code of {packed['num_records']:,} records is known ({counts})")
+
+
 def _open(folder: Path | None) -> RecordStore:
     from foretune.datasets.records.store import BUNDLED, RecordStore
 

@@ -1,0 +1,208 @@
+"""Does machine code tell what the symbolic state does not, and can it be foreseen? `python benchmarks/world_model.py`.
+
+The pre-registered test of a world model of the compiler, on the bundled records whose machine code is known
+(`foretune data code`; compiled, never run):
+
+(a) oracle: trees on the symbolic state, with true counters of the machine code beside it, and with counters that were
+    shuffled within the task; the bundled latent model alone, and with trees that saw the true counters.
+(b) prediction: within-task R2 of each counter on tasks that were not trained on, foreseen by trees on the symbolic
+    state, by trees on a bag of actions, and by copying the start, which tells candidates of a task nothing apart.
+
+With `--train FILE` it writes the weights that the middle rung of tuning uses. Three seeds; intervals are bootstraps
+over tasks, differences are paired.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from results import write_results
+
+from foretune.costmodel import metrics
+from foretune.costmodel.machine_code.counters import NAMES
+from foretune.costmodel.machine_code.ranker import CodeRanker
+from foretune.costmodel.machine_code.training import CodeTask, code_tasks, train_ranker
+from foretune.costmodel.rivals.action_bags import ActionBags
+from foretune.costmodel.rivals.action_sequences import symbols_of
+from foretune.datasets.records.code_table import CodeTable, table_beside
+from foretune.datasets.records.store import BUNDLED, RecordStore
+from foretune.support.optional import require
+
+SEEDS = (0, 1, 2)
+PARTS = ("validation", "test")
+FIGURES = ("pairs", "top1", "top5")
+_RESAMPLED = 2000
+_FORESEEING = {"iterations": 300, "depth": 6, "learning_rate": 0.1, "border_count": 32}
+say = partial(print, flush=True)
+
+
+def read_tasks(folder: Path, table: CodeTable) -> dict[str, list[CodeTask]]:
+    """The tasks of each part of the split."""
+    with RecordStore(folder) as store:
+        split = store.split()
+        parts = ("train", *PARTS)
+        return {part: code_tasks(store.trajectories(getattr(split, part)), table) for part in parts}
+
+
+# -- (a) the oracle ----------------------------------------------------------------------------------
+
+
+def ways(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, Callable[[CodeTask], np.ndarray]]:
+    """Each way to score candidates, trained on the training tasks."""
+    rng = np.random.default_rng(seed)
+
+    def shuffled(task: CodeTask) -> CodeTask:
+        return replace(task, counters=task.counters[rng.permutation(len(task.counters))])
+
+    def grown(training: Sequence[CodeTask], width: int) -> CodeRanker:
+        counters = [t.counters[:, :width] for t in training]
+        return CodeRanker.fit([t.states for t in training], counters, [t.relative for t in training], seed)
+
+    state, code = grown(tasks["train"], 0), grown(tasks["train"], len(NAMES))
+    control = grown([shuffled(task) for task in tasks["train"]], len(NAMES))
+    rung = train_ranker(tasks["train"], tasks["validation"], seed)
+    say(f"seed {seed}: weight of the trees beside the latent model {rung.weight:g}")
+    return {
+        "state": lambda t: state.score_code(t.states, t.counters[:, :0]),
+        "state and machine code": lambda t: code.score_code(t.states, t.counters),
+        "state and shuffled machine code": lambda t: (lambda s: control.score_code(s.states, s.counters))(shuffled(t)),
+        "latent": lambda t: t.latent,
+        "latent and machine code": lambda t: rung.score(t.latent, t.states, [*t.counters]),
+    }
+
+
+def task_figures(task: CodeTask, scores: np.ndarray) -> tuple[float, ...]:
+    """`FIGURES` of one ranking; higher is better."""
+    return (
+        metrics.pairwise_accuracy(scores, task.secs),
+        metrics.top_k_score(scores, task.secs, 1),
+        metrics.top_k_score(scores, task.secs, 5),
+    )
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """Mean of the tasks' values, and the bounds of its 95 % bootstrap interval."""
+    values = values[np.isfinite(values)]
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(len(values), size=(_RESAMPLED, len(values)))].mean(1)
+    return [float(values.mean()), *(float(q) for q in np.quantile(means, [0.025, 0.975]))]
+
+
+def oracle(tasks: dict[str, list[CodeTask]]) -> list[dict]:
+    """A row for each way and part: figures with intervals, and their paired differences to what it is compared with."""
+    per_seed = []
+    for seed in SEEDS:
+        made = ways(tasks, seed)
+        per_seed.append(
+            {
+                (name, part): np.array([task_figures(t, score(t)) for t in tasks[part]])
+                for name, score in made.items()
+                for part in PARTS
+            }
+        )
+    rows = []
+    for name, part in per_seed[0]:
+        values = np.mean([found[name, part] for found in per_seed], 0)  # [tasks, figures]
+        base = "latent" if name.startswith("latent") else "state"
+        against = np.mean([found[base, part] for found in per_seed], 0)
+        row: dict = {"stage": "a", "part": part, "way": name, "num_tasks": len(values)}
+        for k, figure in enumerate(FIGURES):
+            row[figure] = interval(values[:, k])
+            if name != base:
+                row[f"{figure}_over_{base}"] = interval(values[:, k] - against[:, k])
+        rows.append(row)
+        say(part, name, {f: [round(v, 4) for v in row[f]] for f in row if f.startswith(FIGURES)})
+    return rows
+
+
+# -- (b) foreseeing ----------------------------------------------------------------------------------
+
+
+def within_task_r2(tasks: Sequence[CodeTask], foreseen: Sequence[np.ndarray]) -> np.ndarray:
+    """[C] of each counter: 1 - squared errors / squared deviations, both within tasks; NaN where it never differs."""
+    error, spread = np.zeros(len(NAMES)), np.zeros(len(NAMES))
+    for task, guess in zip(tasks, foreseen):
+        y, p = task.counters - task.counters.mean(0), guess - guess.mean(0)
+        error += ((y - p) ** 2).sum(0)
+        spread += (y**2).sum(0)
+    return np.where(spread > 1e-6, 1 - error / np.maximum(spread, 1e-6), np.nan)
+
+
+def foreseen(
+    train: Sequence[CodeTask], test: Sequence[CodeTask], table: Callable[[CodeTask], np.ndarray], seed: int
+) -> list[np.ndarray]:
+    """Counters of the test tasks, foreseen from a table of features by trees."""
+    catboost = require("catboost", "foreseeing machine code")
+    y = np.concatenate([t.counters for t in train]).astype(np.float64)
+    mean, scale = y.mean(0), np.maximum(y.std(0), 1e-6)
+    model = catboost.CatBoostRegressor(
+        loss_function="MultiRMSE", random_seed=seed, thread_count=torch.get_num_threads(), verbose=False,
+        allow_writing_files=False, **_FORESEEING,
+    )  # fmt: skip
+    model.fit(np.concatenate([table(t) for t in train]), (y - mean) / scale)
+    return [model.predict(table(t)) * scale + mean for t in test]
+
+
+def prediction(tasks: dict[str, list[CodeTask]], seed: int) -> list[dict]:
+    """A row for each way to foresee: the mean of the counters' R2, and those of each."""
+    bags = ActionBags(symbols_of((t.task, t.candidates) for t in tasks["train"]))
+    test = [task for part in PARTS for task in tasks[part]]
+    guesses = {
+        "trees on the symbolic state": foreseen(tasks["train"], test, lambda t: t.states, seed),
+        "bag of actions": foreseen(tasks["train"], test, lambda t: bags.table(t.task, t.candidates), seed),
+        "copying the start": [np.zeros_like(t.counters) for t in test],
+    }
+    rows = []
+    for name, guess in guesses.items():
+        r2 = within_task_r2(test, guess)
+        row = {"stage": "b", "way": name, "r2_mean": float(np.nanmean(r2)), "r2_median": float(np.nanmedian(r2))}
+        rows.append({**row, "r2": {n: float(v) for n, v in zip(NAMES, r2) if np.isfinite(v)}})
+        say(row)
+    return rows
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=BUNDLED)
+    parser.add_argument("--table", type=Path, help="file of machine code; by default the one beside the data")
+    parser.add_argument("--train", type=Path, help="write the weights of the middle rung, and end")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--without-prediction", action="store_true", help="stage (a) alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    table = CodeTable.load(options.table) if options.table else table_beside(options.data)
+    if table is None:
+        parser.error(f"{options.data} has no machine code: `foretune data code {options.data}` collects it")
+    tasks = read_tasks(options.data, table)
+    counts = {f"num_{part}_records": sum(len(t.secs) for t in members) for part, members in tasks.items()}
+    say(counts, {part: len(members) for part, members in tasks.items()})
+    if options.train:
+        ranker = train_ranker(tasks["train"], tasks["validation"], report=say)
+        ranker.save(options.train)
+        say(f"weight {ranker.weight:g}, written to {options.train}")
+        return
+    rows = oracle(tasks)
+    figures: dict = {**counts}
+    for row in rows:
+        if row["way"] == "state and machine code":
+            figures[f"oracle_pairs_gain_{row['part']}"] = row["pairs_over_state"]
+        if row["way"] == "latent and machine code":
+            figures[f"rung_pairs_gain_{row['part']}"] = row["pairs_over_latent"]
+            figures[f"rung_top1_{row['part']}"] = row["top1"]
+    figures["oracle_pairs_gain"] = figures["oracle_pairs_gain_test"][0]
+    if not options.without_prediction:
+        found = prediction(tasks, SEEDS[0])
+        figures |= {"r2_trees": found[0]["r2_mean"], "r2_bag_of_actions": found[1]["r2_mean"]}
+        rows += found
+    write_results("world_model", figures, rows)
+
+
+if __name__ == "__main__":
+    main()
