@@ -106,10 +106,10 @@ def _in_rounds(config: CodeCollectionConfig) -> Iterator[Candidate]:
             if record.status is Status.OK and len(record.trace):
                 groups[record.candidate.task.workload.hash].append(record.candidate)
     members = {workload: _shuffled(group) for workload, group in groups.items() if len(group) >= _FEWEST}
-    parts = [
-        (size, sorted(w for w in members if split is None or w in getattr(split, part)))
-        for part, size in config.round_sizes
-    ]
+    sizes = dict(config.round_sizes)
+    parts = [(size, sorted(members.keys() & getattr(split, part))) for part, size in sizes.items()] if split else []
+    if split is None:
+        parts = [(sizes["train"], sorted(members))]
     most = max((len(group) for group in members.values()), default=0)
     for turn in range(most):
         for size, workloads in parts:
