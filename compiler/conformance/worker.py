@@ -44,7 +44,7 @@ class Player:
     """
 
     def __init__(self, folder: str, step: Path) -> None:
-        self._options = {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": False}
+        self._options = {"trials": 0, "database": f"{folder}/records.db", "progress": False, "guard": False, "looks": 0}
         self._step = step
         self._programs: dict[str, Program] = {}
 

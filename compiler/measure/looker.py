@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,7 +92,7 @@ class Looker:
     ) -> None:
         self._settings, self._idle_secs = settings, idle_secs
         self._idle_timer: threading.Timer | None = None
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
         count = num_workers or num_usable_cores()
         hello = Start(1, settings.memory_bytes, int(settings.timeout_secs) + _ALARM_GRACE_SECS)
         self._workers: WorkerPool[Started] = WorkerPool(
@@ -129,6 +130,8 @@ class Looker:
 
     def close(self) -> None:
         """Ends the processes; what was not looked at by then is cancelled. Safe to call twice."""
+        if os.getpid() != self._pid:  # a forked child, whose parent still needs them
+            return
         self._idle_secs = None
         self._put_off_end()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -188,9 +191,14 @@ class Looker:
         return CodeLook(status, reply.error, found, reply.program_hash, reply.mca_cycles, reply.build_secs)
 
 
-@cache
 def shared_looker() -> Looker:
     """The one of this process, whose workers serve all graphs and end by themselves when they are idle."""
+    return _looker_of(os.getpid())
+
+
+@cache
+def _looker_of(pid: int) -> Looker:
+    """A process that was forked has none of its parent's threads, and gets a looker of its own."""
     looker = Looker(idle_secs=_IDLE_SECS)
     atexit.register(looker.close)
     return looker

@@ -1,7 +1,8 @@
 """Tuner: spends a budget of measurements on the tasks of a graph and picks a schedule for each.
 
-The planner ranks many traces in latent space, the best are measured, every batch adapts the model, and
-everything measured is in the database before the next step. A run that is killed goes on from there.
+The planner ranks many traces in latent space, the machine code of the best is looked at while the model knows no
+measurement of the task (`code_rung.py`), the best of these are measured, every batch adapts the model, and everything
+measured is in the database before the next step. A run that is killed goes on from there.
 The task scheduler says whose turn it is: the budget goes where the latency of the whole model gains most.
 """
 
@@ -15,13 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from foretune.compiler.measure.looker import Looker, shared_looker
 from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.measure.one_thread import one_torch_thread
+from foretune.compiler.metaschedule.code_rung import CodeRung
+from foretune.compiler.metaschedule.picking import Picker
+from foretune.compiler.metaschedule.rungs import Rung, RungClock
 from foretune.compiler.metaschedule.task_search import TuningProgram
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.space import ScheduleContext, design_spaces, postprocs_of, rewritten_spaces
 from foretune.compiler.tir.workload import module_from_program, module_hash
 from foretune.costmodel.latent.model import LatentCostModel
+from foretune.costmodel.machine_code.ranker import CodeRanker
 from foretune.costmodel.planning.acquisition import expected_improvement
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner
@@ -55,6 +61,9 @@ class TunerConfig:
         secs: no batch begins so long after the start; tasks that had none by then are left to the model.
         ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are,
             if there is none.
+        looks: schedules of a task whose machine code is looked at before the model alone picks one, and so many more
+            than its first batch has before that is measured; 0 to go by the model.
+        look_secs: seconds that all tasks without measurements together wait for these looks, the heavy ones first.
     """
 
     trials: int = 64
@@ -63,8 +72,12 @@ class TunerConfig:
     seed: int = 0
     secs: float = math.inf
     ops: tuple[str, ...] = ()
+    looks: int = 8
+    look_secs: float = 4.0
 
     def __post_init__(self) -> None:
+        if self.looks < 0 or not self.look_secs >= 0:
+            raise OptionError(f"`looks >= 0` and `look_secs >= 0` must hold, but got {self.looks} and {self.look_secs}")
         if self.trials < 0 or self.batch_size < 1:
             raise OptionError(
                 f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}"
@@ -110,6 +123,7 @@ class TuneReport:
         secs: workload hash -> measured seconds of the chosen trace; missing where nothing was measured.
         default_secs: workload hash -> measured seconds of the default schedule; missing where it was not measured, or
             failed.
+        ranked, looked, measured: what each rung did.
     """
 
     num_tasks: int = 0
@@ -118,6 +132,9 @@ class TuneReport:
     chosen: dict[str, Trace] = field(default_factory=dict)
     secs: dict[str, float] = field(default_factory=dict)
     default_secs: dict[str, float] = field(default_factory=dict)
+    ranked: Rung = Rung()
+    looked: Rung = Rung()
+    measured: Rung = Rung()
 
 
 @dataclass
@@ -147,6 +164,11 @@ class _TaskState:
             for node in json.loads(tvm.ir.save_json(mod))["nodes"]
             if node["type"] == "ffi.String"
         )
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether the model has no measured schedule."""
+        return not any(r.status is Status.OK and len(r.trace) for r in self.records.values())
 
     @property
     def best(self) -> MeasureRecord | None:
@@ -196,6 +218,7 @@ class Tuner:
         measurer: builds and runs candidates; made when first needed, if None.
         config: budget and search.
         picks: task key -> what the same model picked for it before, with the same seed and without records; added to.
+        looker: compiles what is looked at; that of the process by default.
     """
 
     def __init__(
@@ -205,10 +228,13 @@ class Tuner:
         config: TunerConfig = TunerConfig(),
         measurer: Measurer | None = None,
         picks: dict[tuple[str, str], Trace] | None = None,
+        looker: Looker | None = None,
     ) -> None:
         self._model, self._database, self._config, self._measurer = model, database, config, measurer
         self._picks = {} if picks is None else picks
         self._planner = Planner(model, seed=config.seed)
+        self._looker = looker
+        self._clock = RungClock()
 
     def close(self) -> None:
         """Ends the measuring processes."""
@@ -224,6 +250,7 @@ class Tuner:
             report: called after each batch.
         """
         end = time.perf_counter() + self._config.secs
+        self._clock, num_ranked, num_looked = RungClock(), self._planner.num_scored, self._num_looked
         all_states = [
             _TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)
         ]
@@ -231,9 +258,11 @@ class Tuner:
         result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
         if states:
             self._spend_budget(states, end, result, report)
+        left = [state for state in all_states if not state.records or not self._config.trials]
+        picks = self._pick_by_model(left)
         for state in all_states:
-            if not state.records or not self._config.trials:
-                result.chosen[state.task.workload.hash] = self._pick_by_model(state)
+            if state.task.key in picks:
+                result.chosen[state.task.workload.hash] = picks[state.task.key]
                 continue
             winner = self._winner(state)
             result.chosen[state.task.workload.hash] = winner.trace if winner is not None else DEFAULT_TRACE
@@ -242,7 +271,21 @@ class Tuner:
             default = state.records.get(DEFAULT_TRACE.key)
             if default is not None and default.status is Status.OK:
                 result.default_secs[state.task.workload.hash] = default.best_secs
+        result.ranked = self._clock.rung("rank", self._planner.num_scored - num_ranked)
+        result.looked = self._clock.rung("look", self._num_looked - num_looked)
+        result.measured = self._clock.rung("measure", result.num_trials)
         return result
+
+    @cached_property
+    def _rung(self) -> CodeRung | None:
+        """What looks at machine code; None if nothing is to be looked at."""
+        if not self._config.looks:
+            return None
+        return CodeRung(self._model, CodeRanker.bundled(), self._looker or shared_looker())
+
+    @property
+    def _num_looked(self) -> int:
+        return self._rung.num_looks if self._rung is not None else 0
 
     def _spend_budget(
         self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]
@@ -289,7 +332,7 @@ class Tuner:
         if state.promise is not None:
             return state.promise
         planned = self._plan(state)
-        if not any(r.status is Status.OK and len(r.trace) for r in state.records.values()):
+        if state.is_cold:
             return None
         score, spread = self._model.predict_with_spread(state.task, planned)
         state.promise = expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
@@ -314,9 +357,16 @@ class Tuner:
                 programs.add(found)
                 return True
 
-            state.planned = propose_in_turn(
-                self._planner, state.task, state.groups, list(state.records.values()), wanted, exclude, accept=accept
-            )
+            rung = self._rung if state.is_cold and wanted > 0 else None
+            num = wanted + self._config.looks if rung is not None and rung.serves(state.task) else wanted
+            records = list(state.records.values())
+            with self._clock.spending("rank"):
+                state.planned = propose_in_turn(
+                    self._planner, state.task, state.groups, records, num, exclude, accept=accept
+                )
+            if rung is not None and len(state.planned) > wanted:
+                with self._clock.spending("look"):
+                    state.planned = rung.choose(rung.submit(state.planned))[:wanted]
         return state.planned
 
     def _measure_batch(self, state: _TaskState, num: int) -> int:
@@ -335,7 +385,8 @@ class Tuner:
         return len(records)
 
     def _measure(self, candidates: Sequence[Candidate]) -> list[MeasureRecord]:
-        records = self._running_measurer().measure(candidates)
+        with self._clock.spending("measure"):
+            records = self._running_measurer().measure(candidates)
         self._database.add(records)
         return records
 
@@ -369,24 +420,17 @@ class Tuner:
             )
         return None
 
-    def _pick_by_model(self, state: _TaskState) -> Trace:
-        """The model's own choice; what was measured before is not looked at, so the same model picks the same."""
-        known = self._picks.get(state.task.key) if not self._config.trials else None
-        if known is not None and state.fits(known):
-            return known
-        proposals = propose_in_turn(
-            self._planner,
-            state.task,
-            state.groups,
-            (),
-            1,
-            greedy=True,
-            accept=lambda trace: state.program_hash(trace) is not None,
-        )
-        trace = proposals[0].trace if proposals else DEFAULT_TRACE
+    def _pick_by_model(self, states: Sequence[_TaskState]) -> dict[tuple[str, str], Trace]:
+        """The model's own choice for each task, by task key; what it chose before stays."""
+        known = {} if self._config.trials else {s.task.key: self._picks.get(s.task.key) for s in states}
+        picks = {s.task.key: k for s in states if (k := known.get(s.task.key)) is not None and s.fits(k)}
+        left = [state for state in states if state.task.key not in picks]
+        if left:
+            picker = Picker(self._planner, self._rung, self._config.looks, self._config.look_secs, self._clock)
+            picks |= {state.task.key: DEFAULT_TRACE for state in left} | picker.pick(left)
         if not self._config.trials:
-            self._picks[state.task.key] = trace
-        return trace
+            self._picks.update(picks)
+        return picks
 
 
 def distinct(tasks: Iterable[Task]) -> list[Task]:

@@ -95,8 +95,7 @@ def _tune(
                 tuned = tuner.tune(graph.tasks, keep_on)
             graph.build(tuned.chosen)
             kernels += kernel_reports(graph.tasks, tuned)
-            report.num_trials += tuned.num_trials
-            report.num_reused += tuned.num_reused
+            report.add_rungs(tuned)
         report.kernels = kernels
         if contest is not None:
             switch.run, report.choice = contest()

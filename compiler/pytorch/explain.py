@@ -64,6 +64,10 @@ def _describe(graph: CompiledGraph) -> str:
             f" {report.num_reused} from the database; {report.num_static_inputs} weights and buffers prepared ahead of"
             " time" + (", " + report.weights if report.num_static_inputs else "")
         )
+        lines.append(
+            f"{report.num_ranked:,} schedules ranked in {report.rank_secs:.1f} s, {report.num_looks} looked at in"
+            f" {report.look_secs:.1f} s, {report.num_trials} measured in {report.measure_secs:.1f} s"
+        )
         slow = sorted(report.kernels, key=lambda kernel: -kernel.weight * (kernel.secs or 0.0))
         lines += [f"  {kernel}" for kernel in slow[:_SHOWN_KERNELS]]
         if len(slow) > _SHOWN_KERNELS:

@@ -7,11 +7,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from foretune.compiler.contest.guard import Choice
+
+if TYPE_CHECKING:  # the tuner needs TVM, reports do not
+    from foretune.compiler.metaschedule.tuner import TuneReport
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class CompileReport:
         num_tasks: distinct tuning tasks.
         num_trials: measurements made.
         num_reused: measurements taken from the database.
+        num_ranked, num_looks: schedules that the model scored, and those whose machine code was looked at.
+        rank_secs, look_secs, measure_secs: that each rung of the ladder took.
         secs: wall time.
         operators: that TVM runs.
         eager_operators: operators that TVM left with PyTorch.
@@ -68,6 +73,11 @@ class CompileReport:
     num_tasks: int = 0
     num_trials: int = 0
     num_reused: int = 0
+    num_ranked: int = 0
+    num_looks: int = 0
+    rank_secs: float = 0.0
+    look_secs: float = 0.0
+    measure_secs: float = 0.0
     secs: float = 0.0
     operators: list[str] = field(default_factory=list)
     eager_operators: list[str] = field(default_factory=list)
@@ -75,6 +85,16 @@ class CompileReport:
     products: list[str] = field(default_factory=list)
     choice: Choice = field(default_factory=Choice)
     background: str = ""
+
+    def add_rungs(self, tuned: TuneReport) -> None:
+        """Adds what the rungs of a tuning run did."""
+        self.num_trials += tuned.num_trials
+        self.num_reused += tuned.num_reused
+        self.num_ranked += tuned.ranked.num
+        self.num_looks += tuned.looked.num
+        self.rank_secs += tuned.ranked.secs
+        self.look_secs += tuned.looked.secs
+        self.measure_secs += tuned.measured.secs
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON data."""

@@ -33,6 +33,9 @@ class BackendOptions:
         freeze: a promise that weights change only as PyTorch notices (not through `.data`, NumPy or another process),
             so that what is prepared from them ahead of time is not checked against them in each call, and Inductor
             takes part with frozen weights.
+        looks: schedules of each kernel whose machine code is looked at before the model alone picks one; 0 to go by the
+            model.
+        look_seconds: that a graph waits at most for these looks.
     """
 
     trials: int = 64
@@ -47,12 +50,22 @@ class BackendOptions:
     ops: tuple[str, ...] = ()
     background: bool = False
     freeze: bool = False
+    looks: int = 8
+    look_seconds: float = 4.0
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
             raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
+        if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 0:
+            raise OptionError(f"`looks >= 0` must hold and be an integer, but got looks={self.looks!r}")
+        if (
+            isinstance(self.look_seconds, bool)
+            or not isinstance(self.look_seconds, (int, float))
+            or not self.look_seconds >= 0
+        ):
+            raise OptionError(f"`look_seconds >= 0` must hold, but got look_seconds={self.look_seconds!r}")
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds > 0:
             raise OptionError(f"`seconds > 0` must hold, but got seconds={self.seconds!r}")
         if not isinstance(self.ops, (list, tuple, set, frozenset)) or not all(
@@ -96,4 +109,12 @@ class BackendOptions:
 
     def tuner(self) -> TunerConfig:
         """How the tuner shall use its budget."""
-        return TunerConfig(self.trials, tolerance=self.tolerance, seed=self.seed, secs=self.seconds, ops=self.ops)
+        return TunerConfig(
+            self.trials,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            secs=self.seconds,
+            ops=self.ops,
+            looks=self.looks,
+            look_secs=self.look_seconds,
+        )

@@ -126,8 +126,7 @@ class RegionGraph:
             else "read again in each call to see whether they changed (freeze spares it)"
         )
         report.num_tasks += tuned.num_tasks
-        report.num_trials += tuned.num_trials
-        report.num_reused += tuned.num_reused
+        report.add_rungs(tuned)
         report.operators += sorted(
             {operator for name in self._imported for operator in self._operators[name]} - {*report.operators}
         )

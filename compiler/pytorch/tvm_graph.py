@@ -108,6 +108,8 @@ class TvmGraph:
             lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False
         )
         self._report.num_trials += report.num_trials
+        self._report.num_looks += report.num_looks
+        self._report.look_secs += report.look_secs
         known = {kernel.workload for kernel in self._report.kernels}
         self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
         return run

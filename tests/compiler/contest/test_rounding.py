@@ -94,7 +94,7 @@ def test_errors_of_pytorchs_own_size_are_accepted_and_larger_ones_are_not():
 
 def test_inductor_takes_part_under_autocast(tmp_path):
     model, x = deep(), torch.randn(32, 256)
-    options = {"trials": 0, "progress": False, "database": str(tmp_path / "records.db")}
+    options = {"trials": 0, "looks": 0, "progress": False, "database": str(tmp_path / "records.db")}
     backend = Backend(BackendOptions.from_dict(options))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         torch.compile(model, backend=backend.compile)(x)

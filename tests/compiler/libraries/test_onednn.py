@@ -28,7 +28,7 @@ def fresh_dynamo():
 @pytest.fixture
 def backend(tmp_path):
     def make(only=None, **options):
-        made = {"trials": 0, "progress": False, "database": str(tmp_path / "records.db"), **options}
+        made = {"trials": 0, "looks": 0, "progress": False, "database": str(tmp_path / "records.db"), **options}
         return Backend(BackendOptions.from_dict(made), only=only).compile
 
     return make

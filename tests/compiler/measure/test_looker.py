@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foretune import Candidate, OptionError, Status, Target, Trace
-from foretune.compiler.measure.looker import Looker, LookSettings
+from foretune.compiler.measure.looker import Looker, LookSettings, shared_looker
 from foretune.compiler.tir.space import design_spaces
 from foretune.costmodel.machine_code.counters import NAMES
 from foretune.trace import Action
@@ -78,6 +78,16 @@ def test_idle_processes_end_and_start_again(candidates):
         looker._idle_timer.join()
         assert [worker.pid for worker in looker._workers] == [None]
         assert looker.look(candidates[:1])[0].status is Status.OK
+
+
+def test_a_forked_child_has_a_looker_of_its_own(monkeypatch):
+    mine = shared_looker()
+    assert shared_looker() is mine
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert shared_looker() is not mine
+    mine.close()  # as the child's exit would
+    monkeypatch.undo()
+    assert not mine._threads._shutdown
 
 
 def test_settings_are_checked():

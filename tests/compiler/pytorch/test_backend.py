@@ -27,7 +27,7 @@ def fresh_dynamo():
 
 @pytest.fixture
 def options(tmp_path):
-    return {"trials": 0, "database": str(tmp_path / "records.db"), "progress": False}
+    return {"trials": 0, "looks": 0, "database": str(tmp_path / "records.db"), "progress": False}
 
 
 def agree(model: nn.Module, inputs, options, tolerance=1e-3) -> None:

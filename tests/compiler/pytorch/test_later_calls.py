@@ -28,7 +28,7 @@ def fresh_dynamo():
 @pytest.fixture
 def compiled(tmp_path):
     """Compiles with TVM alone, without a contest."""
-    options = {"trials": 0, "database": str(tmp_path / "records.db"), "progress": False, "guard": False}
+    options = {"trials": 0, "looks": 0, "database": str(tmp_path / "records.db"), "progress": False, "guard": False}
     return lambda f, **more: torch.compile(f, backend="foretune", options={**options, **more})
 
 
@@ -224,7 +224,7 @@ def test_frozen_inductor_folds_and_packs(tmp_path):
     from torch._inductor.utils import run_and_get_code
 
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
-    backend = Backend(BackendOptions(trials=0, progress=False, database=tmp_path / "records.db"), only=FROZEN)
+    backend = Backend(BackendOptions(trials=0, looks=0, progress=False, database=tmp_path / "records.db"), only=FROZEN)
     x = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         found, codes = run_and_get_code(torch.compile(model, backend=backend.compile), x)
@@ -395,7 +395,7 @@ def test_collectives_of_two_processes(tmp_path):
         def f(x):
             return collectives.all_reduce(torch.tanh(x @ x), "sum", dist.group.WORLD) * 2 + x
         x = torch.full((8, 8), 0.01 * (rank + 1))
-        run = torch.compile(f, backend="foretune", options=dict(trials=0, progress=False, database="{tmp_path}/" + sys.argv[1]))
+        run = torch.compile(f, backend="foretune", options=dict(trials=0, looks=0, progress=False, database="{tmp_path}/" + sys.argv[1]))
         with torch.no_grad():
             for _ in range(2):
                 torch.testing.assert_close(run(x), f(x))

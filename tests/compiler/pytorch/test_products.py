@@ -50,7 +50,7 @@ def test_a_product_is_matched_to_its_own_kernel(options, monkeypatch, freeze):
     graphs = []
     made = tvm_graph.RegionGraph
     monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
-    backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "freeze": freeze}), only=TVM)
+    backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0, "freeze": freeze}), only=TVM)
     with torch.no_grad():
         torch.compile(Mixer().eval(), backend=backend.compile)(torch.randn(2, 6, 16))
     (graph,) = graphs
@@ -125,7 +125,7 @@ def test_nothing_to_leave(options):
         def forward(self, x):
             return torch.sigmoid(x) * 2
 
-    backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+    backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0}), only=MIXED)
     x = torch.randn(64)
     torch.testing.assert_close(torch.compile(Pointwise(), backend=backend.compile)(x), torch.sigmoid(x) * 2)
     assert compile_reports()[-1].choice == Choice(TVM, refused={MIXED: "there is no heavy product"})
@@ -134,7 +134,7 @@ def test_nothing_to_leave(options):
 def test_without_trials_heavy_products_are_in_libraries(options):
     model = nn.Sequential(nn.Linear(256, 512), nn.GELU(), nn.Linear(512, 256)).eval()
     x = torch.randn(64, 256)
-    backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+    backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0}), only=MIXED)
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model, backend=backend.compile)(x), model(x), rtol=1e-4, atol=1e-5)
     report = compile_reports()[-1]
@@ -155,7 +155,7 @@ def test_attention_stays_whole_beside_the_libraries(options):
     model, x = Attend().eval(), torch.randn(2, 6, 16)
     with torch.no_grad():
         compiled = torch.compile(
-            model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED).compile
+            model, backend=Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0}), only=MIXED).compile
         )
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
     report = compile_reports()[-1]
@@ -208,7 +208,7 @@ def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, mo
     monkeypatch.setattr(regions, "build", fails_on_tanh)
     model, x = TwoRegions().eval(), torch.randn(64, 256)
     with torch.no_grad():
-        backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+        backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0}), only=MIXED)
         torch.testing.assert_close(torch.compile(model, backend=backend.compile)(x), model(x), rtol=1e-4, atol=1e-5)
     report = compile_reports()[-1]
     assert report.choice.name == MIXED and len(report.products) == 1 and True in calls and False in calls
@@ -240,7 +240,7 @@ def test_pointwise_operators_between_products_are_computed_with_them(options, mo
     ).eval()
     x = torch.randn(2, 32, 256)
     with torch.no_grad():
-        backend = Backend(BackendOptions.from_dict({**options, "trials": 0}), only=MIXED)
+        backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0}), only=MIXED)
         torch.testing.assert_close(torch.compile(model, backend=backend.compile)(x), model(x), rtol=1e-4, atol=1e-5)
     names = [str(node.target) for node in graphs[-1].source.nodes]
     assert sum(name.startswith("library_product") for name in names) == 3

@@ -21,7 +21,7 @@ def fresh_dynamo():
 
 
 def unguarded(folder):
-    return {"trials": 0, "database": str(folder / "records.db"), "progress": False, "guard": False}
+    return {"trials": 0, "looks": 0, "database": str(folder / "records.db"), "progress": False, "guard": False}
 
 
 @pytest.fixture(params=[True, False], ids=["guarded", "tvm"])

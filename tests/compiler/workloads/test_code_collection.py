@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -67,3 +68,14 @@ def test_what_is_asked_for_is_checked(tmp_path):
         CodeCollectionConfig(tmp_path, tmp_path, 0)
     with pytest.raises(OptionError, match="secs > 0"):
         CodeCollectionConfig(tmp_path, tmp_path, secs=0)
+
+
+def test_the_command_collects_and_packs(collected):
+    from typer.testing import CliRunner
+
+    from foretune.cli.app import app
+
+    done = CliRunner().invoke(app, ["data", "code", str(collected), "--workers", "1", "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["num_records"] == len(table_beside(collected))
+    missing = CliRunner().invoke(app, ["data", "code", "/nowhere"])
+    assert missing.exit_code == 1 and "there is no data folder /nowhere" in str(missing.exception)
