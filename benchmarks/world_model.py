@@ -25,6 +25,7 @@ import torch
 from results import write_results
 
 from foretune.costmodel import metrics
+from foretune.costmodel.latent.trees import TreeHead
 from foretune.costmodel.machine_code.counters import NAMES
 from foretune.costmodel.machine_code.ranker import CodeRanker
 from foretune.costmodel.machine_code.training import CodeTask, code_tasks, train_ranker
@@ -40,6 +41,7 @@ PARTS = ("validation", "test")
 FIGURES = ("pairs", "top1", "top5")
 _RESAMPLED = 2000
 _FEWEST_TRAINING = 4  # candidates of a training task; evaluation needs more
+_TREES = 300, 6  # and levels
 _FORESEEING = {"iterations": 300, "depth": 6, "learning_rate": 0.1, "border_count": 32}
 say = partial(print, flush=True)
 
@@ -72,20 +74,23 @@ def ways(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, Callable[[Cod
     def shuffled(task: CodeTask) -> CodeTask:
         return replace(task, counters=task.counters[rng.permutation(len(task.counters))])
 
-    def grown(training: Sequence[CodeTask], width: int) -> CodeRanker:
-        counters = [t.counters[:, :width] for t in training]
-        return CodeRanker.fit([t.states for t in training], counters, [t.relative for t in training], seed)
+    def grown(table: Callable[[CodeTask], np.ndarray]) -> Callable[[CodeTask], np.ndarray]:
+        trees = TreeHead(*_TREES)
+        trees.grow([table(t) for t in tasks["train"]], [t.relative for t in tasks["train"]], seed)
+        return lambda t: trees(torch.from_numpy(table(t))).double().numpy()
 
-    state, code = grown(tasks["train"], 0), grown(tasks["train"], len(NAMES))
-    control = grown([shuffled(task) for task in tasks["train"]], len(NAMES))
+    def both(task: CodeTask) -> np.ndarray:
+        return np.concatenate([task.states, task.counters], 1)
+
     rung = train_ranker(tasks["train"], tasks["validation"], seed)
     say(f"seed {seed}: weight of the trees beside the latent model {rung.weight:g}")
     return {
-        "state": lambda t: state.score_code(t.states, t.counters[:, :0]),
-        "state and machine code": lambda t: code.score_code(t.states, t.counters),
-        "state and shuffled machine code": lambda t: (lambda s: control.score_code(s.states, s.counters))(shuffled(t)),
+        "state": grown(lambda t: t.states),
+        "machine code": grown(lambda t: t.counters),
+        "state and machine code": grown(both),
+        "state and shuffled machine code": grown(lambda t: both(shuffled(t))),
         "latent": lambda t: t.latent,
-        "latent and machine code": lambda t: rung.score(t.latent, t.states, [*t.counters]),
+        "latent and machine code": lambda t: rung.score(t.latent, [*t.counters]),
         "latent and machine code of its first 8": lambda t: of_first(t, rung),
     }
 
@@ -93,7 +98,7 @@ def ways(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, Callable[[Cod
 def of_first(task: CodeTask, rung: CodeRanker, num: int = 8) -> np.ndarray:
     """Scores as tuning without measurements gives them: what ranks first is looked at, and stays before the rest."""
     first = set(metrics.ranking(task.latent)[:num].tolist())
-    looked = rung.score(task.latent, task.states, [c if i in first else None for i, c in enumerate(task.counters)])
+    looked = rung.score(task.latent, [c if i in first else None for i, c in enumerate(task.counters)])
     behind = looked[np.isfinite(looked)].min() - 1 - (task.latent.max() - task.latent)
     return np.where(np.isfinite(looked), looked, behind)
 

@@ -98,8 +98,7 @@ class CodeRung:
     def _scores(self, shortlist: Shortlist, looks: Sequence[CodeLook | None]) -> np.ndarray:
         counters = [look.counters if look is not None else None for look in looks]
         try:
-            prediction = self._model.prediction(shortlist.task, shortlist.candidates)
-            return self._ranker.score(prediction.score, self._model.symbolic_state(prediction), counters)
+            return self._ranker.score(self._model.predict(shortlist.task, shortlist.candidates), counters)
         except IllegalActionError as error:
             warn_once(_log, "%s is ranked without its machine code: %s", shortlist.task.workload.name, error)
             return -np.arange(len(looks), dtype=np.float64)

@@ -221,15 +221,14 @@ class LatentCostModel(CostModel):
 
     def predict_with_spread(self, task: Task, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
         """Scores [N], higher is better, and their standard deviations [N]."""
-        prediction = self.prediction(task, candidates)
+        prediction = self._predict_candidates(task, candidates)
         return prediction.score, prediction.spread
 
     def predict_legality(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray:
         """Probability that each candidate is legal; [N]."""
-        return self.prediction(task, candidates).legality
+        return self._predict_candidates(task, candidates).legality
 
-    def prediction(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
-        """All that the model says of candidates of one task, in their order."""
+    def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
         count, width = len(candidates), sum(self._feature_widths)
         whole = Prediction(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros((count, width)))
         for rows, space, points in self._by_space(task, [c.trace for c in candidates]):
@@ -237,10 +236,6 @@ class LatentCostModel(CostModel):
             for name in ("score", "spread", "legality", "features"):
                 getattr(whole, name)[rows] = getattr(part, name)
         return whole
-
-    def symbolic_state(self, prediction: Prediction) -> np.ndarray:
-        """The loop nests that a prediction was made from: [N, S]."""
-        return prediction.features[:, self._feature_widths[0] :]
 
     def update(self, records: Sequence[MeasureRecord]) -> None:
         """Adapts to measured records, task by task, in closed form; the weights stay as they are."""

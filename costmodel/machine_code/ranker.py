@@ -1,10 +1,10 @@
 """CodeRanker: ranks candidates whose machine code was looked at.
 
 What LLVM makes of the loops has no cheap exact simulator, but compiling shows it without running anything. Boosted
-trees read the symbolic state beside the counters of the machine code; their score is added to the latent model's, which
-knows the task's measurements. Candidates that do not compile rank last.
+trees read the counters of the machine code; their score is added to that of the latent model, which knows the symbolic
+state and the task's measurements. Candidates that do not compile rank last.
 
-Dimension letters: N candidates, S symbolic state, C counters.
+Dimension letters: N candidates, C counters.
 """
 
 from __future__ import annotations
@@ -27,23 +27,21 @@ _TREES, _LEVELS = 300, 6
 
 
 class CodeRanker:
-    """Trees over symbolic state and machine code.
+    """Trees over counters of machine code.
 
     Args:
         trees: fitted.
-        width: S + C, of what they read.
         weight: of their score beside the latent model's.
     """
 
     kind = "code"
 
-    def __init__(self, trees: TreeHead, width: int, weight: float = 1.0) -> None:
-        self._trees, self._width, self.weight = trees, width, weight
+    def __init__(self, trees: TreeHead, weight: float = 1.0) -> None:
+        self._trees, self.weight = trees, weight
 
     @classmethod
     def fit(
         cls,
-        states: Sequence[np.ndarray],
         counters: Sequence[np.ndarray],
         relative: Sequence[np.ndarray],
         seed: int = 0,
@@ -53,50 +51,46 @@ class CodeRanker:
         """Grows the trees; see `TreeHead.grow`.
 
         Args:
-            states: [N, S] for each task.
             counters: [N, C] for each task.
             relative: [N] log of relative speed for each task, at most 0.
             seed: of all that is random.
             weight: see above; chosen on other tasks.
             num_trees: trees at most.
         """
-        tables = [np.concatenate(pair, 1).astype(np.float32) for pair in zip(states, counters)]
         trees = TreeHead(num_trees, _LEVELS)
-        trees.grow(tables, relative, seed)
-        return cls(trees, tables[0].shape[1], weight)
+        trees.grow([table.astype(np.float32) for table in counters], relative, seed)
+        return cls(trees, weight)
 
-    def score_code(self, states: np.ndarray, counters: np.ndarray) -> np.ndarray:
-        """The trees' score alone: [N, S], [N, C] -> [N], higher is better.
+    def score_code(self, counters: np.ndarray) -> np.ndarray:
+        """The trees' score alone: [N, C] -> [N], higher is better.
 
         Raises:
-            ModelError: the state or the counters have another width than those that the trees were grown on.
+            ModelError: there are more or fewer counters than this release takes.
         """
-        table = np.concatenate([states, counters], 1).astype(np.float32)
-        if table.shape[1] != self._width:
+        if counters.shape[1] != len(machine_code.NAMES):
             raise ModelError(
-                f"the ranker of machine code reads {self._width} numbers of a candidate, but got {table.shape[1]}"
+                f"the ranker of machine code reads {len(machine_code.NAMES)} counters, but got {counters.shape[1]}"
             )
-        return self._trees(torch.from_numpy(table)).double().numpy()
+        return self._trees(torch.from_numpy(counters.astype(np.float32))).double().numpy()
 
-    def score(self, latent: np.ndarray, states: np.ndarray, counters: Sequence[np.ndarray | None]) -> np.ndarray:
+    def score(self, latent: np.ndarray, counters: Sequence[np.ndarray | None]) -> np.ndarray:
         """Scores of candidates of one task: [N], higher is better; minus infinity for those without counters.
 
         Args:
             latent: [N] of the latent model.
-            states: [N, S].
             counters: of each, None for what does not compile.
         """
         scores = np.full(len(latent), -np.inf)
         rows = [i for i, found in enumerate(counters) if found is not None]
         if rows:
             table = np.stack([found for found in counters if found is not None])
-            scores[rows] = latent[rows] + self.weight * self.score_code(states[rows], table)
+            scores[rows] = latent[rows] + self.weight * self.score_code(table)
         return scores
 
     def save(self, path: Path) -> None:
         """Writes the trees; see `foretune.costmodel.model_file`."""
         trees, levels = self._trees.feature.shape
-        header = {"layout": _LAYOUT, "width": self._width, "weight": self.weight, "trees": trees, "levels": levels}
+        header = {"layout": _LAYOUT, "weight": self.weight, "trees": trees, "levels": levels}
         arrays = {name: value.numpy() for name, value in self._trees.state_dict().items()}
         names = text_array("\n".join(machine_code.NAMES))
         write_model(path, self.kind, header, {**arrays, "counters": names})
@@ -118,9 +112,7 @@ class CodeRanker:
             trees, levels = int(header["trees"]), int(header["levels"])
             if trees != len(arrays["feature"]):
                 raise ModelError(f"{path} is damaged: it states {trees} trees, but holds {len(arrays['feature'])}")
-            return cls(
-                network_of(lambda: TreeHead(trees, levels), arrays), int(header["width"]), float(header["weight"])
-            )
+            return cls(network_of(lambda: TreeHead(trees, levels), arrays), float(header["weight"]))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged or does not fit this release: {error}") from error
 

@@ -104,10 +104,8 @@ def train_ranker(
             f"training needs tasks with {metrics.MIN_TIMED} timed candidates of known machine code in both parts of the"
             f" split, but got {len(training)} and {len(validation)}; `foretune data code` makes it known"
         )
-    ranker = CodeRanker.fit(
-        [t.states for t in training], [t.counters for t in training], [t.relative for t in training], seed
-    )
-    code = [ranker.score_code(t.states, t.counters) for t in validation]
+    ranker = CodeRanker.fit([t.counters for t in training], [t.relative for t in training], seed)
+    code = [ranker.score_code(t.counters) for t in validation]
     quality = {w: _quality(validation, [t.latent + w * c for t, c in zip(validation, code)]) for w in _WEIGHTS}
     for weight, value in quality.items():
         report(f"weight {weight:g}: {value:.4f}")

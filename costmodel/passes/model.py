@@ -45,7 +45,7 @@ class PassCostModel(LatentCostModel):
     def _new_adaptation(self) -> StepAdaptation:
         return StepAdaptation(len(self.network.vocabulary.symbols))
 
-    def prediction(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
+    def _predict_candidates(self, task: Task, candidates: Sequence[Candidate]) -> Prediction:
         prediction = self._roll(task, candidates)
         score, spread = self._adaptations[task.key].predict(prediction.features, prediction.score, prediction.spread)
         return replace(prediction, score=score, spread=spread)

@@ -57,7 +57,7 @@ def test_a_ranker_is_trained_on_them(collected, timed):
     tasks = code_tasks(timed, table_beside(collected))
     said: list[str] = []
     ranker = train_ranker(tasks, tasks, report=said.append)
-    scores = ranker.score_code(tasks[0].states, tasks[0].counters)
+    scores = ranker.score_code(tasks[0].counters)
     assert np.corrcoef(scores, tasks[0].relative)[0, 1] > 0.8 and len(said) == 7
     with pytest.raises(DataError, match="foretune data code"):
         train_ranker(tasks, [])

@@ -13,19 +13,16 @@ from foretune.errors import ModelError
 
 pytest.importorskip("catboost", reason="trees are grown with CatBoost")
 
-STATE = 3
-
 
 def made_up(num_tasks: int, seed: int, shuffle: bool = False):
-    """Tasks whose times depend on one counter and on nothing in the state."""
+    """Tasks whose times depend on one counter."""
     rng = np.random.default_rng(seed)
-    states = [rng.standard_normal((40, STATE)).astype(np.float32) for _ in range(num_tasks)]
     counters = [rng.standard_normal((40, len(NAMES))).astype(np.float32) for _ in range(num_tasks)]
     relative = []
     for table in counters:
         speed = table[:, 5] - table[:, 5].max()
         relative.append(rng.permutation(speed) if shuffle else speed)
-    return states, counters, relative
+    return counters, relative
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def ranker():
 
 
 def accuracy(ranker: CodeRanker) -> float:
-    found = [pairwise_accuracy(ranker.score(np.zeros(40), s, [*c]), np.exp(-r)) for s, c, r in zip(*made_up(4, seed=1))]
+    found = [pairwise_accuracy(ranker.score(np.zeros(40), [*c]), np.exp(-r)) for c, r in zip(*made_up(4, seed=1))]
     return float(np.mean(found))
 
 
@@ -44,23 +41,21 @@ def test_it_learns_from_counters_and_not_from_shuffled_ones(ranker):
 
 
 def test_its_score_is_added_to_the_latent_models(ranker):
-    states, counters, _ = (part[0] for part in made_up(1, seed=2))
+    counters, _ = (part[0] for part in made_up(1, seed=2))
     latent = np.linspace(0, 1, 40)
-    scores = ranker.score(latent, states, [None, *counters[1:]])
+    scores = ranker.score(latent, [None, *counters[1:]])
     assert scores[0] == -np.inf
-    np.testing.assert_allclose(scores[1:], latent[1:] + 2.0 * ranker.score_code(states, counters)[1:])
-    assert np.isneginf(ranker.score(latent[:2], states[:2], [None, None])).all()
+    np.testing.assert_allclose(scores[1:], latent[1:] + 2.0 * ranker.score_code(counters)[1:])
+    assert np.isneginf(ranker.score(latent[:2], [None, None])).all()
 
 
 def test_its_file_is_read_and_checked(ranker, tmp_path):
     path = tmp_path / "code.safetensors"
     ranker.save(path)
-    states, counters, _ = (part[0] for part in made_up(1, seed=3))
-    np.testing.assert_array_equal(
-        CodeRanker.load(path).score_code(states, counters), ranker.score_code(states, counters)
-    )
+    counters, _ = (part[0] for part in made_up(1, seed=3))
+    np.testing.assert_array_equal(CodeRanker.load(path).score_code(counters), ranker.score_code(counters))
     with pytest.raises(ModelError, match="reads"):
-        ranker.score_code(states, counters[:, 1:])
+        ranker.score_code(counters[:, 1:])
     header, arrays = read_model(path, "code")
     write_model(path, "code", {**header, "layout": "another"}, arrays)
     with pytest.raises(ModelError, match="layout 'another'"):
