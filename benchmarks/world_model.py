@@ -42,7 +42,7 @@ FIGURES = ("pairs", "top1", "top5")
 _RESAMPLED = 2000
 _FEWEST_TRAINING = 4  # candidates of a training task; evaluation needs more
 _TREES = 300, 6  # and levels
-_FORESEEING = {"iterations": 300, "depth": 6, "learning_rate": 0.1, "border_count": 32}
+_FORESEEING = {"iterations": 150, "depth": 6, "learning_rate": 0.15, "border_count": 32}
 say = partial(print, flush=True)
 
 
