@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_any_processor_can_be_looked_at(looker, candidates):
 
     assert share("haswell", "log_text_fma") > 0 == share("x86-64", "log_text_fma")
     assert share("haswell", "run_share_fma_512") == 0 < share("skylake-avx512", "launches")
+
+
+def test_llvm_mca_looks_too_where_it_is_there(candidates):
+    tool = shutil.which("llvm-mca-22") or shutil.which("llvm-mca")
+    if tool is None:
+        pytest.skip("llvm-mca is not installed")
+    with Looker(LookSettings(mca=tool), num_workers=1) as looker:
+        look = looker.look(candidates[:1])[0]
+    assert look.status is Status.OK, look.error
+    cycles = of(look, "run_log_cycles_per_lane")  # the closed form, which knows no dependences
+    assert look.mca_cycles is not None and 0.5 * 2**cycles < look.mca_cycles < 50 * 2**cycles
 
 
 def test_what_does_not_compile_has_a_status(looker, candidates):
