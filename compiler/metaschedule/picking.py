@@ -63,7 +63,7 @@ class Picker:
         begin = time.monotonic()
         for state in sorted(states, key=lambda s: -work_of(s.task)):
             rung = self._rung if self._looks_at(state.task, heavy) else None
-            ranked = self._ranked_first(state, self._looks if rung is not None else 1)
+            ranked = self.ranked_first(state, self._looks if rung is not None else 1)
             if ranked:
                 picks[state.task.key] = ranked[0].trace
             if rung is not None and len(ranked) > 1:
@@ -73,10 +73,7 @@ class Picker:
                 picks[shortlist.task.key] = rung.choose(shortlist, begin + self._look_secs)[0].trace
         return picks
 
-    def _looks_at(self, task: Task, heavy: set[tuple[str, str]]) -> bool:
-        return self._rung is not None and task.key in heavy and self._rung.serves(task)
-
-    def _ranked_first(self, state: Pickable, num: int) -> list[Candidate]:
+    def ranked_first(self, state: Pickable, num: int) -> list[Candidate]:
         """What the model ranks first: legal schedules of different programs."""
         programs: set[str] = set()
 
@@ -89,6 +86,9 @@ class Picker:
 
         with self._clock.spending("rank"):
             return propose_in_turn(self._planner, state.task, state.groups, (), num, greedy=True, accept=accept)
+
+    def _looks_at(self, task: Task, heavy: set[tuple[str, str]]) -> bool:
+        return self._rung is not None and task.key in heavy and self._rung.serves(task)
 
 
 def heavy_tasks(tasks: Sequence[Task]) -> set[tuple[str, str]]:

@@ -138,7 +138,9 @@ class TuneReport:
 
 
 @dataclass
-class _TaskState:
+class TaskState:
+    """A task, what was measured of it, and what is planned next."""
+
     task: Task
     records: dict[str, MeasureRecord]
     proposed: set[str] = field(default_factory=set)
@@ -252,7 +254,7 @@ class Tuner:
         end = time.perf_counter() + self._config.secs
         self._clock, num_ranked, num_looked = RungClock(), self._planner.num_scored, self._num_looked
         all_states = [
-            _TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)
+            TaskState(task, {r.trace.key: r for r in self._database.records(task)}) for task in distinct(tasks)
         ]
         states = [s for s in all_states if self._config.trials and self._config.measures(s.task)]
         result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
@@ -288,7 +290,7 @@ class Tuner:
         return self._rung.num_looks if self._rung is not None else 0
 
     def _spend_budget(
-        self, states: Sequence[_TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]
+        self, states: Sequence[TaskState], end: float, result: TuneReport, report: Callable[[Progress], None]
     ) -> None:
         scheduler = self._scheduler(states)
         while time.perf_counter() < end and (turn := scheduler.next()) is not None:
@@ -305,7 +307,7 @@ class Tuner:
         for i in scheduler.closed:
             self._database.set_promise(states[i].task, states[i].promise or 0.0)
 
-    def _scheduler(self, states: Sequence[_TaskState]) -> TaskScheduler:
+    def _scheduler(self, states: Sequence[TaskState]) -> TaskScheduler:
         """A scheduler that knows what was measured before, as if it had seen it batch by batch."""
         config = self._config.scheduler(len(states))
         scheduler = TaskScheduler([s.task.weight for s in states], lambda i: self._promise(states[i]), config)
@@ -325,7 +327,7 @@ class Tuner:
                 scheduler.close(i)
         return scheduler
 
-    def _promise(self, state: _TaskState) -> float | None:
+    def _promise(self, state: TaskState) -> float | None:
         """How much the next batch is expected to decrease the logarithm of the best time; None while the model has no
         measured schedule.
         """
@@ -338,7 +340,7 @@ class Tuner:
         state.promise = expected_improvement(score, spread, -math.log(_best_secs(state.records.values())))
         return state.promise
 
-    def _plan(self, state: _TaskState) -> list[Candidate]:
+    def _plan(self, state: TaskState) -> list[Candidate]:
         """The next batch without the default schedule; thought of once."""
         if not state.adapted:
             self._model.update(list(state.records.values()))
@@ -369,7 +371,7 @@ class Tuner:
                     state.planned = rung.choose(rung.submit(state.planned))[:wanted]
         return state.planned
 
-    def _measure_batch(self, state: _TaskState, num: int) -> int:
+    def _measure_batch(self, state: TaskState, num: int) -> int:
         default = [] if DEFAULT_TRACE.key in state.records else [Candidate(state.task, DEFAULT_TRACE)]
         candidates = (default + self._plan(state) if num > len(default) else default)[:num]
         if not candidates:
@@ -395,7 +397,7 @@ class Tuner:
             self._measurer = Measurer()
         return self._measurer
 
-    def _winner(self, state: _TaskState) -> MeasureRecord | None:
+    def _winner(self, state: TaskState) -> MeasureRecord | None:
         """The fastest record whose output is right; the finalists and the default are measured again, side by side."""
         best = state.best
         if best is not None and self._database.max_rel_error(best) is not None:
@@ -420,7 +422,7 @@ class Tuner:
             )
         return None
 
-    def _pick_by_model(self, states: Sequence[_TaskState]) -> dict[tuple[str, str], Trace]:
+    def _pick_by_model(self, states: Sequence[TaskState]) -> dict[tuple[str, str], Trace]:
         """The model's own choice for each task, by task key; what it chose before stays."""
         known = {} if self._config.trials else {s.task.key: self._picks.get(s.task.key) for s in states}
         picks = {s.task.key: k for s in states if (k := known.get(s.task.key)) is not None and s.fits(k)}
