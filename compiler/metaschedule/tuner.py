@@ -89,8 +89,8 @@ class Progress:
     """Where a tuning run stands.
 
     Attributes:
-        done, total: measurements of this run.
-        task: name of the task that was measured last.
+        done, total: measurements of this run; tasks, where nothing is measured.
+        task: name of the task that was measured last, or is about to be looked at.
     """
 
     done: int
@@ -221,7 +221,7 @@ class Tuner:
 
         Args:
             tasks: of one model; the weights of identical ones add up.
-            report: called after each batch.
+            report: called after each batch; without measurements, before each task.
         """
         end = time.perf_counter() + self._config.secs
         all_states = [
@@ -231,7 +231,9 @@ class Tuner:
         result = TuneReport(len(all_states), 0, sum(len(s.records) for s in all_states))
         if states:
             self._spend_budget(states, end, result, report)
-        for state in all_states:
+        for number, state in enumerate(all_states):
+            if not self._config.trials:
+                report(Progress(number, len(all_states), state.task.workload.name))
             if not state.records or not self._config.trials:
                 result.chosen[state.task.workload.hash] = self._pick_by_model(state)
                 continue

@@ -30,6 +30,8 @@ from foretune.trace import Trace
 
 _log = logging.getLogger("foretune")
 
+_MOST_FUSED = 32  # operators in a kernel: MetaSchedule's time grows exponentially in unrolled loops
+
 
 def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
     """An exported program as a Relax module of fused kernels.
@@ -104,7 +106,8 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
         transform.DeadCodeElimination(),
         transform.RewriteDataflowReshape(),
     ]
-    return tvm.transform.Sequential(passes)(mod)
+    with tvm.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": _MOST_FUSED}):
+        return tvm.transform.Sequential(passes)(mod)
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, inner = PLACES[name].partition(":")
     try:
-        found = getattr(importlib.import_module(module), inner)
-    except (AttributeError, ModuleNotFoundError) as error:
+        outer = importlib.import_module(module)
+        found = getattr(outer, inner) if hasattr(outer, inner) else importlib.import_module(f"{module}.{inner}")
+    except ImportError as error:
         import torch
 
         raise UnsupportedError(
