@@ -26,6 +26,7 @@ from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
@@ -99,6 +100,8 @@ class Backend:
         start = time.perf_counter()
         report = CompileReport()
         note_graph(report, filter(is_weight, inputs))
+        if self.options.precision is not None:
+            gm = in_precision(gm, self.options.precision)
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
         later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
         times = LibraryTimes(lambda: StaticInputs(self.options.freeze))

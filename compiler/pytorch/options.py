@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.compiler.metaschedule.tuner import TunerConfig
+from foretune.compiler.pytorch.precision import PRECISIONS
 from foretune.datasets.records.database import default_path
 from foretune.errors import OptionError
 
@@ -33,6 +34,8 @@ class BackendOptions:
         freeze: a promise that weights change only as PyTorch notices (not through `.data`, NumPy or another process),
             so that what is prepared from them ahead of time is not checked against them in each call, and Inductor
             takes part with frozen weights.
+        precision: `bf16` or `fp16` has the graph computed in 16 bits where PyTorch's autocast would do so, and answers
+            compared with autocast's; None leaves all types as they are.
     """
 
     trials: int = 64
@@ -47,6 +50,7 @@ class BackendOptions:
     ops: tuple[str, ...] = ()
     background: bool = False
     freeze: bool = False
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
@@ -65,6 +69,8 @@ class BackendOptions:
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
             raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise OptionError(f"precision must be one of {[*PRECISIONS]} or None, but got {self.precision!r}")
         if not isinstance(self.target, str):
             raise OptionError(
                 f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}"
