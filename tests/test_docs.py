@@ -302,7 +302,7 @@ def need_tools(domain: str) -> None:
 
 def test_operators_page_says_what_the_table_says():
     pytest.importorskip("tvm")
-    from foretune.compiler.pytorch.operators import LEFT, TAKEN
+    from foretune.compiler.graphs.operators import LEFT, TAKEN
 
     by_reason: dict[str, list[str]] = {}
     for name, why in LEFT.items():

@@ -19,10 +19,10 @@ import torch
 
 from foretune.compiler.contest.comparison import asks_for_gradients
 from foretune.compiler.contest.guard import PYTORCH, Choice, choose
+from foretune.compiler.graphs.effects import effect_of
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
-from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions

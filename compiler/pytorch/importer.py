@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from foretune.compiler.pytorch.decompositions import decompositions
+from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.lowerings import lowerings

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from foretune.compiler.graphs.effects import changed_inputs
 from foretune.compiler.libraries.onednn import OneDnnProducts
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.pytorch.effects import changed_inputs
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 

@@ -11,7 +11,7 @@ from torch.fx.node import map_arg
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from foretune.compiler.pytorch.operators import (
+from foretune.compiler.graphs.operators import (
     LEFT,
     MOVES,
     base_name,

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import torch
 
+from foretune.compiler.graphs.operators import arguments_of, index_uses, is_within, origin_of
+from foretune.compiler.graphs.region_form import form_of
+from foretune.compiler.graphs.views import sink_views
 from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.operators import arguments_of, index_uses, is_within, origin_of
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
-from foretune.compiler.pytorch.region_form import form_of
-from foretune.compiler.pytorch.views import sink_views
 from foretune.compiler.tir.program import Program, build
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once

@@ -12,10 +12,10 @@ import torch
 
 from foretune.compiler.contest.comparison import asks_for_gradients, error_of
 from foretune.compiler.contest.rounding import observe_widened
+from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Progress, Tuner
 from foretune.compiler.pytorch.beside import Beside
-from foretune.compiler.pytorch.decompositions import decompositions
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.options import BackendOptions

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from foretune.compiler.graphs.region_form import form_of
 from foretune.compiler.pytorch import regions
 from foretune.compiler.pytorch.graph_report import compile_reports
-from foretune.compiler.pytorch.region_form import form_of
 
 
 def graph(run, *inputs):
