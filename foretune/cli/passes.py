@@ -68,7 +68,7 @@ def tune(
     sources: Sources,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[
-        str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")
+        str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca, by how often blocks run).")
     ] = "time",
     search: Annotated[
         str,
@@ -138,8 +138,8 @@ def tune(
     """Tune the pass sequence of a program, or of each program of a folder. The programs run here, with your rights."""
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.llvm import measure
-    from foretune.passes.llvm.emit import check_kinds
     from foretune.passes.llvm.tuning import tuning
+    from foretune.passes.llvm.tuning.emit import check_kinds
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
 
     for path, is_folder in ((out, False), (store, True), (emit_folder if emit else None, True)):
@@ -236,7 +236,7 @@ def _emit(kinds: tuple[str, ...], program: Any, sequence: Any, measurer: Any, fo
     """What was given out: kind -> its file, its text and what to know of it; what cannot be is told, and loses no
     result.
     """
-    from foretune.passes.llvm.emit import Emitted, emit
+    from foretune.passes.llvm.tuning.emit import Emitted, emit
 
     found = []
     for kind in kinds:
@@ -280,7 +280,7 @@ def emit(
 ) -> None:
     """Write stored winners as objects, modules, scripts of exact commands, or lines of flags."""
     from foretune.passes.llvm import measure
-    from foretune.passes.llvm.emit import check_kinds
+    from foretune.passes.llvm.tuning.emit import check_kinds
 
     kinds, rows = check_kinds(kind), []
     for stored, program, sequence, settings in stored_results(results):

@@ -16,6 +16,8 @@ import numpy as np
 
 from foretune.errors import DataError, IllegalActionError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
+from foretune.passes.llvm.cycles.assembly import public_names, read_functions
+from foretune.passes.llvm.cycles.estimate import module_cycles
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.messages import (
     Compile,
@@ -35,6 +37,7 @@ from foretune.workers.messages import R
 from foretune.workers.pool import WorkerPool
 from foretune.workers.process import Death, Silence, WorkerProcess
 
+_WITH_FREQUENCIES = ("-basic-block-address-map", "-pgo-analysis-map=bb-freq")
 _GRACE_SECS = 10.0
 _CODE_TIMEOUT_SECS = 4.0  # of a compilation that is only looked at
 _SHOWN_CHARS = 400
@@ -89,14 +92,20 @@ class Compiler:
         return ".".join(map(str, self._workers[0].welcome.version))
 
     def run_passes(
-        self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()
+        self,
+        program: Program,
+        sequence: PassSequence,
+        observe: bool,
+        suffix: str,
+        known: Collection[str] = (),
+        weigh: bool = False,
     ) -> tuple[Compiled, Path]:
         """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code
-        with known hashes no look after.
+        with known hashes no look after; with the weights of `trips.py`, if it shall be weighed.
         """
         self._count += 1
         out = self._folder / f"{self._count}{suffix}"
-        return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known), out
+        return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known, weigh), out
 
     def _run_in(
         self,
@@ -107,6 +116,7 @@ class Compiler:
         out: Path,
         timeout_secs: float,
         known: Collection[str] = (),
+        weigh: bool = False,
     ) -> Compiled:
         flags, features = _flags(sequence)
         request = Compile(
@@ -118,6 +128,7 @@ class Compiler:
             features,
             str(self._toolchain.tool("opt")) if sequence.uses_polly else "",
             observe,
+            weigh,
             tuple(known),
         )
         try:
@@ -147,15 +158,32 @@ class Compiler:
 
         return self._workers.map(hash_of, list(enumerate(sequences)))
 
-    def mca_cycles(self, program: Program, sequence: PassSequence) -> float | None:
-        """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
+    def cycles(self, program: Program, sequence: PassSequence) -> float | None:
+        """The cycles of a module's code that llvm-mca expects, each block as often as it is thought to run; see
+        `cycles/estimate.py`. None where it cannot tell.
 
         Raises:
-            UnsupportedError: llvm-mca is not installed.
+            UnsupportedError: llc or llvm-mca is not installed.
         """
-        self._toolchain.tool("llvm-mca")
-        reply, out = self.run_passes(program, sequence, False, ".s")
-        return self._mca(out) if reply.status == "ok" else None
+        llc, mca = self._toolchain.tool("llc"), self._toolchain.tool("llvm-mca")
+        reply, module = self.run_passes(program, sequence, False, ".bc", weigh=True)
+        assembly = module.with_suffix(".s")
+        try:
+            if reply.status != "ok":
+                return None
+            flags = PassSequence((), tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr"))
+            command = [str(llc), "-O3", "-relocation-model=pic", f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
+            done = run_tool([*command, *flags.flag_texts, str(module), "-o", str(assembly)], self._timeout_secs)
+            if done.returncode:
+                return None
+            text = assembly.read_text(errors="replace")
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            for path in (module, assembly):
+                path.unlink(missing_ok=True)
+        asked = [str(mca), f"-mcpu={self.cpu}", "-skip-unsupported-instructions=any"]
+        return module_cycles(read_functions(text), public_names(text), asked, self._timeout_secs)
 
     def _mca(self, out: Path) -> float | None:
         tool = self._toolchain.tool("llvm-mca")

@@ -64,6 +64,7 @@ class Compile(OfModule[Compiled]):
         features: to be added to each function's.
         opt: path of the tool that shall run the passes instead of the library; empty for the library.
         observe: whether to look at the module before and after.
+        weigh: whether to set the weights of `trips.py` after the passes, for a module that is only counted.
         known: hashes of machine code that nothing more needs to be told of.
     """
 
@@ -74,6 +75,7 @@ class Compile(OfModule[Compiled]):
     features: str = ""
     opt: str = ""
     observe: bool = False
+    weigh: bool = False
     known: tuple[str, ...] = ()
 
 

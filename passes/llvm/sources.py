@@ -17,6 +17,7 @@ from pathlib import Path
 from foretune.errors import DataError, ForetuneError
 from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.support.tools import run_tool
 from foretune.target import num_usable_cores
 
 C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (
@@ -124,15 +125,7 @@ def compile_unit(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, c
     command = compile_command(unit, out, flags, to_module, contract)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
-            command.words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPILE_TIMEOUT_SECS,
-            cwd=command.directory,
-        )
+        done = run_tool(command.words, COMPILE_TIMEOUT_SECS, directory=command.directory)
     except subprocess.TimeoutExpired:
         raise DataError(f"{unit.path} took the compiler more than {COMPILE_TIMEOUT_SECS} s") from None
     if done.returncode:
@@ -252,14 +245,7 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     if len(modules) == 1:
         return modules[0]
     command = link_command(modules, out)
-    done = subprocess.run(
-        command.words,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_TOOL_TIMEOUT_SECS,
-    )
+    done = run_tool(command.words, _TOOL_TIMEOUT_SECS)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
         raise DataError(f"{', '.join(path.name for path in modules)} cannot be linked into one module: {first[:400]}")

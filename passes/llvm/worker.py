@@ -30,6 +30,7 @@ from foretune.passes.llvm.messages import (
     Triplets,
 )
 from foretune.passes.llvm.observe import loop_depths, observe
+from foretune.passes.llvm.trips import set_trip_weights
 from foretune.support.text import telling_line
 from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants
@@ -95,6 +96,8 @@ def compile_module(llvm: Llvm, request: Compile) -> Compiled:
         elif request.pipeline:
             llvm.run_passes(module, request.pipeline, machine)
             llvm.verify(module)
+        if request.weigh:
+            set_trip_weights(llvm, module)
     except LlvmError as error:
         return Compiled("illegal", str(error)[:_SHOWN_CHARS])
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence, Step
-from foretune.passes.llvm.macros import usable_macros
 from foretune.passes.llvm.tables import FLAGS, PASSES, usable_flags, usable_passes
+from foretune.passes.llvm.tuning.macros import usable_macros
 
 LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")
 _JAM = (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.tables import FLAGS, LEFT_FLAGS, LEFT_PASSES, PASSES, PassKind
+from foretune.passes.llvm.tuning.macros import MACROS
 
 _USED, _OPT_IN, _LEFT = "used", "opt-in", "left the grammar"
 

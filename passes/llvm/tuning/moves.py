@@ -13,9 +13,9 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.passes.llvm.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, PassSequence
-from foretune.passes.llvm.macros import usable_macros
 from foretune.passes.llvm.tables import usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import LEVELS, Change
+from foretune.passes.llvm.tuning.macros import usable_macros
 from foretune.passes.llvm.tuning.screening import Screen
 from foretune.tuning import search
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence as Many
 from foretune.passes.language.asking import worth_showing
 from foretune.passes.language.llm_client import Message
 from foretune.passes.llvm.actions import BASELINE, INTENTS, PassSequence, Step
-from foretune.passes.llvm.macros import Macro, applicable_macros
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tables import usable_flags, usable_passes
+from foretune.passes.llvm.tuning.macros import Macro, applicable_macros
 from foretune.passes.llvm.tuning.screening import LEVELS, active
 from foretune.passes.llvm.tuning.skills import Skill, applicable
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
-from foretune.passes.llvm.macros import applicable_macros
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.tuning.changes import Change
+from foretune.passes.llvm.tuning.macros import applicable_macros
 from foretune.passes.llvm.tuning.screening import Screening
 from foretune.passes.llvm.tuning.search import STRATEGIES, SearchStrategy
 from foretune.passes.llvm.tuning.strategist import Strategist

@@ -204,7 +204,7 @@ class PassDomain(Domain[PassSequence]):
             return build.after[FEATURES.index("instructions")]
         if self._objective == "size":
             return float(build.text_bytes)
-        return self._measurer.compiler.mca_cycles(self._program, build.sequence) or math.inf
+        return self._measurer.compiler.cycles(self._program, build.sequence) or math.inf
 
     def build(self, candidate: PassSequence, known: Collection[str] = ()) -> Built[PassSequence]:
         """Runs the passes and links, unless the machine code is known."""

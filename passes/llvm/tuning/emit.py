@@ -23,6 +23,7 @@ from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.sources import Command
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.support.files import write_atomically
+from foretune.support.tools import run_tool
 
 KINDS = {"object": ".o", "ll": ".ll", "script": ".sh", "flags": ".flags"}
 """What can be given out, and how the file's name ends."""
@@ -193,15 +194,7 @@ def _check_script(program: Program, sequence: PassSequence, measurer: PassMeasur
 
 
 def _run(command: Command) -> None:
-    done = subprocess.run(
-        command.words,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_TIMEOUT_SECS,
-        cwd=command.directory,
-    )
+    done = run_tool(command.words, _TIMEOUT_SECS, directory=command.directory)
     if done.returncode:
         raise DataError(
             f"{Path(command.words[0]).name} failed: {(done.stderr.strip().splitlines() or ['without a word'])[0][:400]}"
