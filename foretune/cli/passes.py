@@ -68,7 +68,10 @@ def tune(
     sources: Sources,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[
-        str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca, by how often blocks run).")
+        str,
+        typer.Option(
+            help="What shall be small: time, instructions, size or cycles (of llvm-mca, by how often blocks run)."
+        ),
     ] = "time",
     search: Annotated[
         str,
