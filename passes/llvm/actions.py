@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Union, cast
 
 from foretune.errors import IllegalActionError, LeftGrammarError
+from foretune.passes.llvm.pipelines import o3_with
 from foretune.passes.llvm.tables import (
     CGSCC,
     FLAGS,
@@ -26,6 +27,7 @@ from foretune.passes.llvm.tables import (
     LOOP,
     LOOP_MSSA,
     MODULE,
+    O3_WITH,
     PASSES,
     FlagKind,
     PassKind,
@@ -59,6 +61,8 @@ class Pass:
                 fits = isinstance(value, bool)
             elif name in dict(kind.numbers):
                 fits = type(value) is int and 0 <= value <= max(kind.numbers[name])
+            elif name in dict(kind.places):
+                fits = value in kind.places[name]
             else:
                 fits = name in dict(kind.words) and value in kind.words[name]
             if not fits:
@@ -131,8 +135,14 @@ class PassSequence:
         for step in self.passes:
             if not groups or groups[-1][0] != step.kind.level or step.kind.level == MODULE:
                 groups.append((step.kind.level, []))
-            groups[-1][1].append(str(step))
+            groups[-1][1].append(str(step) if step.name != O3_WITH else self._written_out(step))
         return ",".join(_NESTED[level].format(",".join(names)) for level, names in groups)
+
+    def _written_out(self, step: Pass) -> str:
+        """The pipeline of `-O3` under these flags, with passes inside."""
+        inside = {point: _NESTED_INSIDE[PASSES[name].level].format(name) for point, name in _words(step.options)}
+        features = PassSequence((), tuple(flag for flag in self.flags if flag.name != "mattr"))
+        return o3_with(inside, tuple(features.flag_texts))
 
     @property
     def flag_texts(self) -> list[str]:
@@ -171,6 +181,13 @@ class PassSequence:
         return cls(tuple(passes), tuple(Flag(cast("str", a.attrs[0]), cast("Setting", a.decision)) for a in flags))
 
     def __str__(self) -> str:
+        steps = PassSequence(tuple(step for step in self.passes if step.name != O3_WITH), self.flags)
+        text = self.pipeline if steps == self else ",".join(map(str, self.passes))
+        return " ".join([f"-passes='{text}'", *self.flag_texts])
+
+    @property
+    def command(self) -> str:
+        """What follows `opt` to run it; as it prints, with pipelines written out."""
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
 
 
@@ -184,6 +201,8 @@ _NESTED = {
     LOOP: "function(loop({}))",
     LOOP_MSSA: "function(loop-mssa({}))",
 }
+
+_NESTED_INSIDE = {FUNCTION: "{}", LOOP: "loop({})", LOOP_MSSA: "loop-mssa({})"}
 
 _MAX_STEPS, _MAX_TEXT = 256, 20_000
 
@@ -286,6 +305,8 @@ def _parse_option(kind: PassKind, name: str, word: str) -> tuple[str, Setting]:
         if word in words:
             return option, word
     option, equals, number = word.partition("=")
+    if number in dict(kind.places).get(option, ()):
+        return option, number
     if equals and option in dict(kind.numbers) and re.fullmatch(r"\d{1,6}", number):
         return option, int(number)
     raise IllegalActionError(f"pass {name} takes {_describe(kind)}, but got {_shown(word)}")
@@ -294,7 +315,7 @@ def _parse_option(kind: PassKind, name: str, word: str) -> tuple[str, Setting]:
 def _option_text(kind: PassKind, name: str, value: Setting) -> str:
     if name in kind.switches:
         return name if value else f"no-{name}"
-    return f"{name}={value}" if name in dict(kind.numbers) else str(value)
+    return f"{name}={value}" if name in (*dict(kind.numbers), *dict(kind.places)) else str(value)
 
 
 def _describe(kind: PassKind) -> str:
@@ -302,8 +323,13 @@ def _describe(kind: PassKind) -> str:
         *kind.switches,
         *(f"{name}=0..{max(values)}" for name, values in dict(kind.numbers).items()),
         *(w for words in dict(kind.words).values() for w in words),
+        *(f"{name}=PASS" for name in dict(kind.places)),
     ]
     return ", ".join(known) if known else "no options"
+
+
+def _words(options: Iterable[tuple[str, Setting]]) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in options]
 
 
 def _shown(value: object) -> str:

@@ -27,6 +27,7 @@ class PassKind:
         switches: options that are on or off; `no-` before them turns them off.
         numbers: option -> the values worth trying.
         words: option (a name made up here) -> the words that LLVM knows for it.
+        places: point inside a pipeline -> the passes that may stand there.
         opt_in: why a search uses it only where it is asked to; empty if it may always.
     """
 
@@ -35,6 +36,7 @@ class PassKind:
     switches: tuple[str, ...] = ()
     numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opt_in: str = ""
 
 
@@ -186,6 +188,21 @@ PASSES: dict[str, PassKind] = {
     "loop-rotate": PassKind(LOOP_MSSA, _S, ("header-duplication",)),
     "simple-loop-unswitch": PassKind(LOOP_MSSA, _S, ("nontrivial", "trivial")),
 }
+
+O3_WITH = "o3-with"
+"""The pipeline of `-O3` with one more pass at some of its points; `pipelines.py` writes it out for LLVM."""
+
+POINTS = ("after-inliner", "before-vectorizer", "before-slp", "before-unroller")
+"""Where passes can be put into it, in order."""
+
+PASSES[O3_WITH] = PassKind(
+    MODULE,
+    ("vectorize", "unroll", "memory", "simplify", "tile"),
+    places=dict.fromkeys(
+        POINTS,
+        tuple(name for name, kind in PASSES.items() if kind.level in (FUNCTION, LOOP, LOOP_MSSA) and not kind.opt_in),
+    ),
+)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class MadeUpCompiler:
     def code_hashes(self, program, sequences, timeout_secs):
         return ["o3" if s == BASELINE or number_of(str(s)) % 10 else f"{number_of(str(s)):x}" for s in sequences]
 
-    def mca_cycles(self, program, sequence):
+    def cycles(self, program, sequence):
         return 100.0 if sequence == BASELINE else 80.0 + number_of(str(sequence)) % 50
 
     def close(self):

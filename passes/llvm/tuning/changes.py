@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence, Step
-from foretune.passes.llvm.tables import FLAGS, PASSES, usable_flags, usable_passes
+from foretune.passes.llvm.tables import FLAGS, O3_WITH, PASSES, usable_flags, usable_passes
 from foretune.passes.llvm.tuning.macros import usable_macros
 
 LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")
+CORES = (*LEVELS, O3_WITH)  # what stands for the level of a sequence
+_INSIDE = {  # what is worth a try at each point of O3_WITH
+    "after-inliner": "gvn licm loop-versioning reassociate nary-reassociate dse loop-unroll-full slp-vectorizer",
+    "before-vectorizer": "loop-versioning licm gvn reassociate loop-unroll slp-vectorizer loop-load-elim sink",
+    "before-slp": "loop-vectorize gvn licm reassociate early-cse loop-unroll",
+    "before-unroller": "gvn licm loop-vectorize reassociate loop-data-prefetch slsr",
+}
 _JAM = (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True))
 _COMPANIONS = {  # flags that do nothing without others
     "unroll-and-jam-count": _JAM,
@@ -47,11 +54,16 @@ def changes(polly: bool, experimental: bool = False) -> list[Change]:
         found.append(Change(PassSequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents))
         found += [change for change in polly_settings() if _UNPROFITABLE in change.sequence.flags]
     for name, kind in usable_passes(experimental).items():
-        if name not in LEVELS:
+        if name not in CORES:
             found += [
                 Change(PassSequence(passes), kind.intents)
                 for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))
             ]
+    found += [
+        Change(PassSequence((Pass(O3_WITH, ((point, name),)),)), PASSES[name].intents)
+        for point, names in _INSIDE.items()
+        for name in names.split()
+    ]
     by_sequence: dict[PassSequence, tuple[str, ...]] = {}
     for change in found:
         by_sequence[change.sequence] = tuple(dict.fromkeys((*by_sequence.get(change.sequence, ()), *change.intents)))

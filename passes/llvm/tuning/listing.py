@@ -51,4 +51,5 @@ def _row(step: str, kind: str, intents: tuple[str, ...], settings: str, opt_in: 
 def _settings(kind: PassKind) -> str:
     words = [f"[no-]{name}" for name in kind.switches]
     words += [f"{name}={'|'.join(map(str, values))}" for name, values in dict(kind.numbers).items()]
+    words += [f"{name}=PASS" for name in kind.places]
     return " ".join([*words, *("|".join(known) for known in dict(kind.words).values())])

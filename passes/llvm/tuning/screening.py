@@ -22,7 +22,7 @@ from pathlib import Path
 from foretune.passes.llvm.actions import BASELINE, Pass, PassSequence, Step
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
-from foretune.passes.llvm.tuning.changes import LEVELS, Change, changes, polly_settings
+from foretune.passes.llvm.tuning.changes import CORES, LEVELS, Change, changes, polly_settings
 from foretune.support.cache import RecentCache
 from foretune.support.files import write_text_atomically
 from foretune.target import num_usable_cores
@@ -72,7 +72,7 @@ def active(sequence: PassSequence, steps: Collection[Step]) -> PassSequence:
     """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those
     without.
     """
-    passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in steps)
+    passes = tuple(step for step in sequence.passes if step.name in CORES or Pass(step.name) in steps)
     return PassSequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
 

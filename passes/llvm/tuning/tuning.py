@@ -90,7 +90,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "interval": list(self.interval),
             "baseline_secs": self.baseline_secs,
             "best_secs": self.best_secs,
-            "command": f"opt {self.best}",
+            "command": f"opt {self.best.command}",
             "passes": [str(p) for p in self.best.passes],
             "flags": [str(f) for f in self.best.flags],
             "num_trials": len(self.trials),
