@@ -21,6 +21,7 @@ from foretune.passes.llvm.actions import (
     parse_sequence,
 )
 from foretune.passes.llvm.tables import O3_WITH
+from foretune.passes.llvm.tuning.changes import CORES
 from foretune.passes.llvm.tuning.moves import BASE, MAX_FLAGS, MAX_LEVELS, MAX_PASSES, Moves
 from foretune.trace import Trace
 
@@ -170,7 +171,7 @@ def test_proposals_are_taken_in_part():
 
 
 def num_levels(sequence):
-    return sum(step.name.startswith("default<") for step in sequence.passes)
+    return sum(step.name in CORES for step in sequence.passes)
 
 
 def test_moves_stay_in_bounds():
