@@ -47,7 +47,9 @@ Emit = Annotated[
     ),
 ]
 EmitFolder = Annotated[Path, typer.Option(help="Folder for what is written by --emit.")]
-BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
+BuildTimeout = Annotated[
+    float, typer.Option(help="Seconds for one compilation, at most; four times those of -O3, where that is more.")
+]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Sandbox = Annotated[
     bool,
@@ -672,7 +674,9 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
                 + (f"; {told['num_refused']} refusals" if told["num_refused"] else "")
             )
         _print_emitted(result)
-        what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
+        is_short = result["command"] == f"opt {result['sequence']}"
+        what = f"opt {result['sequence']}" + ("" if is_short else "; --emit script writes its pipeline out")
+        what = what if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():
         print(f"{printable(name)}: left out: {printable(reason)}")

@@ -4,6 +4,7 @@ like.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -73,7 +74,16 @@ class Compiler:
         self._workers: WorkerPool[Started] = WorkerPool(
             lambda: WorkerProcess("foretune.passes.llvm.worker", hello), num_workers=1
         )
-        self._count = 0
+        self._count = itertools.count(1)
+        self._limits: dict[str, float] = {}  # of programs, by their hash
+
+    def allow(self, program: Program, timeout_secs: float) -> None:
+        """Lets each compilation of a program take so long."""
+        self._limits[program.hash] = timeout_secs
+
+    def limit_of(self, program: Program) -> float:
+        """Seconds that one compilation of a program may take."""
+        return self._limits.get(program.hash, self._timeout_secs)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -99,13 +109,17 @@ class Compiler:
         suffix: str,
         known: Collection[str] = (),
         weigh: bool = False,
+        worker: int = 0,
     ) -> tuple[Compiled, Path]:
         """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code
-        with known hashes no look after; with the weights of `trips.py`, if it shall be weighed.
+        with known hashes no look after; with the weights of `trips.py`, if it shall be weighed. Two threads may each
+        use a worker of their own.
         """
-        self._count += 1
-        out = self._folder / f"{self._count}{suffix}"
-        return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known, weigh), out
+        self._workers.grow(worker + 1)
+        out = self._folder / f"{next(self._count)}{suffix}"
+        return self._run_in(
+            self._workers[worker], program, sequence, observe, out, self.limit_of(program), known, weigh
+        ), out
 
     def _run_in(
         self,
@@ -173,7 +187,7 @@ class Compiler:
                 return None
             flags = PassSequence((), tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr"))
             command = [str(llc), "-O3", "-relocation-model=pic", f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
-            done = run_tool([*command, *flags.flag_texts, str(module), "-o", str(assembly)], self._timeout_secs)
+            done = run_tool([*command, *flags.flag_texts, str(module), "-o", str(assembly)], self.limit_of(program))
             if done.returncode:
                 return None
             text = assembly.read_text(errors="replace")
@@ -183,7 +197,7 @@ class Compiler:
             for path in (module, assembly):
                 path.unlink(missing_ok=True)
         asked = [str(mca), f"-mcpu={self.cpu}", "-skip-unsupported-instructions=any"]
-        return module_cycles(read_functions(text), public_names(text), asked, self._timeout_secs)
+        return module_cycles(read_functions(text), public_names(text), asked, self.limit_of(program))
 
     def _mca(self, out: Path) -> float | None:
         tool = self._toolchain.tool("llvm-mca")

@@ -95,6 +95,7 @@ def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeas
 
 
 def _made(program: Program, sequence: PassSequence, measurer: PassMeasurer, suffix: str) -> bytes:
+    measurer.compiler.allow(program, max(_TIMEOUT_SECS, measurer.compiler.limit_of(program)))
     reply, out = measurer.compiler.run_passes(program, sequence, False, suffix)
     try:
         if reply.status != "ok":

@@ -81,7 +81,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
     objective: str = "time"
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON data; `command` reproduces the winner."""
+        """The result as JSON data; `command` reproduces the winner, `sequence` is it in short."""
         return {
             "program": self.program,
             "hash": self.hash,
@@ -90,6 +90,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "interval": list(self.interval),
             "baseline_secs": self.baseline_secs,
             "best_secs": self.best_secs,
+            "sequence": str(self.best),
             "command": f"opt {self.best.command}",
             "passes": [str(p) for p in self.best.passes],
             "flags": [str(f) for f in self.best.flags],
@@ -98,6 +99,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "statuses": self.statuses,
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
+            "first_secs": self.first_secs,
             "steps": list(self.strategy.steps) if self.strategy is not None else [],
             "failed": [
                 {"sequence": str(t.sequence), "status": t.status.value, "error": t.error}

@@ -47,6 +47,20 @@ def test_equal_sequences_give_equal_machine_code(program, measurer):
     assert one.object_hash == other.object_hash != measurer.build(program, PassSequence()).object_hash
 
 
+def test_a_program_whose_baseline_takes_long_gets_more_time(toolchain, tmp_path):
+    program = load(tmp_path, sources.LARGE)
+    with PassMeasurer(PassMeasureSettings(build_timeout_secs=1.0)) as measurer:
+        prepared = measurer.prepare(program)  # which takes longer
+        assert measurer.compiler.limit_of(program) == max(1.0, 4 * prepared.baseline.secs)
+        assert measurer.build(program, PassSequence((Pass("default<O2>"),)), link=False).status is Status.OK
+        assert prepared.baseline.secs > 0.25 and measurer.compiler.limit_of(program) > 1
+
+
+def test_short_runs_are_told(program, measurer, caplog):
+    measurer.prepare(program)
+    assert "give it more to do" in caplog.text and "starting it is much" in caplog.text
+
+
 def test_polly_runs_where_it_is(program, measurer):
     if not measurer.has_polly:
         pytest.skip("this opt has no Polly")
