@@ -271,8 +271,8 @@ class PassMeasurer:
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
                 f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected;"
-                f" it prints {unoptimised.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if all"
-                f" is well, say --expect-exit {expected[0]}"
+                f" it prints {unoptimised.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if"
+                f" all is well, say --expect-exit {expected[0]}"
             )
         if again != optimised:
             raise DataError(
