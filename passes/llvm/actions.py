@@ -21,6 +21,7 @@ from foretune.passes.llvm.tables import (
     CGSCC,
     FLAGS,
     FUNCTION,
+    HINT,
     INTENTS,
     LEFT_FLAGS,
     LEFT_PASSES,
@@ -28,7 +29,9 @@ from foretune.passes.llvm.tables import (
     LOOP_MSSA,
     MODULE,
     O3_WITH,
+    ORDERED,
     PASSES,
+    REORDERING_HINTS,
     FlagKind,
     PassKind,
     Setting,
@@ -133,6 +136,8 @@ class PassSequence:
         """The text for `opt -passes=`; neighbours of one level share a pass manager."""
         groups: list[tuple[str, list[str]]] = []
         for step in self.passes:
+            if step.kind.level == HINT:
+                continue
             if not groups or groups[-1][0] != step.kind.level or step.kind.level == MODULE:
                 groups.append((step.kind.level, []))
             groups[-1][1].append(str(step) if step.name != O3_WITH else self._written_out(step))
@@ -147,7 +152,14 @@ class PassSequence:
     @property
     def flag_texts(self) -> list[str]:
         """The flags as words of a command line."""
-        return [word for flag in self.flags for word in (str(flag), *flag.kind.needs)]
+        words = [word for flag in self.flags for word in (str(flag), *flag.kind.needs)]
+        reorders = any(name in REORDERING_HINTS for hint in self.hints for name, _ in hint.options)
+        return [*words, ORDERED] if reorders and ORDERED not in words else words
+
+    @property
+    def hints(self) -> tuple[Pass, ...]:
+        """What is written into the module before any pass runs."""
+        return tuple(step for step in self.passes if step.kind.level == HINT)
 
     @property
     def uses_polly(self) -> bool:
@@ -181,8 +193,8 @@ class PassSequence:
         return cls(tuple(passes), tuple(Flag(cast("str", a.attrs[0]), cast("Setting", a.decision)) for a in flags))
 
     def __str__(self) -> str:
-        steps = PassSequence(tuple(step for step in self.passes if step.name != O3_WITH), self.flags)
-        text = self.pipeline if steps == self else ",".join(map(str, self.passes))
+        is_plain = all(step.name != O3_WITH and step.kind.level != HINT for step in self.passes)
+        text = self.pipeline if is_plain else ",".join(map(str, self.passes))
         return " ".join([f"-passes='{text}'", *self.flag_texts])
 
     @property

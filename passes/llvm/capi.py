@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_char_p, c_int, c_longlong, c_size_t, c_uint, c_ulonglong, c_void_p
 from pathlib import Path
 from typing import cast
@@ -98,6 +98,13 @@ _FUNCTIONS = {
     "LLVMMDNodeInContext2": (c_void_p, [c_void_p, c_void_p, c_size_t]),
     "LLVMValueAsMetadata": (c_void_p, [c_void_p]),
     "LLVMMetadataAsValue": (c_void_p, [c_void_p, c_void_p]),
+    "LLVMTemporaryMDNode": (c_void_p, [c_void_p, c_void_p, c_size_t]),
+    "LLVMMetadataReplaceAllUsesWith": (None, [c_void_p, c_void_p]),
+    "LLVMGetEnumAttributeKindForName": (c_uint, [c_char_p, c_size_t]),
+    "LLVMCreateEnumAttribute": (c_void_p, [c_void_p, c_uint, c_ulonglong]),
+    "LLVMGetEnumAttributeAtIndex": (c_void_p, [c_void_p, c_uint, c_uint]),
+    "LLVMGetNamedFunction": (c_void_p, [c_void_p, c_char_p]),
+    "LLVMInt1TypeInContext": (c_void_p, [c_void_p]),
     "LLVMInt32TypeInContext": (c_void_p, [c_void_p]),
     "LLVMConstInt": (c_void_p, [c_void_p, c_ulonglong, c_int]),
 }
@@ -370,8 +377,43 @@ class Llvm:
         name, number = b"branch_weights", library.LLVMInt32TypeInContext(context)
         parts = [library.LLVMMDStringInContext2(context, name, len(name))]
         parts += [library.LLVMValueAsMetadata(library.LLVMConstInt(number, weight, 0)) for weight in weights]
-        node = library.LLVMMDNodeInContext2(context, (c_void_p * len(parts))(*parts), len(parts))
-        library.LLVMSetMetadata(branch, self._kind("prof"), library.LLVMMetadataAsValue(context, node))
+        node = library.LLVMMetadataAsValue(context, self._new_node(parts))
+        library.LLVMSetMetadata(branch, self._kind("prof"), node)
+
+    def add_loop_attributes(self, latch: int, attributes: Mapping[str, int | bool]) -> None:
+        """Adds attributes such as `llvm.loop.unroll.count` to those of the loop that a branch goes round."""
+        library, context = self._library, self._context
+        old = library.LLVMGetMetadata(latch, self._kind("llvm.loop"))
+        kept = [library.LLVMValueAsMetadata(part) for part in (self._node(old) if old else ()) if part and part != old]
+        for name, value in attributes.items():
+            is_switch = isinstance(value, bool)
+            kind = library.LLVMInt1TypeInContext(context) if is_switch else library.LLVMInt32TypeInContext(context)
+            number = library.LLVMValueAsMetadata(library.LLVMConstInt(kind, int(value), 0))
+            kept.append(self._new_node([library.LLVMMDStringInContext2(context, name.encode(), len(name)), number]))
+        placeholder = library.LLVMTemporaryMDNode(context, None, 0)  # the first operand of a loop's node is itself
+        node = self._new_node([placeholder, *kept])
+        library.LLVMMetadataReplaceAllUsesWith(placeholder, node)
+        library.LLVMSetMetadata(latch, self._kind("llvm.loop"), library.LLVMMetadataAsValue(context, node))
+
+    def _new_node(self, parts: Sequence[int]) -> int:
+        return self._library.LLVMMDNodeInContext2(self._context, (c_void_p * len(parts))(*parts), len(parts))
+
+    # -- attributes of functions -----------------------------------------------------------------
+
+    def function(self, module: int, name: str) -> int | None:
+        """The function of a name; None where there is none."""
+        return self._library.LLVMGetNamedFunction(module, name.encode())
+
+    def has_attribute(self, function: int, name: str) -> bool:
+        """Whether a function has an attribute such as `noinline`."""
+        kind = self._library.LLVMGetEnumAttributeKindForName(name.encode(), len(name))
+        return bool(self._library.LLVMGetEnumAttributeAtIndex(function, _OF_FUNCTION, kind))
+
+    def add_attribute(self, function: int, name: str, value: int = 0) -> None:
+        """Gives a function an attribute."""
+        kind = self._library.LLVMGetEnumAttributeKindForName(name.encode(), len(name))
+        attribute = self._library.LLVMCreateEnumAttribute(self._context, kind, value)
+        self._library.LLVMAddAttributeAtIndex(function, _OF_FUNCTION, attribute)
 
     def _kind(self, name: str) -> int:
         return self._library.LLVMGetMDKindIDInContext(self._context, name.encode(), len(name))

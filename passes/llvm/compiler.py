@@ -140,6 +140,7 @@ class Compiler:
             sequence.pipeline,
             flags,
             features,
+            tuple((hint.name, hint.options) for hint in sequence.hints),
             str(self._toolchain.tool("opt")) if sequence.uses_polly else "",
             observe,
             weigh,
@@ -185,9 +186,12 @@ class Compiler:
         try:
             if reply.status != "ok":
                 return None
-            flags = PassSequence((), tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr"))
+            flags = tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr")
             command = [str(llc), "-O3", "-relocation-model=pic", f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
-            done = run_tool([*command, *flags.flag_texts, str(module), "-o", str(assembly)], self.limit_of(program))
+            done = run_tool(
+                [*command, *PassSequence((), flags).flag_texts, str(module), "-o", str(assembly)],
+                self.limit_of(program),
+            )
             if done.returncode:
                 return None
             text = assembly.read_text(errors="replace")
@@ -246,12 +250,14 @@ class Compiler:
 
         Raises:
             DataError: the module cannot be read.
-            IllegalActionError: the sequence needs Polly, which runs in another program.
+            IllegalActionError: the sequence needs Polly, which runs in another program, or has hints.
         """
         if sequence.uses_polly:
             raise IllegalActionError(
                 "a sequence with Polly cannot be looked at step by step: Polly runs in `opt` as a whole"
             )
+        if sequence.hints:
+            raise IllegalActionError("a sequence with hints cannot be looked at step by step: they are no passes")
         folder = self._folder / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -277,4 +283,4 @@ def _flags(sequence: PassSequence) -> tuple[tuple[str, ...], str]:
     """(flags for the library's command line, features that functions ask for)."""
     features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
     others = tuple(flag for flag in sequence.flags if flag.name != "mattr")
-    return tuple(PassSequence((), others).flag_texts), features
+    return tuple(PassSequence(sequence.hints, others).flag_texts), features

@@ -225,6 +225,14 @@ def _find_loops(blocks: list[_Block]) -> int:
     return len(bodies)
 
 
+def loops_of(llvm: Llvm, function: int) -> tuple[list[int], list[list[int]], dict[int, set[int]]]:
+    """(blocks of a function, positions of the successors of each, head -> blocks of each natural loop)."""
+    order = list(llvm.blocks(function))
+    position = {block: j for j, block in enumerate(order)}
+    successors = [[position[s] for s in llvm.successors(block)] for block in order]
+    return order, successors, natural_loops(successors)
+
+
 def natural_loops(successors: Sequence[Sequence[int]]) -> dict[int, set[int]]:
     """The natural loops of a function: those of back edges, whose targets dominate their sources.
 

@@ -20,7 +20,6 @@ from foretune.passes.llvm.build_command import (
     read_commands_file,
 )
 from foretune.passes.llvm.execution.outcome import RunOptions
-from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.sources import (
     ASSEMBLY_SUFFIXES,
     CPP_SUFFIXES,
@@ -35,6 +34,7 @@ from foretune.passes.llvm.sources import (
     link_command,
     link_modules,
     needed_by,
+    readable,
 )
 
 _CPP_LIBRARY = "stdc++"

@@ -13,6 +13,7 @@ from typing import Union
 
 MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA = "module", "cgscc", "function", "loop", "loop-mssa"
 LEVELS = (MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA)
+HINT = "hint"  # what is written into the module before any pass runs; see `hints.py`
 
 Setting = Union[bool, int, str]
 
@@ -204,6 +205,38 @@ PASSES[O3_WITH] = PassKind(
     ),
 )
 
+HOTTEST = 8
+"""Loops, and functions, that hints can be given to."""
+
+PASSES |= {
+    "loop-hint": PassKind(
+        HINT,
+        ("vectorize", "unroll", "tile"),
+        ("distribute",),
+        {
+            "at": tuple(range(HOTTEST)),
+            "width": (1, 2, 4, 8, 16),
+            "interleave": (1, 2, 4, 8),
+            "unroll": (1, 2, 4, 8),
+            "jam": (2, 4, 8, 16),
+        },
+    ),
+    "function-hint": PassKind(
+        HINT,
+        ("inline",),
+        numbers={"at": tuple(range(HOTTEST))},
+        words={"kind": ("always-inline", "no-inline", "cold")},
+    ),
+    "no-math-errno": PassKind(HINT, ("simplify", "vectorize")),
+}
+"""Decisions for one of the hottest loops or functions (`at`, the hottest is 0), and for all calls of mathematics."""
+
+REORDERING_HINTS = (
+    "width",
+    "interleave",
+)  # with which LLVM would reorder floating-point sums, unless it is told not to
+ORDERED = "-hints-allow-reordering=false"
+
 
 @dataclass(frozen=True)
 class FlagKind:
@@ -237,7 +270,7 @@ FLAGS: dict[str, FlagKind] = {
     "extra-vectorizer-passes": FlagKind((True,), _V),
     "force-target-instruction-cost": FlagKind((1, 2, 4), _V),
     "force-vector-interleave": FlagKind((1, 2, 4, 8), _V + _U),
-    "force-vector-width": FlagKind((1, 2, 4, 8, 16), _V, needs=("-hints-allow-reordering=false",)),
+    "force-vector-width": FlagKind((1, 2, 4, 8, 16), _V, needs=(ORDERED,)),
     "max-dependences": FlagKind((400, 1000), _V),
     "runtime-memory-check-threshold": FlagKind((16, 32, 128), _V),
     "memory-check-merge-threshold": FlagKind((200, 400), _V),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from foretune.passes.llvm.capi import Llvm
-from foretune.passes.llvm.observe import natural_loops
+from foretune.passes.llvm.observe import loops_of
 
 ELEMENTS, LEFT_OVER = 256, 4  # that a loop of unknown bounds runs through, and that a remainder does
 _MOST_TRIPS = 1 << 20
@@ -29,13 +29,12 @@ _WITH_EQUAL = (35, 37, 39, 41)  # uge, ule, sge, sle
 def set_trip_weights(llvm: Llvm, module: int) -> None:
     """Weighs the branches that leave a module's loops, and the checks before unrolled and vectorised ones."""
     for function in llvm.functions(module):
-        _weigh(llvm, list(llvm.blocks(function)))
+        _weigh(llvm, *loops_of(llvm, function))
 
 
-def _weigh(llvm: Llvm, order: Sequence[int]) -> None:
-    position = {block: j for j, block in enumerate(order)}
-    successors = [[position[s] for s in llvm.successors(block)] for block in order]
-    loops = natural_loops(successors)
+def _weigh(
+    llvm: Llvm, order: Sequence[int], successors: Sequence[Sequence[int]], loops: Mapping[int, set[int]]
+) -> None:
     likely = {j for j, block in enumerate(order) if _MAIN.search(llvm.name(block))}
     if any(_REMAINDER.search(llvm.name(order[head])) for head in loops):
         likely |= _before_unrolled(llvm, order, successors, loops)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from foretune.passes.llvm.capi import Llvm, LlvmError
 from foretune.passes.llvm.execution.running import RunProgram, run
+from foretune.passes.llvm.hints import give_hints
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.messages import (
     Compile,
@@ -90,6 +91,7 @@ def compile_module(llvm: Llvm, request: Compile) -> Compiled:
     try:
         if request.features:
             llvm.add_features(module, request.features)
+        give_hints(llvm, module, request.hints)
         machine = llvm.machine(module)
         if request.opt:
             module = _with_opt(llvm, request, module)

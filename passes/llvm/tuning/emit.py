@@ -13,7 +13,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foretune.errors import DataError, OptionError
@@ -85,6 +85,7 @@ def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeas
         made = _as_text(_made(program, sequence, measurer, ".bc"))
         write_atomically(path, lambda temporary: temporary.write_bytes(made))
     elif kind == "script":
+        program = _with_hints(program, sequence, measurer, path)
         _check_script(program, sequence, measurer)
         text = script(program, sequence, find_toolchain())
         write_atomically(path, lambda temporary: temporary.write_text(text))
@@ -115,6 +116,18 @@ def _as_text(bitcode: bytes) -> bytes:
     if done.returncode:
         raise DataError(f"the module cannot be written as text: {done.stderr.decode(errors='replace')[-400:]}")
     return done.stdout
+
+
+def _with_hints(program: Program, sequence: PassSequence, measurer: PassMeasurer, path: Path) -> Program:
+    """The program that a script begins with: no tool writes hints, so that their module lies beside the script."""
+    if not sequence.hints:
+        return program
+    made = _made(program, PassSequence(sequence.hints), measurer, ".bc")
+    module = path.with_suffix(".bc")
+    write_atomically(module, lambda temporary: temporary.write_bytes(made))
+    objects = {str(made) for made in program.objects}
+    commands = tuple(c for c in program.commands if c.words[c.words.index("-o") + 1] in objects)
+    return replace(program, module=module, commands=commands)
 
 
 # -- the script --------------------------------------------------------------------------------------
@@ -156,7 +169,7 @@ def _tune_commands(
         str(toolchain.tool("opt")),
         "-relocation-model=pic",
         f"-passes={sequence.pipeline}",
-        *PassSequence((), tuple(flags)).flag_texts,
+        *PassSequence(sequence.hints, tuple(flags)).flag_texts,
         *features,
         str(program.module),
         "-o",

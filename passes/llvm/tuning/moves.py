@@ -13,7 +13,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.passes.llvm.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, PassSequence
-from foretune.passes.llvm.tables import O3_WITH, usable_flags, usable_passes
+from foretune.passes.llvm.tables import HINT, O3_WITH, usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import CORES, LEVELS, Change
 from foretune.passes.llvm.tuning.macros import usable_macros
 from foretune.passes.llvm.tuning.screening import Screen
@@ -55,7 +55,7 @@ class Moves(search.Moves[PassSequence]):
             intent: [name for name, kind in flags.items() if intent in kind.intents] for intent in INTENTS
         }
         self._passes_of = {
-            intent: [name for name, kind in passes.items() if intent in kind.intents and name not in CORES]
+            intent: [name for name, kind in passes.items() if intent in kind.intents and _stands_alone(name, kind)]
             for intent in INTENTS
         }
         self._macros_of = {
@@ -129,7 +129,8 @@ class Moves(search.Moves[PassSequence]):
         if self.screen is not None and self.screen.classes:
             return [members[0] for members in self.screen.classes]
         flags = usable_flags(self._polly, self._experimental).items()
-        passes = [Pass(name) for name in usable_passes(self._experimental) if name not in CORES]
+        usable = usable_passes(self._experimental).items()
+        passes = [Pass(name) for name, kind in usable if _stands_alone(name, kind)]
         return [*(Flag(name, value) for name, kind in flags for value in kind.values), *passes]
 
     def take(self, candidate: PassSequence, step: Flag | Pass | Change) -> PassSequence:
@@ -224,6 +225,11 @@ def apply(sequence: PassSequence, change: Change) -> PassSequence:
     if len(passes) > MAX_PASSES or len(flags) > MAX_FLAGS + 1:
         return sequence
     return PassSequence(passes, flags)
+
+
+def _stands_alone(name: str, kind: PassKind) -> bool:
+    """Whether a pass can be put anywhere; hints and pipelines come by a screen's changes and by macros."""
+    return name not in CORES and kind.level != HINT
 
 
 def _with_inside(core: tuple[Pass, ...], inside: Pass) -> tuple[Pass, ...]:

@@ -15,7 +15,7 @@ from foretune.passes.language.asking import worth_showing
 from foretune.passes.language.llm_client import Message
 from foretune.passes.llvm.actions import BASELINE, INTENTS, PassSequence, Step
 from foretune.passes.llvm.observe import FEATURES
-from foretune.passes.llvm.tables import O3_WITH, usable_flags, usable_passes
+from foretune.passes.llvm.tables import HINT, O3_WITH, usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import CORES, LEVELS
 from foretune.passes.llvm.tuning.macros import Macro, applicable_macros
 from foretune.passes.llvm.tuning.screening import active
@@ -87,7 +87,9 @@ def skills_for(
 
 def _choices(polly: bool, steps: Collection[Step] | None, experimental: bool) -> dict[str, list[str]]:
     if steps is None:
-        passes = [name for name in usable_passes(experimental) if name not in CORES]
+        passes = [
+            name for name, kind in usable_passes(experimental).items() if name not in CORES and kind.level != HINT
+        ]
         return {
             "passes": passes,
             "flags": [

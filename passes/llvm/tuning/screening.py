@@ -73,7 +73,7 @@ def active(sequence: PassSequence, steps: Collection[Step]) -> PassSequence:
     """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those
     without.
     """
-    passes = tuple(step for step in sequence.passes if step.name in CORES or Pass(step.name) in steps)
+    passes = tuple(s for s in sequence.passes if s.name in CORES or s in steps or Pass(s.name) in steps)
     return PassSequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
 
