@@ -16,6 +16,7 @@ from foretune.cli.passes_programs import (
     Argument,
     Cflag,
     CheckArg,
+    CheckDefine,
     CheckStdin,
     Cwd,
     Define,
@@ -118,6 +119,7 @@ def tune(
     expect_exit: ExpectExit = 0,
     check_arg: CheckArg = [],  # noqa: B006
     check_stdin: CheckStdin = [],  # noqa: B006
+    check_define: CheckDefine = [],  # noqa: B006
     call: Annotated[
         str,
         typer.Option(
@@ -173,6 +175,7 @@ def tune(
         without_main=objective != "time",
         ignore=ignore,
         expect_exit=expect_exit,
+        check_define=check_define,
     )
     results, failed = [], {}
     with (

@@ -192,6 +192,8 @@ class _Run(Generic[Candidate, Result]):
             idle = 0 if len(self._result.trials) > before else idle + 1
         try:
             self._decide()
+            if self._result.gain > 1:
+                self._result.best = self._domain.simplify(self._result.best)
         finally:
             self._keep_best(0)
         self._result.secs = time.perf_counter() - self._start

@@ -146,6 +146,7 @@ class PreparedProgram:
         features: of the unoptimised module, in the order of `observe.FEATURES`.
         checks: what is expected on each of the program's further inputs.
         runs: whether it is run at all; what has no `main` is only looked at.
+        checked: what is expected of the program that is built to print more; None where there is none.
     """
 
     program: Program
@@ -155,6 +156,7 @@ class PreparedProgram:
     features: tuple[float, ...]
     checks: tuple[tuple[int, str], ...] = ()
     runs: bool = True
+    checked: PreparedProgram | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,8 @@ class PassMeasurer:
         options = program.options
         expected = self._expect(program, plain, baseline, Input(options.arguments, options.stdin))
         checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
-        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks))
+        checked = self.prepare(program.checked) if program.checked is not None else None
+        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks), checked=checked)
 
     def _expect(
         self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False
@@ -279,10 +282,10 @@ class PassMeasurer:
                 f"{program.name} prints another output each time{on}, so that candidates cannot be checked:"
                 f" {describe_difference(first, second)}"
             )
-        if first.is_silent and not is_check:
+        if first.is_silent and not is_check and program.checked is None:
             _log.warning(
                 "%s prints nothing and writes no file, so that candidates are checked by their exit code alone;"
-                " PolyBench needs -D POLYBENCH_DUMP_ARRAYS",
+                " PolyBench needs --check-define POLYBENCH_DUMP_ARRAYS",
                 program.name,
             )
         secs = runs[0].ran.cpu_secs
@@ -307,9 +310,11 @@ class PassMeasurer:
         return expected
 
     def check(self, prepared: PreparedProgram, build: Build) -> str:
-        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where
-        it does nowhere.
+        """Runs a candidate on the program's further inputs, and the program that prints more: where it differs from the
+        unoptimised program; empty where it does nowhere.
         """
+        if prepared.checked is not None and (wrong := self._check_other(prepared.checked, build.sequence)):
+            return wrong
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
             run = self._run(prepared.program, build.linked, given)
             if not run.is_ok or run.result != expected:
@@ -317,6 +322,20 @@ class PassMeasurer:
                     f": {run.ran.error}" if run.ran.error else ""
                 )
         return ""
+
+    def _check_other(self, checked: PreparedProgram, sequence: PassSequence) -> str:
+        build = self.build(checked.program, sequence)
+        if build.status is not Status.OK:
+            return f"the program that is checked cannot be built: {build.error}"
+        try:
+            run = self._run(checked.program, build.linked)
+            if not run.is_ok or run.result != checked.expected:
+                return "the program that is checked differs from the unoptimised one" + (
+                    f": {run.ran.error}" if run.ran.error else ""
+                )
+            return self.check(checked, build)
+        finally:
+            self.discard(build)
 
     def target(self) -> Target:
         """This machine."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from foretune.passes.llvm.actions import BASELINE, Pass, PassSequence, Setting
+from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.observe import FEATURES
-from foretune.passes.llvm.tables import O3_WITH
+from foretune.passes.llvm.tuning.shorter import without_each
 from foretune.passes.llvm.tuning.tuning import confirm
 
 _MATTERS = 0.99  # a step is needed if the gain falls below so much of the whole's without it
@@ -93,30 +92,3 @@ def explain(
         (name, before, after) for name, before, after in rows if abs(after - before) > _TOLD * max(before, after, 1.0)
     )
     return SequenceExplanation(program.name, whole, tuple(steps), rest, counts)
-
-
-def without_each(sequence: PassSequence) -> Iterator[tuple[Callable[[PassSequence], PassSequence], str]]:
-    """(what leaves the step out of a sequence, the step as it prints) for each step but whole pipelines; of passes
-    inside `-O3`, for each of them.
-    """
-    for step in sequence.passes:
-        if step.name == O3_WITH:
-            for option in step.options:
-                text = str(Pass(O3_WITH, (option,)))
-                yield (lambda s, option=option: _without_inside(s, option)), text
-        elif not step.name.startswith("default<"):
-            yield (lambda s, step=step: _without_pass(s, step)), str(step)
-    for flag in sequence.flags:
-        yield (lambda s, flag=flag: PassSequence(s.passes, tuple(f for f in s.flags if f != flag))), str(flag)
-
-
-def _without_pass(sequence: PassSequence, step: Pass) -> PassSequence:
-    at = sequence.passes.index(step)
-    return PassSequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)
-
-
-def _without_inside(sequence: PassSequence, option: tuple[str, Setting]) -> PassSequence:
-    at = next(i for i, step in enumerate(sequence.passes) if step.name == O3_WITH and option in step.options)
-    left = tuple(other for other in sequence.passes[at].options if other != option)
-    inside = Pass(O3_WITH, left) if left else BASELINE.passes[0]
-    return PassSequence((*sequence.passes[:at], inside, *sequence.passes[at + 1 :]), sequence.flags)

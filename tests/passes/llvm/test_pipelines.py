@@ -15,9 +15,9 @@ from foretune.passes.llvm.program import BuildOptions, Program, load_module
 from foretune.passes.llvm.tables import O3_WITH, POINTS
 from foretune.passes.llvm.tuning.changes import CORES, Change, changes
 from foretune.passes.llvm.tuning.emit import emit
-from foretune.passes.llvm.tuning.explain import without_each
 from foretune.passes.llvm.tuning.macros import MACROS
 from foretune.passes.llvm.tuning.moves import Moves, apply
+from foretune.passes.llvm.tuning.shorter import without_each
 from foretune.trace import Trace
 from tests.passes import sources
 from tests.passes.llvm.test_tables import NEST
