@@ -5,6 +5,7 @@ like.
 from __future__ import annotations
 
 import itertools
+import platform
 import re
 import shutil
 import subprocess
@@ -38,6 +39,8 @@ from foretune.workers.messages import R
 from foretune.workers.pool import WorkerPool
 from foretune.workers.process import Death, Silence, WorkerProcess
 
+_PROCESSOR = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+_TRIPLE = f"-mtriple={_PROCESSOR}-unknown-linux-gnu"  # files of other systems have no map of blocks
 _WITH_FREQUENCIES = ("-basic-block-address-map", "-pgo-analysis-map=bb-freq")
 _GRACE_SECS = 10.0
 _CODE_TIMEOUT_SECS = 4.0  # of a compilation that is only looked at
@@ -187,7 +190,7 @@ class Compiler:
             if reply.status != "ok":
                 return None
             flags = tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr")
-            command = [str(llc), "-O3", "-relocation-model=pic", f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
+            command = [str(llc), "-O3", "-relocation-model=pic", _TRIPLE, f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
             done = run_tool(
                 [*command, *PassSequence((), flags).flag_texts, str(module), "-o", str(assembly)],
                 self.limit_of(program),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
-from foretune.passes.llvm.actions import parse_sequence
+from foretune.passes.llvm.actions import BASELINE, parse_sequence
 from foretune.passes.llvm.cycles.assembly import MachineBlock
 from foretune.passes.llvm.cycles.estimate import module_cycles
 from foretune.passes.llvm.program import BuildOptions, load_module
@@ -62,6 +64,18 @@ def test_inlining_neither_hides_work_nor_doubles_it(cycles):
 
 def test_functions_that_call_each_other_end(cycles):
     assert 0 < cycles(RECURSION, "default<O1>") < 1000
+
+
+def test_modules_of_another_system(cycles, measurer, tmp_path):
+    """Their code has no map of blocks in its own format."""
+    text = (
+        'target triple = "x86_64-apple-macosx10.15.0"\ndefine i32 @f(i32 %x) {\n  %y = mul i32 %x, 3\n  ret i32 %y\n}\n'
+    )
+    (tmp_path / "other.ll").write_text(text)
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the module is for another processor")
+    other = Made("other", load_module(tmp_path / "other.ll", tmp_path / "made"))
+    assert measurer.compiler.cycles(other, BASELINE) > 0
 
 
 def test_inline_assembly_is_left_out(cycles):
