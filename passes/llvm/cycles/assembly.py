@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 _MAP = ".section\t.llvm_bb_addr_map"
 _END = re.compile(r"^\.LBB_END(\d+_\d+):")
 _FUNCTION = re.compile(r"^\s*\.type\s+\"?([^\",\s]+)\"?,\s*[@%]function")
+_LOCAL = re.compile(r"^\.L(.+)\$local$")  # another name of a function, within its file
 _BEGINS = re.compile(r"^\.Lfunc_begin\d+:")
 _PUBLIC = re.compile(r"^\s*\.(?:globl|weak)\s+\"?([^\",\s]+)", re.M)
 _COMMENT = re.compile(r"\s+(?:#|//)\s.*$")  # `#` before a number is one, for some processors
@@ -59,7 +60,7 @@ def _read(text: str) -> Iterator[_Reading]:
     reading, in_map, name = _Reading(), False, ""
     for line in text.splitlines():
         if found := _FUNCTION.match(line):
-            name = found[1]
+            name = name if _LOCAL.match(found[1]) else found[1]
         elif _BEGINS.match(line):
             yield reading
             reading, in_map = _Reading(name, [[]], is_inside=True), False
@@ -79,7 +80,8 @@ def _blocks(reading: _Reading) -> Iterator[MachineBlock]:
     entry = max(reading.frequencies[:1], default=0) or 1
     for instructions, frequency in zip(reading.blocks, reading.frequencies):
         bare = [_COMMENT.sub("", text).strip() for text in instructions]
-        calls = tuple(found[1] for text in bare if (found := _CALL.match(text)) and not found[1].startswith(".L"))
+        targets = [_LOCAL.sub(r"\1", found[1]) for text in bare if (found := _CALL.match(text))]
+        calls = tuple(target for target in targets if not target.startswith(".L"))
         yield MachineBlock(tuple(filter(None, bare)), frequency / entry, calls)
 
 

@@ -18,7 +18,7 @@ f:                                      # @f
 	.p2align	4
 .LBB0_1:                                # %loop
 	addl	$2, %eax                        # imm = 0x2
-	callq	g@PLT
+	callq	.Lg$local
 	jne	.LBB0_1
 .LBB_END0_1:
 .LBB0_2:
@@ -35,6 +35,8 @@ f:                                      # @f
 	.text
 	.type	g,@function
 g:
+.Lg$local:
+	.type	.Lg$local,@function
 .Lfunc_begin1:
 	retq
 .LBB_END1_0:
