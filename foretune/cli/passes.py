@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +45,16 @@ Emit = Annotated[
     typer.Option(
         "--emit",
         help="Write the winner as object, ll, script (of exact commands) or flags (for clang); may be repeated.",
+    ),
+]
+Beside = Annotated[
+    list[str],
+    typer.Option(
+        "--beside",
+        help=(
+            "Baseline to measure beside the winner: polly (-mllvm -polly) or ofast (-Ofast, which is relaxed and may"
+            " print something else); may be repeated."
+        ),
     ),
 ]
 EmitFolder = Annotated[Path, typer.Option(help="Folder for what is written by --emit.")]
@@ -140,11 +150,13 @@ def tune(
     ] = None,
     emit: Emit = [],  # noqa: B006
     emit_folder: EmitFolder = Path(),
+    beside: Beside = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Tune the pass sequence of a program, or of each program of a folder. The programs run here, with your rights."""
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.llvm import measure
+    from foretune.passes.llvm.tuning import beside as besides
     from foretune.passes.llvm.tuning import tuning
     from foretune.passes.llvm.tuning.emit import check_kinds
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
@@ -153,6 +165,9 @@ def tune(
         if path is not None:
             check_writable(path, is_folder)
     config, kinds = tuning.PassTuneConfig(budget, objective, store=store), check_kinds(emit)
+    baselines = besides.check_kinds(beside)
+    if baselines and (objective != "time" or call):
+        raise OptionError("--beside is of times, and of programs with a main")
     settings = measure.PassMeasureSettings(
         build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox
     )
@@ -216,6 +231,7 @@ def tune(
                     "build": asdict(arguments),
                     "timeouts": [build_timeout, run_timeout],
                     "emitted": _emit(kinds, program, result.best, measurer, emit_folder),
+                    **({"beside": _beside(baselines, arguments, program, measurer)} if baselines else {}),
                 }
             )
     document = {"results": results, "failed": failed}
@@ -238,6 +254,17 @@ def _progress(result: Any) -> str:
     return f"{result.best_so_far()[-1]:.3f}x" + (
         f", {told['tried']} of {told['of']} steps looked at" if told and told["tried"] < told["of"] else ""
     )
+
+
+def _beside(kinds: tuple[str, ...], arguments: Any, program: Any, measurer: Any) -> list[dict[str, Any]]:
+    """The baselines beside a winner, measured in turns with -O3."""
+    from foretune.passes.llvm.tuning import beside
+
+    prepared = measurer.prepare(program)
+    relaxed = replace(arguments, cflag=[*arguments.cflag, *beside.RELAXED], check_define=[])
+    with relaxed.programs({}) as programs:
+        other = next((one for one in programs if one.name == program.name), None)
+        return [beside.measure(kind, prepared, measurer, other).to_json() for kind in kinds]
 
 
 def _emit(kinds: tuple[str, ...], program: Any, sequence: Any, measurer: Any, folder: Path) -> dict[str, Any]:
@@ -676,6 +703,9 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
                 f"{printable(result['program'])}: of the sequences whose time is known, {shares}"
                 + (f"; {told['num_refused']} refusals" if told["num_refused"] else "")
             )
+        for told in result.get("beside", ()):
+            gain = f"{told['gain']:.3f} ({_interval(told['interval'])})" if told["interval"] else "not measured"
+            print(printable(f"{result['program']}: beside it, {told['name']}: {gain} {told['note']}".rstrip()))
         _print_emitted(result)
         is_short = result["command"] == f"opt {result['sequence']}"
         what = f"opt {result['sequence']}" + ("" if is_short else "; --emit script writes its pipeline out")

@@ -445,6 +445,17 @@ class PassMeasurer:
             raise DataError(f"{program.name} does not run: {run.ran.error}")
         return run.ran.cpu_secs
 
+    def result(self, program: Program, build: Build) -> tuple[int, str]:
+        """(exit code, digest of what it prints and writes) of one run.
+
+        Raises:
+            DataError: the program does not end well.
+        """
+        run = self._run(program, build.linked)
+        if not run.is_ok:
+            raise DataError(f"{program.name} does not run: {run.ran.error}")
+        return run.result
+
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
         """Times candidates in turns with the baseline; one result for each, in order."""
         return [self._time(prepared, build, repeats or self.settings.repeats) for build in builds]

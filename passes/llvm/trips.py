@@ -97,8 +97,8 @@ def _trips(llvm: Llvm, order: Sequence[int], head: int, latches: Sequence[int], 
         bound = _bound(llvm, branch, phi, following)
         if start is not None and bound is not None:
             number, equal, of_phi = bound
-            trips = -(-abs(number - start) // abs(step)) + equal + (of_phi and at_latch)
-            return float(min(max(trips, 1), _MOST_TRIPS))
+            trips = -(-min(abs(number - start), _MOST_TRIPS) // abs(step)) + equal + (of_phi and at_latch)
+            return float(max(trips, 1))
     elements = LEFT_OVER if is_rest else ELEMENTS
     return max(1.0, elements / min((abs(step) for _, _, _, step in steps), default=1))
 
