@@ -344,8 +344,11 @@ def evaluate(
         "candidates_per_sec",
         "train_secs",
     )
-    rows = ((name, *(_figure_with_interval(figures, c) for c in columns)) for name, figures in report.models.items())
+    rows = ((name, *(_figure(figures.get(c)) for c in columns)) for name, figures in report.models.items())
     print_table(("model", *columns), rows, f"{report.data['num_ranked_test_tasks']} test tasks")
+    if folds:
+        ends = ((name, *(_interval(figures, c) for c in columns[:-2])) for name, figures in report.models.items())
+        print_table(("model", *columns[:-2]), ends, "95 % intervals, by bootstrap over workloads")
     for name, reason in report.skipped.items():
         print(f"{name}: left out: {reason}")
 
@@ -354,10 +357,9 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
 
 
-def _figure_with_interval(figures: dict[str, Any], name: str) -> str:
-    low, high = figures.get("intervals", {}).get(name, (None, None))
-    interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-    return _figure(figures.get(name)) + interval
+def _interval(figures: dict[str, Any], name: str) -> str:
+    low, high = figures["intervals"][name]
+    return "-" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _name_and_file(text: str) -> tuple[str, Path]:

@@ -12,8 +12,10 @@ import shutil
 import signal
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 _OWNER = ".owner"
 _STEP = "foretune-step-"
@@ -22,7 +24,7 @@ _LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of 
 
 
 class ScratchFolder:
-    """A new folder, removed by `close`.
+    """A new folder, removed by `close`, or when nothing refers to it any more.
 
     It holds a lock on a file in it. A folder of the same prefix and user whose lock nobody holds was left by a process
     that was killed: it is removed when another is made, and what still runs from it is ended.
@@ -40,17 +42,22 @@ class ScratchFolder:
         self._lock = open(made, "w")  # noqa: SIM115 - held until close
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         made.rename(self.path / _OWNER)  # nobody finds it without its lock
+        self._removal = weakref.finalize(self, _remove, self.path, self._lock)
 
     def close(self) -> None:
         """Removes the folder; safe to call twice."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
+        self._removal()
 
     def __enter__(self) -> ScratchFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _remove(folder: Path, lock: IO[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
 
 
 @contextlib.contextmanager

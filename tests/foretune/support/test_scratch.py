@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tempfile
@@ -46,3 +47,14 @@ def test_a_folder_that_is_being_made_is_left_alone(own_folder):
     (own_folder / "foretune-x-1").mkdir()
     with ScratchFolder("foretune-x-"):
         assert (own_folder / "foretune-x-1").is_dir()
+
+
+def test_it_goes_when_nothing_refers_to_it(own_folder):
+    scratch = ScratchFolder("foretune-x-")
+    path = scratch.path
+    del scratch
+    gc.collect()
+    assert not path.exists()
+    code = "from foretune.support.scratch import ScratchFolder\nkept = ScratchFolder('foretune-x-')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list(own_folder.iterdir()) == []
