@@ -66,8 +66,8 @@ class Bindings:
         out[:, 5] = waves / np.ceil(waves)  # share of the processors that work, over all waves
         out[:, 6] = np.log2(virtual) / 4
         out[:, 7] = np.log2(serial) / 8
-        self._registers(nest.main.accesses, loops, extents, out)
-        self._shared(nest, extents, threads, blocks, out)
+        self._registers(nest, points, extents, out)
+        self._shared(nest, points, extents, threads, blocks, out)
         self._coalescing(nest.main.accesses, loops, extents, out)
         return out.astype(np.float32)
 
@@ -75,20 +75,25 @@ class Bindings:
         chosen = [i for i, own in enumerate(self.roles) if own == role]
         return extents[:, chosen].prod(1) if chosen else np.ones(len(extents))
 
-    def _registers(
-        self, accesses: tuple[Access, ...], loops: tuple[Loop, ...], extents: np.ndarray, out: np.ndarray
-    ) -> None:
+    def _registers(self, nest: LoopNest, points: np.ndarray, extents: np.ndarray, out: np.ndarray) -> None:
         """What a thread accumulates, and how often it uses what it has loaded."""
+        loops, accesses = (nest.main.loops, nest.main.accesses) if nest.main is not None else ((), ())
         own = [i for i, role in enumerate(self.roles) if role in ("", VTHREAD) and not loops[i].is_reduce]
         results = extents[:, own].prod(1) if own else np.ones(len(extents))
         out[:, 8] = np.log2(results) / 4
         out[:, 9] = results > _REGISTERS
-        tile = _tile(loops, extents, own)
+        tile = nest.tile_of([loops[i] for i in own], points)
         loads = sum((access.footprint(tile)[0] for access in accesses[1:]), np.zeros(len(extents)))
         out[:, 10] = np.log2(results / np.maximum(loads, 1.0)) / 4
 
     def _shared(
-        self, nest: LoopNest, extents: np.ndarray, threads: np.ndarray, blocks: np.ndarray, out: np.ndarray
+        self,
+        nest: LoopNest,
+        points: np.ndarray,
+        extents: np.ndarray,
+        threads: np.ndarray,
+        blocks: np.ndarray,
+        out: np.ndarray,
     ) -> None:
         """Shared memory of a block, and what all blocks load into it."""
         if self.stage < 0 or nest.main is None:
@@ -97,7 +102,7 @@ class Bindings:
         inside = [
             i for i, role in enumerate(self.roles) if role in (VTHREAD, THREAD) or (i > self.stage and role != BLOCK)
         ]
-        tile = _tile(loops, extents, inside)
+        tile = nest.tile_of([loops[i] for i in inside], points)
         num_bytes = sum(
             (access.footprint(tile)[0] * access.element_bytes for access in self.staged), np.zeros(len(extents))
         )
@@ -123,11 +128,3 @@ class Bindings:
         inner = [i for i in range(last + 1, len(loops)) if loops[i].origin == loops[last].origin]
         step = accesses[0].step(loops[last].origin) * (extents[:, inner].prod(1) if inner else 1.0)
         out[:, 17] = np.where(step == 1, np.minimum(extents[:, last], _WARP) / _WARP, 0.0)
-
-
-def _tile(loops: tuple[Loop, ...], extents: np.ndarray, chosen: list[int]) -> dict[int, np.ndarray]:
-    """Extent of each original loop inside some loops: node -> [N]."""
-    tile: dict[int, np.ndarray] = {}
-    for i in chosen:
-        tile[loops[i].origin] = tile.get(loops[i].origin, 1.0) * extents[:, i]
-    return tile

@@ -284,6 +284,13 @@ class LoopNest:
                 out[:, i] *= self._extent(part, points)
         return out
 
+    def tile_of(self, loops: Sequence[Loop], points: np.ndarray) -> dict[int, np.ndarray]:
+        """Extent of each original loop inside some loops, fused ones part by part: node -> [N]."""
+        tile: dict[int, np.ndarray] = {}
+        for part in (part for loop in loops for part in loop.parts):
+            tile[part[0]] = tile.get(part[0], np.ones(len(points))) * self._extent(part, points)
+        return tile
+
     def _extent(self, part: tuple[int, int, int], points: np.ndarray) -> np.ndarray | float:
         """[N], or one number for all points."""
         origin, domain, factor = part
