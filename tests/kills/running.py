@@ -114,7 +114,10 @@ class _Runs:
         self._first_secs = first if first is not None else self._secs / 2
         if process.returncode:
             raise RuntimeError(f"{self._subject.name} fails even if it is not killed: {errors[-2000:]}")
-        return self._subject.kept(self._out), self._names()
+        kept = self._subject.kept(self._out)
+        if not kept:
+            raise RuntimeError(f"{self._subject.name} keeps nothing even if it is not killed: {errors[-2000:]}")
+        return kept, self._names()
 
     def _killed_run(self, number: int) -> Kept | None:
         """What a run that was killed has kept; None if it always ended before."""

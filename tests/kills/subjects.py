@@ -154,7 +154,7 @@ SUBJECTS = (
         "train",
         _prepare_train,
         lambda inputs, out: (
-            "train", "--data", inputs / "data", "--out", out / "weights.safetensors", "--epochs", 6, "--checkpoint",
+            "train", "--data", inputs / "data", "--out", out / "weights.safetensors", "--epochs", 3, "--checkpoint",
             out / "state.checkpoint",
         ),
         lambda out: of_weights(out / "weights.safetensors"),
