@@ -1,4 +1,4 @@
-"""Threads, blocks and shared memory of GPU schedules are those that TVM makes, and logs of a GPU train a model of it."""
+"""Threads, blocks and shared memory of GPU schedules are those that TVM makes; logs of a GPU train a model of it."""
 
 from __future__ import annotations
 
