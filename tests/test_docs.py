@@ -262,7 +262,7 @@ def short(words: list[str]) -> list[str]:
     ]
     for verb, more in MORE.items():
         if words[1 : 1 + len(verb.split())] == verb.split():
-            words += [] if more[0] in words else more
+            words += [] if more[0] in words or "--folds" in words else more  # folds have no shares
     return words
 
 

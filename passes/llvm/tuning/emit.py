@@ -11,7 +11,6 @@ import os
 import shlex
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.sources import Command
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.support.files import write_atomically
+from foretune.support.scratch import step_folder
 from foretune.support.tools import run_tool
 
 KINDS = {"object": ".o", "ll": ".ll", "script": ".sh", "flags": ".flags"}
@@ -199,9 +199,9 @@ def _word(word: str, made: set[str]) -> str:
 
 
 def _check_script(program: Program, sequence: PassSequence, measurer: PassMeasurer) -> None:
-    with tempfile.TemporaryDirectory(prefix="foretune-emit-") as name:
-        made = Path(name, "tuned.o")
-        for command in _tune_commands(program, sequence, find_toolchain(), Path(name, "tuned.bc"), made):
+    with step_folder() as folder:
+        made = folder / "tuned.o"
+        for command in _tune_commands(program, sequence, find_toolchain(), folder / "tuned.bc", made):
             _run(command)
         if made.read_bytes() != _made(program, sequence, measurer, ".o"):
             raise DataError(f"opt and llc make another object of {program.name} than was measured; use --emit object")
@@ -221,8 +221,8 @@ def _run(command: Command) -> None:
 def _emit_flags(program: Program, sequence: PassSequence, measurer: PassMeasurer, path: Path) -> Emitted:
     words, reason = clang_words(program, sequence)
     if not reason:
-        with tempfile.TemporaryDirectory(prefix="foretune-emit-") as name:
-            made = Path(name, "tuned.o")
+        with step_folder() as folder:
+            made = folder / "tuned.o"
             try:
                 _run(Command((*words, "-c", "-o", str(made)), program.commands[0].directory))
                 if loaded_sections(made.read_bytes()) != loaded_sections(_made(program, sequence, measurer, ".o")):
