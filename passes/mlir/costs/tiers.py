@@ -7,6 +7,7 @@ time, and the learned ones otherwise.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from foretune.passes.mlir.grammar.actions import Schedule
 
 MODES = ("exact", "fast", "auto")
 _PATIENT_RUN_MS = 1000.0  # of a counting run, where counts were asked for
+_ESTIMATED = 0.3  # deviation of the logarithm of what a part of a run tells of the whole
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
     """The costs of a module that was counted."""
     program = encode(counts.graph) if counts.graph is not None else None
     known = dict(counts.labels)
-    costs, spread, notes = dict(known), dict.fromkeys(known, 0.0), [*counts.notes]
+    costs, notes = dict(known), [*counts.notes]
+    spread = {name: _ESTIMATED if name in counts.estimated else 0.0 for name in known}
     is_counted = all(name in known for name in COUNTS)
     if not is_counted and program is not None:
         guess = learned(program, counts.facts, target, model)
@@ -178,12 +181,17 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
     elif not is_counted:
         notes.append(f"what a run tells is not known: {counts.stopped}")
     made = MlirPrediction(
-        costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes)
+        costs,
+        spread,
+        {name: COUNTED if name in known and name not in counts.estimated else PREDICTED for name in costs},
+        tuple(notes),
     )
     if not is_counted:
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     [timed] = bundled_time_model().predict_costs([CountedProgram(known, structure, target)])
+    if counts.estimated:
+        timed = replace(timed, spread={"secs": math.hypot(timed.spread["secs"], _ESTIMATED)})
     notes += [
         *(note for note in counts.facts.notes if "is taken as" in note and "argument" in note),
         *stands_for(target, counted=True),

@@ -72,6 +72,14 @@ class _Op:
         )
 
     @property
+    def key(self) -> str:
+        """What it computes, wherever it stands: body, extents, how operands are indexed, element types."""
+        extents = "x".join(f"{n}{'' if parallel else 'r'}" for n, parallel in zip(self.extents, self.parallel))
+        maps = " ".join(",".join(map(str, m)) for m in self.maps)
+        kind = f"{self.input}->{self.element} {'tensor' if self.tensors else 'memref'}"
+        return f"{'+'.join(sorted(self.body))} {extents} [{maps}] {kind} {self.num_inputs}"
+
+    @property
     def output(self) -> tuple[int, ...]:
         return self.maps[-1]
 
@@ -135,10 +143,14 @@ class Template:
     Args:
         describe: of the module; called for each prefix once.
         vector_bits: of the processor's registers.
+
+    Attributes:
+        operations: place, as forks' names begin with it, -> operation that the last schedule had there; see `_Op.key`.
     """
 
     def __init__(self, describe: Describe, vector_bits: int = 512) -> None:
         self._describe, self._known, self._registers = describe, {}, _Registers.of(vector_bits)
+        self.operations: dict[str, str] = {}
 
     def schedule(self, choose: Choose) -> Schedule:
         """A schedule, by the answers of a callback.
@@ -169,7 +181,9 @@ class Template:
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
         self._fuse(built, choose)
         ops = built.ops()
+        self.operations = {}
         while ops:  # the last one first, so that positions of the others stay
+            self.operations[f"op{ops[-1].index}"] = ops[-1].key
             ops = _schedule_op(built, choose, ops[-1], ops[:-1])
         built.add("canonicalize", "cse", "hoist-all-subsets", "hoist-transfers", "canonicalize", "cse")
         _unroll(built, choose)

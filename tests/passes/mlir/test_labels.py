@@ -83,7 +83,7 @@ def test_bytes_of_memory_operands(text, reads, writes):
 def test_counting_copy_touches_neither_flags_nor_stack():
     counted = with_counters(ASSEMBLY, read_blocks(ASSEMBLY))
     added = [line for line in counted.splitlines() if "foretune" in line or "leaq" in line]
-    assert counted.count("leaq\t1(%rax), %rax") == 3
+    assert counted.count("leaq\t1(%rax), %rax") == 3 + 1  # runs of blocks, and how often the jump was not taken
     assert not any(word in line for line in added for word in ("push", "pop", "addq", "incq"))
 
 
