@@ -161,7 +161,7 @@ def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlak
 def fast_on_test(model: MlirCostModel, split: training.Split) -> list[dict[str, Any]]:
     """The row of the fast tier on the test programs as they were given."""
     test = [o for o in split.test if o.stage == "given"]
-    mean, _ = model.predict_scaled([o.program for o in test], training.targets(test))
+    mean, _ = model.predict_corrected([o.program for o in test], training.targets(test))
     truth = np.stack([to_scale(o.labels) for o in test])
     factors = {}
     for i, name in enumerate(LABELS):

@@ -376,6 +376,12 @@ def train(
     time_only: Annotated[
         bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")
     ] = False,
+    correction_only: Annotated[
+        bool,
+        typer.Option(
+            "--correction-only", help="Train what corrects the model on further samples instead; minutes of work."
+        ),
+    ] = False,
     domain: Annotated[Path | None, typer.Option(help="File that shall say how far the training data reaches.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -400,6 +406,15 @@ def train(
                 [(name, f"{value:.4g}") for name, value in timed.figures.items()],
                 title=f"{out}: programs that were held out",
             )
+        return
+    if correction_only:
+        observe.observe(data)
+        model = _model(start)
+        model.correction = training.train_correction(data, model)
+        model.correction.save(out)
+        figures = training.score_model(model, [o for o in training.load_split(data).test if o.stage == "given"])
+        document = {"weights": str(out), "base": model.training_hash, "test": figures}
+        print_json(document) if as_json else print(json.dumps(figures, indent=1))
         return
     config = MlirTrainConfig(epochs=epochs, members=members, seed=seed, learning_rate=rate)
     with progress_bar("graphs", not as_json) as show:

@@ -121,6 +121,7 @@ def count(
     if not roots:
         raise UnsupportedError("the module has no function with a body: there is nothing to count")
     watch.note("graph")
+    lowering.publish(module, roots)
     lowering.drop_dead_functions(module)
     lowering.bufferize(module)
     lowering.to_llvm_dialect(module, options)

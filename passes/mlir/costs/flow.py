@@ -26,6 +26,9 @@ from foretune.passes.mlir.costs.trip_counts import TripCount
 _LABEL = re.compile(r"^([.\w$@]+):")
 _NAME = re.compile(r'#\s*%("[^"]+"|[\w.$-]+)\s*$')
 _DEPTH = 40  # of calls
+_CLOSE = 1.25  # factor between both ways of all branches of which nothing is known, below which their mean is taken
+_REMAINDERS = ("scalar.ph", "vec.epilog", ".prol", ".epil")
+_MOST_LEFT = 16.0  # iterations of such a loop
 _LEAVES = ("ret", "ud2", "hlt")
 _MOST = 2.0**62
 
@@ -36,7 +39,8 @@ class Frequencies:
 
     Attributes:
         runs: [B] of each block.
-        estimated: whether shares of branches were taken from a part of what they decide.
+        estimated: whether shares of branches were taken from a part of what they decide, or were not known and hardly
+            matter.
     """
 
     runs: np.ndarray
@@ -82,7 +86,31 @@ def frequencies(
         UnsupportedError: a loop's trip count is not known, or what follows a block; the message says where.
     """
     flow = _read_flow(assembly, blocks)
-    inside = {name: _Function(flow, name, trips.get(name, {}), seen) for name in flow.entries}
+    try:
+        return _solve(flow, trips, roots, seen, None)
+    except _UnknownBranch as error:
+        ways = [_solve(flow, trips, roots, seen, share).runs for share in (0.0, 1.0)]
+        sizes = np.array([len(block.instructions) for block in blocks])
+        least, most = sorted(float(runs @ sizes) for runs in ways)
+        if not 0 < most < _CLOSE * least:
+            raise UnsupportedError(str(error)) from error
+        return Frequencies(np.rint((ways[0] + ways[1]) / 2), True)
+
+
+class _UnknownBranch(UnsupportedError):
+    """Nothing tells which way a branch goes."""
+
+
+def _solve(
+    flow: _Flow,
+    trips: Mapping[str, Mapping[str, TripCount]],
+    roots: Sequence[str],
+    seen: np.ndarray | None,
+    guess: float | None,
+) -> Frequencies:
+    """`frequencies`, with the same share for all branches of which nothing is known, or with a refusal."""
+    blocks = flow.blocks
+    inside = {name: _Function(flow, name, trips.get(name, {}), seen, guess) for name in flow.entries}
     runs, solved = np.zeros(len(blocks)), {}
 
     def call(name: str, times: float, depth: int) -> None:
@@ -168,7 +196,7 @@ class _Loop:
     weights: dict[int, float] = field(default_factory=dict)
     exits: dict[int, float] = field(default_factory=dict)
     trips: float = 0.0
-    why: str = ""  # it is not solved
+    why: UnsupportedError | None = None  # it is not solved
 
 
 class _Function:
@@ -179,10 +207,18 @@ class _Function:
         name: its name.
         trips: header -> trip count.
         seen: [2 B] what was counted before a run was stopped.
+        guess: the share of branches of which nothing is known; None refuses them.
     """
 
-    def __init__(self, flow: _Flow, name: str, trips: Mapping[str, TripCount], seen: np.ndarray | None) -> None:
-        self._flow, self._name, self._trips, self._seen = flow, name, trips, seen
+    def __init__(
+        self,
+        flow: _Flow,
+        name: str,
+        trips: Mapping[str, TripCount],
+        seen: np.ndarray | None,
+        guess: float | None = None,
+    ) -> None:
+        self._flow, self._name, self._trips, self._seen, self._guess = flow, name, trips, seen, guess
         self.asked: set[int] = set()  # branches whose shares were taken from `seen`
         self._entry = flow.entries[name]
         self._order = self._in_order()
@@ -262,7 +298,7 @@ class _Function:
             try:
                 self._solve_loop(loop)
             except UnsupportedError as error:  # which matters only if it runs
-                loop.why = str(error)
+                loop.why = error
         weights, _ = self._spread(None)
         return weights
 
@@ -278,6 +314,10 @@ class _Function:
         return 0.0
 
     def _solve_loop(self, loop: _Loop) -> None:
+        if not loop.trips and self._is_remainder(loop) and (self._seen is None or not self._seen[loop.header]):
+            if self._guess is None:
+                raise _UnknownBranch(f"how far the end of a vectorised loop of @{self._name} goes is not known")
+            loop.trips = 1 + self._guess * (_MOST_LEFT - 1)
         weights, exits = self._spread(loop)
         leaving = sum(exits.values())
         if not loop.trips:
@@ -304,8 +344,8 @@ class _Function:
             runs = mass[block]
             if block in inner:
                 loop = inner[block]
-                if loop.why:
-                    raise UnsupportedError(loop.why)
+                if loop.why is not None:
+                    raise loop.why
                 for member, each in loop.weights.items():
                     weights[member] = weights.get(member, 0.0) + runs * loop.trips * each
                 leaving = {to: runs * share for to, share in loop.exits.items()}
@@ -362,13 +402,19 @@ class _Function:
         if self._seen is None or not self._seen[block]:
             if asks_overlap:
                 return float(self._is_vector(first))
-            raise UnsupportedError(f"which way a branch of @{self._name} goes is not known")
+            if self._guess is not None:
+                return self._guess
+            raise _UnknownBranch(f"which way a branch of @{self._name} goes is not known")
         share = 1 - float(self._seen[len(self._flow.blocks) + block] / self._seen[block])
         if share and not self._seen[first]:  # it was stopped in this block
             raise UnsupportedError(f"which way a branch of @{self._name} goes was not counted")
         if not asks_overlap or share != self._is_vector(first):
             self.asked.add(block)
         return share
+
+    def _is_remainder(self, loop: _Loop) -> bool:
+        """Whether a loop does what vectors or unrolling leave, by LLVM's names."""
+        return any(word in name for name in self._flow.names[loop.header] for word in _REMAINDERS)
 
     def _is_vector(self, block: int) -> bool:
         """Whether a block begins the vectorised version of a loop, by LLVM's names."""

@@ -15,6 +15,7 @@ and passes may crash.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from mlir import ir
@@ -31,7 +32,8 @@ _PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
 
 BUFFERIZE = (
     "eliminate-empty-tensors",
-    "one-shot-bufferize{bufferize-function-boundaries=true function-boundary-type-conversion=identity-layout-map}",
+    "one-shot-bufferize{bufferize-function-boundaries=true allow-return-allocs-from-loops=true"
+    " function-boundary-type-conversion=identity-layout-map}",
     "canonicalize",
     "cse",
     "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
@@ -178,6 +180,9 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
     if any(name.startswith("tosa.") for name in names):
         run_pipeline(module, _TOSA)
         names = set(operation_names(module))
+    if _any(module.operation, _is_elementwise_on_tensors):
+        run_pipeline(module, ["func.func(convert-elementwise-to-linalg)"])
+        names = set(operation_names(module))
     lines = []
     for name in _DECOMPOSED:
         if name in names:
@@ -202,6 +207,16 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
     if lines:
         run_script(module, NAMED_SEQUENCE.format("\n".join(lines)))
         run_pipeline(module, ["canonicalize", "cse"])
+
+
+def _is_elementwise_on_tensors(op: Any) -> bool:
+    """Whether arithmetic of single numbers is applied to tensors."""
+    return (
+        op.name.startswith(("arith.", "math."))
+        and op.name != "arith.constant"
+        and len(op.results) == 1
+        and isinstance(op.results[0].type, ir.RankedTensorType)
+    )
 
 
 def without_aggregates(module: Any) -> Any:
@@ -346,12 +361,40 @@ def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpt
 
 def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
     """Step 3, of a module without tensors."""
+    if kind := _memory_space(module):
+        raise NotLowered(f"{kind} lies in a memory space of its own, as a GPU has, which is not lowered here")
+    if _any(module.operation, lambda op: op.name.startswith("bufferization.")):
+        run_pipeline(module, ["convert-bufferization-to-memref"])
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)
     if _any(module.operation, _is_library_math):  # vectors must be taken apart before they are lowered
         run_pipeline(module, _MATH)
     run_pipeline(module, lowering_pipeline(options))
+
+
+def _memory_space(module: ir.Module) -> str:
+    """The type of a memref whose memory space is no number, which nothing for a CPU lowers; empty without any."""
+    found: list[str] = []
+
+    def holds(op: Any) -> bool:
+        found.extend(
+            str(v.type)
+            for v in _values(op)
+            if isinstance(v.type, (ir.MemRefType, ir.UnrankedMemRefType))
+            and v.type.memory_space is not None
+            and not isinstance(v.type.memory_space, ir.IntegerAttr)
+        )
+        return bool(found)
+
+    return found[0] if _any(module.operation, holds) else ""
+
+
+def publish(module: ir.Module, names: Collection[str]) -> None:
+    """Makes functions callable from outside."""
+    for op in functions_of(module):
+        if op.sym_name.value in names and is_private(op):
+            del op.operation.attributes["sym_visibility"]
 
 
 def drop_dead_functions(module: ir.Module) -> None:
