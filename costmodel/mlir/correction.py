@@ -174,7 +174,9 @@ class MlirCorrection:
                 )
                 for k in range(config.members)
             ]
-            columns = Columns(**header["columns"])
+            if not networks:
+                raise ModelError(f"{path} is damaged: it has no network")
+            columns = Columns(int(header["columns"]["runs"]), int(header["columns"]["operations"]))
             return cls(networks, mean, arrays["scale"], factors, columns, str(header["base"]), config)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
@@ -240,7 +242,8 @@ def train_correction(
     shift, stated = every[..., : len(LABELS)], np.exp(every[..., len(LABELS) :]).mean(0) / _NARROW
     stated = np.hypot(stated, shift.std(0))
     ratio = np.abs(left - shift.mean(0)) / np.maximum(stated, 1e-6) / 1.645  # [P, L]
-    model.factors = np.nan_to_num(np.nanquantile(ratio, 0.9, axis=0), nan=1.0).clip(0.2, 5.0)
+    known = [column[np.isfinite(column)] for column in ratio.T]
+    model.factors = np.array([np.quantile(k, 0.9) if len(k) else 1.0 for k in known]).clip(0.2, 5.0)
     return model
 
 
