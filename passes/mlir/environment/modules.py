@@ -14,6 +14,7 @@ from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, Valu
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
 from foretune.passes.mlir.grammar.types import MLIRError, functions_of, identity_layout, shape_of, walk
+from foretune.passes.mlir.graph.functions import callee_name
 from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
 
 
@@ -50,16 +51,25 @@ def parse(source: str, context: ir.Context | None = None) -> ir.Module:
     return module
 
 
-def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str]]:
-    """(what can be run, name -> why a function cannot be run)."""
+def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str], list[str]]:
+    """(what can be run, name -> why a function cannot be run, functions of both that others call); where no function is
+    public, all are looked at.
+    """
     entries, refused = [], {}
-    for op in functions_of(module):
-        if op.operation.regions[0].blocks and not lowering.is_private(op):
-            try:
-                entries.append(_signature(op))
-            except DataError as error:
-                refused[op.sym_name.value] = str(error)
-    return entries, refused
+    every = [op for op in functions_of(module) if op.operation.regions[0].blocks]
+    for op in [op for op in every if not lowering.is_private(op)] or every:
+        try:
+            entries.append(_signature(op))
+        except DataError as error:
+            refused[op.sym_name.value] = str(error)
+    names = {*(entry.name for entry in entries), *refused}
+    called = {
+        callee_name(inner)
+        for op in every
+        for inner in _inside(op.operation)
+        if inner.name == "func.call" and callee_name(inner) != op.sym_name.value
+    }
+    return entries, refused, sorted(called & names)
 
 
 def signature(module: ir.Module, entry: str) -> Signature:

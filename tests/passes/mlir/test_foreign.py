@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from foretune.costmodel.mlir.target import similar_target
-from foretune.errors import DataError
+from foretune.errors import DataError, OptionError
 from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
+from foretune.passes.mlir.tuning.frontend import MlirProgram
 
 HASWELL = similar_target("haswell")
 EXACT, FAST = TierSettings("exact"), TierSettings("fast")
@@ -90,3 +91,28 @@ def test_what_a_function_returns_through_memory_costs_something(counting):
     source = "func.func @main(%a: memref<?x?xf32>) -> (memref<?x?xf32>, memref<?x?xf32>) {\n  return %a, %a : memref<?x?xf32>, memref<?x?xf32>\n}"  # noqa: E501
     exact, fast = (predict_costs(counting, source, HASWELL, settings=settings) for settings in (EXACT, FAST))
     assert exact.costs["instructions"] / 2 <= fast.costs["instructions"] <= 2 * exact.costs["instructions"]
+
+
+CALLS = """func.func @work(%x: memref<8xf32>) {
+  affine.for %i = 0 to 8 {
+    %v = affine.load %x[%i] : memref<8xf32>
+    %w = arith.addf %v, %v : f32
+    affine.store %w, %x[%i] : memref<8xf32>
+  }
+  return
+}
+func.func @main(%x: memref<8xf32>) {
+  func.call @work(%x) : (memref<8xf32>) -> ()
+  return
+}"""
+
+
+def test_the_entry_is_what_nothing_else_calls(session, measurer):
+    program = MlirProgram.of(session, "calls", CALLS)
+    assert program.signature.name == "main"
+    assert MlirProgram.of(session, "calls", CALLS, "work").signature.name == "work"
+    with pytest.raises(OptionError, match="several public functions"):
+        MlirProgram.of(session, "two", CALLS + CALLS.replace("@work", "@more").replace("@main", "@other"))
+    private = MlirProgram.of(session, "private", CALLS.replace("func.func @", "func.func private @"))
+    assert private.signature.name == "main"
+    assert measurer.prepare(private).default_secs > 0
