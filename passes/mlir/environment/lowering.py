@@ -232,13 +232,8 @@ def without_aggregates(module: Any) -> Any:
 
 def simplify(module: ir.Module) -> None:
     """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
-    several = (
-        sum(
-            op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0
-            for op in module.body.operations
-        )
-        > 1
-    )
+    functions = [op for op in functions_of(module) if len(op.operation.regions[0].blocks)]
+    several = len(functions) > 1 and not all(map(is_private, functions))  # or nothing would be left
     run_pipeline(
         module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())]
     )

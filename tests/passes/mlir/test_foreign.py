@@ -60,7 +60,10 @@ OF_A_GPU = """func.func @main(%m: memref<4xf32, #gpu.address_space<workgroup>>) 
 }"""
 
 
-@pytest.mark.parametrize("source", [PRIVATE, ON_TENSORS, CLONED, CAST_OF_NOTHING, FRESH_IN_LOOP])
+TWO_PRIVATE = PRIVATE + PRIVATE.replace("@work", "@other")
+
+
+@pytest.mark.parametrize("source", [PRIVATE, TWO_PRIVATE, ON_TENSORS, CLONED, CAST_OF_NOTHING, FRESH_IN_LOOP])
 def test_they_are_counted_and_predicted(counting, source):
     exact = predict_costs(counting, source, HASWELL, settings=EXACT)
     assert exact.sources["dynamic_instructions"] == "counted" and exact.costs["dynamic_instructions"] >= 1
