@@ -24,7 +24,7 @@ from foretune.costmodel.mlir.time_model import COUNTS, CountedProgram, MlirTimeM
 from foretune.errors import DataError, ModelError, OptionError, UnsupportedError
 from foretune.passes.mlir.costs.doubts import elsewhere, with_copies
 from foretune.passes.mlir.costs.exact import Counts, ExactSession, ExactSettings
-from foretune.passes.mlir.costs.learned import learned, stands_for
+from foretune.passes.mlir.costs.learned import CALL_SECS, learned, stands_for
 from foretune.passes.mlir.costs.predict import predict
 from foretune.passes.mlir.grammar.actions import Schedule
 
@@ -190,6 +190,7 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     [timed] = bundled_time_model().predict_costs([CountedProgram(known, structure, target)])
+    timed = replace(timed, costs={"secs": max(timed.costs["secs"], CALL_SECS)})
     if counts.estimated:
         timed = replace(timed, spread={"secs": math.hypot(timed.spread["secs"], _ESTIMATED)})
     notes += [

@@ -8,7 +8,7 @@ from typing import Any
 
 from foretune.passes.mlir.graph.explain import line_of
 
-NARROW = ("f16", "bf16", "i1", "i4", "i8", "i16", "si8", "ui8", "f128", "f80", "tf32")
+NARROW = ("i1", "i4", "i16", "si8", "ui8", "f128", "f80", "tf32")
 """Element types that the training data has not; `f8` types count as narrow, too."""
 _SHOWN = 3
 
