@@ -25,7 +25,6 @@ from foretune.passes.mlir.costs.trip_counts import TripCount
 
 _LABEL = re.compile(r"^([.\w$@]+):")
 _NAME = re.compile(r'#\s*%("[^"]+"|[\w.$-]+)\s*$')
-_DEPTH = 40  # of calls
 _CLOSE = 1.25  # factor between both ways of all branches of which nothing is known, below which their mean is taken
 _REMAINDERS = ("scalar.ph", "vec.epilog", ".prol", ".epil")
 _MOST_LEFT = 16.0  # iterations of such a loop
@@ -57,6 +56,7 @@ class _Flow:
         names: of the IR blocks that each comes from.
         calls: functions that each calls; empty names of calls through pointers.
         entries: function -> its first block.
+        refused: function -> why what follows one of its blocks is not known.
     """
 
     blocks: Sequence[Block]
@@ -64,6 +64,7 @@ class _Flow:
     names: list[set[str]] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     entries: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def frequencies(
@@ -109,31 +110,37 @@ def _solve(
     guess: float | None,
 ) -> Frequencies:
     """`frequencies`, with the same share for all branches of which nothing is known, or with a refusal."""
-    blocks = flow.blocks
-    inside = {name: _Function(flow, name, trips.get(name, {}), seen, guess) for name in flow.entries}
-    runs, solved = np.zeros(len(blocks)), {}
+    inside: dict[str, _Function] = {}
+    known: dict[str, np.ndarray] = {}
 
-    def call(name: str, times: float, depth: int) -> None:
-        if depth > _DEPTH:
+    def runs_of(name: str, callers: tuple[str, ...] = ()) -> np.ndarray:
+        """Of all blocks, in one call of a function and what it calls."""
+        if name in callers:
             raise UnsupportedError(f"@{name} calls itself")
-        if name not in solved:
-            solved[name] = inside[name].solve()
-        for block, each in solved[name].items():
-            runs[block] += times * each
-            for callee in flow.calls[block] if each else ():
-                if not callee:
-                    raise UnsupportedError(f"@{name} calls through a pointer")
-                if callee in inside:
-                    call(callee, times * each, depth + 1)
+        if name not in known:
+            if name in flow.refused:
+                raise UnsupportedError(flow.refused[name])
+            inside[name] = _Function(flow, name, trips.get(name, {}), seen, guess)
+            runs = np.zeros(len(flow.blocks))
+            for block, each in inside[name].solve().items():
+                runs[block] += each
+                for callee in flow.calls[block] if each else ():
+                    if not callee:
+                        raise UnsupportedError(f"@{name} calls through a pointer")
+                    if callee in flow.entries:
+                        runs += each * runs_of(callee, (*callers, name))
+            known[name] = runs
+        return known[name]
 
+    total = np.zeros(len(flow.blocks))
     for name in dict.fromkeys(roots):
-        if name not in inside:
+        if name not in flow.entries:
             raise UnsupportedError(f"@{name} has no code of its own")
-        call(name, 1.0, 0)
-    if not (runs < _MOST).all():
+        total += runs_of(name)
+    if not (total < _MOST).all():
         raise UnsupportedError("its loops run longer than any machine")
     asked = [block for function in inside.values() for block in function.asked]
-    return Frequencies(np.rint(runs), seen is not None and any(abs(runs[b] - seen[b]) > 1 for b in asked))
+    return Frequencies(np.rint(total), seen is not None and any(abs(total[b] - seen[b]) > 1 for b in asked))
 
 
 def _read_flow(assembly: str, blocks: Sequence[Block]) -> _Flow:
@@ -154,7 +161,11 @@ def _read_flow(assembly: str, blocks: Sequence[Block]) -> _Flow:
     for i, block in enumerate(blocks):
         flow.entries.setdefault(block.function, i)
         flow.calls.append([_callee(one.text) for one in block.instructions if one.text.startswith("call")])
-        flow.successors.append(_successors(flow, i, labels))
+        try:
+            flow.successors.append(_successors(flow, i, labels))
+        except UnsupportedError as error:  # which matters only if the function runs
+            flow.successors.append(())
+            flow.refused[block.function] = str(error)
     return flow
 
 
@@ -171,9 +182,11 @@ def _successors(flow: _Flow, i: int, labels: Mapping[str, int]) -> tuple[int, ..
     target = target.strip()
     if target.startswith("*"):
         raise UnsupportedError(f"@{block.function} jumps through a table")
+    if target not in labels and not name.startswith("jmp"):
+        raise UnsupportedError(f"@{block.function} calls {target} on a condition")
     if target not in labels:  # a call in the place of a return
         flow.calls[i].append(_callee("call " + target))
-        return () if name.startswith("jmp") else falls
+        return ()
     to = labels[target]
     if to >= len(blocks) or blocks[to].function != block.function:
         raise UnsupportedError(f"@{block.function} jumps to {target}, which is no block of it")
