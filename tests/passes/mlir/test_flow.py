@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from foretune.costmodel.mlir.target import similar_target
+from foretune.errors import UnsupportedError
+from foretune.passes.mlir.costs.assembly import read_blocks
 from foretune.passes.mlir.costs.exact import ExactSettings
+from foretune.passes.mlir.costs.flow import frequencies
 from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
 from foretune.passes.mlir.costs.trip_counts import TripCount, read_trip_counts
 from tests.passes.mlir import sources
@@ -77,6 +80,64 @@ Loop %data: Unpredictable backedge-taken count.
 Determining loop execution counts for: @"two words"
 Loop %bb: <multiple exits> Unpredictable backedge-taken count.
 """
+
+
+ASSEMBLY = """
+	.text
+	.type	work,@function
+work:                                   # @work
+	incq	%rdi
+	retq
+	.type	table,@function
+table:
+	jmpq	*(%rax)
+	.type	main,@function
+main:                                   # @main
+	xorl	%eax, %eax
+	.p2align	4
+.LBB2_1:                                # %loop
+                                        # =>This Inner Loop Header: Depth=1
+	callq	work
+	callq	work@PLT
+	decq	%rax
+	jne	.LBB2_1
+# %bb.2:                                # %end
+	testq	%rdi, %rdi
+	je	.LBB2_4
+# %bb.3:
+	OPTIONAL
+.LBB2_4:
+	retq
+"""
+
+
+def _runs(text: str, roots: tuple[str, ...] = ("main",), loops: int = 9):
+    blocks = read_blocks(text)
+    found = frequencies(text, blocks, {"main": {"loop": TripCount(loops)}}, roots)
+    return dict(zip((b.instructions[0].text for b in blocks), found.runs.tolist())), found.estimated
+
+
+def test_calls_and_loops_multiply():
+    text = ASSEMBLY.replace("OPTIONAL", "nop")
+    runs, estimated = _runs(text)
+    assert (runs["incq %rdi"], runs["xorl %eax, %eax"], runs["callq work"], runs["retq"]) == (20, 1, 10, 1)
+    assert runs["jmpq *(%rax)"] == 0 and estimated  # which way the branch goes is not known, and hardly matters
+    assert _runs(text, ("work", "main"))[0]["incq %rdi"] == 21
+
+
+def test_what_is_not_known_is_refused():
+    much = ASSEMBLY.replace("OPTIONAL", "incq %rsi\n\t" * 100)
+    with pytest.raises(UnsupportedError, match="which way a branch of @main goes"):
+        _runs(much)
+    for text, root, why in (
+        (ASSEMBLY.replace("OPTIONAL", "nop"), "table", "jumps through a table"),
+        (ASSEMBLY.replace("OPTIONAL", "callq main"), "main", "@main calls itself"),
+        (ASSEMBLY.replace("OPTIONAL", "callq *%rax"), "main", "calls through a pointer"),
+        (ASSEMBLY.replace("OPTIONAL", "nop").replace("# %loop", "# %other"), "main", "how far a loop of @main goes"),
+        (ASSEMBLY.replace("OPTIONAL", "nop"), "nothing", "has no code of its own"),
+    ):
+        with pytest.raises(UnsupportedError, match=why):
+            _runs(text, (root,))
 
 
 def test_what_scalar_evolution_says():
