@@ -1,5 +1,5 @@
 """Counts of a module by compiling it: lower, LLVM's -O3, machine code, and one run of a copy that counts its blocks.
-Where nothing can be run, or not to the end, runs of blocks are products of constant trip counts (`flow.py`).
+Where nothing can be run, or not to the end, runs of blocks are products of constant trip counts (`frequencies.py`).
 
 All of this belongs into a child process with limits: it loads MLIR and runs programs. Every count is a deterministic
 result of LLVM for the processor that is named, whatever this machine is. What the C library does is not counted; how
@@ -24,11 +24,11 @@ from foretune.costmodel.mlir.encoding import encode
 from foretune.costmodel.mlir.structure import structure_features
 from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
-from foretune.passes.mlir.costs.assembly import COUNTERS, Block, read_blocks, with_counters
+from foretune.passes.mlir.blocks.assembly import COUNTERS, Block, read_blocks, with_counters
+from foretune.passes.mlir.blocks.frequencies import frequencies
+from foretune.passes.mlir.blocks.trip_counts import read_trip_counts
 from foretune.passes.mlir.costs.caller import CALLER, Call, caller_ir, read_definition
-from foretune.passes.mlir.costs.flow import frequencies
 from foretune.passes.mlir.costs.labels import HotBlock, dynamic_labels, hot_blocks, static_labels
-from foretune.passes.mlir.costs.trip_counts import read_trip_counts
 from foretune.passes.mlir.environment import lowering, modules
 from foretune.passes.mlir.environment.codegen import Codegen
 from foretune.passes.mlir.environment.externals import empty_functions, read_externals

@@ -20,7 +20,7 @@ from mlir import ir
 
 from foretune.errors import UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
-from foretune.passes.mlir.costs.assembly import COUNTERS, read_blocks, with_counters
+from foretune.passes.mlir.blocks.assembly import COUNTERS, read_blocks, with_counters
 from foretune.passes.mlir.costs.counting import count
 from foretune.passes.mlir.costs.labels import HotBlock, Labels, Mca, dynamic_labels, hot_blocks, static_labels
 from foretune.passes.mlir.environment import lowering

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from foretune.errors import UnsupportedError
-from foretune.passes.mlir.costs.assembly import Block
+from foretune.passes.mlir.blocks.assembly import Block
 
 _COVERED, _MAX_BLOCKS = 0.98, 16
 _MAX_BLOCK_INSTRUCTIONS = 3000

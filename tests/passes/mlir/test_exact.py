@@ -79,7 +79,7 @@ def test_each_number_says_what_it_is(counting):
 
 
 def test_a_run_that_takes_too_long_is_counted_by_trip_counts(counting):
-    """`test_flow.py` compares the numbers with those of a whole run."""
+    """`test_frequencies.py` compares the numbers with those of a whole run."""
     settings = TierSettings("exact", exact=ExactSettings(run_ms=1))
     made = predict_costs(counting, sources.matmul(300, 400, 400), HASWELL, settings=settings)
     assert made.sources["dynamic_instructions"] == "counted" and made.sources["secs"] == "predicted"

@@ -7,8 +7,8 @@ import pytest
 
 from foretune.errors import UnsupportedError
 from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.passes.mlir.blocks.assembly import read_blocks, read_instruction, with_counters
 from foretune.passes.mlir.costs import labels
-from foretune.passes.mlir.costs.assembly import read_blocks, read_instruction, with_counters
 from foretune.passes.mlir.costs.labels import HotBlock, Mca, dynamic_labels, hot_blocks, static_labels
 
 ASSEMBLY = """

@@ -6,11 +6,11 @@ import pytest
 
 from foretune.costmodel.mlir.target import similar_target
 from foretune.errors import UnsupportedError
-from foretune.passes.mlir.costs.assembly import read_blocks
+from foretune.passes.mlir.blocks.assembly import read_blocks
+from foretune.passes.mlir.blocks.frequencies import frequencies
+from foretune.passes.mlir.blocks.trip_counts import TripCount, read_trip_counts
 from foretune.passes.mlir.costs.exact import ExactSettings
-from foretune.passes.mlir.costs.flow import frequencies
 from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
-from foretune.passes.mlir.costs.trip_counts import TripCount, read_trip_counts
 from tests.passes.mlir import sources
 
 HASWELL = similar_target("haswell")
