@@ -192,7 +192,7 @@ def foreign_modules(folder: Path, limit: int) -> tuple[dict[str, Any], list[dict
                 continue
             counted += exact.sources.get("dynamic_instructions") == COUNTED
             for name, found in factors.items():
-                if name == "secs" and exact.sources.get("dynamic_instructions") == COUNTED:
+                if name == "secs" and name in exact.costs and exact.sources.get("dynamic_instructions") == COUNTED:
                     found += _factors([(fast.costs[name], exact.costs[name])], least=1e-9)
                 elif exact.sources.get(name) == COUNTED:
                     low, high = fast.interval(name)

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from foretune.costmodel.mlir.target import similar_target
+from foretune.costmodel.mlir.time_model import COUNTS
 from foretune.errors import DataError, OptionError
 from foretune.passes.mlir.costs.exact import Counts, ExactSettings
-from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
+from foretune.passes.mlir.costs.tiers import TierSettings, from_counts, predict_costs
 from foretune.passes.mlir.grammar.actions import Schedule
 from tests.passes.mlir import nests, sources
 
@@ -162,3 +163,11 @@ def test_arguments_that_are_too_large_for_a_run(counting):
     counts = counting.count(source, "haswell")
     assert not counts.stopped and counts.labels["bytes_written"] == 4
     assert any("arguments and results have 152 MiB" in note for note in counts.notes)
+
+
+def test_without_llvm_mca_cycles_are_estimates():
+    labels = {name: 100.0 for name in COUNTS if not name.startswith("mca")} | {"registers": 9.0}
+    made = from_counts(Counts(labels), HASWELL)
+    assert (made.sources["dynamic_instructions"], made.sources["mca_cycles"]) == ("counted", "predicted")
+    assert 20 <= made.costs["mca_cycles"] <= 100 and made.spread["mca_cycles"] > 0.5 and made.spread["secs"] > 0.5
+    assert any("llvm-mca comes to no end" in note for note in made.notes)
