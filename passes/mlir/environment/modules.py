@@ -9,7 +9,7 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.mlir.environment import lowering, nesting, polynomials, rewrites
+from foretune.passes.mlir.environment import columns, lowering, nesting, polynomials, rewrites
 from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
@@ -189,6 +189,8 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             lowering.erase_transforms(module)
             lowering.decompose(module)
             lowering.bufferize(module)
+        if action.name == "gather-columns" and action.target is not None:
+            columns.gather_columns(module, *action.target)
         if action.name == "expand-exp":
             rewrites.expand_exp(module)
         if action.name == "expand-functions":

@@ -174,7 +174,7 @@ class Template:
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
         gathered = any(
-            action.name == "img2col" for action in built.schedule.actions
+            action.name in ("img2col", "gather-columns") for action in built.schedule.actions
         )  # fused, the gathering would be inside of the product
         if choose("fuse elementwise", (False,) if gathered else (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
@@ -205,7 +205,8 @@ class Template:
                         else (False, True)
                     ),
                 ):
-                    built.add(f"img2col{{on={kind}:{op.index}}}")
+                    by = "gather-columns" if kind == _GATHERED[0] else "img2col"
+                    built.add(f"{by}{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
         if actions not in self._known:
