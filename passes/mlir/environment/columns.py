@@ -15,7 +15,8 @@ from mlir.dialects import arith, linalg, tensor
 
 from foretune.passes.mlir.grammar.types import walk
 
-KIND = "linalg.conv_2d_nhwc_hwcf"
+LAST, FIRST = "linalg.conv_2d_nhwc_hwcf", "linalg.conv_2d_nchw_fchw"
+"""Convolutions with their channels last and first."""
 
 
 def gather_columns(module: ir.Module, kind: str, index: int) -> None:
@@ -24,12 +25,12 @@ def gather_columns(module: ir.Module, kind: str, index: int) -> None:
     Raises:
         ValueError: it is of another kind, or not on tensors of known extents and one element type.
     """
-    if kind != KIND:
-        raise ValueError(f"columns are gathered of {KIND} only, not of {kind}")
+    if kind not in (LAST, FIRST):
+        raise ValueError(f"columns are gathered of {LAST} and {FIRST} only, not of {kind}")
     found: list[Any] = []
 
     def look(op: Any) -> ir.WalkResult:
-        if op.name == KIND:
+        if op.name == kind:
             found.append(op)
         return ir.WalkResult.ADVANCE
 
@@ -46,38 +47,53 @@ def gather_columns(module: ir.Module, kind: str, index: int) -> None:
 
 
 def _product(conv: Any, image: ir.Value, window: ir.Value, out: ir.Value) -> ir.Value:
-    gathered = _gathered(conv, image, window, out)
-    columns = _view(gathered, [1, 2, len(_shape(gathered)) - 3])
-    weights, accumulated = _view(window, [3, 1]), _view(out, [1, 2, 1])
     b, m, n, k = (ir.AffineDimExpr.get(i) for i in range(4))
-    maps = [ir.AffineMap.get(4, 0, results) for results in ([b, m, k], [k, n], [b, m, n])]
-    made = _generic([columns, weights], accumulated, maps, 3, 1)
+    if conv.name == LAST:  # positions are rows
+        gathered, groups = _rows(conv, image, window, out), [1, 2, 1]
+        operands = [_view(gathered, [1, 2, len(_shape(gathered)) - 3]), _view(window, [3, 1])]
+        maps = [[b, m, k], [k, n], [b, m, n]]
+    else:  # filters are
+        gathered, groups = _planes(conv, image, window, out), [1, 1, 2]
+        operands = [_view(window, [1, 3]), _view(gathered, [1, 3, 2])]
+        maps = [[m, k], [b, k, n], [b, m, n]]
+    made = _generic(operands, _view(out, groups), [ir.AffineMap.get(4, 0, results) for results in maps], 3, 1)
     x, y, z = made.regions[0].blocks[0].arguments
     with ir.InsertionPoint(made.regions[0].blocks[0]):
         floats = isinstance(x.type, (ir.F16Type, ir.BF16Type, ir.F32Type, ir.F64Type))
         multiply, add = (arith.mulf, arith.addf) if floats else (arith.muli, arith.addi)
         cast("Any", linalg).YieldOp([add(z, multiply(x, y))])
-    whole = list(_shape(out))
-    return cast("Any", tensor).ExpandShapeOp(out.type, made.results[0], _groups([1, 2, 1]), [], whole).result
+    return cast("Any", tensor).ExpandShapeOp(out.type, made.results[0], _groups(groups), [], _shape(out)).result
 
 
-def _gathered(conv: Any, image: ir.Value, window: ir.Value, out: ir.Value) -> ir.Value:
+def _rows(conv: Any, image: ir.Value, window: ir.Value, out: ir.Value) -> ir.Value:
     """What each position of the output sees, its taps in the window's order."""
     (down, across), (far, wide) = _numbers(conv, "strides"), _numbers(conv, "dilations")
     batch, height, width, _ = _shape(out)
     rows, taps, channels, _ = _shape(window)
-    element = cast("Any", image.type).element_type
     d = [ir.AffineDimExpr.get(i) for i in range(6)]
     row = d[1] * down + d[3] * far
     if wide == 1:  # taps of a row and their channels are neighbours
-        image = _view(image, [1, 1, 2])
-        extents, read = [batch, height, width, rows, taps * channels], [d[0], row, d[2] * (across * channels) + d[4]]
-    else:
-        extents = [batch, height, width, rows, taps, channels]
-        read = [d[0], row, d[2] * across + d[4] * wide, d[5]]
+        read = [d[0], row, d[2] * (across * channels) + d[4]]
+        return _copied(_view(image, [1, 1, 2]), [batch, height, width, rows, taps * channels], read)
+    read = [d[0], row, d[2] * across + d[4] * wide, d[5]]
+    return _copied(image, [batch, height, width, rows, taps, channels], read)
+
+
+def _planes(conv: Any, image: ir.Value, window: ir.Value, out: ir.Value) -> ir.Value:
+    """For each tap, in the window's order, what all positions of the output see there."""
+    (down, across), (far, wide) = _numbers(conv, "strides"), _numbers(conv, "dilations")
+    batch, _, height, width = _shape(out)
+    _, channels, rows, taps = _shape(window)
+    d = [ir.AffineDimExpr.get(i) for i in range(6)]
+    read = [d[0], d[1], d[4] * down + d[2] * far, d[5] * across + d[3] * wide]
+    return _copied(image, [batch, channels, rows, taps, height, width], read)
+
+
+def _copied(image: ir.Value, extents: list[int], read: list[Any]) -> ir.Value:
+    """A tensor whose elements are those of another one at these places."""
     rank = len(extents)
     maps = [ir.AffineMap.get(rank, 0, read), ir.AffineMap.get_identity(rank)]
-    empty = cast("Any", tensor).EmptyOp(extents, element).result
+    empty = cast("Any", tensor).EmptyOp(extents, cast("Any", image.type).element_type).result
     made = _generic([image], empty, maps, rank, 0)
     with ir.InsertionPoint(made.regions[0].blocks[0]):
         cast("Any", linalg).YieldOp([made.regions[0].blocks[0].arguments[0]])

@@ -205,8 +205,7 @@ class Template:
                         else (False, True)
                     ),
                 ):
-                    by = "gather-columns" if kind == _GATHERED[0] else "img2col"
-                    built.add(f"{by}{{on={kind}:{op.index}}}")
+                    built.add(f"gather-columns{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
         if actions not in self._known:

@@ -55,6 +55,10 @@ SCHEDULES = {
     "gather columns": (sources.CONV, "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
     "gather strided columns": (strided_conv(2, 1), "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
     "gather spread columns": (strided_conv(2, 3), "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
+    "gather planes": (
+        sources.CONV_FIRST,
+        "gather-columns{on=linalg.conv_2d_nchw_fchw:0}; canonicalize",
+    ),
     "decompose and vectorise": (
         sources.CONV,
         (
@@ -119,7 +123,7 @@ def test_outputs_stay(session, references, name):
 
 def test_columns_of_other_operations_are_refused(session):
     for source, action, why in (
-        (MATMUL, "gather-columns{on=linalg.matmul:0}", "of linalg.conv_2d_nhwc_hwcf only"),
+        (MATMUL, "gather-columns{on=linalg.matmul:0}", "gathered of linalg.conv_2d_nhwc_hwcf and"),
         (
             strided_conv(1, 1).replace("2x9x6x3xf32", "?x9x6x3xf32"),
             "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}",
