@@ -28,6 +28,7 @@ Describe = Callable[[Schedule], dict[str, Any]]
 """What a module has after a schedule; see `modules.describe`."""
 
 _LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
+_PANEL_BYTES, _ELEMENT_BYTES = 32 << 10, 4  # what the first cache holds of the right operand
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
 _PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
 _WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
@@ -349,6 +350,8 @@ def _product(
         if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]
     ]
     block = choose(f"{name} block", [*blocks[:1], 0, *blocks[1:]]) if blocks else 0
+    if depth := _depth(built, choose, op, k, width) if m is not None else 0:
+        built.tile(op.index, {k: depth}, dims)
     if block and m is not None:
         built.tile(op.index, {m: block}, dims)
     order = [d for d in range(dims) if d not in (m, n)] + ([n, m] if m is not None else [n])
@@ -363,6 +366,18 @@ def _product(
         built.tile(op.index, inner, dims, order)
     _vectorize_product(built, op, k)
     return before
+
+
+def _depth(built: _Built, choose: Choose, op: _Op, k: int, width: int) -> int:
+    """Steps of the reduction that are done for all tiles before the next ones are begun, so that a panel of the right
+    operand stays in the first cache, and a block of the left one in the second; 0 for all at once.
+    """
+    extent = op.extents[k]
+    panel = extent * width * _ELEMENT_BYTES
+    depths = [d for d in (512, 256, 384, 128) if extent % d == 0 and d < extent]
+    if op.depth or panel <= _PANEL_BYTES or not depths:
+        return 0
+    return choose(f"op{op.index} depth", [0, *depths] if panel <= 2 * _PANEL_BYTES else [*depths, 0])
 
 
 def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | None, n: int) -> tuple[_Op, list[_Op]]:
