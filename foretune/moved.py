@@ -172,7 +172,7 @@ MOVED = {
     "foretune.passes.machine_code": "foretune.passes.llvm.machine_code",
     "foretune.passes.measure": "foretune.passes.llvm.measure",
     "foretune.passes.mlir.actions": "foretune.passes.mlir.grammar.actions",
-    "foretune.passes.mlir.assembly": "foretune.passes.mlir.costs.assembly",
+    "foretune.passes.mlir.assembly": "foretune.passes.mlir.blocks.assembly",
     "foretune.passes.mlir.bodies": "foretune.passes.mlir.programs.bodies",
     "foretune.passes.mlir.callback": "foretune.passes.mlir.costs.callback",
     "foretune.passes.mlir.categories": "foretune.passes.mlir.graph.categories",
