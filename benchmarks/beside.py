@@ -14,21 +14,18 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from in_turns import started, time_in_turns
 from results import write_results
 from tuning_report import geomean
 
-from foretune.compiler.workloads.engine import CompileModels, TimeCalls
+from foretune.compiler.workloads.engine import CompileModels
 from foretune.compiler.workloads.suite import BENCHMARK_MODELS
-from foretune.errors import WorkerError
-from foretune.workers.process import WorkerProcess
 
-ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.2, 0.05
-TIMEOUT_SECS = 3600.0
+ROUNDS, BURST_SECS = 11, 0.2
 HERE, FROZEN, OTHER = "here", "here, frozen", "other"  # frozen: with the promise that weights stay
 MODULES = ("foretune/compiler/workloads/engine.py", "compiler/engine.py")  # where the engine's process is, by age
 
@@ -59,20 +56,11 @@ def measure(name: str, folders: dict[str, Path], options: dict[str, Any], scratc
             own = {**options, "database": str(scratch / f"{key}.db"), **({"freeze": True} if key == FROZEN else {})}
             hello = CompileModels("foretune", 0, "BENCHMARK_MODELS", (name,), own)
             with _imported_from(folder):
-                processes[key] = WorkerProcess(_module_of(folder), hello, TIMEOUT_SECS)
-                stack.callback(processes[key].close)
-                processes[key].start()
+                processes[key] = stack.enter_context(started(_module_of(folder), hello))
             welcome = processes[key].welcome
             run_by = [report["choice"]["name"] for report in welcome.reports]
             row[key] = {**asdict(welcome.made[name]), "run_by": run_by}
-        times: dict[str, list[float]] = {key: [] for key in processes}
-        for _ in range(ROUNDS):
-            for key, process in processes.items():
-                time.sleep(PAUSE_SECS)
-                reply = process.request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
-                if reply.status != "ok":
-                    raise WorkerError(f"{name} cannot be timed in {folders[key]}: {reply.error}")
-                times[key].append(statistics.median(reply.run_ms))
+        times = time_in_turns(processes, name, ROUNDS, BURST_SECS)
     for key, values in times.items():
         row[key]["ms"] = statistics.median(values)
     row["load_average"] = round(os.getloadavg()[0], 2)

@@ -3,8 +3,10 @@
 
 The exact tier compiles `--exact-samples` of the test programs for the processor that they were labelled for, and runs
 them here; its time is predicted from the labels' counts of all of them. `--foreign` names a folder of `.mlir` files
-that nobody here wrote (fetched for the run): there the fast tier is compared with the exact one, and `fast_coverage_90`
-is the share of counts inside of the stated interval.
+that nobody here wrote (fetched for the run): there the fast tier is compared with the exact one's counts, and
+`fast_coverage_90` is the share of them inside of the stated interval. A factor is how many times too large or too small
+a number is; of both tiers and both lists of modules the rows have its median, its 90th percentile and the worst, and
+milliseconds of a module (`exact`: one module a request, llvm-mca included; `fast`: in the worker and in the model).
 
 The learned model, which is the fast tier, is the bundled one. Rivals are trained here on the same training programs: an
 LSTM, a one-dimensional convolution and a transformer over the module's text, LightGBM and ridge regression on counts.
@@ -28,8 +30,9 @@ import torch
 from results import FOLDER, write_results
 
 from foretune.costmodel.mlir.labels import to_scale
-from foretune.costmodel.mlir.model import MlirCostModel
-from foretune.costmodel.mlir.target import similar_target
+from foretune.costmodel.mlir.model import COUNTED, MlirCostModel, MlirPrediction
+from foretune.costmodel.mlir.network import LABELS
+from foretune.costmodel.mlir.target import MlirTarget, similar_target
 from foretune.costmodel.mlir.time_model import MlirTimeModel
 from foretune.costmodel.rivals.mlir_text import COUNT_RIVALS, TEXT_RIVALS, CountRival, TextExample, TextRival
 from foretune.errors import ForetuneError
@@ -119,12 +122,12 @@ def callback_ms(model: MlirCostModel) -> dict[str, float]:
     return {"median": statistics.median(taken), "p90": _quantile(taken, 0.9), "largest": max(taken)}
 
 
-def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlake") -> dict[str, Any]:
-    """Errors and milliseconds of the exact tier on some test programs; rows without a processor were labelled on one
-    that LLVM calls rocketlake.
+def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlake") -> tuple[dict[str, Any], list]:
+    """Errors and milliseconds of the exact tier on some test programs, and its row; samples without a processor were
+    labelled on one that LLVM calls rocketlake.
     """
     given = [o for o in split.test if o.stage == "given"]
-    errors: dict[str, list[float]] = {name: [] for name in EXACT_SHOWN}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in EXACT_SHOWN}
     ms, core_ms, refused = [], [], 0
     with ExactSession() as session:
         for o in given[:: max(1, len(given) // samples)]:
@@ -138,54 +141,99 @@ def exact_tier(split: training.Split, samples: int, rocketlake: str = "rocketlak
                 refused += 1
                 continue
             core_ms.append(counts.ms["core"])
-            for name, found in errors.items():
+            for name, found in pairs.items():
                 if o.sample.labels.get(name):
-                    found.append(counts.labels[name] / o.sample.labels[name] - 1)
-    return {
-        **{f"rel_rmse_{name}": float(np.sqrt(np.mean(np.square(found)))) for name, found in errors.items()},
+                    found.append((counts.labels[name], o.sample.labels[name]))
+    figures: dict[str, Any] = {"exact_samples": len(ms), "exact_not_run": refused}
+    for name, found in pairs.items():
+        got, wanted = np.array(found).T
+        figures[f"rel_rmse_{name}"] = float(np.sqrt(np.mean(np.square(got / wanted - 1))))
+        figures[f"median_error_{name}"] = float(np.median(np.abs(got / wanted - 1)))
+        figures[f"rmse_over_range_{name}"] = float(np.sqrt(np.mean(np.square(got - wanted))) / np.ptp(wanted))
+    figures |= {
         "exact_ms_median": statistics.median(ms),
         "exact_ms_p90": _quantile(ms, 0.9),
         "exact_core_ms_median": statistics.median(core_ms),
-        "exact_samples": len(ms),
-        "exact_not_run": refused,
     }
+    return figures, [tier_row("exact", "test split", {name: _factors(found) for name, found in pairs.items()}, ms)]
 
 
-def foreign_modules(folder: Path, limit: int) -> dict[str, Any]:
-    """The fast tier beside the exact one on modules from elsewhere."""
+def fast_on_test(model: MlirCostModel, split: training.Split) -> list[dict[str, Any]]:
+    """The row of the fast tier on the test programs as they were given."""
+    test = [o for o in split.test if o.stage == "given"]
+    mean, _ = model.predict_corrected([o.program for o in test], training.targets(test))
+    truth = np.stack([to_scale(o.labels) for o in test])
+    factors = {}
+    for i, name in enumerate(LABELS):
+        if "share" not in name:
+            known = np.isfinite(truth[:, i])
+            factors[name] = np.exp(np.abs(mean[known, i] - truth[known, i])).tolist()
+    return [tier_row("fast", "test split", factors, [])]
+
+
+def foreign_modules(folder: Path, limit: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Both tiers on modules from elsewhere: figures, and a row for each tier."""
     parts = [
-        (path, part)
+        part
         for path in sorted(folder.rglob("*.mlir"))
         for part in path.read_text(errors="replace").split("// -----")
         if part.strip()
     ]
-    target, factors, inside, counted, refused, worst = similar_target(), [], [], 0, 0, 1.0
-    with ExactSession(SessionSettings(build_timeout_secs=20)) as session:
-        for _, text in parts[:: max(1, len(parts) // limit)]:
+    target, settings = similar_target(), SessionSettings(build_timeout_secs=20)
+    factors: dict[str, list[float]] = {name: [] for name in (*EXACT_SHOWN, "secs")}
+    ms: dict[str, list[float]] = {"exact": [], "fast": []}
+    inside, counted, refused = [], 0, 0
+    with ExactSession(settings) as session:
+        for text in parts[:: max(1, len(parts) // limit)]:
             try:
-                exact, fast = (
-                    predict_costs(session, text, target, settings=TierSettings(mode)) for mode in ("exact", "fast")
-                )
+                exact, fast = (_timed(session, text, target, tier, ms[tier]) for tier in ("exact", "fast"))
             except ForetuneError:
                 refused += 1
                 continue
-            counted += exact.sources.get("dynamic_instructions") == "counted"
-            for name in EXACT_SHOWN:
-                if exact.sources.get(name) == "counted" and exact.costs[name] > 0:
+            counted += exact.sources.get("dynamic_instructions") == COUNTED
+            for name, found in factors.items():
+                if name == "secs" and name in exact.costs and exact.sources.get("dynamic_instructions") == COUNTED:
+                    found += _factors([(fast.costs[name], exact.costs[name])], least=1e-9)
+                elif exact.sources.get(name) == COUNTED:
                     low, high = fast.interval(name)
                     inside.append(low - 0.5 <= exact.costs[name] <= high + 0.5)
-                    factors.append(
-                        max(fast.costs[name] / exact.costs[name], exact.costs[name] / max(fast.costs[name], 1e-3))
-                    )
-                    worst = max(worst, factors[-1])
-    return {
-        "fast_median_factor_foreign": statistics.median(factors),
-        "fast_p90_factor_foreign": _quantile(factors, 0.9),
-        "fast_worst_factor_foreign": worst,
+                    found += _factors([(fast.costs[name], exact.costs[name])])
+    every = [f for name in EXACT_SHOWN for f in factors[name]]
+    figures = {
+        "fast_median_factor_foreign": statistics.median(every),
+        "fast_p90_factor_foreign": _quantile(every, 0.9),
+        "fast_worst_factor_foreign": max(every),
         "fast_coverage_90": statistics.mean(inside),
         "foreign_counted": counted,
         "foreign_refused": refused,
     }
+    return figures, [tier_row("exact", "foreign", {}, ms["exact"]), tier_row("fast", "foreign", factors, ms["fast"])]
+
+
+def _timed(session: ExactSession, text: str, target: MlirTarget, tier: str, ms: list[float]) -> MlirPrediction:
+    start = time.perf_counter()
+    made = predict_costs(session, text, target, settings=TierSettings(tier))
+    ms.append((time.perf_counter() - start) * 1e3)
+    return made
+
+
+def _factors(pairs: list[tuple[float, float]], least: float = 0.5) -> list[float]:
+    """How many times too large or too small predicted numbers are."""
+    return [max(p, t) / min(p, t) for p, t in ((max(p, least), max(t, least)) for p, t in pairs)]
+
+
+def tier_row(tier: str, modules: str, factors: dict[str, list[float]], ms: list[float]) -> dict[str, Any]:
+    """A line of the results: p50, p90 and the worst of a tier's factors, for each cost, and of its milliseconds."""
+    told: dict[str, Any] = {"tier": tier, "modules": modules}
+    for name, values in {**factors, "ms": ms}.items():
+        if values:
+            told[name] = {
+                "number": len(values),
+                "p50": _quantile(values, 0.5),
+                "p90": _quantile(values, 0.9),
+                "worst": max(values),
+            }
+    return told
 
 
 def _quantile(values: list[float], share: float) -> float:
@@ -227,9 +275,12 @@ def main() -> None:
         ),
         flush=True,
     )
-    exact = exact_tier(split, arguments.exact_samples)
-    timed = score_time(MlirTimeModel.load(), split)
-    foreign = foreign_modules(arguments.foreign, arguments.foreign_modules) if arguments.foreign is not None else {}
+    exact, tiers = exact_tier(split, arguments.exact_samples)
+    tiers += fast_on_test(model, split)
+    timed, foreign = score_time(MlirTimeModel.load(), split), {}
+    if arguments.foreign is not None:
+        foreign, more = foreign_modules(arguments.foreign, arguments.foreign_modules)
+        tiers += more
     print(json.dumps({**exact, **timed, **foreign}), flush=True)
     rows += rivals(split, arguments.rival_secs)
     own, ms = rows[0], callback_ms(model)
@@ -264,7 +315,7 @@ def main() -> None:
         "num_test_samples": own["programs"],
         "num_train_samples": int(np.sum([o.stage == "given" for o in split.train])),
     }
-    write_results("mlir", figures, rows)
+    write_results("mlir", figures, rows + tiers)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,19 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from in_turns import ENGINE, started, time_in_turns
 from models_plot import write_plot
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.compiler.workloads.engine import ENGINES, MAX_AUTOTUNE, Compiled, CompileModels, TimeCalls
+from foretune.compiler.workloads.engine import ENGINES, MAX_AUTOTUNE, Compiled, CompileModels
 from foretune.compiler.workloads.suite import BENCHMARK_MODELS
 from foretune.errors import WorkerError
 from foretune.support.files import write_text_atomically
 from foretune.workers.process import WorkerProcess
 
 ALL_ENGINES = (*ENGINES, MAX_AUTOTUNE)
-ROUNDS, BURST_SECS, PAUSE_SECS = 15, 0.2, 0.05
-TIMEOUT_SECS = 3600.0
+ROUNDS, BURST_SECS = 15, 0.2
 ROWS = FOLDER / "models"
 
 
@@ -41,26 +41,16 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
         processes: dict[str, WorkerProcess[Compiled]] = {}
         for engine in reversed(ALL_ENGINES):
             hello = CompileModels(engine, seed, "BENCHMARK_MODELS", (name,), options if engine == "foretune" else None)
-            processes[engine] = WorkerProcess("foretune.compiler.workloads.engine", hello, TIMEOUT_SECS)
-            stack.callback(processes[engine].close)
             try:
-                processes[engine].start()
+                processes[engine] = stack.enter_context(started(ENGINE, hello))
             except WorkerError as error:
                 row["engines"][engine] = {"error": str(error)}
-                del processes[engine]
                 continue
             welcome = processes[engine].welcome
             row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
             if engine == "foretune":
                 row["reports"] = list(welcome.reports)
-        times: dict[str, list[float]] = {engine: [] for engine in processes}
-        for _ in range(ROUNDS):
-            for engine in sorted(processes):
-                time.sleep(PAUSE_SECS)
-                reply = processes[engine].request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
-                if reply.status != "ok":
-                    raise WorkerError(f"{name} cannot be timed with {engine}: {reply.error}")
-                times[engine].append(statistics.median(reply.run_ms))
+        times = time_in_turns(dict(sorted(processes.items())), name, ROUNDS, BURST_SECS)
     for engine, values in times.items():
         row["engines"][engine]["ms"] = statistics.median(values)
     row["load_average"] = round(os.getloadavg()[0], 2)

@@ -1,8 +1,10 @@
-"""Pass sequences of held-out programs: `python benchmarks/passes.py [--methods …] [--seeds 3] [--only NAME …]`.
+"""Pass sequences of held-out programs: `python benchmarks/passes.py [--sets ours polybench llvm_test_suite]
+[--polybench DIR] [--test-suite DIR] [--methods …] [--seeds 3] [--only NAME …]`.
 
 Each program that no model was trained on is tuned by each method with 50 measurements; the winner is measured again
-beside `-O3`, in turns, and must be surely faster, or `-O3` stays. A run's row is in `benchmarks/results/passes/`, so
-that the same command goes on where it was stopped. Needs a quiet core.
+beside `-O3`, in turns, and must be surely faster, or `-O3` stays. The suites of others are fetched before, and never
+stand in this repository. A run's row is in `benchmarks/results/passes/`, so that the same command goes on where it was
+stopped; so is why a program cannot be tuned, such as one that prints times. Needs a quiet core.
 """
 
 from __future__ import annotations
@@ -11,16 +13,17 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from passes_sets import OURS, POLYBENCH, SETS, TEST_SUITE, Case, cases
 from results import FOLDER, write_results
 from tuning_report import geomean
 
+from foretune.errors import ForetuneError
 from foretune.passes.llvm.measure import PassMeasurer
-from foretune.passes.llvm.program import Program, load_programs
-from foretune.passes.llvm.suite import FOLDER as PROGRAMS
-from foretune.passes.llvm.suite import held_out
+from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.tuning.strategies import StrategyConfig
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, confirm, tune
 from foretune.record import Status
@@ -41,18 +44,22 @@ PAIRS = {
     "_without_skills": ("latent", "genetic"),
 }  # the same search with and without the model
 ROWS = FOLDER / "passes"
+CANNOT = "cannot_be_tuned"
+Rows = dict[tuple[str, str, int], dict[str, Any]]
+"""By key of the case, method and seed."""
 
 
-def row_path(program: str, method: str, seed: int) -> Path:
+def row_path(case: Case, method: str, seed: int) -> Path:
     """Where a run's row is."""
-    return ROWS / f"{program}-{method.replace(' ', '_')}-{seed}.json"
+    return ROWS / f"{case.key}-{method.replace(' ', '_')}-{seed}.json"
 
 
-def run(program: Program, method: str, seed: int, measurer: PassMeasurer) -> dict[str, Any]:
+def run(program: Program, method: str, seed: int, measurer: PassMeasurer, budget: int = BUDGET) -> dict[str, Any]:
     """Tunes a program with a method."""
     search, skills = METHODS[method]
     strategy = StrategyConfig(search, skills, None, seed)
-    result = tune(program, measurer, lambda prepared: strategy.make(prepared, measurer), PassTuneConfig(BUDGET))
+    config = PassTuneConfig(budget)
+    result = tune(program, measurer, lambda prepared: strategy.make(prepared, measurer, budget), config)
     again = confirm(measurer.prepare(program), result.best, measurer, 3)  # a check by itself, after the run
     return {
         "method": method,
@@ -63,18 +70,27 @@ def run(program: Program, method: str, seed: int, measurer: PassMeasurer) -> dic
     }
 
 
-def read_rows(methods: list[str], seeds: int) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Rows that there are, by program, method and seed."""
-    paths = {
-        (name, method, seed): row_path(name, method, seed)
-        for name in held_out()
-        for method in methods
-        for seed in range(seeds)
-    }
-    return {key: json.loads(path.read_text()) for key, path in paths.items() if path.exists()}
+def read_rows(methods: list[str], seeds: int) -> tuple[Rows, dict[str, str]]:
+    """(rows that there are, of all sets; reasons of programs that cannot be tuned)."""
+    rows: Rows = {}
+    failed: dict[str, str] = {}
+    kinds = {case.key: case for case in cases(OURS)}
+    for path in sorted(ROWS.glob("*.json")):
+        key, method, seed = path.stem.rsplit("-", 2)
+        method = method.replace("_", " ")
+        if method not in methods or int(seed) >= seeds:
+            continue
+        row = json.loads(path.read_text())
+        if CANNOT in row:
+            failed[key] = row[CANNOT]
+        elif "set" in row:
+            rows[key, method, int(seed)] = row
+        elif key in kinds:  # a row from before there were sets
+            rows[key, method, int(seed)] = {**row, "set": OURS, "is_numeric": kinds[key].is_numeric}
+    return rows, failed
 
 
-def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
+def saved_ratio(rows: Rows, method: str, without: str) -> float | None:
     """Measurements of a search without the model over those with it, to what the former reaches in the end; geometric
     mean.
     """
@@ -89,7 +105,7 @@ def saved_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, w
     return geomean(ratios) if ratios else None
 
 
-def speed_ratio(rows: dict[tuple[str, str, int], dict[str, Any]], method: str, without: str) -> float | None:
+def speed_ratio(rows: Rows, method: str, without: str) -> float | None:
     """Speed of what a search with the model finds over that without it, on the programs that both have tuned; geometric
     mean.
     """
@@ -106,8 +122,8 @@ def _first(gains: list[float], goal: float) -> int:
     return next((i for i, gain in enumerate(gains, 1) if gain >= 0.99 * goal), len(gains) + 1)
 
 
-def figures(rows: dict[tuple[str, str, int], dict[str, Any]], methods: list[str]) -> dict[str, Any]:
-    """The figures of DESIGN.md, of the first method that has rows, and geometric means of all."""
+def figures(rows: Rows, methods: list[str]) -> dict[str, Any]:
+    """The figures of DESIGN.md, of the first method that has rows, and geometric means of all; of our own programs."""
     found: dict[str, Any] = {}
     for method in methods:
         gains = [row["gain"] for key, row in rows.items() if key[1] == method]
@@ -117,6 +133,7 @@ def figures(rows: dict[tuple[str, str, int], dict[str, Any]], methods: list[str]
             own = [row for key, row in rows.items() if key[1] == method]
             wrong = sum(row["winner_status"] != Status.OK.value for row in own)
             found |= {"method": method, "vs_O3": geomean(gains), "worst_vs_O3": min(gains), "wrong_outputs": wrong}
+            found["median_vs_O3"] = statistics.median(gains)
             found["wrong_candidates"] = sum(row["statuses"].get(Status.WRONG_OUTPUT.value, 0) for row in own)
             found["num_programs"] = len({key[0] for key in rows if key[1] == method})
             found |= {f"measurements_saved_ratio{suffix}": saved_ratio(rows, *pair) for suffix, pair in PAIRS.items()}
@@ -129,51 +146,98 @@ def figures(rows: dict[tuple[str, str, int], dict[str, Any]], methods: list[str]
     return found
 
 
+def set_figures(rows: Rows, method: str) -> dict[str, Any]:
+    """Of each set: geometric mean, median and worst gain of a method, and those of its numeric and its other programs
+    apart; None where it has no rows.
+    """
+    found: dict[str, Any] = {}
+    parts: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "": lambda row: True,
+        "_numeric": lambda row: row["is_numeric"],
+        "_integer": lambda row: not row["is_numeric"],
+    }
+    for which in SETS:
+        for part, belongs in parts.items():
+            of_set = [row for key, row in rows.items() if key[1] == method and row["set"] == which]
+            gains = [row["gain"] for row in of_set if belongs(row)]
+            name = f"vs_O3_{which}{part}"
+            found |= {name: geomean(gains) if gains else None}
+            found |= {f"median_{name}": statistics.median(gains) if gains else None}
+            found |= {f"worst_{name}": min(gains) if gains else None, f"num_{name}": len(gains)}
+    return found
+
+
+def llm_share(rows: Rows) -> float | None:
+    """Of a language model's proposals that were accepted, the share that was measured; None where none was asked."""
+    told = [row["strategist"]["proposals"] for row in rows.values() if "llm" in row.get("strategist", {})]
+    proposals = [proposal for row in told for proposal in row]
+    return sum(proposal.get("gain") is not None for proposal in proposals) / len(proposals) if proposals else None
+
+
+def pairwise() -> float | None:
+    """Pairs that the model has in order on held-out programs, as `pass_ranking.py` found them last."""
+    path = FOLDER / "pass_ranking.json"
+    return json.loads(path.read_text())["figures"].get("passes_pairwise") if path.exists() else None
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[OURS])
+    parser.add_argument("--polybench", type=Path, help="folder of PolyBench/C 4.2.1, which has `utilities`")
+    parser.add_argument("--polybench-size", default="", help="such as LARGE_DATASET, of all; by default as each needs")
+    parser.add_argument("--test-suite", type=Path, help="folder of llvm-test-suite, or its SingleSource/Benchmarks")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=held_out(), default=list(held_out()))
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="programs, by name; all by default")
     parser.add_argument("--report-only", action="store_true", help="figures of the rows that there are")
     options = parser.parse_args()
     ROWS.mkdir(parents=True, exist_ok=True)
-    if not options.report_only:
-        _run_all(options)
-    rows = read_rows(options.methods, options.seeds)
-    table = [
-        {
-            key: row[key]
-            for key in ("program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")
-        }
-        for row in rows.values()
+    folders = {POLYBENCH: options.polybench, TEST_SUITE: options.test_suite}
+    chosen = [
+        case
+        for which in options.sets
+        for case in cases(which, folders.get(which), options.polybench_size)
+        if options.only is None or case.name in options.only
     ]
-    found = figures(rows, options.methods)
+    if not options.report_only:
+        _run_all(chosen, options)
+    rows, failed = read_rows(options.methods, options.seeds)
+    shown = ("set", "program", "method", "seed", "gain", "interval", "command", "num_trials", "statuses", "secs")
+    table = [{name: row[name] for name in shown} for row in rows.values()]
+    own = {key: row for key, row in rows.items() if row["set"] == OURS}
+    first = next((m for m in options.methods if any(key[1] == m for key in rows)), options.methods[0])
+    found = figures(own, options.methods) | set_figures(rows, first)
+    found |= {"pairwise": pairwise(), "llm_share": llm_share(rows), "num_failed": len(failed)}
     write_results("passes", found, table)
     medians = {
         m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m)
         for m in options.methods
         if any(k[1] == m for k in rows)
     }
-    print(json.dumps({"figures": found, "medians": medians}, indent=1))
+    print(json.dumps({"figures": found, "medians": medians, "failed": failed}, indent=1))
 
 
-def _run_all(options: argparse.Namespace) -> None:
+def _run_all(chosen: list[Case], options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, PassMeasurer() as measurer:
-        programs = {p.name: p for p in load_programs(PROGRAMS, Path(folder)) if p.name in options.only}
+        programs: dict[str, Program] = {}
         for seed in range(options.seeds):
-            for name in options.only:
+            for case in chosen:
                 for method in options.methods:  # one after another, so that a part of all rows compares them, too
-                    path = row_path(name, method, seed)
+                    path = row_path(case, method, seed)
                     if path.exists():
                         continue
-                    row = run(programs[name], method, seed, measurer)
+                    try:
+                        program = programs.setdefault(case.key, programs.get(case.key) or case.load(Path(folder)))
+                        of_case = {"set": case.set, "is_numeric": case.is_numeric}
+                        row = of_case | run(program, method, seed, measurer, options.budget)
+                        told = f"{row['gain']:.3f}, {row['num_trials']} measurements, {row['secs']:.0f} s"
+                    except ForetuneError as error:
+                        row = {CANNOT: str(error)[:400]}
+                        told = row[CANNOT]
                     write_text_atomically(path, json.dumps(row, indent=1) + "\n")
-                    print(
-                        f"{name} {method} {seed}: {row['gain']:.3f}, {row['num_trials']} measurements,"
-                        f" {row['secs']:.0f} s",
-                        flush=True,
-                    )
+                    print(f"{case.key} {method} {seed}: {told}", flush=True)
 
 
 if __name__ == "__main__":

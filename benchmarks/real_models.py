@@ -14,17 +14,19 @@ import json
 import os
 import statistics
 import sys
-import time
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from in_turns import started, time_in_turns
 from real_models_cases import REAL_MODELS
 from results import FOLDER, write_results
 from tuning_report import geomean
 
 from foretune.compiler.measure.quietness import Quietness
-from foretune.compiler.workloads.engine import FREEZING, MAX_AUTOTUNE, CompileModels, TimeCalls
+from foretune.compiler.workloads.engine import FREEZING, MAX_AUTOTUNE, Compiled, CompileModels
 from foretune.errors import WorkerError
 from foretune.support.files import write_text_atomically
 from foretune.workers.process import WorkerProcess
@@ -32,50 +34,58 @@ from foretune.workers.process import WorkerProcess
 FORETUNE, FROZEN = "foretune", "foretune, frozen"
 RIVALS = ("eager", "inductor", MAX_AUTOTUNE, FREEZING)
 ENGINES = (*RIVALS, FORETUNE, FROZEN)
-ROUNDS, BURST_SECS, PAUSE_SECS = 11, 0.3, 0.05
-TIMEOUT_SECS, QUIET_SECS = 1800.0, 30.0
+ROUNDS, BURST_SECS = 9, 0.3
+QUIET_SECS = 30.0
 ROWS = FOLDER / "real_models"
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHILD = str(Path(__file__).with_name("real_models_child.py"))
 
 
 def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]:
-    """The row of a model: compiled by each engine alone, then timed in turns."""
+    """The row of a model: compiled by each engine alone, none of which finds what others compiled; then timed in
+    turns.
+    """
     runs = FOLDER.parent.parent / "runs"
     row: dict[str, Any] = {"model": name, "trials": trials, "engines": {}}
     with contextlib.ExitStack() as stack:
-        processes: dict[str, WorkerProcess] = {}
+        processes: dict[str, WorkerProcess[Compiled]] = {}
         for engine in ENGINES:
             is_own = engine in (FORETUNE, FROZEN)
             options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN}
             options["database"] = str(runs / "real_models.db")
             hello = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
-            processes[engine] = WorkerProcess(CHILD, hello, TIMEOUT_SECS)
-            stack.callback(processes[engine].close)
             try:
-                processes[engine].start()
+                with _own_cache(stack):
+                    processes[engine] = stack.enter_context(started(CHILD, hello))
             except WorkerError as error:
                 row["engines"][engine] = {"error": str(error)}
-                del processes[engine]
                 continue
             welcome = processes[engine].welcome
             row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
             if is_own:
                 row["engines"][engine]["run_by"] = [report["choice"]["name"] for report in welcome.reports]
+                row["engines"][engine]["refused"] = [report["choice"]["refused"] for report in welcome.reports]
         quiet = Quietness([os.getpid(), *(process.pid for process in processes.values())])
         row["was_quiet"] = quiet.wait(QUIET_SECS)
-        times: dict[str, list[float]] = {engine: [] for engine in processes}
         quiet.begin()
-        for _ in range(ROUNDS):
-            for engine in processes:
-                time.sleep(PAUSE_SECS)
-                reply = processes[engine].request(TimeCalls(name, BURST_SECS), TIMEOUT_SECS)
-                if reply.status != "ok":
-                    raise WorkerError(f"{name} cannot be timed with {engine}: {reply.error}")
-                times[engine].append(statistics.median(reply.run_ms))
+        times = time_in_turns(processes, name, ROUNDS, BURST_SECS)
         row["was_quiet"] = row["was_quiet"] and not quiet.is_disturbed()
     for engine, values in times.items():
         row["engines"][engine] |= {"ms": statistics.median(values), "min_ms": min(values)}
     return row
+
+
+@contextlib.contextmanager
+def _own_cache(stack: contextlib.ExitStack) -> Iterator[None]:
+    """Processes that start meanwhile have an empty cache of Inductor's, which the stack removes."""
+    kept = os.environ.get(_CACHE)
+    os.environ[_CACHE] = stack.enter_context(tempfile.TemporaryDirectory())
+    try:
+        yield
+    finally:
+        os.environ.pop(_CACHE)
+        if kept is not None:
+            os.environ[_CACHE] = kept
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foretune.compiler.metaschedule.search_strategy import LatentSearchStrategy
     from foretune.compiler.metaschedule.task_search import SearchConfig
     from foretune.compiler.metaschedule.tuner import Tuner
+    from foretune.compiler.metaschedule.use import InUse, as_measured, fastest_in_use
     from foretune.compiler.pytorch.backend import Backend
     from foretune.compiler.pytorch.options import BackendOptions
     from foretune.compiler.tir.space import design_spaces
@@ -31,6 +32,7 @@ __all__ = [
     "BackendOptions",
     "ForetuneAnsorModel",
     "ForetuneCostModel",
+    "InUse",
     "LatentSearchStrategy",
     "LatentTaskScheduler",
     "Measurer",
@@ -38,20 +40,25 @@ __all__ = [
     "SearchConfig",
     "TaskScheduler",
     "Tuner",
+    "as_measured",
     "builder_and_runner",
     "design_spaces",
     "detect_target",
+    "fastest_in_use",
     "task_from_module",
 ]
 
 EXPERIMENTAL = frozenset(
     {
         "ForetuneAnsorModel",
+        "InUse",
         "LatentTaskScheduler",
         "SchedulerConfig",
         "TaskScheduler",
         "Tuner",
+        "as_measured",
         "design_spaces",
+        "fastest_in_use",
         "task_from_module",
     }
 )
@@ -68,10 +75,13 @@ _HOMES = {
     "SchedulerConfig": "foretune.tuning.task_scheduler",
     "SearchConfig": "foretune.compiler.metaschedule.task_search",
     "TaskScheduler": "foretune.tuning.task_scheduler",
+    "InUse": "foretune.compiler.metaschedule.use",
     "Tuner": "foretune.compiler.metaschedule.tuner",
+    "as_measured": "foretune.compiler.metaschedule.use",
     "builder_and_runner": "foretune.compiler.metaschedule.builder_and_runner",
     "design_spaces": "foretune.compiler.tir.space",
     "detect_target": "foretune.compiler.tir.target",
+    "fastest_in_use": "foretune.compiler.metaschedule.use",
     "task_from_module": "foretune.compiler.tir.workload",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from foretune.compiler.pytorch import artifact
 from foretune.compiler.pytorch.artifact import TuneReport
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.errors import OptionError, UnsupportedError
+from foretune.support.scratch import step_folder
 
 
 def tune(
@@ -50,8 +50,8 @@ def tune(
             "background=True is for programs that run meanwhile, but tuning ahead of time ends before its file is"
             " written; leave it out"
         )
-    with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
-        program = Path(folder) / "program.pt2"
+    with step_folder() as folder:
+        program = folder / "program.pt2"
         torch.export.save(_exported(model, tuple(inputs), dict(kwargs or {})), program)
         return artifact.tune(str(program), Path(out).expanduser(), chosen)
 

@@ -78,12 +78,14 @@ class RankedTask:
         scores: [N] higher is better.
         secs: [N] measured.
         networks: (network, calls in one run of it); if empty, the task is a network of its own.
+        calls: what the task weighs in the ratio of sums if it is a network of its own.
     """
 
     task: str
     scores: np.ndarray
     secs: np.ndarray
     networks: tuple[tuple[str, float], ...] = ()
+    calls: float = 1.0
 
 
 def network_top_k(tasks: Sequence[RankedTask], k: int) -> dict[str, float]:
@@ -101,7 +103,7 @@ def network_top_k(tasks: Sequence[RankedTask], k: int) -> dict[str, float]:
     chosen: dict[str, float] = {}
     for task in tasks:
         fastest, top = float(task.secs.min()), best_of_top(task.scores, task.secs, k)
-        for network, calls in task.networks or ((f"task {task.task}", 1.0),):
+        for network, calls in task.networks or ((f"task {task.task}", task.calls),):
             best[network] = best.get(network, 0.0) + calls * fastest
             chosen[network] = chosen.get(network, 0.0) + calls * top
     if not best:

@@ -84,7 +84,7 @@ MOVED = {
     "foretune.compiler.tuner": "foretune.compiler.metaschedule.tuner",
     "foretune.compiler.tvm_graph": "foretune.compiler.pytorch.tvm_graph",
     "foretune.compiler.vector_math": "foretune.compiler.tir.vector_math",
-    "foretune.compiler.views": "foretune.compiler.pytorch.views",
+    "foretune.compiler.views": "foretune.compiler.graphs.views",
     "foretune.compiler.worker": "foretune.compiler.measure.worker",
     "foretune.compiler.workload": "foretune.compiler.tir.workload",
     "foretune.compiler.zoo": "foretune.compiler.workloads.zoo",

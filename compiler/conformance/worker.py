@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from foretune.compiler.conformance.program import Program
 from foretune.compiler.conformance.random_programs import check_random
 from foretune.compiler.conformance.weights import check_weights
 from foretune.compiler.pytorch.partition import translatable_operators
+from foretune.support.scratch import ScratchFolder
 from foretune.workers.messages import Reply
 from foretune.workers.process import limit_memory
 from foretune.workers.serve import Handlers, Service, serve
@@ -98,8 +98,8 @@ def start(hello: Start) -> Service:
     warnings.simplefilter("ignore")
     logging.getLogger("foretune").propagate = False
     torch.set_num_threads(1)
-    folder = tempfile.TemporaryDirectory()
-    return Service(Reply(), Player(folder.name, Path(hello.step)).handlers, kept=folder)
+    folder = ScratchFolder("foretune-conformance-")
+    return Service(Reply(), Player(str(folder.path), Path(hello.step)).handlers, kept=folder)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ _log = logging.getLogger("foretune")
 PYTORCH = "pytorch"
 _GLANCE_SECS = 1e-3
 _TOO_SMALL_SECS = 5e-6
+_RACE_SHARE, _FEWEST_RACE_SECS = 0.1, 1.0  # of the time that making the contenders took
 
 
 @dataclass
@@ -52,7 +54,11 @@ class Choice:
 
 
 def choose(
-    reference: Callable, contenders: Mapping[str, Callable[[], Callable]], inputs: Sequence[Any], tolerance: float
+    reference: Callable,
+    contenders: Mapping[str, Callable[[], Callable]],
+    inputs: Sequence[Any],
+    tolerance: float,
+    better: Mapping[str, Sequence[str]] = {},
 ) -> tuple[Callable, Choice]:
     """Runs PyTorch's own graph against others.
 
@@ -61,6 +67,7 @@ def choose(
         contenders: name -> makes the contender; what it raises is a reason to do without it.
         inputs: example inputs; none of them is changed.
         tolerance: largest error accepted, relative to the largest magnitude of each reference output.
+        better: name -> contenders made before it, of which one that takes part makes this one needless.
 
     Returns:
         (what runs the graph from now on, how that came).
@@ -89,8 +96,11 @@ def choose(
             choice.refused = dict.fromkeys(contenders, f"PyTorch needs {secs * 1e6:.1f} us, as much as handing over")
             return reference, choice
         exact = observe_widened(reference, inputs, trains, expected.changed) if watch.found else None
-        runs = {PYTORCH: reference}
+        runs, start = {PYTORCH: reference}, time.perf_counter()
         for name, make in contenders.items():
+            if instead := [other for other in better.get(name, ()) if other in runs]:
+                choice.refused[name] = f"{instead[0]} takes its place"
+                continue
             try:
                 with _metrics_of_its_own():
                     run = make()
@@ -116,7 +126,8 @@ def choose(
         if len(runs) == 1:
             choice.ms[PYTORCH] = secs * 1e3
             return reference, choice
-        result = race(runs, inputs, expected.changed, trains)
+        most_secs = max(_FEWEST_RACE_SECS, _RACE_SHARE * (time.perf_counter() - start))
+        result = race(runs, inputs, expected.changed, trains, most_secs)
     choice.name, choice.ms, choice.sureness, choice.num_rounds = (
         result.winner,
         result.ms,

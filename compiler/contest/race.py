@@ -19,7 +19,7 @@ from foretune.compiler.contest.comparison import call, copies_of
 
 _FEWEST_ROUNDS, _MOST_ROUNDS = 7, 21
 _BURST_SECS, _PAUSE_SECS = 0.01, 0.005
-_MOST_SECS = 20.0  # for all rounds of slow graphs; there are two at least
+_MOST_SECS = 20.0  # for all rounds; there are two at least
 _SURE = 0.95
 _HOPELESS = 1.5  # times as slow as the fastest in each of the first rounds: no more of it
 _RESAMPLES = 1000
@@ -69,7 +69,13 @@ class RaceResult:
         }
 
 
-def race(runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozenset[int], trains: bool) -> RaceResult:
+def race(
+    runs: Mapping[str, Callable],
+    inputs: Sequence[Any],
+    changed: frozenset[int],
+    trains: bool,
+    most_secs: float = _MOST_SECS,
+) -> RaceResult:
     """Has several ways to run a graph take turns, until it is sure who is the fastest or they are about equal.
 
     Args:
@@ -77,10 +83,11 @@ def race(runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozenset
         inputs: of the calls; none of them is changed.
         changed: positions of inputs that a call changes.
         trains: whether a run is forward and backward.
+        most_secs: for all rounds of slow graphs; there are two at least.
     """
     copies = {name: copies_of(inputs, changed) for name in runs}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    end = time.perf_counter() + _MOST_SECS
+    end = time.perf_counter() + min(most_secs, _MOST_SECS)
     running = list(runs)
     for number in range(1, _MOST_ROUNDS + 1):
         for name in running:
@@ -100,12 +107,16 @@ def race(runs: Mapping[str, Callable], inputs: Sequence[Any], changed: frozenset
 def mean_secs(run: Callable, inputs: Sequence[Any], trains: bool, secs: float) -> float:
     """Seconds of a call, on average over a span of time; the first ones do not count."""
     call(run, inputs, trains)
-    start = time.perf_counter()
-    call(run, inputs, trains)
-    number = max(1, min(10_000, int(secs / max(time.perf_counter() - start, 1e-9))))
+    one = _secs(run, inputs, trains, 1)
+    number = max(1, min(10_000, int(secs / max(one, 1e-9))))
+    return one if number == 1 else _secs(run, inputs, trains, number) / number
+
+
+def _secs(run: Callable, inputs: Sequence[Any], trains: bool, number: int) -> float:
+    """Seconds of so many calls."""
     start = time.perf_counter()
     for _ in range(number):
         call(run, inputs, trains)
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
-    return (time.perf_counter() - start) / number
+    return time.perf_counter() - start

@@ -8,7 +8,6 @@ making, of the checked parts alone, is what PyTorch reads.
 from __future__ import annotations
 
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -20,6 +19,7 @@ from foretune.compiler.exported.archive import members_of
 from foretune.compiler.exported.payloads import check_config, is_named_tensors, is_sample, is_tensor, repickled
 from foretune.compiler.exported.program_text import cleaned_program
 from foretune.errors import DataError
+from foretune.support.scratch import step_folder
 from foretune.support.text import telling_line
 
 _PROGRAM, _SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
@@ -42,8 +42,8 @@ def load_exported(path: Path, name: str | Path = "", namespaces: Collection[str]
         DataError: the file is damaged, or reading it would execute something that it says. It is refused before
             anything is loaded.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        clean = Path(folder) / "program.pt2"
+    with step_folder() as folder:
+        clean = folder / "program.pt2"
         _clean(path, clean, name or path, namespaces)
         try:
             return torch.export.load(clean)
@@ -60,8 +60,8 @@ def check_exported(path: Path, namespaces: Collection[str] = (), name: str | Pat
     Raises:
         DataError: it would not.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        _clean(path, Path(folder) / "program.pt2", name or path, namespaces)
+    with step_folder() as folder:
+        _clean(path, folder / "program.pt2", name or path, namespaces)
 
 
 def _clean(path: Path, clean: Path, name: str | Path, namespaces: Collection[str]) -> None:

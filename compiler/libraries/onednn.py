@@ -27,7 +27,6 @@ from foretune.compiler.libraries.products import (
 )
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.torch_private import CustomGraphPass, TracingContext, disable_current_modes
-from foretune.errors import UnsupportedError
 
 _GAIN = 0.95  # of the time that Inductor's own way takes; less is better
 
@@ -53,18 +52,12 @@ class OneDnnProducts(CustomGraphPass):
         return hashlib.sha256(Path(__file__).read_bytes() + bytes([self._packs])).digest()
 
     def __call__(self, graph: torch.fx.Graph) -> None:
-        """Changes a graph in place.
-
-        Raises:
-            UnsupportedError: nothing is gained, and weights are not frozen.
-        """
+        """Changes a graph in place."""
         static = _frozen_placeholders(graph) if self._packs else frozenset()
         for node in list(graph.nodes):
             product = product_of(node)
             if product is not None and product.name in ("mm.default", "addmm.default"):
                 self._change(graph, node, product, weight_of(node, product).name in static)
-        if not self.changed and not self._packs:
-            raise UnsupportedError("oneDNN computes no matrix product faster than PyTorch's way")
         graph.lint()
 
     def _change(self, graph: torch.fx.Graph, node: torch.fx.Node, product: Product, packs: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from foretune.compiler.contest.race import mean_secs
 from foretune.compiler.libraries.products import LibraryProduct, Product, Watch, ways_of
 
 _ROUNDS, _BURST_SECS = 5, 2e-3
+_HOPELESS = 2.0  # times as slow as the fastest: no more of it
 
 
 class LibraryTimes:
@@ -43,7 +45,9 @@ class LibraryTimes:
             inputs = [torch.empty_strided(v.shape, v.stride()).normal_(generator=numbers) for v in values]
             runs = {way: LibraryProduct(product, way, self._make_watch()) for way in ways_of(product, values, packs)}
             times: dict[str, list[float]] = {way: [] for way in runs}
-            for _ in range(_ROUNDS):
+            for _ in range(_ROUNDS if len(runs) > 1 else 1):
+                fastest = min((min(burst) for burst in times.values() if burst), default=math.inf)
                 for way, run in runs.items():
-                    times[way].append(mean_secs(run, inputs, False, _BURST_SECS))
+                    if not times[way] or min(times[way]) <= _HOPELESS * fastest:
+                        times[way].append(mean_secs(run, inputs, False, _BURST_SECS))
         return {way: statistics.median(burst) for way, burst in times.items()}

@@ -39,6 +39,7 @@ from foretune.compiler.measure.quietness import Quietness
 from foretune.compiler.measure.remote import Device
 from foretune.errors import WorkerError
 from foretune.record import MeasureRecord, MeasureSettings, Status
+from foretune.support.scratch import ScratchFolder
 from foretune.target import num_usable_cores
 from foretune.task import Candidate
 from foretune.trace import Trace
@@ -95,7 +96,7 @@ class Measurer:
         self.settings = settings
         self._store_features = store_features
         self._device, self._device_wait_secs = device, device_wait_secs
-        self._library_folder = tempfile.TemporaryDirectory(prefix="foretune-") if device is not None else None
+        self._library_folder = ScratchFolder("foretune-libraries-") if device is not None else None
         self._interrupted = False
         threads = num_threads or num_usable_cores()
         alarm_secs = 30 + int(2 * (settings.build_timeout_sec + settings.run_timeout_sec) + device_wait_secs)
@@ -117,7 +118,7 @@ class Measurer:
         """Ends the worker processes."""
         self._workers.close()
         if self._library_folder is not None:
-            self._library_folder.cleanup()
+            self._library_folder.close()
 
     def interrupt(self) -> None:
         """Makes what other threads measure end in a WorkerError, soon and for good."""
@@ -199,7 +200,7 @@ class Measurer:
 
     def _build(self, job: _Job) -> None:
         task = job.candidate.task
-        library = f"{self._library_folder.name}/{uuid.uuid4().hex}" if self._library_folder is not None else ""
+        library = f"{self._library_folder.path}/{uuid.uuid4().hex}" if self._library_folder is not None else ""
         request = Build(
             job.id,
             task.workload.hash,

@@ -20,6 +20,7 @@ sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi imports torch
 import numpy as np  # noqa: E402
 
 from foretune.compiler.measure import machine_code, remote  # noqa: E402
+from foretune.compiler.measure.inputs import random_inputs, rel_error  # noqa: E402
 from foretune.compiler.measure.messages import (  # noqa: E402
     Build,
     Built,
@@ -157,7 +158,7 @@ class _Worker:
         the connected device.
         """
         mod = module_from_program(request.program)
-        inputs = _random_inputs(mod, seed=request.seed)
+        inputs = random_inputs(mod, seed=request.seed)
 
         def run(function: Any) -> list[np.ndarray]:
             arrays = [tvm.runtime.tensor(a) for a in inputs]
@@ -176,7 +177,7 @@ class _Worker:
         else:
             actual = run(self.built[request.id][1])
             expected = run(tvm.compile(mod, target=tvm_target(Target.from_dict(request.target)))["main"])
-        return Checked(max_rel_error=max((_rel_error(e, a) for e, a in zip(expected, actual)), default=0.0))
+        return Checked(max_rel_error=max((rel_error(e, a) for e, a in zip(expected, actual)), default=0.0))
 
     def drop(self, request: Drop) -> Reply:
         """Forgets built candidates."""
@@ -207,7 +208,7 @@ class _Worker:
         return self.contexts.get((workload, target.key), lambda: ScheduleContext(module_from_program(program), target))
 
     def _inputs(self, workload: str, program: str) -> list[np.ndarray]:
-        return self.inputs.get(workload, lambda: _random_inputs(module_from_program(program), 0))
+        return self.inputs.get(workload, lambda: random_inputs(module_from_program(program), 0))
 
 
 def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) -> list[float]:
@@ -223,44 +224,6 @@ def _time(executable, function, arguments, repeat: int, min_repeat_ms: float) ->
     module = getattr(executable, "mod", executable)
     timer = module.time_evaluator("main", tvm.cpu(), number=number, repeat=repeat)
     return [float(t) for t in timer(*arguments).results]
-
-
-def _random_inputs(mod: tvm.IRModule, seed: int) -> list[np.ndarray]:
-    """Arrays for every parameter: floats around 0, integers that are valid indices of every dimension."""
-    rng = np.random.default_rng(seed)
-    parameters = list(mod["main"].params)
-    shapes = [tuple(int(d) for d in b.shape) for b in parameters]
-    smallest = min((d for shape, b in zip(shapes, parameters) if "float" in str(b.dtype) for d in shape), default=1)
-    arrays = []
-    for shape, buffer in zip(shapes, parameters):
-        dtype = str(buffer.dtype)
-        if "float" in dtype:
-            array = rng.standard_normal(shape, np.float32).astype(dtype if dtype != "bfloat16" else "float32")
-            arrays.append(array if dtype != "bfloat16" else _bfloat16(array))
-        elif dtype == "bool":
-            arrays.append(rng.integers(0, 2, shape).astype(np.bool_))
-        else:
-            arrays.append(rng.integers(0, max(1, smallest), shape).astype(dtype))
-    return arrays
-
-
-def _bfloat16(array: np.ndarray) -> np.ndarray:
-    import ml_dtypes
-
-    return array.astype(ml_dtypes.bfloat16)
-
-
-def _rel_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Largest difference relative to the largest expected magnitude; infinite where NaNs disagree."""
-    expected, actual = expected.astype(np.float64), actual.astype(np.float64)
-    if expected.size == 0:
-        return 0.0
-    if not np.array_equal(np.isnan(expected), np.isnan(actual)):
-        return float("inf")
-    same = (expected == actual) | np.isnan(expected)
-    difference = np.where(same, 0.0, np.abs(np.where(same, 0.0, expected) - np.where(same, 0.0, actual))).max()
-    finite = expected[np.isfinite(expected)]
-    return float(difference / max(np.abs(finite).max() if finite.size else 0.0, 1e-6))
 
 
 def start(hello: Start) -> Service:

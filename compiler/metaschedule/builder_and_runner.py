@@ -19,6 +19,7 @@ from foretune.compiler.tir.target import target_from_tvm
 from foretune.compiler.tir.workload import module_hash, program_text
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, Status
+from foretune.support.scratch import ScratchFolder
 from foretune.target import HardwareFeatures, Target
 from foretune.task import Candidate, Task, Workload
 from foretune.trace import Trace
@@ -41,7 +42,7 @@ class MeasurerBuilder(meta_schedule.builder.PyBuilder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory(prefix="foretune-")
+        self._folder = ScratchFolder("foretune-builder-")
 
     def build(
         self, build_inputs: Sequence[meta_schedule.builder.BuilderInput]
@@ -52,7 +53,7 @@ class MeasurerBuilder(meta_schedule.builder.PyBuilder):
     def _write(self, mod: tvm.IRModule, target: tvm.target.Target) -> str:
         mod = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
         described = target_from_tvm(target, HardwareFeatures())
-        path = Path(tempfile.mkdtemp(dir=self._folder.name)) / _ARTIFACT
+        path = Path(tempfile.mkdtemp(dir=self._folder.path)) / _ARTIFACT
         path.write_text(
             json.dumps({"hash": module_hash(mod), "program": program_text(mod), "target": described.to_dict()})
         )

@@ -7,7 +7,7 @@ are compiled; the heavy ones come first, because the time is limited.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -53,15 +53,23 @@ class Picker:
         self._planner, self._rung, self._clock = planner, rung, clock
         self._looks, self._look_secs = looks, look_secs
 
-    def pick(self, states: Sequence[Pickable]) -> dict[tuple[str, str], Trace]:
-        """Task key -> trace; tasks for which nothing legal was found are left out."""
+    def pick(
+        self, states: Sequence[Pickable], report: Callable[[int, Task], None] = lambda number, task: None
+    ) -> dict[tuple[str, str], Trace]:
+        """Task key -> trace; tasks for which nothing legal was found are left out.
+
+        Args:
+            states: the tasks.
+            report: called with how many are ranked and the next one, before each.
+        """
         picks: dict[tuple[str, str], Trace] = {}
         waiting: list[tuple[CodeRung, Shortlist]] = []
         heavy = heavy_tasks([state.task for state in states])
         if any(self._looks_at(state.task, heavy) for state in states) and self._rung is not None:
             self._rung.start()
         begin = time.monotonic()
-        for state in sorted(states, key=lambda s: -work_of(s.task)):
+        for number, state in enumerate(sorted(states, key=lambda s: -work_of(s.task))):
+            report(number, state.task)
             rung = self._rung if self._looks_at(state.task, heavy) else None
             ranked = self.ranked_first(state, self._looks if rung is not None else 1)
             if ranked:

@@ -102,8 +102,8 @@ class Progress:
     """Where a tuning run stands.
 
     Attributes:
-        done, total: measurements of this run.
-        task: name of the task that was measured last.
+        done, total: measurements of this run; tasks, where nothing is measured.
+        task: name of the task that was measured last, or is about to be looked at.
     """
 
     done: int
@@ -249,7 +249,7 @@ class Tuner:
 
         Args:
             tasks: of one model; the weights of identical ones add up.
-            report: called after each batch.
+            report: called after each batch; without measurements, before each task.
         """
         end = time.perf_counter() + self._config.secs
         self._clock, num_ranked, num_looked = RungClock(), self._planner.num_scored, self._num_looked
@@ -261,7 +261,7 @@ class Tuner:
         if states:
             self._spend_budget(states, end, result, report)
         left = [state for state in all_states if not state.records or not self._config.trials]
-        picks = self._pick_by_model(left)
+        picks = self._pick_by_model(left, report)
         for state in all_states:
             if state.task.key in picks:
                 result.chosen[state.task.workload.hash] = picks[state.task.key]
@@ -422,14 +422,21 @@ class Tuner:
             )
         return None
 
-    def _pick_by_model(self, states: Sequence[TaskState]) -> dict[tuple[str, str], Trace]:
+    def _pick_by_model(
+        self, states: Sequence[TaskState], report: Callable[[Progress], None]
+    ) -> dict[tuple[str, str], Trace]:
         """The model's own choice for each task, by task key; what it chose before stays."""
+
+        def say(number: int, task: Task) -> None:
+            if not self._config.trials:
+                report(Progress(len(states) - len(left) + number, len(states), task.workload.name))
+
         known = {} if self._config.trials else {s.task.key: self._picks.get(s.task.key) for s in states}
         picks = {s.task.key: k for s in states if (k := known.get(s.task.key)) is not None and s.fits(k)}
         left = [state for state in states if state.task.key not in picks]
         if left:
             picker = Picker(self._planner, self._rung, self._config.looks, self._config.look_secs, self._clock)
-            picks |= {state.task.key: DEFAULT_TRACE for state in left} | picker.pick(left)
+            picks |= {state.task.key: DEFAULT_TRACE for state in left} | picker.pick(left, say)
         if not self._config.trials:
             self._picks.update(picks)
         return picks

@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import os
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -30,6 +29,7 @@ from foretune.compiler.pytorch.graph_report import CompileReport, compiled_graph
 from foretune.datasets.records.database import Database
 from foretune.errors import DatabaseError, DataError, OptionError, TargetError
 from foretune.support.files import sha256_of, write_atomically
+from foretune.support.scratch import step_folder
 
 if TYPE_CHECKING:
     from foretune.compiler.pytorch.options import BackendOptions
@@ -116,8 +116,8 @@ def tune(source: str, out: Path, options: BackendOptions, operators: Collection[
     if program.example_inputs is None:
         raise DataError(f"{source} has no example inputs; export it with them")
     args, kwargs = program.example_inputs
-    with tempfile.TemporaryDirectory() as folder:
-        program_path, records_path = Path(folder) / _PROGRAM, Path(folder) / _RECORDS
+    with step_folder() as folder:
+        program_path, records_path = folder / _PROGRAM, folder / _RECORDS
         torch.export.save(program, program_path)  # before a run changes its buffers
         check_exported(program_path, operators, source)
         before = compiled_graphs()
@@ -161,19 +161,19 @@ def load(path: str | Path, operators: Collection[str] = ()) -> LoadedProgram:
         UnsupportedError: TVM is not installed.
     """
     path = Path(path).expanduser()
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = _extract(path, Path(folder))
+    with step_folder() as folder:
+        manifest = _extract(path, folder)
         from foretune.compiler.pytorch.backend import CONTENDERS, Backend
         from foretune.compiler.pytorch.options import BackendOptions
 
         if manifest.run_by not in CONTENDERS:
             raise DataError(f"{path} says that {manifest.run_by[:80]!r} runs the program; known are {list(CONTENDERS)}")
-        program = load_exported(Path(folder) / _PROGRAM, f"the program in {path}", operators)
+        program = load_exported(folder / _PROGRAM, f"the program in {path}", operators)
         if program.example_inputs is None:
             raise DataError(f"the program in {path} has no example inputs; tune it again")
         try:
             options = BackendOptions.from_dict(
-                {**manifest.chosen, "database": Path(folder) / _RECORDS, "progress": False, "seconds": _NO_TIME}
+                {**manifest.chosen, "database": folder / _RECORDS, "progress": False, "seconds": _NO_TIME}
             )
             backend = Backend(options, only=manifest.run_by)
         except OptionError as error:

@@ -19,13 +19,14 @@ import torch
 
 from foretune.compiler.contest.comparison import asks_for_gradients
 from foretune.compiler.contest.guard import PYTORCH, Choice, choose
+from foretune.compiler.graphs.effects import effect_of
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
 from foretune.compiler.pytorch.background import Switch, tune_in_background
-from foretune.compiler.pytorch.effects import effect_of
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.pytorch.inductor import FrozenGraph, compile_with_inductor, compile_with_onednn, is_weight
+from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
@@ -45,6 +46,7 @@ TVM, MIXED = "tvm", "tvm, products in libraries"
 INDUCTOR, ONEDNN, FROZEN = "inductor", "inductor, products in oneDNN", "inductor, weights frozen"
 CONTENDERS = (PYTORCH, TVM, MIXED, INDUCTOR, ONEDNN, FROZEN)
 _PLAINER = {MIXED: TVM, ONEDNN: INDUCTOR}  # who runs a graph for which there is no such contender
+_BETTER = {INDUCTOR: (FROZEN, ONEDNN), ONEDNN: (FROZEN,)}  # who differs by faster products alone
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -98,23 +100,34 @@ class Backend:
         start = time.perf_counter()
         report = CompileReport()
         note_graph(report, filter(is_weight, inputs))
+        if self.options.precision is not None:
+            gm = in_precision(gm, self.options.precision)
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
         later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
         times = LibraryTimes(lambda: StaticInputs(self.options.freeze))
         tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report, times)
-        inductor = lru_cache(lambda: compile_with_inductor(gm, inputs, self.mode))
-        contenders: dict[str, Callable[[], Callable]] = {
-            TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
-            MIXED: lru_cache(tvm.compile_around_libraries),
+        graphs = InductorGraphs(gm, inputs, times, self.mode)
+        only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
+
+        def beside_tvm(make: Callable[[], Callable]) -> Callable:
+            if only is None and not symbols:
+                tvm.begin()
+            return make()
+
+        inductor = lru_cache(lambda: beside_tvm(graphs.as_it_is))
+        contenders: dict[str, Callable[[], Callable]] = {  # in the order in which they are made
+            FROZEN: lru_cache(
+                lambda: beside_tvm(lambda: FrozenGraph(gm, inputs, graphs.as_it_is, self.mode, times=times))
+            ),
+            ONEDNN: lru_cache(lambda: beside_tvm(graphs.with_onednn)),
             INDUCTOR: inductor,
-            ONEDNN: lru_cache(lambda: compile_with_onednn(gm, inputs, times, self.mode)),
-            FROZEN: lru_cache(lambda: FrozenGraph(gm, inputs, inductor(), self.mode, times=times)),
+            MIXED: lru_cache(tvm.compile_around_libraries),
+            TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
         }
         if asks_for_gradients(inputs):
             del contenders[ONEDNN]  # its operators have no gradients
         if not self.options.freeze and self.only != FROZEN:
             del contenders[FROZEN]
-        only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
         if effect := effect_of(gm, inputs):
             only, later = INDUCTOR, None
             run, report.choice = _once_a_call(inductor, gm.forward, contenders, effect)
@@ -127,7 +140,7 @@ class Backend:
                 del contenders[TVM]
             if symbols or later is not None:
                 del contenders[MIXED]
-            run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance)
+            run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance, _BETTER)
         if symbols:
             report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])

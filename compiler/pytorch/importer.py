@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from foretune.compiler.pytorch.decompositions import decompositions
+from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.lowerings import lowerings
@@ -29,6 +29,8 @@ from foretune.task import Task
 from foretune.trace import Trace
 
 _log = logging.getLogger("foretune")
+
+_MOST_FUSED = 32  # operators in a kernel: MetaSchedule's time grows exponentially in unrolled loops
 
 
 def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
@@ -104,7 +106,8 @@ def _fuse(mod: tvm.IRModule) -> tvm.IRModule:
         transform.DeadCodeElimination(),
         transform.RewriteDataflowReshape(),
     ]
-    return tvm.transform.Sequential(passes)(mod)
+    with tvm.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": _MOST_FUSED}):
+        return tvm.transform.Sequential(passes)(mod)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from foretune.compiler.graphs.effects import changed_inputs
 from foretune.compiler.libraries.onednn import OneDnnProducts
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.pytorch.effects import changed_inputs
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.errors import UnsupportedError
 
@@ -59,10 +59,8 @@ def own_graph(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
     return made
 
 
-def compile_with_onednn(
-    gm: torch.fx.GraphModule, inputs: Sequence[Any], times: LibraryTimes, mode: str | None = None
-) -> Callable:
-    """What Inductor makes of a Dynamo graph whose matrix products oneDNN computes, where that is faster.
+class InductorGraphs:
+    """A graph that Inductor compiles once: as it is, or with matrix products in oneDNN, where that is faster.
 
     Weights are taken as they are in each call, so that nothing can be out of date.
 
@@ -71,17 +69,32 @@ def compile_with_onednn(
         inputs: example inputs.
         times: of products.
         mode: one of PyTorch's.
-
-    Raises:
-        UnsupportedError: oneDNN computes no product faster than PyTorch's way.
     """
-    products = OneDnnProducts(times, packs=False)
-    try:
-        return compile_with_inductor(gm, inputs, mode, products)
-    except Exception as error:  # a graph without gains is given up early
+
+    def __init__(
+        self, gm: torch.fx.GraphModule, inputs: Sequence[Any], times: LibraryTimes, mode: str | None = None
+    ) -> None:
+        self._gm, self._inputs, self._times, self._mode = gm, inputs, times, mode
+        self._as_it_is: Callable | None = None
+
+    def with_onednn(self) -> Callable:
+        """With products in oneDNN.
+
+        Raises:
+            UnsupportedError: oneDNN computes no product faster than PyTorch's way.
+        """
+        products = OneDnnProducts(self._times, packs=False)
+        compiled = compile_with_inductor(self._gm, self._inputs, self._mode, products)
         if products.changed:
-            raise
-        raise UnsupportedError("oneDNN computes no matrix product faster than PyTorch's way") from error
+            return compiled
+        self._as_it_is = compiled
+        raise UnsupportedError("oneDNN computes no matrix product faster than PyTorch's way")
+
+    def as_it_is(self) -> Callable:
+        """What `torch.compile` makes of it by default."""
+        if self._as_it_is is None:
+            self._as_it_is = compile_with_inductor(self._gm, self._inputs, self._mode)
+        return self._as_it_is
 
 
 class FrozenGraph:
@@ -93,7 +106,7 @@ class FrozenGraph:
     Args:
         gm: a Dynamo graph.
         inputs: example inputs.
-        free: the graph compiled with free weights.
+        free: makes what runs the graph with free weights; called when a weight has changed.
         mode: one of PyTorch's.
         times: of products; those that a packed weight makes faster go to oneDNN, whatever Inductor would do.
 
@@ -105,7 +118,7 @@ class FrozenGraph:
         self,
         gm: torch.fx.GraphModule,
         inputs: Sequence[Any],
-        free: Callable,
+        free: Callable[[], Callable],
         mode: str | None = None,
         *,
         times: LibraryTimes,
@@ -126,14 +139,16 @@ class FrozenGraph:
             OneDnnProducts(times, packs=True),
             freezing=True,
         )
-        self._free = free
+        self._make_free: Callable[[], Callable] = free
+        self._free: Callable | None = None
 
     def __call__(self, *inputs: Any) -> Any:
         """Runs the graph."""
         if self._frozen is not None and self._watched.unchanged([inputs[i] for i in self._weights]):
             return self._frozen(*[inputs[i] for i in self._others])
-        if self._frozen is not None:
+        if self._free is None:
             _log.info("a weight has changed; the graph runs with free weights from now on")
+            self._free = self._make_free()
             self._frozen, self._held = None, []
         return self._free(*inputs)
 

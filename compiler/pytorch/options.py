@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.compiler.metaschedule.tuner import TunerConfig
+from foretune.compiler.pytorch.precision import PRECISIONS
 from foretune.datasets.records.database import default_path
 from foretune.errors import OptionError
 
@@ -36,6 +37,8 @@ class BackendOptions:
         looks: schedules of each kernel whose machine code is looked at before the model alone picks one; 0 to go by the
             model.
         look_seconds: that a graph waits at most for these looks.
+        precision: `bf16` or `fp16` has the graph computed in 16 bits where PyTorch's autocast would do so, and answers
+            compared with autocast's; None leaves all types as they are.
     """
 
     trials: int = 64
@@ -52,6 +55,7 @@ class BackendOptions:
     freeze: bool = False
     looks: int = 8
     look_seconds: float = 4.0
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
@@ -78,6 +82,8 @@ class BackendOptions:
                 raise OptionError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if isinstance(self.tolerance, bool) or not isinstance(self.tolerance, (int, float)) or not self.tolerance > 0:
             raise OptionError(f"`tolerance > 0` must hold, but got tolerance={self.tolerance!r}")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise OptionError(f"precision must be one of {[*PRECISIONS]} or None, but got {self.precision!r}")
         if not isinstance(self.target, str):
             raise OptionError(
                 f"target must be text such as 'auto' or '{{\"kind\": \"llvm\"}}', but got {self.target!r}"

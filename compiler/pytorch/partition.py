@@ -11,8 +11,9 @@ from torch.fx.node import map_arg
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
 
-from foretune.compiler.pytorch.operators import (
+from foretune.compiler.graphs.operators import (
     LEFT,
+    MOVES,
     base_name,
     index_uses,
     is_view,
@@ -24,27 +25,7 @@ from foretune.compiler.pytorch.operators import (
 from foretune.compiler.pytorch.region import reason_against_tensor
 
 # moving these alone to TVM would only add a hand-over
-_NO_WORK = frozenset(
-    {
-        "view",
-        "permute",
-        "transpose",
-        "t",
-        "expand",
-        "squeeze",
-        "unsqueeze",
-        "slice",
-        "select",
-        "alias",
-        "detach",
-        "clone",
-        "_to_copy",
-        "full",
-        "full_like",
-        "arange",
-        "scalar_tensor",
-    }
-)
+_NO_WORK = MOVES | {"arange", "full", "full_like", "scalar_tensor"}
 
 
 def translatable_operators() -> frozenset[str]:

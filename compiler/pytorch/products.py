@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foretune.compiler.graphs.operators import is_view, operator_name
 from foretune.compiler.libraries.products import (
     ONEDNN,
     ONEDNN_PACKED,
@@ -26,7 +27,6 @@ from foretune.compiler.libraries.products import (
     weight_of,
 )
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.pytorch.operators import is_view, operator_name
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task
 

@@ -9,16 +9,17 @@ from typing import Any, cast
 
 import torch
 
+from foretune.compiler.graphs.operators import arguments_of, index_uses, is_within, origin_of
+from foretune.compiler.graphs.region_form import form_of
+from foretune.compiler.graphs.views import sink_views
 from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.operators import arguments_of, index_uses, is_within, origin_of
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
-from foretune.compiler.pytorch.views import sink_views
-from foretune.compiler.tir.program import build
+from foretune.compiler.tir.program import Program, build
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
@@ -62,47 +63,65 @@ class RegionGraph:
         self._target, self._frozen = target, frozen
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
         self._operators = {name: sorted(operators_of(_region(self._fused, name))) for name in self._imported}
-        self._graph_tasks = {name: importer.extract_tasks(mod, target) for name, (mod, _) in self._imported.items()}
+        self._graph_tasks: dict[str, list[importer.GraphTask]] = {}
         self.kernels_of_products: dict[str, str] = {}
-        for name, graph_tasks in self._graph_tasks.items():
+        for first, *others in self._equal_regions():
+            mod = self._imported[first][0]
+            graph_tasks = importer.extract_tasks(mod, target)
             products = {kernel for t in graph_tasks if is_product(t.task) for kernel in t.kernels}
-            calls = importer.kernel_calls(self._imported[name][0], products)
-            graph = _region(self._fused, name).graph
-            self.kernels_of_products |= kernels_of_products(graph, calls, graph_tasks)
+            graph = _region(self._fused, first).graph
+            kernels = kernels_of_products(graph, importer.kernel_calls(mod, products), graph_tasks)
+            for name in (first, *others):
+                self._graph_tasks[name] = graph_tasks
+                pairs = zip(graph.nodes, _region(self._fused, name).graph.nodes, strict=True)
+                self.kernels_of_products |= {node.name: kernels[n.name] for n, node in pairs if n.name in kernels}
 
     @property
     def tasks(self) -> list[Task]:
         """Distinct tuning tasks of all regions."""
         return distinct(t.task for tasks in self._graph_tasks.values() for t in tasks)
 
-    def build(self, chosen: Mapping[str, Trace]) -> None:
+    def build(self, chosen: Mapping[str, Trace], go_on: Callable[[], None] = lambda: None) -> None:
         """Builds all regions, or builds them anew; what TVM cannot build stays as it was, with PyTorch at first.
 
         Args:
             chosen: workload hash -> schedule.
+            go_on: called before each build; what it raises ends the work.
         """
         graph_tasks = [task for tasks in self._graph_tasks.values() for task in tasks]
         first_of_equal = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # as in `tasks`
         schedules = importer.schedule_database(first_of_equal, chosen, self._target)
-        for name, (mod, signature) in list(self._imported.items()):
-            region = getattr(self._fused, name)
+        for names in self._equal_regions():
+            go_on()
             try:
-                program = build(importer.apply_schedules(mod, schedules, self._target), self._target)
+                mod = importer.apply_schedules(self._imported[names[0]][0], schedules, self._target)
+                code = build(mod, self._target)
             except Exception as error:  # the boundary to TVM, which raises built-in errors of every kind
-                if isinstance(region, CompiledRegion):
-                    warn_once(
-                        _log,
-                        "a region keeps its kernels, because TVM cannot build it with others: %s",
-                        telling_line(error),
-                    )
-                else:
-                    self._leave(name, telling_line(error))
+                for name in names:
+                    self._keep(name, telling_line(error))
                 continue
-            if isinstance(region, CompiledRegion):
-                region.replace(program)
-            else:
-                setattr(self._fused, name, CompiledRegion(program, signature, region, self._frozen))
+            for name in names:
+                region = getattr(self._fused, name)
+                if isinstance(region, CompiledRegion):
+                    region.replace(Program(code))
+                else:
+                    signature = self._imported[name][1]
+                    setattr(self._fused, name, CompiledRegion(Program(code), signature, region, self._frozen))
         self._fused.recompile()
+
+    def _equal_regions(self) -> list[list[str]]:
+        """Names of the regions that are the same program, together."""
+        found: dict[int, list[str]] = {}
+        for name, (mod, _) in self._imported.items():
+            found.setdefault(id(mod), []).append(name)
+        return list(found.values())
+
+    def _keep(self, name: str, why: str) -> None:
+        """Leaves a region as it was, because TVM cannot build it."""
+        if isinstance(getattr(self._fused, name), CompiledRegion):
+            warn_once(_log, "a region keeps its kernels, because TVM cannot build it with others: %s", why)
+        else:
+            self._leave(name, why)
 
     def _leave(self, name: str, why: str) -> None:
         """Leaves a region with PyTorch for good."""
@@ -149,6 +168,7 @@ def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelRepor
 
 
 _Imported = tuple[Any, Signature]  # (Relax module, how it is called)
+_Modules = dict[tuple[str, frozenset[int]], Any]  # (form of a region, its weights) -> Relax module
 
 
 def _import_regions(
@@ -160,12 +180,13 @@ def _import_regions(
     split anew.
     """
     refused: dict[str, str] = {}
+    mods: _Modules = {}
     while True:
         fused, regions, left = partition(own_graph(gm), frozenset(refused))
         imported, failed, found = {}, {}, {}
         for name in regions:
             try:
-                imported[name] = _import(fused, name, static, frozen)
+                imported[name] = _import(fused, name, static, frozen, mods)
             except UnsupportedError as error:
                 failed[name] = str(error)
                 found.update(_refused_operators(_region(fused, name)))
@@ -178,8 +199,15 @@ def _region(fused: torch.fx.GraphModule, name: str) -> torch.fx.GraphModule:
     return cast("torch.fx.GraphModule", fused.get_submodule(name))
 
 
-def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], frozen: bool) -> _Imported:
+def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], frozen: bool, known: _Modules) -> _Imported:
     """A region as a Relax module, and how it is called.
+
+    Args:
+        fused: the graph that has the region.
+        name: of the region.
+        static: names of the graph's inputs that are weights.
+        frozen: whether the user promised not to change these.
+        known: what was imported before; equal regions share one module.
 
     Raises:
         UnsupportedError: TVM cannot take it.
@@ -200,7 +228,14 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
         _escaping(call, single),
         _indices(submodule, placeholders),
     )
-    return importer.import_exported(_exported(submodule), signature.static_inputs), signature
+    form = form_of(submodule.graph)
+    key = (form, signature.static_inputs)
+    mod = known.get(key) if form is not None else None
+    if mod is None:
+        mod = importer.import_exported(_exported(submodule), signature.static_inputs)
+        if form is not None:
+            known[key] = mod
+    return mod, signature
 
 
 def _prepared_ahead(submodule: torch.fx.GraphModule, weights: set[torch.fx.Node], frozen: bool) -> set[torch.fx.Node]:

@@ -12,9 +12,10 @@ import torch
 
 from foretune.compiler.contest.comparison import asks_for_gradients, error_of
 from foretune.compiler.contest.rounding import observe_widened
+from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.metaschedule.tuner import Tuner
-from foretune.compiler.pytorch.decompositions import decompositions
+from foretune.compiler.metaschedule.tuner import Progress, Tuner
+from foretune.compiler.pytorch.beside import Beside
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.options import BackendOptions
@@ -38,6 +39,8 @@ from foretune.target import Target
 
 _log = logging.getLogger("foretune")
 
+_HEAVY_SECS = 3e-3  # of all products together; below, what is saved between kernels counts more
+
 
 class TvmGraph:
     """Compiles a graph of Dynamo's: AOTAutograd makes functional ATen graphs of it, and TVM's programs take the place
@@ -50,8 +53,7 @@ class TvmGraph:
         target: where it runs.
         make_tuner: makes a tuner for so many trials a task; None stands for those of the options.
         report: what happens is added to it.
-        library_times: of products in PyTorch's libraries.
-    """
+        library_times: of products in PyTorch's libraries."""
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class TvmGraph:
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
         self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
         self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
+        self._begun: dict[bool, Beside | Exception] = {}  # whether it is around libraries -> who builds it
 
     def compile(self, later: list[RegionGraph] | None = None, checks: bool = False) -> Callable:
         """All that TVM can take goes to TVM.
@@ -75,11 +78,14 @@ class TvmGraph:
             later: if there is such a list, the model alone picks for now, and what is to be tuned is added to it.
             checks: whether the first call is compared with PyTorch's.
         """
+        return self._compile(None, later, checks) if False not in self._begun else self._result(False)
+
+    def _compile(self, beside: Beside | None, later: list[RegionGraph] | None = None, checks: bool = False) -> Callable:
         self._tuned.clear()
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
             reference = copy.deepcopy(gm) if checks else None
-            run, graph = self._build(gm, static, self._report, (), 0 if later is not None else None)
+            run, graph = self._build(gm, static, self._report, (), 0 if later is not None else None, beside)
             if later is not None:
                 later.append(graph)
             return run if reference is None else _FirstCallCheck(run, reference, self._options.tolerance)
@@ -93,6 +99,8 @@ class TvmGraph:
         Raises:
             UnsupportedError: there are none.
         """
+        if not self._options.trials:
+            return self._around_unmeasured(None) if True not in self._begun else self._result(True)
         if not self._tuned:
             with contextlib.suppress(UnsupportedError):  # what fails may be a product that leaves
                 self.compile()
@@ -113,6 +121,55 @@ class TvmGraph:
         known = {kernel.workload for kernel in self._report.kernels}
         self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
         return run
+
+    def begin(self) -> None:
+        """Has kernels picked and built without measurements in a thread, while the caller does something else.
+
+        What looks at PyTorch's graphs is done before it returns: it touches states of the process.
+        """
+        if self._options.trials or self._begun:
+            return
+        self._begin(True, self._around_unmeasured)
+        if isinstance(self._begun[True], Beside):
+            self._begun[False] = UnsupportedError("TVM's kernels of heavy products would have to be measured first")
+        else:
+            self._begin(False, self._compile)
+
+    def _begin(self, around: bool, make: Callable[[Beside], Callable]) -> None:
+        try:
+            self._begun[around] = Beside(make)
+        except Exception as error:  # raised again where the result is wanted
+            self._begun[around] = error
+
+    def _result(self, around: bool) -> Callable:
+        begun = self._begun[around]
+        if isinstance(begun, Exception):
+            raise begun
+        return begun.result()
+
+    def _around_unmeasured(self, beside: Beside | None) -> Callable:
+        """The graph without its heavy products, of which TVM's kernels are not measured.
+
+        Raises:
+            UnsupportedError: there are none.
+        """
+        is_heavy = False  # a graph so far
+
+        def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
+            packable = frozenset() if self._trains else static
+            products = measure_products(gm.graph, packable, {}, {}, self._library_times)
+            left = [product for product in products if product.leaves]
+            nonlocal is_heavy
+            secs = sum(product.secs[product.best] for product in left)
+            is_heavy = is_heavy or secs >= (_HEAVY_SECS if beside else 0.0)
+            if not is_heavy:
+                raise UnsupportedError("its products take so little time that TVM computes them as well")
+            if not left and not self._has_attention:
+                raise UnsupportedError("there is no heavy product")
+            self._report.products += [str(product) for product in products]
+            return self._build(gm, static, self._report, left, None, beside)[0]
+
+        return self._with_aot(build, attention=False)
 
     @property
     def _has_attention(self) -> bool:
@@ -154,6 +211,7 @@ class TvmGraph:
         report: CompileReport,
         left: Sequence[ProductTimes],
         trials: int | None,
+        beside: Beside | None = None,
     ) -> tuple[Callable, RegionGraph]:
         kernels: dict[str, str] = {}
         secs: dict[str, float] = {}
@@ -163,16 +221,29 @@ class TvmGraph:
         graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
-        with (
-            progress_bar("tuning", self._options.progress, transient=True) as show,
-            contextlib.closing(self._make_tuner(trials)) as tuner,
-        ):
-            tuned = tuner.tune(graph.tasks, lambda p: show(p.done, p.total, p.task))
-        kernels.update(graph.kernels_of_products)
-        secs.update(tuned.secs)
-        graph.build(tuned.chosen)
-        graph.report(tuned, report)
-        return graph.runner(), graph
+
+        def go_on() -> None:
+            if beside is not None:
+                beside.go_on()
+
+        def finish() -> Callable:
+            with (
+                progress_bar("tuning", self._options.progress, transient=True) as show,
+                contextlib.closing(self._make_tuner(trials)) as tuner,
+            ):
+
+                def shown(progress: Progress) -> None:
+                    go_on()
+                    show(progress.done, progress.total, progress.task)
+
+                tuned = tuner.tune(graph.tasks, shown)
+            kernels.update(graph.kernels_of_products)
+            secs.update(tuned.secs)
+            graph.build(tuned.chosen, go_on)
+            graph.report(tuned, report)
+            return graph.runner()
+
+        return finish() if beside is None else beside(finish), graph
 
 
 def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:

@@ -7,13 +7,13 @@ import logging
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
 from foretune.compiler.tir._tvm import tvm
+from foretune.support.scratch import step_folder
 
 _log = logging.getLogger(__name__)
 _SOURCES = [str(Path(__file__).with_name(name)) for name in ("openmp_launch.c", "call_sequence.c")]
@@ -36,9 +36,9 @@ def on_openmp(
     functions = launcher()
     if functions is None:
         return executable, None
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "program.so")
-        executable.export_library(path)
+    with step_folder() as folder:
+        path = str(folder / "program.so")
+        executable.export_library(path, workspace_dir=str(folder))
         module, library = tvm.runtime.load_module(path), ctypes.CDLL(path)
     for variable, function in _HOOKS.items():
         try:
@@ -74,8 +74,8 @@ def launcher() -> ctypes.CDLL | None:
     if not compiler:
         _log.info("no C compiler is found; TVM's kernels run on threads of their own")
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "launch.so"
+    with step_folder() as folder:
+        library = folder / "launch.so"
         command = [compiler, "-O2", "-shared", "-fPIC", "-fopenmp", *_SOURCES, "-o", str(library)]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_SECS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,29 +20,40 @@ from foretune.target import Target
 _item = tvm_ffi.get_global_func("ffi.ArrayGetItem")  # half the time of `array[i]`
 
 
-class Program:
-    """A Relax module with `main`, and `main_transform_params` if something is prepared of weights ahead of time.
+@dataclass(frozen=True)
+class Code:
+    """A compiled Relax module with `main`, and `main_transform_params` if something is prepared of weights ahead of
+    time; any number of programs may run it.
 
-    C makes the calls of `main` where they are a plain sequence and a C compiler is found; TVM's virtual machine makes
-    the others. Neither serves two calls at once.
-
-    Args:
-        executable: the compiled module.
+    Attributes:
+        module: for TVM's virtual machine.
+        library: the same as a library, if a C compiler is found.
         sequence: the calls of `main`, if it is a plain sequence of them.
     """
 
-    def __init__(self, executable: tvm.runtime.Executable, sequence: CallSequence | None = None) -> None:
+    module: tvm.runtime.Executable | tvm.runtime.Module
+    library: ctypes.CDLL | None
+    sequence: CallSequence | None
+
+
+class Program:
+    """Runs code with prepared weights and memory of its own.
+
+    C makes the calls of `main` where they are a plain sequence and a C compiler is found; TVM's virtual machine makes
+    the others. Neither serves two calls at once.
+    """
+
+    def __init__(self, code: Code) -> None:
         from tvm import relax
 
-        module, library = on_openmp(executable)
-        self._machine = relax.VirtualMachine(module, cast("Any", tvm.cpu()))
+        self._machine = relax.VirtualMachine(code.module, cast("Any", tvm.cpu()))
         self._main = self._machine["main"]
         self._prepared: tuple = ()
         self._prepared_tensors: list[torch.Tensor] = []
         self._calls: BoundCalls | None = None
-        compiled = launcher()
-        if sequence is not None and library is not None and compiled is not None:
-            self._calls = BoundCalls(sequence, library, compiled)
+        functions = launcher()
+        if code.sequence is not None and code.library is not None and functions is not None:
+            self._calls = BoundCalls(code.sequence, code.library, functions)
 
     @property
     def prepared(self) -> Sequence[torch.Tensor]:
@@ -71,7 +84,7 @@ class Program:
         return results
 
 
-def build(mod: tvm.IRModule, target: Target) -> Program:
+def build(mod: tvm.IRModule, target: Target) -> Code:
     """Compiles a Relax module of scheduled kernels: TVM's pipeline for CPUs, read when its memory is planned."""
     from tvm import relax
     from tvm.relax.backend.cpu_generic import pipeline
@@ -89,4 +102,4 @@ def build(mod: tvm.IRModule, target: Target) -> Program:
             mod = tvm.transform.Sequential(planned)(mod)
         sequence = call_sequence_of(mod)
         executable = tvm.compile(mod, target=device, relax_pipeline=tvm.transform.Sequential(rest))
-    return Program(executable, sequence)
+    return Code(*on_openmp(executable), sequence)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
     from torch._prims_common import clone_preserve_strides
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+    from torch.amp.autocast_mode import _enter_autocast as enter_autocast
+    from torch.amp.autocast_mode import _exit_autocast as exit_autocast
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,7 +42,8 @@ __all__ = [
     "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
     "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
     "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
-    "disable_current_modes", "get_custom_graph_passes", "get_decompositions", "get_metrics_context",
+    "disable_current_modes", "enter_autocast", "exit_autocast", "get_custom_graph_passes", "get_decompositions",
+    "get_metrics_context",
     "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options",
     "make_boxed_func",
     "min_cut_rematerialization_partition", "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
@@ -63,6 +66,8 @@ PLACES = {
     "compile_fx": "torch._inductor.compile_fx:compile_fx",
     "core_aten_decompositions": "torch._decomp:core_aten_decompositions",
     "disable_current_modes": "torch.utils._python_dispatch:_disable_current_modes",
+    "enter_autocast": "torch.amp.autocast_mode:_enter_autocast",
+    "exit_autocast": "torch.amp.autocast_mode:_exit_autocast",
     "get_decompositions": "torch._decomp:get_decompositions",
     "get_custom_graph_passes": "torch._inductor.custom_graph_pass:get_custom_graph_passes",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
@@ -104,8 +109,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, inner = PLACES[name].partition(":")
     try:
-        found = getattr(importlib.import_module(module), inner)
-    except (AttributeError, ModuleNotFoundError) as error:
+        outer = importlib.import_module(module)
+        found = getattr(outer, inner) if hasattr(outer, inner) else importlib.import_module(f"{module}.{inner}")
+    except ImportError as error:
         import torch
 
         raise UnsupportedError(

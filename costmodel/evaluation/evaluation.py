@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from foretune.datasets.records.store import RecordStore
 from foretune.errors import DataError, ModelError, OptionError
 from foretune.record import Status, Trajectory
 from foretune.support.files import write_text_atomically
+from foretune.task import Task
 
 _ROW_SCHEMA = 2
 
@@ -49,6 +51,9 @@ class EvaluationConfig:
         unit: what a share is of: `tasks` (whole tasks) or `records` (of each task).
         out: folder for results and trained models; None to keep nothing.
         weights: model -> file of weights that are already trained; used instead of training on the whole.
+        calls: hash of a workload -> calls in one run of the network that it is a part of, where the data does not say;
+            its weight in the ratio of sums.
+        keeps_tasks: whether a model's figures have those of each test task, as `tasks`.
     """
 
     models: tuple[str, ...]
@@ -57,6 +62,8 @@ class EvaluationConfig:
     unit: str = "tasks"
     out: Path | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)
+    calls: Mapping[str, float] = field(default_factory=dict)
+    keeps_tasks: bool = False
 
     def __post_init__(self) -> None:
         for name in (*self.models, *self.weights):
@@ -65,6 +72,8 @@ class EvaluationConfig:
             raise OptionError(f"models must be named, each once, but got {list(self.models)}")
         if any(not 0 < share <= 1 for share in self.shares):
             raise OptionError(f"`0 < share <= 1` must hold, but got {list(self.shares)}")
+        if any(not 0 < calls < math.inf for calls in self.calls.values()):
+            raise OptionError("`calls > 0` must hold for each workload, and be finite")
         if self.unit not in ("tasks", "records"):
             raise OptionError(f"unit must be 'tasks' or 'records', but got {self.unit!r}")
 
@@ -176,7 +185,8 @@ def _row(
     def path_of(model_name: str) -> Path | None:
         settings = registry.make(model_name, config.seed).settings
         data = [config.unit if share < 1 else "", config.seed, _data_hash(parts.train), hashes, _file_hash(weights)]
-        identity = [_ROW_SCHEMA, model_name, share, *data, *([settings] if settings else [])]
+        asked = [sorted(config.calls.items()), config.keeps_tasks] if config.calls or config.keeps_tasks else []
+        identity = [_ROW_SCHEMA, model_name, share, *data, *([settings] if settings else []), *asked]
         return config.out / f"{model_name}-{share:g}-{_hash(identity)}.json" if config.out else None
 
     path = path_of(name)
@@ -197,8 +207,10 @@ def _row(
         "num_train_tasks": _num_tasks(parts.train),
         "num_train_records": len(parts.train),
         "train_secs": train_secs,
-        **score_model(model, groups, parts.test),
+        **score_model(model, groups, parts.test, config.calls),
     }
+    if not config.keeps_tasks:
+        del row["tasks"]
     if path is not None:
         if weights is None and share == 1.0:
             model.save(path.with_suffix(".safetensors"))
@@ -213,19 +225,25 @@ def _read_row(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: {error}; delete it to have it computed again") from error
 
 
-def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+def score_model(
+    model: CostModel,
+    groups: Sequence[Group],
+    trajectories: Sequence[Trajectory],
+    calls: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Figures of a trained model on the measured candidates of some tasks.
 
     Args:
         model: trained.
         groups: what to rank; each with at least `metrics.MIN_TIMED` timed schedules.
         trajectories: those that the groups were made of.
+        calls: see `EvaluationConfig`.
 
     Returns:
         `top1_mean, top1_sum, top5_mean, top5_sum, pairwise, spearman` (higher is better), `regret1, regret5, regret10`
         (lower is better), `calibration`, `legality_auc` (None where the model or the data has none),
-        `candidates_per_sec`, `needs_final_program`, and `families` and `targets`, the same for each operator family and
-        each target.
+        `candidates_per_sec`, `needs_final_program`, `families` and `targets`, the same for each operator family and
+        each target, and `tasks`, a row for each.
     """
     if isinstance(model, StaticCostModel):
         model.bind(recorded_features(trajectories))
@@ -238,7 +256,8 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
         timed = np.flatnonzero(group.throughput)
         task = group.task
         measured = np.array([records[group.candidates[i].key].best_secs for i in timed])
-        ranked.append(metrics.RankedTask("/".join(task.key), all_scores[timed], measured, task.networks))
+        weight = calls.get(task.workload.hash, 1.0)
+        ranked.append(metrics.RankedTask("/".join(task.key), all_scores[timed], measured, task.networks, weight))
         everything.append(_task_figures(ranked[-1]))
         families[task.workload.family].append(everything[-1])
         targets[str(task.target)].append(everything[-1])
@@ -258,6 +277,7 @@ def score_model(model: CostModel, groups: Sequence[Group], trajectories: Sequenc
         "needs_final_program": isinstance(model, StaticCostModel),
         "families": _means_by_name(families),
         "targets": _means_by_name(targets),
+        "tasks": [_task_row(g.task, task, row) for g, task, row in zip(groups, ranked, everything)],
     }
 
 
@@ -278,6 +298,19 @@ def _task_figures(task: metrics.RankedTask) -> dict[str, float]:
         **figures,
         "pairwise": metrics.pairwise_accuracy(task.scores, task.secs),
         "spearman": metrics.spearman(task.scores, -task.secs),
+    }
+
+
+def _task_row(task: Task, ranked: metrics.RankedTask, figures: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "workload": task.workload.hash,
+        "name": task.workload.name,
+        "target": str(task.target),
+        "calls": ranked.calls,
+        "networks": [list(network) for network in ranked.networks],
+        "best_secs": float(ranked.secs.min()),
+        **{f"top{k}_secs": metrics.best_of_top(ranked.scores, ranked.secs, k) for k in (1, 5)},
+        **{name: None if math.isnan(value) else value for name, value in figures.items()},
     }
 
 

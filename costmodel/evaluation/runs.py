@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import operator
 import sys
@@ -17,15 +18,17 @@ import numpy as np
 
 from foretune.costmodel.evaluation import registry
 from foretune.costmodel.evaluation.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from foretune.costmodel.evaluation.folds import evaluate_folds
 from foretune.costmodel.evaluation.sweep import Setting, configured
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.training import train
 from foretune.datasets.records.split import Split, make_split
 from foretune.datasets.records.store import BUNDLED, RecordStore
-from foretune.errors import OptionError
+from foretune.errors import DataError, OptionError
 from foretune.record import Trajectory
 from foretune.support.optional import require
 
+_FEW_TASKS = 5  # of a test part
 _log = logging.getLogger(__name__)
 
 
@@ -160,7 +163,7 @@ def _epoch_log(folder: Path | None) -> Iterator:
             writer.close()
 
 
-def run_evaluation(data: Sequence[Path], config: EvaluationConfig) -> EvaluationReport:
+def run_evaluation(data: Sequence[Path], config: EvaluationConfig, folds: int = 0) -> EvaluationReport:
     """Trains and scores models on data sets.
 
     On the bundled data the latent model's weights are the bundled ones, which were trained on its training split; the
@@ -169,10 +172,35 @@ def run_evaluation(data: Sequence[Path], config: EvaluationConfig) -> Evaluation
     Args:
         data: folders of data sets; by default the bundled one of one thread.
         config: models and settings.
+        folds: test each workload once, in so many folds; 0 tests the test part of the split.
     """
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    if folds:
+        return evaluate_folds(read_together(data or (BUNDLED,))[0], folds, config, say)
     if not data and "latent" in config.models and "latent" not in config.weights:
         config = replace(config, weights={**config.weights, "latent": LatentCostModel.bundled_path()})
-    return evaluate(*read_together(data or (BUNDLED,)), config, lambda line: print(line, file=sys.stderr))
+    report = evaluate(*read_together(data or (BUNDLED,)), config, say)
+    if (num_tasks := report.data["num_ranked_test_tasks"]) < _FEW_TASKS:
+        _log.warning("%d test tasks say little of a model; `--folds 5` tests every workload once", num_tasks)
+    return report
+
+
+def read_calls(path: Path) -> dict[str, float]:
+    """Calls of workloads in one run of a network, from a JSON file `{hash: calls}`.
+
+    Raises:
+        DataError: the file cannot be read, or is something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict) or not all(type(calls) in (int, float) for calls in found.values()):
+        raise DataError(f"{path} must be a JSON object of hashes of workloads and numbers of calls")
+    return {str(workload): float(calls) for workload, calls in found.items()}
 
 
 def read_together(folders: Sequence[Path]) -> tuple[list[Trajectory], Split]:

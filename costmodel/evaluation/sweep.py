@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from foretune.costmodel.latent.training import TrainConfig
 from foretune.errors import OptionError
 from foretune.support.files import write_atomically
+from foretune.support.scratch import step_folder
 
 MAX_TRIALS = 256
 _PARTS = ("network", "losses")
@@ -114,8 +113,8 @@ def run_sweep(run: Any, trials: Sequence[tuple[Setting, ...]], ray_address: str 
 def _train(run: Any, trial: Sequence[Setting]) -> tuple[dict[str, Any], bytes]:
     from foretune.costmodel.evaluation.runs import run_training
 
-    with tempfile.TemporaryDirectory(prefix="foretune-") as folder:
-        out = Path(folder) / "weights.safetensors"
+    with step_folder() as folder:
+        out = folder / "weights.safetensors"
         report = run_training(replace(run, out=out, settings=tuple(trial)))
         return report, out.read_bytes()
 

@@ -31,6 +31,7 @@ MAX_EDGE_FEATURES = 6
 MAX_STEP_NODES = 4
 NUMBER_FEATURES = 5 * MAX_NUMBERS
 HARDWARE_FEATURES = 10
+_CPU_KINDS = ("llvm", "c")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Vocabulary:
             edge_kinds.update(e.kind for e in graph.edges)
         symbols = {step.symbol for trace, graph in traces for step in read_steps(trace, graph)}
         return cls(tuple(sorted(node_kinds)), tuple(sorted(edge_kinds)), tuple(sorted(symbols)))
+
+    @property
+    def has_bindings(self) -> bool:
+        """Whether any of the machines is a GPU, whose schedules bind loops to threads."""
+        return any(kind not in _CPU_KINDS for kind in self.target_kinds)
 
     def symbol_id(self, symbol: str) -> int:
         """Position of a symbol, from 1; 0 if unknown."""
@@ -174,12 +180,18 @@ class EncodedSpace:
         table: its steps: for each domain, one for each option; last, the tail of fixed actions.
         offsets: [T] int64: row of the table where each domain's options begin; T counts the tail too.
         nest: the tiled loops, for the symbolic part of the state.
+        has_bindings: whether that has a part for what runs in the threads of a GPU.
     """
 
     space: DesignSpace
     table: StepTable
     offsets: np.ndarray
     nest: LoopNest
+    has_bindings: bool = False
+
+    def state(self, points: np.ndarray) -> np.ndarray:
+        """The symbolic state at points of the space, [N, width] float32."""
+        return self.nest.state(points, self.has_bindings)
 
     def ids(self, points: np.ndarray) -> np.ndarray:
         """Rows of the step table for points of the space.
@@ -246,7 +258,8 @@ def encode_space(space: DesignSpace, graph: ProgramGraph, vocabulary: Vocabulary
         start = end
     offsets.append(len(builder.rows["symbols"]))
     builder.add("", (), (), (start, len(builder.fixed["symbols"])))
-    return EncodedSpace(space, builder.finish(), np.array(offsets, np.int64), loop_nest(space, graph))
+    nest = loop_nest(space, graph)
+    return EncodedSpace(space, builder.finish(), np.array(offsets, np.int64), nest, vocabulary.has_bindings)
 
 
 def observed_space(traces: Sequence[Trace]) -> tuple[DesignSpace, np.ndarray]:

@@ -200,7 +200,7 @@ class LatentCostModel(CostModel):
         self, z0: torch.Tensor, steps: torch.Tensor, encoded: EncodedSpace, points: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         z, total = self.network.rollout_shared(z0, steps, torch.from_numpy(encoded.ids(points)))
-        nest = torch.from_numpy(encoded.nest.features(points))
+        nest = torch.from_numpy(encoded.state(points))
         features = self.network.features(z0.expand_as(z), z, total, nest)
         heads = self.network.score(features)  # [N, K]
         legality = torch.sigmoid(self.network.legality(features))

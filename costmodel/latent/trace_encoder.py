@@ -55,8 +55,8 @@ class ScheduleTraces:
         return Vocabulary.of([graph for _, graph in readable], readable)
 
     def state_width(self, vocabulary: Vocabulary) -> int:
-        """That of the loop nest's features."""
-        return loopnest.NUM_FEATURES
+        """That of the loop nest's features, and for GPUs those of threads and shared memory."""
+        return loopnest.state_width(vocabulary.has_bindings)
 
     def encode(self, task: Task, traces: Sequence[Trace], vocabulary: Vocabulary) -> tuple[EncodedTask, list[int]]:
         """Traces by design space; a space that cannot be read is left out, with a warning.
@@ -77,7 +77,7 @@ class ScheduleTraces:
                 continue
             tables.append(encoded.table)
             ids.append(encoded.ids(points))
-            nests.append(encoded.nest.features(points))
+            nests.append(encoded.state(points))
             order += rows
         if not order:
             raise IllegalActionError(f"none of the {len(traces)} schedules of {task.workload.name} can be read")

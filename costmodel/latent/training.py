@@ -29,6 +29,7 @@ from foretune.record import Trajectory
 
 _log = logging.getLogger(__name__)
 _MIN_STEPS = 8  # of an epoch
+_FEW_TASKS = 30  # of which the held-out ones are worth more to the trees than as a control
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Trained:
     Attributes:
         network: each member with the weights of its best epoch.
         history: one dict of figures for each epoch of each member.
-        figures: of the ensemble on the validation tasks, see `validate`.
+        figures: of the ensemble on the validation tasks, see `validate`; before its trees see these tasks, where there
+            are few.
         training_hash: a hash over the keys of the records that were trained on.
     """
 
@@ -154,7 +156,10 @@ def train(
         if start is None:
             ensemble.linear.fit(labelled)
         ensemble.calibrate(held_out or labelled)
-    return Trained(ensemble.eval(), history, validate(ensemble, held_out or labelled), training_hash)
+    figures = validate(ensemble.eval(), held_out or labelled)
+    if ensemble.trees is not None and ensemble.linear is None and start is None and len(labelled) < _FEW_TASKS:
+        ensemble.trees.fit([*labelled, *held_out], config.seed)  # nothing stops them early: no task need be held back
+    return Trained(ensemble, history, figures, training_hash)
 
 
 def _labelled(groups: Iterable[Sequence[Trajectory]], ensemble: Ensemble, encoder: TraceEncoder) -> list[LabelledTask]:

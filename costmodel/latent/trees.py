@@ -12,9 +12,7 @@ Dimension letters: N points, F features, T trees, L levels.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -23,6 +21,7 @@ from torch import nn
 
 from foretune.costmodel.latent.labels import LabelledTask
 from foretune.support.optional import require
+from foretune.support.scratch import step_folder
 
 _LEARNING_RATE = 0.1
 _BORDERS = 64  # thresholds of a feature to choose from
@@ -106,8 +105,8 @@ class TreeHead(nn.Module):
             }
         )
         model.fit(catboost.Pool(x, y, group_id=groups))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "trees.json"
+        with step_folder() as folder:
+            path = folder / "trees.json"
             model.save_model(str(path), format="json")
             self._keep(json.loads(path.read_bytes())["oblivious_trees"])
 

@@ -38,6 +38,8 @@ for _name, _parts in (
 
 COUNTERS = "foretune_counts"
 _SAVED = "foretune_saved"
+_PAGE_BITS = 12
+_PAGE = 1 << _PAGE_BITS
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ class Block:
     Attributes:
         function: that it is in.
         instructions: in order.
-        line: of the assembly that its first instruction is on.
+        line, last: of the assembly that its first and its last instruction are on.
         labels: that jump to it.
     """
 
     function: str
     instructions: list[Instruction] = field(default_factory=list)
     line: int = 0
+    last: int = 0
     labels: tuple[str, ...] = ()
 
     @property
@@ -126,6 +129,7 @@ def read_blocks(assembly: str, without: tuple[str, ...] = ()) -> list[Block]:
             blocks.append(block)
         instruction = read_instruction(" ".join(text.split()))
         block.instructions.append(instruction)
+        block.last = number
         if mnemonic(instruction.text).startswith(_ENDS):
             block = None
     if assembly.strip() and not blocks and not (without and functions):
@@ -134,35 +138,50 @@ def read_blocks(assembly: str, without: tuple[str, ...] = ()) -> list[Block]:
 
 
 def with_counters(assembly: str, blocks: list[Block]) -> str:
-    """The same assembly, counting each run of a block in the array `foretune_counts` of 64-bit numbers.
+    """The same assembly, counting each run of a block in the array `foretune_counts` of 64-bit numbers, and behind
+    those of all blocks how often each went on to the next line instead of jumping from its last instruction.
 
-    Flags and registers are as without: `lea` adds without flags, and what it needs is saved in static memory, not on
-    the stack, below which a leaf function may keep values.
+    The counters have pages of their own, so that another process can share them. Flags and registers are as without:
+    `lea` adds without flags, and what it needs is saved in static memory, not on the stack, below which a leaf function
+    may keep values.
     """
     lines = assembly.splitlines()
     out: list[str] = []
     starts = {block.line: i for i, block in enumerate(blocks)}
+    falls = {block.last: i for i, block in enumerate(blocks) if is_conditional(block.instructions[-1].text)}
     for number, line in enumerate(lines):
         if number in starts:
-            out += [
-                f"\tmovq\t%rax, {_SAVED}(%rip)",
-                f"\tmovq\t{COUNTERS}+{8 * starts[number]}(%rip), %rax",
-                "\tleaq\t1(%rax), %rax",
-                f"\tmovq\t%rax, {COUNTERS}+{8 * starts[number]}(%rip)",
-                f"\tmovq\t{_SAVED}(%rip), %rax",
-            ]
+            out += _counting(starts[number])
         out.append(line)
+        if number in falls:
+            out += _counting(len(blocks) + falls[number])
     out += [
         "\t.bss",
-        "\t.p2align 4",
+        f"\t.p2align {_PAGE_BITS}",
         f"\t.globl {COUNTERS}",
         f"{COUNTERS}:",
-        f"\t.zero {8 * len(blocks)}",
+        f"\t.zero {-(-16 * len(blocks) // _PAGE) * _PAGE}",
         f"{_SAVED}:",
         "\t.zero 8",
         "",
     ]
     return "\n".join(out)
+
+
+def _counting(number: int) -> list[str]:
+    """Adds one to a counter."""
+    return [
+        f"\tmovq\t%rax, {_SAVED}(%rip)",
+        f"\tmovq\t{COUNTERS}+{8 * number}(%rip), %rax",
+        "\tleaq\t1(%rax), %rax",
+        f"\tmovq\t%rax, {COUNTERS}+{8 * number}(%rip)",
+        f"\tmovq\t{_SAVED}(%rip), %rax",
+    ]
+
+
+def is_conditional(text: str) -> bool:
+    """Whether an instruction may jump and may not."""
+    return text.startswith("j") and not text.startswith("jmp")
 
 
 @lru_cache(maxsize=1 << 16)

@@ -22,7 +22,7 @@ from foretune.errors import UnsupportedError
 _COVERED, _MAX_BLOCKS = 0.98, 16
 _MAX_BLOCK_INSTRUCTIONS = 3000
 _ITERATIONS = 30
-_TIMEOUT_SECS = 60
+_TIMEOUT_SECS, _ALONE_SECS = 20.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class Mca:
         )
 
     def look_at(self, blocks: Iterable[HotBlock]) -> None:
-        """Runs llvm-mca once over all blocks that it has not seen.
+        """Runs llvm-mca once over all blocks that it has not seen; those that it does not come to an end with stay
+        unknown.
 
         Raises:
             UnsupportedError: it does not know the processor, or its report cannot be read.
@@ -113,17 +114,31 @@ class Mca:
             new.remove(text)
         if not new:
             return
+        try:
+            self._ask(new, _TIMEOUT_SECS + len(new))
+        except subprocess.TimeoutExpired:  # some blocks make it loop for ever; which ones it does not say
+            for text in new:
+                try:
+                    self._ask([text], _ALONE_SECS)
+                except subprocess.TimeoutExpired:
+                    self._known[text] = None
+
+    def _ask(self, new: list[str], limit_secs: float) -> None:
+        """One llvm-mca for some blocks.
+
+        Raises:
+            subprocess.TimeoutExpired: it does not end in time.
+            UnsupportedError: see `look_at`.
+        """
         parts = [f"# LLVM-MCA-BEGIN b{i}\n{_without_targets(text)}\n# LLVM-MCA-END\n" for i, text in enumerate(new)]
         tool, self._waiting, said = (self._waiting or self._start()), None, ""
         try:
-            out, said = tool.communicate("".join(parts), _TIMEOUT_SECS + len(new))
+            out, said = tool.communicate("".join(parts), limit_secs)
             regions = json.loads(out)["CodeRegions"]
-        except subprocess.TimeoutExpired as error:
+        except subprocess.TimeoutExpired:
             tool.kill()
             tool.communicate()
-            raise UnsupportedError(
-                f"llvm-mca takes longer than {_TIMEOUT_SECS + len(new)} s for {len(new)} blocks"
-            ) from error
+            raise
         except (json.JSONDecodeError, KeyError, OSError) as error:
             raise UnsupportedError(
                 f"llvm-mca cannot look at code for {self._cpu}: {(said.strip().splitlines() or [str(error)])[0][:200]}"

@@ -21,6 +21,7 @@ from torch import nn
 
 from foretune.costmodel.base import CostPrediction, CostPredictor
 from foretune.costmodel.mlir.actions import encode_traces
+from foretune.costmodel.mlir.correction import MlirCorrection
 from foretune.costmodel.mlir.encoding import EncodedProgram
 from foretune.costmodel.mlir.labels import from_scale
 from foretune.costmodel.mlir.network import LABELS, MlirNetwork, MlirNetworkConfig
@@ -89,6 +90,7 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
         actions: names of the actions that rollouts know.
         calibration: [A + Q] (deviation of held-out errors, factor of the members' disagreement).
         training_hash: identifies the data that the weights were trained on.
+        correction: what they get wrong on programs of other kinds; None corrects nothing.
     """
 
     name = NAME
@@ -101,7 +103,9 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
         actions: Sequence[str] = (),
         calibration: np.ndarray | None = None,
         training_hash: str = "",
+        correction: MlirCorrection | None = None,
     ) -> None:
+        self.correction = correction
         self.networks = nn.ModuleList(networks).eval()
         for (
             parameter
@@ -115,12 +119,15 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
 
     @classmethod
     def bundled(cls) -> Self:
-        """The weights that ship with Foretune.
+        """The weights that ship with Foretune, with what corrects them.
 
         Raises:
             ModelError: there are none, or they are damaged.
         """
-        return cls.load(WEIGHTS)
+        model, correction = cls.load(WEIGHTS), MlirCorrection.load()
+        if correction.base == model.training_hash:
+            model.correction = correction
+        return model
 
     def _batch(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]):
         for program in programs:
@@ -143,12 +150,23 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
         every = np.concatenate(parts, 1).astype(np.float64)  # [K, P, A + Q]
         return every.mean(0), every.std(0)
 
+    def predict_corrected(
+        self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict_scaled`, corrected, and with the deviations that are stated in the end."""
+        mean, disagreement = self.predict_scaled(programs, targets)
+        if self.correction is None:
+            return mean, np.hypot(self.calibration, disagreement)
+        with one_thread(len(programs) <= _FEW):
+            mean, spread = self.correction.correct(programs, targets, mean)
+        return mean, np.hypot(spread, disagreement)
+
     def predict_costs(self, programs: Sequence[TargetedProgram]) -> list[MlirPrediction]:
         """Predicts the costs of some programs."""
         if not programs:
             return []
-        mean, disagreement = self.predict_scaled([p.program for p in programs], [p.target for p in programs])
-        return [self._prediction(m, d) for m, d in zip(mean, disagreement)]
+        mean, spread = self.predict_corrected([p.program for p in programs], [p.target for p in programs])
+        return [MlirPrediction(from_scale(m), dict(zip(LABELS, map(float, s)))) for m, s in zip(mean, spread)]
 
     def predict(self, programs: Sequence[EncodedProgram], target: MlirTarget) -> list[MlirPrediction]:
         """As `predict_costs`, on one processor."""

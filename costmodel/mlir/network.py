@@ -174,6 +174,15 @@ class MlirNetwork(nn.Module):
         self.label_mean.copy_(mean)
         self.label_scale.copy_(deviation.clamp(min=1e-2))
 
+    def fit_new_scales(self, statements: torch.Tensor) -> None:
+        """Standardises the inputs that never changed in the data of before, and so were left out; the others keep their
+        scales, which the weights rest on.
+        """
+        x = self._joined(statements)
+        new = self.scale == 0
+        self.mean.copy_(torch.where(new, x.mean(0), self.mean))
+        self.scale.copy_(torch.where(new, _scale(x), self.scale))
+
     @staticmethod
     def _joined(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([x, torch.log1p(x.clamp(min=0))], 1)

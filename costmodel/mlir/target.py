@@ -40,6 +40,11 @@ class MlirTarget:
         numbers = (self.vector_bits, self.vector_registers, 1 + self.fma, self.l1_bytes, self.l2_bytes, self.l3_bytes)
         return np.array([math.log2(1 + n) for n in numbers], np.float32)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the training data has times of it, not counts alone."""
+        return not self.similar and self.cpu not in _COUNTED
+
     def to_json(self) -> dict[str, Any]:
         """The target as JSON data."""
         return asdict(self)
@@ -51,8 +56,18 @@ class MlirTarget:
 
 
 NUM_TARGET_FEATURES = 6
-_KNOWN = {"": None, "haswell": (256, 16, True), "x86-64": (128, 16, False)}
+_KNOWN = {
+    "": None,
+    "haswell": (256, 16, True),
+    "x86-64": (128, 16, False),
+    "rocketlake": (512, 32, True),
+    "znver4": (512, 32, True),
+    "znver5": (512, 32, True),
+    "skylake-avx512": (256, 32, True),
+}
 """Processors of the training data: vector bits, vector registers, fused multiply-add."""
+_COUNTED = frozenset(("znver4", "znver5", "skylake-avx512"))
+"""Of them, those whose code was counted and not timed."""
 
 
 TRAINED_ON = "an Intel Xeon with AVX-512 that LLVM calls rocketlake"

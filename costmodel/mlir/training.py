@@ -102,7 +102,8 @@ def train_member(
         config: how.
         report: called with the figures of each epoch.
         deadline: asked after each epoch whether to stop.
-        start: a trained network to go on from; it is changed in place and keeps its scales.
+        start: a trained network to go on from; it is changed in place and keeps its scales, but for inputs that its
+            data left out.
 
     Raises:
         DataError: there is nothing to train on.
@@ -113,12 +114,11 @@ def train_member(
     rng = np.random.default_rng(config.seed)
     network = start if start is not None else MlirNetwork(replace(network_config, latent=config.latent))
     labels = torch.from_numpy(np.stack([e.labels for e in examples])).float()
+    statements = torch.from_numpy(np.concatenate([e.program.statements for e in examples]))
     if start is None:
-        statements, targets = (
-            np.concatenate([e.program.statements for e in examples]),
-            np.stack([e.target for e in examples]),
-        )
-        network.fit_scales(torch.from_numpy(statements), torch.from_numpy(targets).float(), labels)
+        network.fit_scales(statements, torch.from_numpy(np.stack([e.target for e in examples])).float(), labels)
+    else:
+        network.fit_new_scales(statements)
     weights = torch.tensor([_IMPORTANCE.get(name, 1.0) for name in label_names])
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
     steps = max(1, -(-len(examples) // config.batch))

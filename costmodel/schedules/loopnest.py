@@ -17,7 +17,8 @@ from typing import cast
 
 import numpy as np
 
-from foretune.costmodel.schedules import generated_code
+from foretune.costmodel.schedules import bindings, generated_code
+from foretune.costmodel.schedules.bindings import Bindings
 from foretune.costmodel.schedules.generated_code import Access, Limits
 
 _CUTS, _BUFFERS, _PLACEMENTS = 5, 4, 4
@@ -32,6 +33,11 @@ LITERAL = -2  # stands for the domain of a part whose extent is written in the t
 # factor
 INFERRED = -3
 NUM_FEATURES = NUM_NEST_FEATURES + (1 + MAX_OTHERS) * generated_code.NUM_FEATURES
+
+
+def state_width(has_bindings: bool) -> int:
+    """Width of the symbolic state."""
+    return NUM_FEATURES + (bindings.NUM_FEATURES if has_bindings else 0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class LoopNest:
         unroll: (deciding domain, its values), or None.
         placements: blocks with a decided place.
         work: iterations of each block of the program.
+        bindings: what runs in threads and blocks of a GPU.
     """
 
     main: Block | None
@@ -140,6 +147,16 @@ class LoopNest:
     unroll: tuple[int, np.ndarray] | None
     placements: tuple[Placement, ...]
     work: dict[int, float]
+    bindings: Bindings = Bindings(())
+
+    def state(self, points: np.ndarray, has_bindings: bool) -> np.ndarray:
+        """The symbolic state at points: `features`, and those of the bindings where a model reads them.
+
+        Returns:
+            [N, `state_width(has_bindings)`] float32.
+        """
+        found = self.features(points)
+        return np.concatenate([found, self.bindings.features(self, points)], 1) if has_bindings else found
 
     def features(self, points: np.ndarray) -> np.ndarray:
         """Log-scaled features of points.
@@ -155,12 +172,13 @@ class LoopNest:
         log_unroll = np.log2(1 + unroll)
         limits = Limits(self.max_vector, self.max_parallel, unroll)
         if self.main is not None:
-            extents = self._extents(self.main.loops, points)
+            extents = self.extents_of(self.main.loops, points)
             self._band_features(self.main, extents, log_unroll, out)
             self._tail_features(self.main, extents, out[:, _CUTS * _PER_CUT :])
             for i, block in enumerate((self.main, *self.others)):
                 base = NUM_NEST_FEATURES + i * generated_code.NUM_FEATURES
-                self._code_features(block, points, limits, out[:, base : base + generated_code.NUM_FEATURES])
+                if block.accesses:  # else nothing is known of its code
+                    self._code_features(block, points, limits, out[:, base : base + generated_code.NUM_FEATURES])
         tail = _CUTS * _PER_CUT + _TAIL
         out[:, tail - 2] = self.max_parallel == 1
         out[:, tail - 1] = log_unroll / 8
@@ -203,7 +221,7 @@ class LoopNest:
     def _placement_features(self, points: np.ndarray, out: np.ndarray) -> None:
         repeated = {block: np.zeros(len(points)) for block in self.work}  # log2 of how often a block's work is done
         for p, placement in enumerate(q for q in self.placements if q.domain >= 0):
-            extents = self._extents(placement.loops, points)
+            extents = self.extents_of(placement.loops, points)
             outer = np.concatenate([np.zeros((len(points), 1)), np.cumsum(np.log2(extents), 1)], 1)  # [N, L + 1]
             location = placement.at(points)
             redundancy, outside = np.zeros(len(points)), np.zeros(len(points))
@@ -241,13 +259,13 @@ class LoopNest:
 
     def _code_features(self, block: Block, points: np.ndarray, limits: Limits, out: np.ndarray) -> None:
         """Code of a block wherever it is computed; nothing where it is inlined."""
-        own = self._extents(block.loops, points)
+        own = self.extents_of(block.loops, points)
         at_root = _Nest(tuple(loop.origin for loop in block.loops), tuple(loop.is_reduce for loop in block.loops), own)
         if block.placement < 0:
             out[:] = _code(block, at_root, limits, True)
             return
         placement = self.placements[block.placement]
-        outer = self._extents(placement.loops, points)
+        outer = self.extents_of(placement.loops, points)
         location = placement.at(points)
         for at in np.unique(location):
             rows = np.flatnonzero(location == at)
@@ -258,13 +276,20 @@ class LoopNest:
                 place = _placed if placement.access is not None else _placed_part
                 out[rows] = _code(block, place(block, placement, at, own[rows], outer[rows]), here, False)
 
-    def _extents(self, loops: Sequence[Loop], points: np.ndarray) -> np.ndarray:
-        """[N, L]."""
+    def extents_of(self, loops: Sequence[Loop], points: np.ndarray) -> np.ndarray:
+        """Extents of some loops at points; [N, L]."""
         out = np.ones((len(points), len(loops)))
         for i, loop in enumerate(loops):
             for part in loop.parts:
                 out[:, i] *= self._extent(part, points)
         return out
+
+    def tile_of(self, loops: Sequence[Loop], points: np.ndarray) -> dict[int, np.ndarray]:
+        """Extent of each original loop inside some loops, fused ones part by part: node -> [N]."""
+        tile: dict[int, np.ndarray] = {}
+        for part in (part for loop in loops for part in loop.parts):
+            tile[part[0]] = tile.get(part[0], np.ones(len(points))) * self._extent(part, points)
+        return tile
 
     def _extent(self, part: tuple[int, int, int], points: np.ndarray) -> np.ndarray | float:
         """[N], or one number for all points."""

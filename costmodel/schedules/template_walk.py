@@ -6,14 +6,16 @@ Dimension letters: N points, L loops of a nest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 
+from foretune.costmodel.schedules.accesses import accesses_by_buffer, accesses_of, are_factors, read_of, table_of
 from foretune.costmodel.schedules.actions import read_names
+from foretune.costmodel.schedules.bindings import BLOCK, THREAD, VTHREAD, Bindings
 from foretune.costmodel.schedules.generated_code import Access
+from foretune.costmodel.schedules.knobs import is_of_knobs, knob_nest
 from foretune.costmodel.schedules.loopnest import (
     INFERRED,
     LITERAL,
@@ -32,6 +34,8 @@ from foretune.trace import Action, Value
 
 _PARALLEL = ("meta_schedule.parallel",)
 _VECTORIZE = ("meta_schedule.vectorize",)
+_BOUND = {"blockIdx": BLOCK, "vthread": VTHREAD, "threadIdx": THREAD}
+_SHARED = "shared"
 _OPEN = (None, "None")  # how a factor that is left open stands in a trace; TVM writes the latter
 _UNROLL = ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit")
 
@@ -42,6 +46,8 @@ def loop_nest(space: DesignSpace, graph: ProgramGraph) -> LoopNest:
     Raises:
         IllegalActionError: an action has arguments of another shape than its kind has.
     """
+    if is_of_knobs(space.template):
+        return knob_nest(space, graph)
     walk = _Walk(space, graph)
     for i, action in enumerate(space.template.actions):
         try:
@@ -77,12 +83,17 @@ class _Walk:
     max_parallel: float = 1.0
     max_vector: float = 1.0
     inlined: set[int] = field(default_factory=set)
+    bound: list[tuple[Loop, str]] = field(default_factory=list)  # and where it runs
+    staged: dict[str, Access] = field(
+        default_factory=dict
+    )  # value of a block that fills shared memory -> what it reads
+    stages: list[Loop] = field(default_factory=list)  # that shared memory is filled in
 
     def __post_init__(self) -> None:
         graph = self.graph
         self.names = read_names(self.space.template, graph)
         self.domain_of = {d.action: k for k, d in enumerate(self.space.domains)}
-        self.tables = tuple(_table(self.space.template.actions[d.action], d.options) for d in self.space.domains)
+        self.tables = tuple(table_of(self.space.template.actions[d.action], d.options) for d in self.space.domains)
         self.block_of = {e.src: e.dst for e in graph.edges if e.kind == "in"}
         for node, block in sorted(self.block_of.items()):
             self.nests.setdefault(block, []).append(Loop(((node, WHOLE, 0),), graph.nodes[node].features[1] > 0))
@@ -162,7 +173,7 @@ class _Walk:
             raise TypeError(f"a factor of a split must be a number or a value, but got {value!r}")
         if value in self.decided:
             domain, position = self.decided[value]
-            if not _are_factors(self.tables[domain]):
+            if not are_factors(self.tables[domain]):
                 raise ValueError(f"{value} is not a number from 1 for each of its options")
             return origin, domain, position
         return origin, WHOLE, 0
@@ -218,7 +229,25 @@ class _Walk:
             options = cast("tuple[int, ...]", self.space.domains[domain].options)
             self.unroll = (domain, np.array([float(values[o]) for o in options]))
 
+    def _Bind(self, index: int, action: Action) -> None:
+        loop = self.loops.get(cast("str", action.inputs[0]))
+        role = next((role for word, role in _BOUND.items() if str(action.attrs[0]).startswith(word)), "")
+        if loop is not None and role:
+            self.bound.append((loop, role))
+
+    def _CacheRead(self, index: int, action: Action) -> None:
+        block, number = self._block(action.inputs[0]), action.attrs[0]
+        if block is None or not str(action.attrs[1]).startswith(_SHARED) or not isinstance(number, int):
+            return
+        found = accesses_by_buffer(self.graph, block)
+        written = {buffer for buffer, is_write in found if is_write}
+        reads = [access for (buffer, is_write), access in found.items() if not is_write and buffer not in written]
+        if 0 <= number < len(reads):
+            self.staged[action.outputs[0]] = reads[number]
+
     def _ComputeAt(self, index: int, action: Action) -> None:
+        if action.inputs[0] in self.staged and action.inputs[1] in self.loops:
+            self.stages.append(self.loops[cast("str", action.inputs[1])])
         domain = self.located.get(cast("str", action.inputs[1]))
         block = self._block(action.inputs[0])
         if domain is None or block is None:
@@ -230,7 +259,7 @@ class _Walk:
         else:
             consumer, buffer = self._consumer(block)
             loops = self.nests.get(consumer, []) if consumer is not None else []
-            access = _read_of(self.graph, consumer, buffer) if consumer is not None else None
+            access = read_of(self.graph, consumer, buffer) if consumer is not None else None
             elements = 2.0 ** self.graph.nodes[buffer].features[1] if buffer is not None else 1.0
         self.placements.append(
             Placement(domain, locations, tuple(loops), access, elements, 2.0 ** node.features[3], block)
@@ -243,7 +272,7 @@ class _Walk:
             return
         order = self.nests[producer]
         at = next(i for i, o in enumerate(order) if o is loop)
-        written = [access for (_, is_write), access in _accesses_of(self.graph, producer).items() if is_write]
+        written = [access for (_, is_write), access in accesses_by_buffer(self.graph, producer).items() if is_write]
         if written:
             node = self.graph.nodes[block]
             self.placements.append(
@@ -295,7 +324,14 @@ class _Walk:
             self.unroll,
             tuple(self.placements),
             work,
+            self._bindings(loops),
         )
+
+    def _bindings(self, loops: tuple[Loop, ...]) -> Bindings:
+        """What runs where, of the main block's loops."""
+        roles = tuple(next((role for bound, role in self.bound if bound is loop), "") for loop in loops)
+        stage = max((i for i, loop in enumerate(loops) if any(loop is s for s in self.stages)), default=-1)
+        return Bindings(roles, stage, tuple(self.staged.values()))
 
     def _blocks(self, main: int | None) -> tuple[Block, ...]:
         """The main block and the largest others that are not inlined."""
@@ -310,69 +346,10 @@ class _Walk:
             ):  # of a factored block, its part is looked at
                 placement_of.setdefault(placement.block, i)
         found = [
-            Block(tuple(self._order(b)), _accesses(self.graph, b), placement_of.get(b, -1))
+            Block(tuple(self._order(b)), accesses_of(self.graph, b), placement_of.get(b, -1))
             for b in ([] if main is None else [main]) + others
         ]
         return tuple(block for i, block in enumerate(found) if block.accesses or i == 0)[: 1 + MAX_OTHERS]
 
     def _order(self, block: int) -> list[Loop]:
         return self.factored.get(block, self.nests[block])
-
-
-def _table(action: Action, options: Sequence[Value]) -> np.ndarray | None:
-    """The numbers that each option of a decision stands for, [options, numbers] float64; None if they are no
-    numbers.
-    """
-    if action.op == "SampleCategorical" and action.attrs and isinstance(action.attrs[0], tuple):
-        choices = action.attrs[0]
-        options = [(choices[o],) if isinstance(o, int) and 0 <= o < len(choices) else None for o in options]
-    rows = [o for o in options if isinstance(o, tuple)]
-    if (
-        not rows
-        or len(rows) < len(options)
-        or not all(len(o) == len(rows[0]) and all(isinstance(n, (int, float)) for n in o) for o in rows)
-    ):
-        return None
-    return np.array(rows, np.float64)
-
-
-def _are_factors(table: np.ndarray | None) -> bool:
-    return table is not None and bool(np.all(np.isfinite(table) & (table >= 1)))
-
-
-def _read_of(graph: ProgramGraph, block: int, buffer: int | None) -> Access | None:
-    """How a block reads a buffer; None if no index moves with a loop."""
-    found = [
-        access for (node, is_write), access in _accesses_of(graph, block).items() if node == buffer and not is_write
-    ]
-    return found[0] if found else None
-
-
-def _accesses(graph: ProgramGraph, block: int) -> tuple[Access, ...]:
-    """Accesses of a block: what it writes first, then what it reads, the largest first."""
-    found = _accesses_of(graph, block)
-    written = {buffer for buffer, is_write in found if is_write}
-    keys = sorted(
-        (k for k in found if k[1] or k[0] not in written), key=lambda k: (not k[1], -graph.nodes[k[0]].features[0])
-    )
-    return tuple(found[k] for k in keys)
-
-
-def _accesses_of(graph: ProgramGraph, block: int) -> dict[tuple[int, bool], Access]:
-    """(buffer, is write) -> access."""
-    dims: dict[tuple[int, bool], dict[int, list[tuple[int, float]]]] = {}
-    strides: dict[tuple[int, bool], dict[int, float]] = {}
-    for edge in graph.edges:
-        if edge.kind == "access" and int(edge.features[0]) == block:
-            _, is_write, dim, coefficient, stride, *_ = edge.features
-            key = edge.dst, bool(is_write)
-            dims.setdefault(key, {}).setdefault(int(dim), []).append((edge.src, coefficient))
-            strides.setdefault(key, {})[int(dim)] = stride / abs(coefficient)
-    found = {}
-    for key, per_dim in dims.items():
-        features = graph.nodes[key[0]].features
-        count = range(int(features[2]))
-        found[key] = Access(
-            features[3], tuple(tuple(per_dim.get(d, ())) for d in count), tuple(strides[key].get(d, 0.0) for d in count)
-        )
-    return found

@@ -15,6 +15,7 @@ from foretune.datasets.importers.arguments import argument_graph
 from foretune.datasets.importers.report import LineError
 from foretune.datasets.importers.results import read_result
 from foretune.datasets.importers.sink import ActionTexts, Sink, digest, environment_text, target_text
+from foretune.datasets.programs.template_graph import template_graph
 from foretune.errors import TargetError
 from foretune.target import Target
 from foretune.task import Task, Workload
@@ -76,7 +77,7 @@ class AutoTvmReader:
             program = json.dumps([template, arguments, keywords], separators=(",", ":"), sort_keys=True)
             workload = digest(program)
             family = template.split("/")[-1].split(".")[0]
-            graph = argument_graph([*arguments, *keywords.values()])
+            graph = template_graph(template, arguments, argument_graph([*arguments, *keywords.values()]))
             sink.workload(workload, lambda: Task(Workload(workload, program, graph, template, family), parsed))
             found = self._tasks[key] = (workload, target_text(parsed))
         return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 READERS = (
-    2  # raised when readers understand more, or otherwise: logs are then read again, and what is there stays as it is
+    3  # raised when readers understand more, or otherwise: logs are then read again, and what is there stays as it is
 )
 _CHUNK_BYTES = 1 << 20
 

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.errors import DatabaseError
+from foretune.support.scratch import ScratchFolder
 
 SCHEMA_VERSION = 2  # version 1 has no digests; it is read, and made version 2 when it is opened for writing
 
@@ -102,7 +102,7 @@ class RecordsFile:
         self.damaged: list[DamagedRow] = []
         self._lock = threading.Lock()
         self._whole: set[tuple[str, str]] = set()  # (table, key) of rows that were looked at
-        self._copy: tempfile.TemporaryDirectory | None = None
+        self._copy: ScratchFolder | None = None
         try:
             if read_only:
                 self._connection = self._connect_read_only()
@@ -128,14 +128,14 @@ class RecordsFile:
             connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             return connection
         except sqlite3.OperationalError:
-            self._copy = tempfile.TemporaryDirectory(prefix="foretune-")
+            self._copy = ScratchFolder("foretune-database-")
         try:
             for suffix in ("", "-wal"):
                 if (file := self.path.with_name(self.path.name + suffix)).is_file():
-                    shutil.copyfile(file, Path(self._copy.name) / f"copy.db{suffix}")
+                    shutil.copyfile(file, self._copy.path / f"copy.db{suffix}")
         except OSError as error:
             raise DatabaseError(f"{self.path} cannot be read: {error.strerror}") from error
-        return sqlite3.connect(Path(self._copy.name) / "copy.db", timeout=_TIMEOUT_SECS, check_same_thread=False)
+        return sqlite3.connect(self._copy.path / "copy.db", timeout=_TIMEOUT_SECS, check_same_thread=False)
 
     def _set_up(self) -> None:
         deadline = time.monotonic() + 30.0
@@ -225,7 +225,7 @@ class RecordsFile:
         """Closes the file."""
         self._connection.close()
         if self._copy is not None:
-            self._copy.cleanup()
+            self._copy.close()
 
     def _rows(
         self, table: str, where: str = "", values: Sequence[Any] = (), order: str = "rowid"

@@ -34,7 +34,7 @@ from foretune.datasets.records.manifest import Manifest, ManifestChangedError, r
 from foretune.datasets.records.split import Split
 from foretune.errors import DataError
 from foretune.record import Trajectory
-from foretune.support.files import sha256_of, write_atomically
+from foretune.support.files import remove_half_written, sha256_of, write_atomically
 from foretune.target import Target
 from foretune.task import Task, Workload
 
@@ -408,8 +408,7 @@ class RecordStore:
 
     def _recover(self) -> None:
         self._delete_replaced()
-        for path in self.path.glob(".*.tmp"):
-            path.unlink()
+        remove_half_written(self.path)
         for path in self.path.glob("shard-*.parquet"):
             if path.name not in self.manifest.shards:
                 path.unlink()  # merged, but the kill came before the manifest listed it; its batches are still here

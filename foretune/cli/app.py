@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -298,6 +298,14 @@ def evaluate(
     ] = "1",
     unit: Annotated[str, typer.Option(help="What a share is of: tasks or records.")] = "tasks",
     seed: Annotated[int, typer.Option(help="Of every model.")] = 0,
+    folds: Annotated[
+        int,
+        typer.Option(help="Test each workload once, in so many folds, with intervals; for small data sets.", min=0),
+    ] = 0,
+    calls: Annotated[
+        Path | None,
+        typer.Option(help="JSON file {workload hash: calls in one run of the network}: weights in the ratio of sums."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results, trained models and plots; a run that was stopped goes on from it."),
@@ -316,9 +324,10 @@ def evaluate(
         rivals = [n for n in registry.names() if n not in registry.ablations()]
         chosen.update(dict.fromkeys({"all": rivals, "ablations": ["latent", *registry.ablations()]}.get(name, [name])))
     files = dict(_name_and_file(text) for text in weights)
-    config = EvaluationConfig(tuple(chosen), seed, _numbers(shares, "shares"), unit, out, files)
-    report = offline.run_evaluation(data, config)
-    if out is not None:
+    weighed = offline.read_calls(calls) if calls is not None else {}
+    config = EvaluationConfig(tuple(chosen), seed, _numbers(shares, "shares"), unit, out, files, weighed)
+    report = offline.run_evaluation(data, config, folds)
+    if out is not None and not folds:
         from foretune.costmodel.evaluation.plots import draw_all
 
         draw_all(report, out)
@@ -337,12 +346,20 @@ def evaluate(
     )
     rows = ((name, *(_figure(figures.get(c)) for c in columns)) for name, figures in report.models.items())
     print_table(("model", *columns), rows, f"{report.data['num_ranked_test_tasks']} test tasks")
+    if folds:
+        ends = ((name, *(_interval(figures, c) for c in columns[:-2])) for name, figures in report.models.items())
+        print_table(("model", *columns[:-2]), ends, "95 % intervals, by bootstrap over workloads")
     for name, reason in report.skipped.items():
         print(f"{name}: left out: {reason}")
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def _interval(figures: dict[str, Any], name: str) -> str:
+    low, high = figures["intervals"][name]
+    return "-" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _name_and_file(text: str) -> tuple[str, Path]:

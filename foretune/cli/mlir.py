@@ -99,6 +99,10 @@ def tune(
     store: Annotated[
         Path | None, typer.Option(help="Folder of all records; a run that was stopped goes on from it.")
     ] = None,
+    winners: Annotated[
+        Path | None,
+        typer.Option(help="Library of what was best for operations: the search begins with it, and adds its winner."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the result in JSON, which `replay` reads.")] = None,
     script: Annotated[Path | None, typer.Option(help="File for the winner as a transform module.")] = None,
     build_timeout: BuildTimeout = 30.0,
@@ -114,7 +118,11 @@ def tune(
     from foretune.passes.mlir.environment.session import MlirSession, SessionSettings
     from foretune.passes.mlir.tuning import measure, tuning
     from foretune.passes.mlir.tuning.strategies import MlirStrategyConfig
+    from foretune.passes.mlir.tuning.winners import Winners
 
+    if winners is not None:
+        check_writable(winners)
+    library = Winners.load(winners) if winners is not None else None
     config = tuning.MlirTuneConfig(budget, store=store)
     with endpoint(llm) as url, MlirSession(SessionSettings(build_timeout, run_timeout)) as session:
         asked = LlmConfig(url, llm_model, llm_calls, cache=llm_cache, api_key=api_key(llm_key_env)) if url else None
@@ -123,8 +131,10 @@ def tune(
         with progress_bar(printable(program.name), not as_json, transient=True) as show:
             result = tuning.tune(
                 program, measure.MlirMeasurer(session), strategy.make, config,
-                lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"),
+                lambda r: show(len(r.trials), budget, f"{r.best_so_far()[-1]:.3g}x"), library,
             )  # fmt: skip
+    if library is not None and winners is not None:
+        library.save(winners)
     document = {
         **result.to_json(),
         **strategy.report(result.strategy),
@@ -319,6 +329,13 @@ def collect(
             )
         ),
     ] = "haswell,x86-64",
+    counts_only: Annotated[
+        bool,
+        typer.Option(
+            "--counts-only",
+            help="Time nothing, and compile each sample for one of `--cpus` in turn, whatever this machine is.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Label generated programs and random schedules of them on this machine; a run that was stopped goes on."""
@@ -328,7 +345,13 @@ def collect(
 
     chosen: dict[str, Any] = {} if families == "all" else {"families": tuple(f.strip() for f in families.split(","))}
     config = CollectConfig(
-        out, samples, schedules, seed, cpus=tuple(c.strip() for c in cpus.split(",") if c.strip()), **chosen
+        out,
+        samples,
+        schedules,
+        seed,
+        cpus=tuple(c.strip() for c in cpus.split(",") if c.strip()),
+        counts_only=counts_only,
+        **chosen,
     )
     with progress_bar("samples", not as_json) as show:
         counts = run(config, show)
@@ -352,6 +375,12 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
     time_only: Annotated[
         bool, typer.Option("--time-only", help="Train the model of time from exact counts instead; seconds of work.")
+    ] = False,
+    correction_only: Annotated[
+        bool,
+        typer.Option(
+            "--correction-only", help="Train what corrects the model on further samples instead; minutes of work."
+        ),
     ] = False,
     domain: Annotated[Path | None, typer.Option(help="File that shall say how far the training data reaches.")] = None,
     as_json: Json = False,
@@ -377,6 +406,15 @@ def train(
                 [(name, f"{value:.4g}") for name, value in timed.figures.items()],
                 title=f"{out}: programs that were held out",
             )
+        return
+    if correction_only:
+        observe.observe(data)
+        model = _model(start)
+        model.correction = training.train_correction(data, model)
+        model.correction.save(out)
+        figures = training.score_model(model, [o for o in training.load_split(data).test if o.stage == "given"])
+        document = {"weights": str(out), "base": model.training_hash, "test": figures}
+        print_json(document) if as_json else print(json.dumps(figures, indent=1))
         return
     config = MlirTrainConfig(epochs=epochs, members=members, seed=seed, learning_rate=rate)
     with progress_bar("graphs", not as_json) as show:

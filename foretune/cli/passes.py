@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from foretune.cli.passes_programs import (
     Argument,
     Cflag,
     CheckArg,
+    CheckDefine,
     CheckStdin,
     Cwd,
     Define,
@@ -46,8 +47,20 @@ Emit = Annotated[
         help="Write the winner as object, ll, script (of exact commands) or flags (for clang); may be repeated.",
     ),
 ]
+Beside = Annotated[
+    list[str],
+    typer.Option(
+        "--beside",
+        help=(
+            "Baseline to measure beside the winner: polly (-mllvm -polly) or ofast (-Ofast, which is relaxed and may"
+            " print something else); may be repeated."
+        ),
+    ),
+]
 EmitFolder = Annotated[Path, typer.Option(help="Folder for what is written by --emit.")]
-BuildTimeout = Annotated[float, typer.Option(help="Seconds for one compilation, at most.")]
+BuildTimeout = Annotated[
+    float, typer.Option(help="Seconds for one compilation, at most; four times those of -O3, where that is more.")
+]
 RunTimeout = Annotated[float, typer.Option(help="Seconds for one run of the program, at most.")]
 Sandbox = Annotated[
     bool,
@@ -68,7 +81,10 @@ def tune(
     sources: Sources,
     budget: Annotated[int, typer.Option(help="Measurements for each program.")] = 50,
     objective: Annotated[
-        str, typer.Option(help="What shall be small: time, instructions, size or cycles (of llvm-mca).")
+        str,
+        typer.Option(
+            help="What shall be small: time, instructions, size or cycles (of llvm-mca, by how often blocks run)."
+        ),
     ] = "time",
     search: Annotated[
         str,
@@ -113,6 +129,7 @@ def tune(
     expect_exit: ExpectExit = 0,
     check_arg: CheckArg = [],  # noqa: B006
     check_stdin: CheckStdin = [],  # noqa: B006
+    check_define: CheckDefine = [],  # noqa: B006
     call: Annotated[
         str,
         typer.Option(
@@ -133,19 +150,24 @@ def tune(
     ] = None,
     emit: Emit = [],  # noqa: B006
     emit_folder: EmitFolder = Path(),
+    beside: Beside = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Tune the pass sequence of a program, or of each program of a folder. The programs run here, with your rights."""
     from foretune.passes.language.llm_client import LlmConfig
     from foretune.passes.llvm import measure
-    from foretune.passes.llvm.emit import check_kinds
+    from foretune.passes.llvm.tuning import beside as besides
     from foretune.passes.llvm.tuning import tuning
+    from foretune.passes.llvm.tuning.emit import check_kinds
     from foretune.passes.llvm.tuning.strategies import StrategyConfig
 
     for path, is_folder in ((out, False), (store, True), (emit_folder if emit else None, True)):
         if path is not None:
             check_writable(path, is_folder)
     config, kinds = tuning.PassTuneConfig(budget, objective, store=store), check_kinds(emit)
+    baselines = besides.check_kinds(beside)
+    if baselines and (objective != "time" or call):
+        raise OptionError("--beside is of times, and of programs with a main")
     settings = measure.PassMeasureSettings(
         build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox
     )
@@ -168,6 +190,7 @@ def tune(
         without_main=objective != "time",
         ignore=ignore,
         expect_exit=expect_exit,
+        check_define=check_define,
     )
     results, failed = [], {}
     with (
@@ -208,6 +231,7 @@ def tune(
                     "build": asdict(arguments),
                     "timeouts": [build_timeout, run_timeout],
                     "emitted": _emit(kinds, program, result.best, measurer, emit_folder),
+                    **({"beside": _beside(baselines, arguments, program, measurer)} if baselines else {}),
                 }
             )
     document = {"results": results, "failed": failed}
@@ -232,11 +256,22 @@ def _progress(result: Any) -> str:
     )
 
 
+def _beside(kinds: tuple[str, ...], arguments: Any, program: Any, measurer: Any) -> list[dict[str, Any]]:
+    """The baselines beside a winner, measured in turns with -O3."""
+    from foretune.passes.llvm.tuning import beside
+
+    prepared = measurer.prepare(program)
+    relaxed = replace(arguments, cflag=[*arguments.cflag, *beside.RELAXED], check_define=[])
+    with relaxed.programs({}) as programs:
+        other = next((one for one in programs if one.name == program.name), None)
+        return [beside.measure(kind, prepared, measurer, other).to_json() for kind in kinds]
+
+
 def _emit(kinds: tuple[str, ...], program: Any, sequence: Any, measurer: Any, folder: Path) -> dict[str, Any]:
     """What was given out: kind -> its file, its text and what to know of it; what cannot be is told, and loses no
     result.
     """
-    from foretune.passes.llvm.emit import Emitted, emit
+    from foretune.passes.llvm.tuning.emit import Emitted, emit
 
     found = []
     for kind in kinds:
@@ -280,7 +315,7 @@ def emit(
 ) -> None:
     """Write stored winners as objects, modules, scripts of exact commands, or lines of flags."""
     from foretune.passes.llvm import measure
-    from foretune.passes.llvm.emit import check_kinds
+    from foretune.passes.llvm.tuning.emit import check_kinds
 
     kinds, rows = check_kinds(kind), []
     for stored, program, sequence, settings in stored_results(results):
@@ -668,8 +703,13 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
                 f"{printable(result['program'])}: of the sequences whose time is known, {shares}"
                 + (f"; {told['num_refused']} refusals" if told["num_refused"] else "")
             )
+        for told in result.get("beside", ()):
+            gain = f"{told['gain']:.3f} ({_interval(told['interval'])})" if told["interval"] else "not measured"
+            print(printable(f"{result['program']}: beside it, {told['name']}: {gain} {told['note']}".rstrip()))
         _print_emitted(result)
-        what = result["command"] if result["gain"] > 1 else "nothing measured beats -O3, which stays"
+        is_short = result["command"] == f"opt {result['sequence']}"
+        what = f"opt {result['sequence']}" + ("" if is_short else "; --emit script writes its pipeline out")
+        what = what if result["gain"] > 1 else "nothing measured beats -O3, which stays"
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():
         print(f"{printable(name)}: left out: {printable(reason)}")

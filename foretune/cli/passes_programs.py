@@ -9,7 +9,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +75,16 @@ CheckStdin = Annotated[
         ),
     ),
 ]
+CheckDefine = Annotated[
+    list[str],
+    typer.Option(
+        "--check-define",
+        help=(
+            "NAME or NAME=VALUE for the preprocessor of one more build, which winners must do right and which is not"
+            " timed, such as POLYBENCH_DUMP_ARRAYS; may be repeated."
+        ),
+    ),
+]
 File = Annotated[
     list[str],
     typer.Option(
@@ -117,6 +127,7 @@ class ProgramArguments:
     checks: list[list[Any]] = field(default_factory=list)
     file: list[list[str]] = field(default_factory=list)
     cwd: str | None = None
+    check_define: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.directory = self.directory or str(Path.cwd())
@@ -153,7 +164,14 @@ class ProgramArguments:
                 yield [self._function(scratch.path, sandbox)]
                 return
             selection = Selection(self.keep_separate, Path(self.main) if self.main else None, self.without_main)
-            yield load(self.sources, scratch.path, self.options, selection, Path(self.directory), failed)
+            found = load(self.sources, scratch.path, self.options, selection, Path(self.directory), failed)
+            if self.check_define:
+                defines = (*self.options.defines, *self.check_define)
+                options, folder = replace(self.options, defines=defines), scratch.path / "checked"
+                others = load(self.sources, folder, options, selection, Path(self.directory), failed)
+                checked = {program.name: program for program in others}
+                found = [replace(one, checked=checked[one.name]) for one in found if one.name in checked]
+            yield found
 
     def _function(self, folder: Path, sandbox: bool) -> Any:
         """The one function that is called; how often is kept, so that it is called as often when it is replayed."""
@@ -163,6 +181,8 @@ class ProgramArguments:
         call, options = FunctionCall.parse(self.call), self.options
         if options.arguments or options.stdin:
             raise OptionError("--call goes without --arg and --stdin: a function has neither")
+        if self.check_define:
+            raise OptionError("--call goes without --check-define: what a function leaves is compared in any case")
         if len(self.sources) != 1:
             raise OptionError(f"--call goes with one source, but got {self.sources}")
         with PassMeasurer(PassMeasureSettings(sandbox=sandbox)) as measurer:

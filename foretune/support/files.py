@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -11,31 +10,41 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foretune.errors import DataError
+from foretune.support.scratch import ScratchFolder, sweep
+
+_TEMPORARY = ".tmp"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `path`, syncs the result and renames it into place.
+    """Calls `write` with a path in a temporary folder beside `path`, syncs the result and renames it into place.
+
+    What processes that were killed meanwhile have left of such folders is removed.
 
     Args:
         path: where the file shall be; its folder is made if missing.
         write: writes the whole content to the path that it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with ScratchFolder(f".{path.name}.", _TEMPORARY, path.parent) as scratch:
+            temporary = scratch.path / path.name
+            write(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
         if not isinstance(error, OSError) and os.strerror(errno.ENOSPC) in str(error):  # libraries wrap it
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes what processes that were killed have half written into a folder, whatever it was to become."""
+    sweep(".", _TEMPORARY, folder)
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        if path.is_file():  # of releases that wrote files without a folder
+            path.unlink()
 
 
 def check_writable(path: Path, is_folder: bool = False) -> None:

@@ -6,39 +6,47 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import signal
 import tempfile
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 _OWNER = ".owner"
+_STEP = "foretune-step-"
 _ENDING_SECS = 5.0  # killed processes are gone within milliseconds
 _LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of another release
 
 
 class ScratchFolder:
-    """A new folder under the system's one for temporary files; removed by `close`.
+    """A new folder, removed by `close`, or when nothing refers to it any more.
 
     It holds a lock on a file in it. A folder of the same prefix and user whose lock nobody holds was left by a process
-    that was
-    killed: it is removed when another is made, and what still runs from it is ended.
+    that was killed: it is removed when another is made, and what still runs from it is ended.
 
     Args:
-        prefix: of its name.
+        prefix, suffix: of its name.
+        where: the folder that it is made in; by default the system's one for temporary files.
     """
 
-    def __init__(self, prefix: str) -> None:
-        sweep(prefix)
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._lock = open(self.path / _OWNER, "w")  # noqa: SIM115 - held until close
+    def __init__(self, prefix: str, suffix: str = "", where: Path | None = None) -> None:
+        where = Path(tempfile.gettempdir()) if where is None else where
+        sweep(prefix, suffix, where)
+        self.path = Path(tempfile.mkdtemp(suffix, prefix, where))
+        made = self.path / f"{_OWNER}.new"
+        self._lock = open(made, "w")  # noqa: SIM115 - held until close
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        made.rename(self.path / _OWNER)  # nobody finds it without its lock
+        self._removal = weakref.finalize(self, _remove, self.path, self._lock)
 
     def close(self) -> None:
         """Removes the folder; safe to call twice."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
+        self._removal()
 
     def __enter__(self) -> ScratchFolder:
         return self
@@ -47,9 +55,21 @@ class ScratchFolder:
         self.close()
 
 
-def sweep(prefix: str) -> None:
-    """Removes the folders of a prefix that processes of this user have left, and ends what runs from them."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _remove(folder: Path, lock: IO[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
+
+
+@contextlib.contextmanager
+def step_folder() -> Iterator[Path]:
+    """A folder for the files of one step of a larger work."""
+    with ScratchFolder(_STEP) as scratch:
+        yield scratch.path
+
+
+def sweep(prefix: str, suffix: str, where: Path) -> None:
+    """Removes the folders of such names that processes of this user have left, and ends what runs from them."""
+    for folder in where.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}"):
         with contextlib.suppress(OSError):
             if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid() and _is_left(folder):
                 _end_those_in(folder.resolve())

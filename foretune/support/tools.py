@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 
-def run_tool(command: Sequence[str], timeout_secs: float) -> subprocess.CompletedProcess[str]:
-    """Runs a command without a shell and without input; what it prints is kept, with broken characters replaced.
+def run_tool(
+    command: Sequence[str], timeout_secs: float, given: str = "", directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command without a shell; what it prints is kept, with broken characters replaced.
+
+    Args:
+        command: to run.
+        timeout_secs: limit.
+        given: its standard input.
+        directory: that it runs in; None for this process's.
 
     Raises:
         subprocess.TimeoutExpired: it took longer, and was killed.
@@ -15,9 +24,10 @@ def run_tool(command: Sequence[str], timeout_secs: float) -> subprocess.Complete
     """
     return subprocess.run(
         command,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         errors="replace",
         timeout=timeout_secs,
+        cwd=directory,
     )

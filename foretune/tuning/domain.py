@@ -163,6 +163,10 @@ class Domain(ABC, Generic[Candidate]):
         """Where a finalist is wrong on further inputs; empty where it is nowhere."""
         return ""
 
+    def simplify(self, candidate: Candidate) -> Candidate:
+        """A winner without what its code does not need; itself, where nothing is known of that."""
+        return candidate
+
     def why_not(self, candidate: Candidate) -> str:
         """Why a candidate is not tried; empty where nothing speaks against it."""
         return ""

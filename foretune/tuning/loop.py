@@ -96,6 +96,7 @@ class TuneResult(TrialLog, Generic[Candidate]):
         num_reused: of them, from an earlier run.
         num_skipped: candidates that were not tried, because the domain had something against them.
         secs: wall time of this run.
+        first_secs: of it, until the first measurement was there; 0 if there was none.
         strategy: what suggested, as it is in the end.
     """
 
@@ -113,6 +114,7 @@ class TuneResult(TrialLog, Generic[Candidate]):
     num_reused: int = 0
     num_skipped: int = 0
     secs: float = 0.0
+    first_secs: float = 0.0
     strategy: Any = None
 
     def to_json(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ class TuneResult(TrialLog, Generic[Candidate]):
             "statuses": self.statuses,
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
+            "first_secs": self.first_secs,
         }
 
 
@@ -189,6 +192,8 @@ class _Run(Generic[Candidate, Result]):
             idle = 0 if len(self._result.trials) > before else idle + 1
         try:
             self._decide()
+            if self._result.gain > 1:
+                self._result.best = self._domain.simplify(self._result.best)
         finally:
             self._keep_best(0)
         self._result.secs = time.perf_counter() - self._start
@@ -231,6 +236,7 @@ class _Run(Generic[Candidate, Result]):
         return measured.cost
 
     def _note(self, candidate: Candidate, measured: Measured) -> None:
+        self._result.first_secs = self._result.first_secs or time.perf_counter() - self._start
         self._result.trials.append(self._result.trial(candidate, measured.status, measured.cost, measured.error))
         self._report(self._result)
 

@@ -16,17 +16,22 @@ from dataclasses import dataclass
 from typing import Any, Union, cast
 
 from foretune.errors import IllegalActionError, LeftGrammarError
+from foretune.passes.llvm.pipelines import o3_with
 from foretune.passes.llvm.tables import (
     CGSCC,
     FLAGS,
     FUNCTION,
+    HINT,
     INTENTS,
     LEFT_FLAGS,
     LEFT_PASSES,
     LOOP,
     LOOP_MSSA,
     MODULE,
+    O3_WITH,
+    ORDERED,
     PASSES,
+    REORDERING_HINTS,
     FlagKind,
     PassKind,
     Setting,
@@ -59,6 +64,8 @@ class Pass:
                 fits = isinstance(value, bool)
             elif name in dict(kind.numbers):
                 fits = type(value) is int and 0 <= value <= max(kind.numbers[name])
+            elif name in dict(kind.places):
+                fits = value in kind.places[name]
             else:
                 fits = name in dict(kind.words) and value in kind.words[name]
             if not fits:
@@ -129,15 +136,30 @@ class PassSequence:
         """The text for `opt -passes=`; neighbours of one level share a pass manager."""
         groups: list[tuple[str, list[str]]] = []
         for step in self.passes:
+            if step.kind.level == HINT:
+                continue
             if not groups or groups[-1][0] != step.kind.level or step.kind.level == MODULE:
                 groups.append((step.kind.level, []))
-            groups[-1][1].append(str(step))
+            groups[-1][1].append(str(step) if step.name != O3_WITH else self._written_out(step))
         return ",".join(_NESTED[level].format(",".join(names)) for level, names in groups)
+
+    def _written_out(self, step: Pass) -> str:
+        """The pipeline of `-O3` under these flags, with passes inside."""
+        inside = {point: _NESTED_INSIDE[PASSES[name].level].format(name) for point, name in _words(step.options)}
+        features = PassSequence((), tuple(flag for flag in self.flags if flag.name != "mattr"))
+        return o3_with(inside, tuple(features.flag_texts))
 
     @property
     def flag_texts(self) -> list[str]:
         """The flags as words of a command line."""
-        return [word for flag in self.flags for word in (str(flag), *flag.kind.needs)]
+        words = [word for flag in self.flags for word in (str(flag), *flag.kind.needs)]
+        reorders = any(name in REORDERING_HINTS for hint in self.hints for name, _ in hint.options)
+        return [*words, ORDERED] if reorders and ORDERED not in words else words
+
+    @property
+    def hints(self) -> tuple[Pass, ...]:
+        """What is written into the module before any pass runs."""
+        return tuple(step for step in self.passes if step.kind.level == HINT)
 
     @property
     def uses_polly(self) -> bool:
@@ -171,6 +193,13 @@ class PassSequence:
         return cls(tuple(passes), tuple(Flag(cast("str", a.attrs[0]), cast("Setting", a.decision)) for a in flags))
 
     def __str__(self) -> str:
+        is_plain = all(step.name != O3_WITH and step.kind.level != HINT for step in self.passes)
+        text = self.pipeline if is_plain else ",".join(map(str, self.passes))
+        return " ".join([f"-passes='{text}'", *self.flag_texts])
+
+    @property
+    def command(self) -> str:
+        """What follows `opt` to run it; as it prints, with pipelines written out."""
         return " ".join([f"-passes='{self.pipeline}'", *self.flag_texts])
 
 
@@ -184,6 +213,8 @@ _NESTED = {
     LOOP: "function(loop({}))",
     LOOP_MSSA: "function(loop-mssa({}))",
 }
+
+_NESTED_INSIDE = {FUNCTION: "{}", LOOP: "loop({})", LOOP_MSSA: "loop-mssa({})"}
 
 _MAX_STEPS, _MAX_TEXT = 256, 20_000
 
@@ -286,6 +317,8 @@ def _parse_option(kind: PassKind, name: str, word: str) -> tuple[str, Setting]:
         if word in words:
             return option, word
     option, equals, number = word.partition("=")
+    if number in dict(kind.places).get(option, ()):
+        return option, number
     if equals and option in dict(kind.numbers) and re.fullmatch(r"\d{1,6}", number):
         return option, int(number)
     raise IllegalActionError(f"pass {name} takes {_describe(kind)}, but got {_shown(word)}")
@@ -294,7 +327,7 @@ def _parse_option(kind: PassKind, name: str, word: str) -> tuple[str, Setting]:
 def _option_text(kind: PassKind, name: str, value: Setting) -> str:
     if name in kind.switches:
         return name if value else f"no-{name}"
-    return f"{name}={value}" if name in dict(kind.numbers) else str(value)
+    return f"{name}={value}" if name in (*dict(kind.numbers), *dict(kind.places)) else str(value)
 
 
 def _describe(kind: PassKind) -> str:
@@ -302,8 +335,13 @@ def _describe(kind: PassKind) -> str:
         *kind.switches,
         *(f"{name}=0..{max(values)}" for name, values in dict(kind.numbers).items()),
         *(w for words in dict(kind.words).values() for w in words),
+        *(f"{name}=PASS" for name in dict(kind.places)),
     ]
     return ", ".join(known) if known else "no options"
+
+
+def _words(options: Iterable[tuple[str, Setting]]) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in options]
 
 
 def _shown(value: object) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator, Sequence
-from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
+from collections.abc import Iterator, Mapping, Sequence
+from ctypes import byref, c_char_p, c_int, c_longlong, c_size_t, c_uint, c_ulonglong, c_void_p
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +18,8 @@ _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL = 3, 2, 0
 _RETURN_STATUS = 2
 _EXTERNAL = 0  # linkage
 _POINTER_KIND = 12
+_BRANCH = 2  # opcode
+_WIDEST = 64  # bits of a constant that is read
 _OF_FUNCTION = 0xFFFFFFFF  # the index of a function's own attributes
 _FILE_KINDS = {".s": 0, ".o": 1}
 
@@ -76,6 +78,35 @@ _FUNCTIONS = {
     "LLVMPrintTypeToString": (c_void_p, [c_void_p]),
     "LLVMGetLinkage": (c_int, [c_void_p]),
     "LLVMGetVersion": (None, [c_void_p, c_void_p, c_void_p]),
+    "LLVMCountIncoming": (c_uint, [c_void_p]),
+    "LLVMGetIncomingValue": (c_void_p, [c_void_p, c_uint]),
+    "LLVMGetIncomingBlock": (c_void_p, [c_void_p, c_uint]),
+    "LLVMIsAInstruction": (c_void_p, [c_void_p]),
+    "LLVMIsAConstantInt": (c_void_p, [c_void_p]),
+    "LLVMConstIntGetSExtValue": (c_longlong, [c_void_p]),
+    "LLVMGetIntTypeWidth": (c_uint, [c_void_p]),
+    "LLVMIsConditional": (c_int, [c_void_p]),
+    "LLVMGetCondition": (c_void_p, [c_void_p]),
+    "LLVMGetICmpPredicate": (c_int, [c_void_p]),
+    "LLVMGetMDKindIDInContext": (c_uint, [c_void_p, c_char_p, c_uint]),
+    "LLVMGetMetadata": (c_void_p, [c_void_p, c_uint]),
+    "LLVMSetMetadata": (None, [c_void_p, c_uint, c_void_p]),
+    "LLVMGetMDNodeNumOperands": (c_uint, [c_void_p]),
+    "LLVMGetMDNodeOperands": (None, [c_void_p, c_void_p]),
+    "LLVMGetMDString": (c_void_p, [c_void_p, c_void_p]),
+    "LLVMMDStringInContext2": (c_void_p, [c_void_p, c_char_p, c_size_t]),
+    "LLVMMDNodeInContext2": (c_void_p, [c_void_p, c_void_p, c_size_t]),
+    "LLVMValueAsMetadata": (c_void_p, [c_void_p]),
+    "LLVMMetadataAsValue": (c_void_p, [c_void_p, c_void_p]),
+    "LLVMTemporaryMDNode": (c_void_p, [c_void_p, c_void_p, c_size_t]),
+    "LLVMMetadataReplaceAllUsesWith": (None, [c_void_p, c_void_p]),
+    "LLVMGetEnumAttributeKindForName": (c_uint, [c_char_p, c_size_t]),
+    "LLVMCreateEnumAttribute": (c_void_p, [c_void_p, c_uint, c_ulonglong]),
+    "LLVMGetEnumAttributeAtIndex": (c_void_p, [c_void_p, c_uint, c_uint]),
+    "LLVMGetNamedFunction": (c_void_p, [c_void_p, c_char_p]),
+    "LLVMInt1TypeInContext": (c_void_p, [c_void_p]),
+    "LLVMInt32TypeInContext": (c_void_p, [c_void_p]),
+    "LLVMConstInt": (c_void_p, [c_void_p, c_ulonglong, c_int]),
 }
 
 
@@ -292,6 +323,113 @@ class Llvm:
         return self._text(self._library.LLVMPrintTypeToString(result)), [
             self._text(self._library.LLVMPrintTypeToString(kind)) for kind in kinds
         ]
+
+    # -- loops: what runs how often --------------------------------------------------------------
+
+    def terminator(self, block: int) -> int | None:
+        """The instruction that ends a block."""
+        return self._library.LLVMGetBasicBlockTerminator(block)
+
+    def condition(self, branch: int) -> int | None:
+        """What a conditional branch asks; None of other instructions."""
+        is_branch = self.opcode(branch) == _BRANCH
+        return self._library.LLVMGetCondition(branch) if is_branch and self._library.LLVMIsConditional(branch) else None
+
+    def predicate(self, comparison: int) -> int:
+        """The number of an integer comparison's predicate in the C API."""
+        return self._library.LLVMGetICmpPredicate(comparison)
+
+    def is_instruction(self, value: int) -> bool:
+        """Whether a value is made by an instruction."""
+        return bool(self._library.LLVMIsAInstruction(value))
+
+    def constant(self, value: int) -> int | None:
+        """The number that an integer constant is; None of other values, and of wide ones."""
+        if not self._library.LLVMIsAConstantInt(value):
+            return None
+        wide = self._library.LLVMGetIntTypeWidth(self._library.LLVMTypeOf(value)) > _WIDEST
+        return None if wide else self._library.LLVMConstIntGetSExtValue(value)
+
+    def incoming(self, phi: int) -> list[tuple[int, int]]:
+        """(block, value that comes from there) of a phi."""
+        return [
+            (self._library.LLVMGetIncomingBlock(phi, i), self._library.LLVMGetIncomingValue(phi, i))
+            for i in range(self._library.LLVMCountIncoming(phi))
+        ]
+
+    def has_metadata(self, instruction: int, kind: str) -> bool:
+        """Whether an instruction has metadata of a kind."""
+        return bool(self._library.LLVMGetMetadata(instruction, self._kind(kind)))
+
+    def metadata_names(self, instruction: int, kind: str) -> list[str]:
+        """The first strings of the nodes in an instruction's metadata, as `llvm.loop` has its attributes."""
+        node = self._library.LLVMGetMetadata(instruction, self._kind(kind))
+        names: list[str] = []
+        for operand in self._node(node) if node else ():
+            first = next(iter(self._node(operand)), None) if operand and operand != node else None
+            if first and (name := self._string(first)):
+                names.append(name)
+        return names
+
+    def set_branch_weights(self, branch: int, weights: Sequence[int]) -> None:
+        """Says how often a branch takes each of its ways."""
+        library, context = self._library, self._context
+        name, number = b"branch_weights", library.LLVMInt32TypeInContext(context)
+        parts = [library.LLVMMDStringInContext2(context, name, len(name))]
+        parts += [library.LLVMValueAsMetadata(library.LLVMConstInt(number, weight, 0)) for weight in weights]
+        node = library.LLVMMetadataAsValue(context, self._new_node(parts))
+        library.LLVMSetMetadata(branch, self._kind("prof"), node)
+
+    def add_loop_attributes(self, latch: int, attributes: Mapping[str, int | bool]) -> None:
+        """Adds attributes such as `llvm.loop.unroll.count` to those of the loop that a branch goes round."""
+        library, context = self._library, self._context
+        old = library.LLVMGetMetadata(latch, self._kind("llvm.loop"))
+        kept = [library.LLVMValueAsMetadata(part) for part in (self._node(old) if old else ()) if part and part != old]
+        for name, value in attributes.items():
+            is_switch = isinstance(value, bool)
+            kind = library.LLVMInt1TypeInContext(context) if is_switch else library.LLVMInt32TypeInContext(context)
+            number = library.LLVMValueAsMetadata(library.LLVMConstInt(kind, int(value), 0))
+            kept.append(self._new_node([library.LLVMMDStringInContext2(context, name.encode(), len(name)), number]))
+        placeholder = library.LLVMTemporaryMDNode(context, None, 0)  # the first operand of a loop's node is itself
+        node = self._new_node([placeholder, *kept])
+        library.LLVMMetadataReplaceAllUsesWith(placeholder, node)
+        library.LLVMSetMetadata(latch, self._kind("llvm.loop"), library.LLVMMetadataAsValue(context, node))
+
+    def _new_node(self, parts: Sequence[int]) -> int:
+        return self._library.LLVMMDNodeInContext2(self._context, (c_void_p * len(parts))(*parts), len(parts))
+
+    # -- attributes of functions -----------------------------------------------------------------
+
+    def function(self, module: int, name: str) -> int | None:
+        """The function of a name; None where there is none."""
+        return self._library.LLVMGetNamedFunction(module, name.encode())
+
+    def has_attribute(self, function: int, name: str) -> bool:
+        """Whether a function has an attribute such as `noinline`."""
+        kind = self._library.LLVMGetEnumAttributeKindForName(name.encode(), len(name))
+        return bool(self._library.LLVMGetEnumAttributeAtIndex(function, _OF_FUNCTION, kind))
+
+    def add_attribute(self, function: int, name: str, value: int = 0) -> None:
+        """Gives a function an attribute."""
+        kind = self._library.LLVMGetEnumAttributeKindForName(name.encode(), len(name))
+        attribute = self._library.LLVMCreateEnumAttribute(self._context, kind, value)
+        self._library.LLVMAddAttributeAtIndex(function, _OF_FUNCTION, attribute)
+
+    def _kind(self, name: str) -> int:
+        return self._library.LLVMGetMDKindIDInContext(self._context, name.encode(), len(name))
+
+    def _node(self, node: int) -> list[int | None]:
+        """The operands of a metadata node; none of what is no node."""
+        number = self._library.LLVMGetMDNodeNumOperands(node)
+        found = (c_void_p * number)()
+        if number:
+            self._library.LLVMGetMDNodeOperands(node, found)
+        return list(found)
+
+    def _string(self, value: int) -> str:
+        length = c_uint()
+        start = self._library.LLVMGetMDString(value, byref(length))
+        return ctypes.string_at(start, length.value).decode(errors="replace") if start else ""
 
     def _chain(self, parent: int, kind: str) -> Iterator[int]:
         following = getattr(self._library, f"LLVMGetNext{kind}")

@@ -4,6 +4,8 @@ like.
 
 from __future__ import annotations
 
+import itertools
+import platform
 import re
 import shutil
 import subprocess
@@ -16,6 +18,8 @@ import numpy as np
 
 from foretune.errors import DataError, IllegalActionError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
+from foretune.passes.llvm.cycles.assembly import public_names, read_functions
+from foretune.passes.llvm.cycles.estimate import module_cycles
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.messages import (
     Compile,
@@ -35,6 +39,9 @@ from foretune.workers.messages import R
 from foretune.workers.pool import WorkerPool
 from foretune.workers.process import Death, Silence, WorkerProcess
 
+_PROCESSOR = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+_TRIPLE = f"-mtriple={_PROCESSOR}-unknown-linux-gnu"  # files of other systems have no map of blocks
+_WITH_FREQUENCIES = ("-basic-block-address-map", "-pgo-analysis-map=bb-freq")
 _GRACE_SECS = 10.0
 _CODE_TIMEOUT_SECS = 4.0  # of a compilation that is only looked at
 _SHOWN_CHARS = 400
@@ -70,7 +77,16 @@ class Compiler:
         self._workers: WorkerPool[Started] = WorkerPool(
             lambda: WorkerProcess("foretune.passes.llvm.worker", hello), num_workers=1
         )
-        self._count = 0
+        self._count = itertools.count(1)
+        self._limits: dict[str, float] = {}  # of programs, by their hash
+
+    def allow(self, program: Program, timeout_secs: float) -> None:
+        """Lets each compilation of a program take so long."""
+        self._limits[program.hash] = timeout_secs
+
+    def limit_of(self, program: Program) -> float:
+        """Seconds that one compilation of a program may take."""
+        return self._limits.get(program.hash, self._timeout_secs)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -89,14 +105,24 @@ class Compiler:
         return ".".join(map(str, self._workers[0].welcome.version))
 
     def run_passes(
-        self, program: Program, sequence: PassSequence, observe: bool, suffix: str, known: Collection[str] = ()
+        self,
+        program: Program,
+        sequence: PassSequence,
+        observe: bool,
+        suffix: str,
+        known: Collection[str] = (),
+        weigh: bool = False,
+        worker: int = 0,
     ) -> tuple[Compiled, Path]:
         """(the worker's reply, the file that it wrote): an object file, assembly or bitcode, by the suffix; of code
-        with known hashes no look after.
+        with known hashes no look after; with the weights of `trips.py`, if it shall be weighed. Two threads may each
+        use a worker of their own.
         """
-        self._count += 1
-        out = self._folder / f"{self._count}{suffix}"
-        return self._run_in(self._workers[0], program, sequence, observe, out, self._timeout_secs, known), out
+        self._workers.grow(worker + 1)
+        out = self._folder / f"{next(self._count)}{suffix}"
+        return self._run_in(
+            self._workers[worker], program, sequence, observe, out, self.limit_of(program), known, weigh
+        ), out
 
     def _run_in(
         self,
@@ -107,6 +133,7 @@ class Compiler:
         out: Path,
         timeout_secs: float,
         known: Collection[str] = (),
+        weigh: bool = False,
     ) -> Compiled:
         flags, features = _flags(sequence)
         request = Compile(
@@ -116,8 +143,10 @@ class Compiler:
             sequence.pipeline,
             flags,
             features,
+            tuple((hint.name, hint.options) for hint in sequence.hints),
             str(self._toolchain.tool("opt")) if sequence.uses_polly else "",
             observe,
+            weigh,
             tuple(known),
         )
         try:
@@ -147,15 +176,35 @@ class Compiler:
 
         return self._workers.map(hash_of, list(enumerate(sequences)))
 
-    def mca_cycles(self, program: Program, sequence: PassSequence) -> float | None:
-        """The cycles that llvm-mca expects of a module's code, taken as one block; None where it cannot tell.
+    def cycles(self, program: Program, sequence: PassSequence) -> float | None:
+        """The cycles of a module's code that llvm-mca expects, each block as often as it is thought to run; see
+        `cycles/estimate.py`. None where it cannot tell.
 
         Raises:
-            UnsupportedError: llvm-mca is not installed.
+            UnsupportedError: llc or llvm-mca is not installed.
         """
-        self._toolchain.tool("llvm-mca")
-        reply, out = self.run_passes(program, sequence, False, ".s")
-        return self._mca(out) if reply.status == "ok" else None
+        llc, mca = self._toolchain.tool("llc"), self._toolchain.tool("llvm-mca")
+        reply, module = self.run_passes(program, sequence, False, ".bc", weigh=True)
+        assembly = module.with_suffix(".s")
+        try:
+            if reply.status != "ok":
+                return None
+            flags = tuple(f for f in sequence.flags if not f.kind.polly and f.name != "mattr")
+            command = [str(llc), "-O3", "-relocation-model=pic", _TRIPLE, f"-mcpu={self.cpu}", *_WITH_FREQUENCIES]
+            done = run_tool(
+                [*command, *PassSequence((), flags).flag_texts, str(module), "-o", str(assembly)],
+                self.limit_of(program),
+            )
+            if done.returncode:
+                return None
+            text = assembly.read_text(errors="replace")
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            for path in (module, assembly):
+                path.unlink(missing_ok=True)
+        asked = [str(mca), f"-mcpu={self.cpu}", "-skip-unsupported-instructions=any"]
+        return module_cycles(read_functions(text), public_names(text), asked, self.limit_of(program))
 
     def _mca(self, out: Path) -> float | None:
         tool = self._toolchain.tool("llvm-mca")
@@ -204,12 +253,14 @@ class Compiler:
 
         Raises:
             DataError: the module cannot be read.
-            IllegalActionError: the sequence needs Polly, which runs in another program.
+            IllegalActionError: the sequence needs Polly, which runs in another program, or has hints.
         """
         if sequence.uses_polly:
             raise IllegalActionError(
                 "a sequence with Polly cannot be looked at step by step: Polly runs in `opt` as a whole"
             )
+        if sequence.hints:
+            raise IllegalActionError("a sequence with hints cannot be looked at step by step: they are no passes")
         folder = self._folder / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -235,4 +286,4 @@ def _flags(sequence: PassSequence) -> tuple[tuple[str, ...], str]:
     """(flags for the library's command line, features that functions ask for)."""
     features = ",".join(str(flag.value) for flag in sequence.flags if flag.name == "mattr")
     others = tuple(flag for flag in sequence.flags if flag.name != "mattr")
-    return tuple(PassSequence((), others).flag_texts), features
+    return tuple(PassSequence(sequence.hints, others).flag_texts), features

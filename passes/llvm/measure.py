@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Collection
 from collections.abc import Sequence as Many
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,10 @@ _GRACE_SECS = 10.0
 _LINK_TIMEOUT_SECS = 30
 _log = logging.getLogger(__name__)
 _UNOPTIMISED_SLOWER = 10.0  # times the limit of a run, for the program without passes
+_FIRST_SLOWER = 15.0  # times the limit of a compilation, for those that candidates are compared with
+_SLOWER_THAN_BASELINE = 4.0  # that a candidate's compilation may be, where that is more than the limit
 _HOPELESS = 1.3  # candidates so much slower than the baseline are run once
+_SHORT_SECS = 5e-3
 _SHOWN_CHARS = 400
 
 
@@ -51,7 +55,8 @@ class PassMeasureSettings:
 
     Attributes:
         repeats: runs of each candidate, and of the baseline between them.
-        build_timeout_secs, run_timeout_secs: limits of one candidate.
+        build_timeout_secs, run_timeout_secs: limits of one candidate; a program whose `-O3` takes long gets more for
+            compiling.
         memory_bytes: of one compilation, and of all processes of one run together.
         max_processes: of one run.
         core: that programs run on; None for the last one that this process may use.
@@ -141,6 +146,7 @@ class PreparedProgram:
         features: of the unoptimised module, in the order of `observe.FEATURES`.
         checks: what is expected on each of the program's further inputs.
         runs: whether it is run at all; what has no `main` is only looked at.
+        checked: what is expected of the program that is built to print more; None where there is none.
     """
 
     program: Program
@@ -150,6 +156,7 @@ class PreparedProgram:
     features: tuple[float, ...]
     checks: tuple[tuple[int, str], ...] = ()
     runs: bool = True
+    checked: PreparedProgram | None = None
 
 
 @dataclass(frozen=True)
@@ -225,11 +232,17 @@ class PassMeasurer:
             DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what
                 it prints or writes differs between two runs, or under `-O3`.
         """
-        plain, reply = self._build(program, UNOPTIMISED, observe=True, link=run)
-        baseline = self.build(program, BASELINE, link=run)
+        self.compiler.allow(program, _FIRST_SLOWER * self.settings.build_timeout_secs)
+        with ThreadPoolExecutor(1) as thread:  # of a large program both take their time
+            waiting = thread.submit(self._build, program, UNOPTIMISED, observe=True, link=run, worker=1)
+            baseline = self.build(program, BASELINE, link=run)
+            plain, reply = waiting.result()
         for build in (plain, baseline):
             if build.status is not Status.OK:
-                raise DataError(f"{program.name} cannot be built: {build.error}")
+                hint = "; --build-timeout allows more" if build.status is Status.BUILD_TIMEOUT else ""
+                raise DataError(f"{program.name} cannot be built: {build.error}{hint}")
+        least = self.settings.build_timeout_secs
+        self.compiler.allow(program, max(least, _SLOWER_THAN_BASELINE * baseline.secs))
         task = Task(
             Workload(program.hash, "", ProgramGraph.from_json((reply.before or {})["graph"]), program.name, "llvm"),
             self.target(),
@@ -239,7 +252,8 @@ class PassMeasurer:
         options = program.options
         expected = self._expect(program, plain, baseline, Input(options.arguments, options.stdin))
         checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
-        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks))
+        checked = self.prepare(program.checked) if program.checked is not None else None
+        return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks), checked=checked)
 
     def _expect(
         self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False
@@ -248,34 +262,46 @@ class PassMeasurer:
         slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
         runs = []
-        for build, limit in ((baseline, self.settings.run_timeout_secs), (plain, slow), (plain, slow)):
+        fast = self.settings.run_timeout_secs
+        for build, limit in ((baseline, fast), (baseline, fast), (plain, slow)):
             runs.append(self._run(program, build.linked, given, limit))
             if not runs[-1].is_ok:
-                raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}")
-        optimised, expected, again = [run.result for run in runs]
-        third, first, second = [run.outcome for run in runs]
+                is_late = runs[-1].ran.status == Status.RUN_TIMEOUT.value
+                hint = "; give it less to do, or more time with --run-timeout" if is_late else ""
+                raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}{hint}")
+        optimised, again, expected = [run.result for run in runs]
+        first, second, unoptimised = [run.outcome for run in runs]
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
                 f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected;"
-                f" it prints {first.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if all is"
-                f" well, say --expect-exit {expected[0]}"
+                f" it prints {unoptimised.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if"
+                f" all is well, say --expect-exit {expected[0]}"
             )
-        if again != expected:
+        if again != optimised:
             raise DataError(
                 f"{program.name} prints another output each time{on}, so that candidates cannot be checked:"
                 f" {describe_difference(first, second)}"
             )
-        if first.is_silent and not is_check:
+        if first.is_silent and not is_check and program.checked is None:
             _log.warning(
                 "%s prints nothing and writes no file, so that candidates are checked by their exit code alone;"
-                " PolyBench needs -D POLYBENCH_DUMP_ARRAYS",
+                " PolyBench needs --check-define POLYBENCH_DUMP_ARRAYS",
                 program.name,
+            )
+        secs = runs[0].ran.cpu_secs
+        if secs < _SHORT_SECS and not is_check:
+            _log.warning(
+                "%s runs for %.1f ms, of which starting it is much: differences of a hundredth are seen from %.0f ms"
+                " on; give it more to do",
+                program.name,
+                1e3 * secs,
+                1e3 * _SHORT_SECS,
             )
         if optimised != expected:
             what = (
                 f"exit code {optimised[0]} for {expected[0]}"
                 if optimised[0] != expected[0]
-                else describe_difference(first, third)
+                else describe_difference(unoptimised, first)
             )
             raise DataError(
                 f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or"
@@ -284,9 +310,11 @@ class PassMeasurer:
         return expected
 
     def check(self, prepared: PreparedProgram, build: Build) -> str:
-        """Runs a candidate on the program's further inputs: where it differs from the unoptimised program; empty where
-        it does nowhere.
+        """Runs a candidate on the program's further inputs, and the program that prints more: where it differs from the
+        unoptimised program; empty where it does nowhere.
         """
+        if prepared.checked is not None and (wrong := self._check_other(prepared.checked, build.sequence)):
+            return wrong
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
             run = self._run(prepared.program, build.linked, given)
             if not run.is_ok or run.result != expected:
@@ -294,6 +322,20 @@ class PassMeasurer:
                     f": {run.ran.error}" if run.ran.error else ""
                 )
         return ""
+
+    def _check_other(self, checked: PreparedProgram, sequence: PassSequence) -> str:
+        build = self.build(checked.program, sequence)
+        if build.status is not Status.OK:
+            return f"the program that is checked cannot be built: {build.error}"
+        try:
+            run = self._run(checked.program, build.linked)
+            if not run.is_ok or run.result != checked.expected:
+                return "the program that is checked differs from the unoptimised one" + (
+                    f": {run.ran.error}" if run.ran.error else ""
+                )
+            return self.check(checked, build)
+        finally:
+            self.discard(build)
 
     def target(self) -> Target:
         """This machine."""
@@ -320,8 +362,9 @@ class PassMeasurer:
         observe: bool = False,
         known: Collection[str] = (),
         link: bool = True,
+        worker: int = 0,
     ) -> tuple[Build, Compiled]:
-        reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known)
+        reply, out = self.compiler.run_passes(program, sequence, observe, ".o", known, worker=worker)
         if reply.status != "ok":
             out.unlink(missing_ok=True)
             return Build(sequence, Status(reply.status), reply.error[:_SHOWN_CHARS]), reply
@@ -401,6 +444,17 @@ class PassMeasurer:
         if not run.is_ok:
             raise DataError(f"{program.name} does not run: {run.ran.error}")
         return run.ran.cpu_secs
+
+    def result(self, program: Program, build: Build) -> tuple[int, str]:
+        """(exit code, digest of what it prints and writes) of one run.
+
+        Raises:
+            DataError: the program does not end well.
+        """
+        run = self._run(program, build.linked)
+        if not run.is_ok:
+            raise DataError(f"{program.name} does not run: {run.ran.error}")
+        return run.result
 
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
         """Times candidates in turns with the baseline; one result for each, in order."""

@@ -62,8 +62,10 @@ class Compile(OfModule[Compiled]):
         pipeline: passes, as LLVM's text.
         flags: of LLVM's command line.
         features: to be added to each function's.
+        hints: (name, its options) of those of `hints.py`, which come before the passes.
         opt: path of the tool that shall run the passes instead of the library; empty for the library.
         observe: whether to look at the module before and after.
+        weigh: whether to set the weights of `trips.py` after the passes, for a module that is only counted.
         known: hashes of machine code that nothing more needs to be told of.
     """
 
@@ -72,8 +74,10 @@ class Compile(OfModule[Compiled]):
     pipeline: str = ""
     flags: tuple[str, ...] = ()
     features: str = ""
+    hints: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
     opt: str = ""
     observe: bool = False
+    weigh: bool = False
     known: tuple[str, ...] = ()
 
 

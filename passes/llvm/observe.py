@@ -7,6 +7,7 @@ Deep Reinforcement Learning", 2020). Names and the order of functions do not mat
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -214,25 +215,8 @@ def _block_features(block: _Block) -> list[float]:
 
 
 def _find_loops(blocks: list[_Block]) -> int:
-    """Sets each block's loop depth, and counts the natural loops: those of back edges, whose targets dominate their
-    sources.
-    """
-    dominators = _dominators(blocks)
-    predecessors: list[list[int]] = [[] for _ in blocks]
-    for j, block in enumerate(blocks):
-        for k in block.successors:
-            predecessors[k].append(j)
-    bodies: dict[int, set[int]] = {}
-    for j, block in enumerate(blocks):
-        for head in block.successors:
-            if dominators[j] is not None and _dominates(dominators, head, j):
-                body = bodies.setdefault(head, {head})
-                stack = [j]
-                while stack:
-                    at = stack.pop()
-                    if at not in body:
-                        body.add(at)
-                        stack += predecessors[at]
+    """Sets each block's loop depth, and counts the natural loops."""
+    bodies = natural_loops([block.successors for block in blocks])
     for head, body in bodies.items():
         leaf = not any(other != head and other in body for other in bodies)
         for j in body:
@@ -241,19 +225,55 @@ def _find_loops(blocks: list[_Block]) -> int:
     return len(bodies)
 
 
+def loops_of(llvm: Llvm, function: int) -> tuple[list[int], list[list[int]], dict[int, set[int]]]:
+    """(blocks of a function, positions of the successors of each, head -> blocks of each natural loop)."""
+    order = list(llvm.blocks(function))
+    position = {block: j for j, block in enumerate(order)}
+    successors = [[position[s] for s in llvm.successors(block)] for block in order]
+    return order, successors, natural_loops(successors)
+
+
+def natural_loops(successors: Sequence[Sequence[int]]) -> dict[int, set[int]]:
+    """The natural loops of a function: those of back edges, whose targets dominate their sources.
+
+    Args:
+        successors: of each block, the entry first.
+
+    Returns:
+        Head -> the blocks of its loop.
+    """
+    dominators = _dominators(successors)
+    predecessors: list[list[int]] = [[] for _ in successors]
+    for j, following in enumerate(successors):
+        for k in following:
+            predecessors[k].append(j)
+    bodies: dict[int, set[int]] = {}
+    for j, following in enumerate(successors):
+        for head in following:
+            if dominators[j] is not None and _dominates(dominators, head, j):
+                body = bodies.setdefault(head, {head})
+                stack = [j]
+                while stack:
+                    at = stack.pop()
+                    if at not in body:
+                        body.add(at)
+                        stack += predecessors[at]
+    return bodies
+
+
 def _dominates(immediate: list[int | None], head: int, block: int) -> bool:
     while block != head and immediate[block] != block:
         block = cast("int", immediate[block])  # nothing leads to blocks without one, which are not asked for
     return block == head
 
 
-def _dominators(blocks: list[_Block]) -> list[int | None]:
+def _dominators(successors: Sequence[Sequence[int]]) -> list[int | None]:
     """Immediate dominators, of the entry itself; None where nothing leads to. After Cooper, Harvey and Kennedy,
     2001.
     """
     order: list[int] = []
-    seen = {0} if blocks else set()
-    stack = [(0, iter(blocks[0].successors))] if blocks else []
+    seen = {0} if successors else set()
+    stack = [(0, iter(successors[0]))] if successors else []
     while stack:
         at, rest = stack[-1]
         following = next((s for s in rest if s not in seen), None)
@@ -262,14 +282,14 @@ def _dominators(blocks: list[_Block]) -> list[int | None]:
             stack.pop()
         else:
             seen.add(following)
-            stack.append((following, iter(blocks[following].successors)))
+            stack.append((following, iter(successors[following])))
     rank = {block: number for number, block in enumerate(order)}  # in postorder
     predecessors: dict[int, list[int]] = {block: [] for block in order}
     for block in order:
-        for s in blocks[block].successors:
+        for s in successors[block]:
             predecessors[s].append(block)
-    immediate: list[int | None] = [None] * len(blocks)
-    if blocks:
+    immediate: list[int | None] = [None] * len(successors)
+    if successors:
         immediate[0] = 0
     changed = True
     while changed:

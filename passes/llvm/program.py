@@ -20,7 +20,6 @@ from foretune.passes.llvm.build_command import (
     read_commands_file,
 )
 from foretune.passes.llvm.execution.outcome import RunOptions
-from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.sources import (
     ASSEMBLY_SUFFIXES,
     CPP_SUFFIXES,
@@ -35,6 +34,7 @@ from foretune.passes.llvm.sources import (
     link_command,
     link_modules,
     needed_by,
+    readable,
 )
 
 _CPP_LIBRARY = "stdc++"
@@ -79,6 +79,8 @@ class Program:
         options: how it is linked and run.
         hash: of the module and all that changes what it does; 16 hexadecimal digits.
         commands: that made the module and the objects.
+        checked: the same program built so that it prints more, whose output winners must not change either; this one
+            is timed.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Program:
     options: BuildOptions = BuildOptions()
     hash: str = field(default="")
     commands: tuple[Command, ...] = field(default=(), repr=False)
+    checked: Program | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(self.module.read_bytes())
@@ -96,6 +99,8 @@ class Program:
         if self.options.ldflags:
             digest.update(repr(self.options.ldflags).encode())
         self.options.run.update_hash(digest)
+        if self.checked is not None:
+            digest.update(self.checked.hash.encode())
         object.__setattr__(self, "hash", digest.hexdigest()[:16])
 
 

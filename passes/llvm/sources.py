@@ -8,6 +8,7 @@ way and not told.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foretune.errors import DataError, ForetuneError
-from foretune.passes.llvm.old_text import readable
 from foretune.passes.llvm.toolchain import find_toolchain
+from foretune.support.files import write_atomically
+from foretune.support.tools import run_tool
 from foretune.target import num_usable_cores
 
 C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (
@@ -39,6 +41,10 @@ _OLD_C = tuple(
     )
 )
 """What C from before 1999 does and clang 22 refuses unless it is told to go on."""
+
+_TYPE = r"%\"[^\"\n]+\"|%[\w.$-]+|i\d+|\{[^{}\n]*\}|\[[^\[\]\n]*\]"
+_UNTYPED = re.compile(rf"({_TYPE})\*((?: [a-z_]+(?:\(\d+\))?)*?) (sret|byval)(?=[ ,)])")
+_INRANGE = re.compile(r"\binrange (?=i\d+ )")
 
 
 @dataclass(frozen=True)
@@ -124,15 +130,7 @@ def compile_unit(unit: Unit, out: Path, flags: Sequence[str], to_module: bool, c
     command = compile_command(unit, out, flags, to_module, contract)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
-            command.words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPILE_TIMEOUT_SECS,
-            cwd=command.directory,
-        )
+        done = run_tool(command.words, COMPILE_TIMEOUT_SECS, directory=command.directory)
     except subprocess.TimeoutExpired:
         raise DataError(f"{unit.path} took the compiler more than {COMPILE_TIMEOUT_SECS} s") from None
     if done.returncode:
@@ -252,15 +250,33 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     if len(modules) == 1:
         return modules[0]
     command = link_command(modules, out)
-    done = subprocess.run(
-        command.words,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_TOOL_TIMEOUT_SECS,
-    )
+    done = run_tool(command.words, _TOOL_TIMEOUT_SECS)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
         raise DataError(f"{', '.join(path.name for path in modules)} cannot be linked into one module: {first[:400]}")
+    return out.resolve()
+
+
+# -- text of older LLVM: what its reader of bitcode upgrades by itself, its parser of text refuses ---
+
+
+def upgrade(text: str) -> str:
+    """The text as LLVM 22 reads it; itself, where nothing is old.
+
+    `sret` and `byval` without their type (until LLVM 11) get the one that the pointer beside them says; `inrange`
+    before an index (until LLVM 18), a hint that nothing depends on, goes.
+    """
+    return _INRANGE.sub("", _UNTYPED.sub(r"\1*\2 \3(\1)", text))
+
+
+def readable(path: Path, folder: Path) -> Path:
+    """A module that LLVM 22 reads: the file itself, or one in a folder if its text is old."""
+    if path.suffix != ".ll":
+        return path.resolve()
+    text = path.read_bytes().decode("latin-1")  # each byte is a character, and stays what it is
+    upgraded = upgrade(text)
+    if upgraded == text:
+        return path.resolve()
+    out = folder / f"{path.stem}.upgraded.ll"
+    write_atomically(out, lambda temporary: temporary.write_bytes(upgraded.encode("latin-1")))
     return out.resolve()

@@ -13,6 +13,7 @@ from typing import Union
 
 MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA = "module", "cgscc", "function", "loop", "loop-mssa"
 LEVELS = (MODULE, CGSCC, FUNCTION, LOOP, LOOP_MSSA)
+HINT = "hint"  # what is written into the module before any pass runs; see `hints.py`
 
 Setting = Union[bool, int, str]
 
@@ -27,6 +28,7 @@ class PassKind:
         switches: options that are on or off; `no-` before them turns them off.
         numbers: option -> the values worth trying.
         words: option (a name made up here) -> the words that LLVM knows for it.
+        places: point inside a pipeline -> the passes that may stand there.
         opt_in: why a search uses it only where it is asked to; empty if it may always.
     """
 
@@ -35,6 +37,7 @@ class PassKind:
     switches: tuple[str, ...] = ()
     numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opt_in: str = ""
 
 
@@ -187,6 +190,53 @@ PASSES: dict[str, PassKind] = {
     "simple-loop-unswitch": PassKind(LOOP_MSSA, _S, ("nontrivial", "trivial")),
 }
 
+O3_WITH = "o3-with"
+"""The pipeline of `-O3` with one more pass at some of its points; `pipelines.py` writes it out for LLVM."""
+
+POINTS = ("after-inliner", "before-vectorizer", "before-slp", "before-unroller")
+"""Where passes can be put into it, in order."""
+
+PASSES[O3_WITH] = PassKind(
+    MODULE,
+    ("vectorize", "unroll", "memory", "simplify", "tile"),
+    places=dict.fromkeys(
+        POINTS,
+        tuple(name for name, kind in PASSES.items() if kind.level in (FUNCTION, LOOP, LOOP_MSSA) and not kind.opt_in),
+    ),
+)
+
+HOTTEST = 8
+"""Loops, and functions, that hints can be given to."""
+
+PASSES |= {
+    "loop-hint": PassKind(
+        HINT,
+        ("vectorize", "unroll", "tile"),
+        ("distribute",),
+        {
+            "at": tuple(range(HOTTEST)),
+            "width": (1, 2, 4, 8, 16),
+            "interleave": (1, 2, 4, 8),
+            "unroll": (1, 2, 4, 8),
+            "jam": (2, 4, 8, 16),
+        },
+    ),
+    "function-hint": PassKind(
+        HINT,
+        ("inline",),
+        numbers={"at": tuple(range(HOTTEST))},
+        words={"kind": ("always-inline", "no-inline", "cold")},
+    ),
+    "no-math-errno": PassKind(HINT, ("simplify", "vectorize")),
+}
+"""Decisions for one of the hottest loops or functions (`at`, the hottest is 0), and for all calls of mathematics."""
+
+REORDERING_HINTS = (
+    "width",
+    "interleave",
+)  # with which LLVM would reorder floating-point sums, unless it is told not to
+ORDERED = "-hints-allow-reordering=false"
+
 
 @dataclass(frozen=True)
 class FlagKind:
@@ -220,7 +270,7 @@ FLAGS: dict[str, FlagKind] = {
     "extra-vectorizer-passes": FlagKind((True,), _V),
     "force-target-instruction-cost": FlagKind((1, 2, 4), _V),
     "force-vector-interleave": FlagKind((1, 2, 4, 8), _V + _U),
-    "force-vector-width": FlagKind((1, 2, 4, 8, 16), _V, needs=("-hints-allow-reordering=false",)),
+    "force-vector-width": FlagKind((1, 2, 4, 8, 16), _V, needs=(ORDERED,)),
     "max-dependences": FlagKind((400, 1000), _V),
     "runtime-memory-check-threshold": FlagKind((16, 32, 128), _V),
     "memory-check-merge-threshold": FlagKind((200, 400), _V),

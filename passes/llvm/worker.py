@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from foretune.passes.llvm.capi import Llvm, LlvmError
 from foretune.passes.llvm.execution.running import RunProgram, run
+from foretune.passes.llvm.hints import give_hints
 from foretune.passes.llvm.machine_code import code_hash
 from foretune.passes.llvm.messages import (
     Compile,
@@ -30,6 +31,7 @@ from foretune.passes.llvm.messages import (
     Triplets,
 )
 from foretune.passes.llvm.observe import loop_depths, observe
+from foretune.passes.llvm.trips import set_trip_weights
 from foretune.support.text import telling_line
 from foretune.workers.child import in_child
 from foretune.workers.descendants import become_subreaper, end_descendants
@@ -89,12 +91,15 @@ def compile_module(llvm: Llvm, request: Compile) -> Compiled:
     try:
         if request.features:
             llvm.add_features(module, request.features)
+        give_hints(llvm, module, request.hints)
         machine = llvm.machine(module)
         if request.opt:
             module = _with_opt(llvm, request, module)
         elif request.pipeline:
             llvm.run_passes(module, request.pipeline, machine)
             llvm.verify(module)
+        if request.weigh:
+            set_trip_weights(llvm, module)
     except LlvmError as error:
         return Compiled("illegal", str(error)[:_SHOWN_CHARS])
     try:

@@ -18,6 +18,12 @@ def test_pytorch_has_it(name):
     assert getattr(torch_private, name) is not None
 
 
+def test_a_module_is_found_before_anything_else_imports_it():
+    code = "from foretune.compiler.torch_private import inductor_ir; print(inductor_ir.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert done.stdout == "torch._inductor.ir\n", done.stderr
+
+
 def test_the_tables_are_complete():
     assert {"ATTRIBUTES", "PLACES", *torch_private.PLACES} == set(torch_private.__all__)
     with pytest.raises(AttributeError, match="nothing_like_it"):

@@ -14,7 +14,8 @@ from foretune import ModelError
 from foretune.costmodel import model_file
 from foretune.costmodel.evaluation import registry
 from foretune.costmodel.latent.model import LatentCostModel
-from foretune.costmodel.mlir import domain, model, time_model
+from foretune.costmodel.mlir import correction, domain, model, time_model
+from foretune.costmodel.mlir.correction import MlirCorrection
 from foretune.costmodel.mlir.domain import MlirDomain
 from foretune.costmodel.mlir.model import MlirCostModel
 from foretune.costmodel.mlir.time_model import MlirTimeModel
@@ -29,6 +30,7 @@ BUNDLED = {
     "mlir_latent": model.WEIGHTS,
     "mlir_time": time_model.WEIGHTS,
     "mlir_domain": domain.WEIGHTS,
+    "mlir_correction": correction.WEIGHTS,
 }
 CLASSES = {
     "latent": LatentCostModel,
@@ -36,6 +38,7 @@ CLASSES = {
     "mlir_latent": MlirCostModel,
     "mlir_time": MlirTimeModel,
     "mlir_domain": MlirDomain,
+    "mlir_correction": MlirCorrection,
 }
 
 
@@ -139,6 +142,11 @@ HUGE = [
     ("mlir_time", ("config", "members"), 0),
     ("mlir_time", ("config", "width"), 1 << 40),
     ("mlir_time", ("deviation",), None),
+    ("mlir_correction", ("config", "members"), 1 << 40),
+    ("mlir_correction", ("config", "members"), 0),
+    ("mlir_correction", ("config", "width"), 1 << 40),
+    ("mlir_correction", ("factors",), [1.0]),
+    ("mlir_correction", ("columns",), {"runs": 1}),
     ("mlir_domain", ("names",), ["a"]),
     ("mlir_domain", ("statements",), "many"),
 ]

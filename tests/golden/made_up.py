@@ -49,8 +49,11 @@ class MadeUpCompiler:
     def code_hashes(self, program, sequences, timeout_secs):
         return ["o3" if s == BASELINE or number_of(str(s)) % 10 else f"{number_of(str(s)):x}" for s in sequences]
 
-    def mca_cycles(self, program, sequence):
+    def cycles(self, program, sequence):
         return 100.0 if sequence == BASELINE else 80.0 + number_of(str(sequence)) % 50
+
+    def allow(self, program, timeout_secs):
+        pass
 
     def close(self):
         pass
@@ -72,7 +75,7 @@ class MadeUpPassMeasurer(PassMeasurer):
     def discard(self, build: Build) -> None:
         pass
 
-    def _build(self, program, sequence, observe=False, known=(), link=True):
+    def _build(self, program, sequence, observe=False, known=(), link=True, worker=0):
         steps = [] if sequence == UNOPTIMISED else sorted({str(s) for s in (*sequence.passes, *sequence.flags)})
         counts = tuple(5.0 + number_of(f"{name}{steps}") % 7 for name in FEATURES)
         code = f"{number_of(str(steps)):x}" if steps else "plain"

@@ -83,7 +83,18 @@ def run(command: str, *more: str) -> dict:
 
 def told(document: dict, result) -> dict:
     """What is compared: the document without times and places, and the trials in short."""
-    for name in ("secs", "timeouts", "build", "source", "emitted", "best_so_far", "sizes", "values"):
+    for name in (
+        "secs",
+        "first_secs",
+        "sequence",
+        "timeouts",
+        "build",
+        "source",
+        "emitted",
+        "best_so_far",
+        "sizes",
+        "values",
+    ):
         document.pop(name, None)
     document.get("screening", {}).pop("secs", None)
     document["steps"] = len(document.get("steps", ()))

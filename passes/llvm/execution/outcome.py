@@ -24,6 +24,7 @@ _STDOUT = "what it prints"
 _MAX_TEXT_BYTES, _MAX_TEXTS = 1 << 20, 16  # of what is kept for messages
 _MAX_GIVEN_BYTES, _MAX_GIVEN_FILES = 1 << 30, 10_000
 _TOLD_LINES, _TOLD_CHARS = 3, 120
+_KEY = re.compile(r"\(?[A-Za-z]\w*\)?[:=]")  # a word that names the one behind it
 
 
 @dataclass(frozen=True)
@@ -219,5 +220,8 @@ def _pattern(one: str, other: str) -> str:
     if len(words) != len(others):
         first = next((word for word in words or others), "")
         return f"^{re.escape(first)}" if first else "^$"
+    differ = [i for i, (word, its) in enumerate(zip(words, others)) if word != its]
+    if len(differ) == 1 and differ[0] and _KEY.fullmatch(key := words[differ[0] - 1]):
+        return rf"{re.escape(key)}\s+\S+"  # of all lines that tell it
     parts = [re.escape(word) if word == its else r"\S+" for word, its in zip(words, others)]
     return "^" + r"\s*" * one.startswith((" ", "\t")) + r"\s+".join(parts) + "$"

@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence, Step
-from foretune.passes.llvm.macros import usable_macros
-from foretune.passes.llvm.tables import FLAGS, PASSES, usable_flags, usable_passes
+from foretune.passes.llvm.tables import FLAGS, HINT, O3_WITH, PASSES, usable_flags, usable_passes
+from foretune.passes.llvm.tuning.macros import usable_macros
 
 LEVELS = ("default<O3>", "default<O2>", "default<O1>", "default<Os>", "default<Oz>")
+CORES = (*LEVELS, O3_WITH)  # what stands for the level of a sequence
+_INSIDE = {  # what is worth a try at each point of O3_WITH
+    "after-inliner": "gvn licm loop-versioning reassociate nary-reassociate dse loop-unroll-full slp-vectorizer",
+    "before-vectorizer": "loop-versioning licm gvn reassociate loop-unroll slp-vectorizer loop-load-elim sink",
+    "before-slp": "loop-vectorize gvn licm reassociate early-cse loop-unroll",
+    "before-unroller": "gvn licm loop-vectorize reassociate loop-data-prefetch slsr",
+}
+_HINTED = 3  # of the hottest loops and functions
+_HINTS = {"width": (1, 4, 8), "interleave": (1, 2, 4), "unroll": (1, 2, 4, 8), "jam": (4, 8), "distribute": (True,)}
 _JAM = (Flag("enable-unroll-and-jam", True), Flag("allow-unroll-and-jam", True))
 _COMPANIONS = {  # flags that do nothing without others
     "unroll-and-jam-count": _JAM,
@@ -47,11 +56,17 @@ def changes(polly: bool, experimental: bool = False) -> list[Change]:
         found.append(Change(PassSequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents))
         found += [change for change in polly_settings() if _UNPROFITABLE in change.sequence.flags]
     for name, kind in usable_passes(experimental).items():
-        if name not in LEVELS:
+        if name not in CORES and kind.level != HINT:
             found += [
                 Change(PassSequence(passes), kind.intents)
                 for passes in ((Pass(name), *BASELINE.passes), (*BASELINE.passes, Pass(name)))
             ]
+    found += [
+        Change(PassSequence((Pass(O3_WITH, ((point, name),)),)), PASSES[name].intents)
+        for point, names in _INSIDE.items()
+        for name in names.split()
+    ]
+    found += _hints()
     by_sequence: dict[PassSequence, tuple[str, ...]] = {}
     for change in found:
         by_sequence[change.sequence] = tuple(dict.fromkeys((*by_sequence.get(change.sequence, ()), *change.intents)))
@@ -66,6 +81,24 @@ def polly_settings() -> list[Change]:
         if kind.polly and name != "polly"
         for value in kind.values
     ]
+
+
+def _hints() -> list[Change]:
+    """Decisions for one loop or function; loops are jammed inside `-O3`."""
+    inside = (Pass(O3_WITH, (("before-vectorizer", "loop-unroll-and-jam"),)),)
+    loops = [
+        ((Pass("loop-hint", (("at", at), (name, value))), *(inside if name == "jam" else BASELINE.passes)))
+        for at in range(_HINTED)
+        for name, values in _HINTS.items()
+        for value in values
+    ]
+    functions = [
+        (Pass("function-hint", (("at", at), ("kind", kind))), *BASELINE.passes)
+        for at in range(_HINTED)
+        for kind in ("always-inline", "no-inline")
+    ]
+    errno = (Pass("no-math-errno"), *BASELINE.passes)
+    return [Change(PassSequence(passes), PASSES[passes[0].name].intents) for passes in (*loops, *functions, errno)]
 
 
 def _flag_changes(experimental: bool) -> list[Change]:

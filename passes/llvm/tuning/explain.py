@@ -8,6 +8,7 @@ from typing import Any
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.observe import FEATURES
+from foretune.passes.llvm.tuning.shorter import without_each
 from foretune.passes.llvm.tuning.tuning import confirm
 
 _MATTERS = 0.99  # a step is needed if the gain falls below so much of the whole's without it
@@ -59,7 +60,7 @@ class SequenceExplanation:
             "program": self.program,
             "gain": self.gain,
             "steps": steps,
-            "command": f"opt {self.needed}",
+            "command": f"opt {self.needed.command}",
             "counts": [list(row) for row in self.counts],
         }
 
@@ -91,17 +92,3 @@ def explain(
         (name, before, after) for name, before, after in rows if abs(after - before) > _TOLD * max(before, after, 1.0)
     )
     return SequenceExplanation(program.name, whole, tuple(steps), rest, counts)
-
-
-def without_each(sequence: PassSequence):
-    """(what leaves the step out of a sequence, the step as it prints) for each step but whole pipelines."""
-    for step in sequence.passes:
-        if not step.name.startswith("default<"):
-            yield (lambda s, step=step: _without_pass(s, step)), str(step)
-    for flag in sequence.flags:
-        yield (lambda s, flag=flag: PassSequence(s.passes, tuple(f for f in s.flags if f != flag))), str(flag)
-
-
-def _without_pass(sequence: PassSequence, step) -> PassSequence:
-    at = sequence.passes.index(step)
-    return PassSequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.tables import FLAGS, LEFT_FLAGS, LEFT_PASSES, PASSES, PassKind
+from foretune.passes.llvm.tuning.macros import MACROS
 
 _USED, _OPT_IN, _LEFT = "used", "opt-in", "left the grammar"
 
@@ -51,4 +51,5 @@ def _row(step: str, kind: str, intents: tuple[str, ...], settings: str, opt_in: 
 def _settings(kind: PassKind) -> str:
     words = [f"[no-]{name}" for name in kind.switches]
     words += [f"{name}={'|'.join(map(str, values))}" for name, values in dict(kind.numbers).items()]
+    words += [f"{name}=PASS" for name in kind.places]
     return " ".join([*words, *("|".join(known) for known in dict(kind.words).values())])

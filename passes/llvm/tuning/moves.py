@@ -13,9 +13,9 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from foretune.passes.llvm.actions import BASELINE, FLAGS, INTENTS, PASSES, Flag, Pass, PassKind, PassSequence
-from foretune.passes.llvm.macros import usable_macros
-from foretune.passes.llvm.tables import usable_flags, usable_passes
-from foretune.passes.llvm.tuning.changes import LEVELS, Change
+from foretune.passes.llvm.tables import HINT, O3_WITH, usable_flags, usable_passes
+from foretune.passes.llvm.tuning.changes import CORES, LEVELS, Change
+from foretune.passes.llvm.tuning.macros import usable_macros
 from foretune.passes.llvm.tuning.screening import Screen
 from foretune.tuning import search
 
@@ -55,7 +55,7 @@ class Moves(search.Moves[PassSequence]):
             intent: [name for name, kind in flags.items() if intent in kind.intents] for intent in INTENTS
         }
         self._passes_of = {
-            intent: [name for name, kind in passes.items() if intent in kind.intents and name not in LEVELS]
+            intent: [name for name, kind in passes.items() if intent in kind.intents and _stands_alone(name, kind)]
             for intent in INTENTS
         }
         self._macros_of = {
@@ -129,7 +129,8 @@ class Moves(search.Moves[PassSequence]):
         if self.screen is not None and self.screen.classes:
             return [members[0] for members in self.screen.classes]
         flags = usable_flags(self._polly, self._experimental).items()
-        passes = [Pass(name) for name in usable_passes(self._experimental) if name not in LEVELS]
+        usable = usable_passes(self._experimental).items()
+        passes = [Pass(name) for name, kind in usable if _stands_alone(name, kind)]
         return [*(Flag(name, value) for name, kind in flags for value in kind.values), *passes]
 
     def take(self, candidate: PassSequence, step: Flag | Pass | Change) -> PassSequence:
@@ -181,7 +182,8 @@ class Moves(search.Moves[PassSequence]):
         which = int(self._rng.integers(len(removable) + len(sequence.flags))) if removable or sequence.flags else 0
         if which < len(removable):
             at = removable[which]
-            return PassSequence((*sequence.passes[:at], *sequence.passes[at + 1 :]), sequence.flags)
+            left = BASE.passes if sequence.passes[at].name == O3_WITH else ()
+            return PassSequence((*sequence.passes[:at], *left, *sequence.passes[at + 1 :]), sequence.flags)
         gone = sequence.flags[which - len(removable)] if sequence.flags else None
         return PassSequence(sequence.passes, tuple(flag for flag in sequence.flags if flag is not gone))
 
@@ -195,7 +197,7 @@ class Moves(search.Moves[PassSequence]):
         already.
         """
         start, end = _core(sequence)
-        levels = [step for step in sequence.passes[start:end] if step.name in LEVELS]
+        levels = [step for step in sequence.passes[start:end] if step.name in CORES]
         if len(levels) >= MAX_LEVELS:
             return PassSequence((*sequence.passes[:start], levels[-1], *sequence.passes[end:]), sequence.flags)
         if len(sequence.passes) >= MAX_PASSES:
@@ -216,6 +218,8 @@ def apply(sequence: PassSequence, change: Change) -> PassSequence:
     other = change.sequence.passes
     core = other[other_start:other_end]
     kept = sequence.passes[start:end] if core in ((), BASE.passes) else core
+    if len(core) == 1 and core[0].name == O3_WITH:
+        kept = _with_inside(sequence.passes[start:end], core[0])
     passes = (*sequence.passes[:start], *other[:other_start], *kept, *other[other_end:], *sequence.passes[end:])
     flags = PassSequence((), (*sequence.flags, *change.sequence.flags)).flags
     if len(passes) > MAX_PASSES or len(flags) > MAX_FLAGS + 1:
@@ -223,7 +227,22 @@ def apply(sequence: PassSequence, change: Change) -> PassSequence:
     return PassSequence(passes, flags)
 
 
+def _stands_alone(name: str, kind: PassKind) -> bool:
+    """Whether a pass can be put anywhere; hints and pipelines come by a screen's changes and by macros."""
+    return name not in CORES and kind.level != HINT
+
+
+def _with_inside(core: tuple[Pass, ...], inside: Pass) -> tuple[Pass, ...]:
+    """A core with passes inside its last `-O3`; beside those that are there already, at other points."""
+    fits = [i for i, step in enumerate(core) if step.name == O3_WITH or step in BASE.passes]
+    if not fits:
+        return (inside,)
+    at = fits[-1]
+    options = {**dict(core[at].options), **dict(inside.options)}
+    return (*core[:at], Pass(O3_WITH, tuple(options.items())), *core[at + 1 :])
+
+
 def _core(sequence: PassSequence) -> tuple[int, int]:
     """From the first level to the last one, (start, end); at the end of the passes, if there is none."""
-    levels = [i for i, step in enumerate(sequence.passes) if step.name in LEVELS]
+    levels = [i for i, step in enumerate(sequence.passes) if step.name in CORES]
     return (levels[0], levels[-1] + 1) if levels else (len(sequence.passes), len(sequence.passes))

@@ -14,10 +14,11 @@ from collections.abc import Sequence as Many
 from foretune.passes.language.asking import worth_showing
 from foretune.passes.language.llm_client import Message
 from foretune.passes.llvm.actions import BASELINE, INTENTS, PassSequence, Step
-from foretune.passes.llvm.macros import Macro, applicable_macros
 from foretune.passes.llvm.observe import FEATURES
-from foretune.passes.llvm.tables import usable_flags, usable_passes
-from foretune.passes.llvm.tuning.screening import LEVELS, active
+from foretune.passes.llvm.tables import HINT, O3_WITH, usable_flags, usable_passes
+from foretune.passes.llvm.tuning.changes import CORES, LEVELS
+from foretune.passes.llvm.tuning.macros import Macro, applicable_macros
+from foretune.passes.llvm.tuning.screening import active
 from foretune.passes.llvm.tuning.skills import Skill, applicable
 
 MAX_PROPOSALS = 32
@@ -86,7 +87,9 @@ def skills_for(
 
 def _choices(polly: bool, steps: Collection[Step] | None, experimental: bool) -> dict[str, list[str]]:
     if steps is None:
-        passes = [name for name in usable_passes(experimental) if name not in LEVELS]
+        passes = [
+            name for name, kind in usable_passes(experimental).items() if name not in CORES and kind.level != HINT
+        ]
         return {
             "passes": passes,
             "flags": [
@@ -96,7 +99,7 @@ def _choices(polly: bool, steps: Collection[Step] | None, experimental: bool) ->
         }
     texts = sorted(map(str, steps))
     return {
-        "passes": [s for s in texts if not s.startswith("-") and s not in LEVELS],
+        "passes": [s for s in texts if not s.startswith("-") and s.partition("<")[0] != O3_WITH and s not in LEVELS],
         "flags": [s for s in texts if s.startswith("-")],
     }
 

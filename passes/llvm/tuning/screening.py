@@ -22,14 +22,15 @@ from pathlib import Path
 from foretune.passes.llvm.actions import BASELINE, Pass, PassSequence, Step
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
-from foretune.passes.llvm.tuning.changes import LEVELS, Change, changes, polly_settings
+from foretune.passes.llvm.tuning.changes import CORES, LEVELS, Change, changes, polly_settings
 from foretune.support.cache import RecentCache
 from foretune.support.files import write_text_atomically
 from foretune.target import num_usable_cores
 
-_SHARE, _FIRST_SECS = 0.1, 6.0  # of the time of tuning; before the first measurement
+_SHARE, _FIRST_SECS = 0.1, 4.0  # of the time of tuning; before the first measurement
+_QUICK_SECS = 1.0  # of `-O3`; what takes longer is measured before it is screened
 _SLOWER, _LEAST_SECS = 3.0, 2.0  # the limit of one compilation: times the baseline's, but at least so much
-_BATCH = 8  # compilations for each core, between two looks at the clock
+_BATCH = 4  # compilations for each core, between two looks at the clock
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,7 @@ def active(sequence: PassSequence, steps: Collection[Step]) -> PassSequence:
     """What is left of a sequence with certain steps alone, beside whole pipelines; passes with options count as those
     without.
     """
-    passes = tuple(step for step in sequence.passes if step.name in LEVELS or Pass(step.name) in steps)
+    passes = tuple(s for s in sequence.passes if s.name in CORES or s in steps or Pass(s.name) in steps)
     return PassSequence(passes, tuple(flag for flag in sequence.flags if flag in steps))
 
 
@@ -143,12 +144,13 @@ class Screening:
 
         Args:
             tuned_secs: that the whole run took so far; screening may take a tenth of it, beside a little at the
-                beginning.
+                beginning where compiling is quick.
 
         Returns:
             Whether there was time, and something left to try.
         """
-        allowed = max(_FIRST_SECS, _SHARE * tuned_secs)
+        is_quick = self._baseline_secs is None or self._baseline_secs <= _QUICK_SECS
+        allowed = max(_FIRST_SECS if is_quick else 0.0, _SHARE * tuned_secs)
         before = len(self._codes)
         cores = num_usable_cores()
         while self._left:
@@ -170,11 +172,7 @@ class Screening:
     def _try(self, tried: list[Change]) -> None:
         start = self._clock()
         sequences = [change.sequence for change in tried]
-        limit = (
-            min(self._most_secs, max(_LEAST_SECS, _SLOWER * self._baseline_secs))
-            if self._baseline_secs
-            else self._most_secs
-        )
+        limit = max(_LEAST_SECS, _SLOWER * self._baseline_secs) if self._baseline_secs else self._most_secs
         if not self._baseline:
             sequences.insert(0, BASELINE)
         codes = self._compiler.code_hashes(self._program, sequences, limit)

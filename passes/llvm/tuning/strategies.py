@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 
 from foretune.passes.language.llm_client import LlmClient, LlmConfig
-from foretune.passes.llvm.macros import applicable_macros
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.tuning.changes import Change
+from foretune.passes.llvm.tuning.macros import applicable_macros
 from foretune.passes.llvm.tuning.screening import Screening
 from foretune.passes.llvm.tuning.search import STRATEGIES, SearchStrategy
 from foretune.passes.llvm.tuning.strategist import Strategist
@@ -22,6 +22,7 @@ from foretune.support.plugins import SEARCH_STRATEGIES, check_name, load_plugin
 
 _WORTH_SCREENING = 20  # measurements
 _OPENING_SHARE, _LEAST_OPENINGS = 4, 2  # of so many measurements one is a macro at the beginning
+_SLOW_SECS = 1.0  # of `-O3`; from there on what compiles quickly is measured first
 _PLUGINS = "llvm."  # how names of plug-ins for pass sequences begin
 
 
@@ -74,6 +75,8 @@ class StrategyConfig:
             made = cast("Callable[..., SearchStrategy]", found)
             search = made(self.seed, polly, experimental=self.experimental)
         macros = applicable_macros(prepared.features, polly, self.experimental)
+        if prepared.baseline.secs > _SLOW_SECS:
+            macros.sort(key=lambda macro: len(macro.sequence.passes))  # each pipeline takes its time once more
         search.openings = [macro.sequence for macro in macros[: max(_LEAST_OPENINGS, budget // _OPENING_SHARE)]]
         strategy = search
         if self.skills or self.llm is not None:

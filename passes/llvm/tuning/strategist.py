@@ -17,8 +17,8 @@ from foretune.passes.language.asking import Questions, StrategistReport, proposa
 from foretune.passes.language.llm_client import LlmClient, Message
 from foretune.passes.language.strategist import ProposingStrategy
 from foretune.passes.llvm.actions import INTENTS, Pass, PassSequence, parse_sequence
-from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.measure import PreparedProgram
+from foretune.passes.llvm.tuning.macros import MACROS
 from foretune.passes.llvm.tuning.question import MAX_PROPOSALS, intents_of, make_question, skills_for
 from foretune.passes.llvm.tuning.screening import LEVELS, Screen, Screening
 from foretune.passes.llvm.tuning.search import SearchStrategy

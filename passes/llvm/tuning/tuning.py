@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from foretune.passes.llvm.measure import Build, PassMeasurer, PreparedProgram, T
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.tuning.search import SearchStrategy
+from foretune.passes.llvm.tuning.shorter import shortest
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.trace import Trace
 from foretune.tuning import loop
@@ -26,6 +28,7 @@ from foretune.tuning.paired import Comparison
 _log = logging.getLogger(__name__)
 
 OBJECTIVES = ("time", "instructions", "size", "cycles")
+_SIMPLIFY_SECS = 60.0
 SOURCE = "passes"  # of records
 SCREENS = "screens"  # folder beside the records
 BASELINE_SECS = "baseline_secs"  # key of a record's environment: times of `-O3` that were taken in turns with it
@@ -81,7 +84,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
     objective: str = "time"
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON data; `command` reproduces the winner."""
+        """The result as JSON data; `command` reproduces the winner, `sequence` is it in short."""
         return {
             "program": self.program,
             "hash": self.hash,
@@ -90,7 +93,8 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "interval": list(self.interval),
             "baseline_secs": self.baseline_secs,
             "best_secs": self.best_secs,
-            "command": f"opt {self.best}",
+            "sequence": str(self.best),
+            "command": f"opt {self.best.command}",
             "passes": [str(p) for p in self.best.passes],
             "flags": [str(f) for f in self.best.flags],
             "num_trials": len(self.trials),
@@ -98,6 +102,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "statuses": self.statuses,
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
+            "first_secs": self.first_secs,
             "steps": list(self.strategy.steps) if self.strategy is not None else [],
             "failed": [
                 {"sequence": str(t.sequence), "status": t.status.value, "error": t.error}
@@ -204,7 +209,7 @@ class PassDomain(Domain[PassSequence]):
             return build.after[FEATURES.index("instructions")]
         if self._objective == "size":
             return float(build.text_bytes)
-        return self._measurer.compiler.mca_cycles(self._program, build.sequence) or math.inf
+        return self._measurer.compiler.cycles(self._program, build.sequence) or math.inf
 
     def build(self, candidate: PassSequence, known: Collection[str] = ()) -> Built[PassSequence]:
         """Runs the passes and links, unless the machine code is known."""
@@ -253,5 +258,15 @@ class PassDomain(Domain[PassSequence]):
         self._measurer.discard(built.made)
 
     def check(self, built: Built[PassSequence]) -> str:
-        """Runs a finalist on the program's further inputs."""
-        return self._measurer.check(self.prepared, built.made) if self.prepared.checks else ""
+        """Runs a finalist on the program's further inputs, and makes the checked program in the same way."""
+        has_checks = self.prepared.checks or self.prepared.checked is not None
+        return self._measurer.check(self.prepared, built.made) if has_checks else ""
+
+    def simplify(self, candidate: PassSequence) -> PassSequence:
+        """Without the steps that its machine code does not need, as far as a minute goes."""
+        end = time.monotonic() + _SIMPLIFY_SECS
+        return shortest(
+            candidate,
+            lambda sequence: self._measurer.build(self._program, sequence, link=False).object_hash,
+            lambda: time.monotonic() < end,
+        )

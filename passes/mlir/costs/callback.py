@@ -46,7 +46,12 @@ class CostCallback:
         model = model or MlirCostModel.bundled()
         if member is not None:
             model = MlirCostModel(
-                [model.members[member]], model.feature_names, model.actions, model.calibration, model.training_hash
+                [model.members[member]],
+                model.feature_names,
+                model.actions,
+                model.calibration,
+                model.training_hash,
+                model.correction,
             )
         self._model, self._target, self._observer, self._mode = model, target or known_target(), observer, mode
         self._session: Any = None

@@ -49,6 +49,9 @@ class CollectConfig:
         families: of programs; all by default.
         cpus: other processors, as LLVM names them, to one of which in turn each program's plain lowering is compiled,
             too; this machine must be able to run their code.
+        counts_only: nothing is timed, and each sample is for one of `cpus` in turn, none for this machine's own
+            processor: what LLVM makes for a processor is the same on any machine, and what cannot be run here is
+            counted by trip counts.
     """
 
     out: Path
@@ -58,6 +61,7 @@ class CollectConfig:
     batch: int = 48
     families: tuple[str, ...] = tuple(FAMILIES)
     cpus: tuple[str, ...] = ()
+    counts_only: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch < 1 or self.schedules < 0:
@@ -65,6 +69,8 @@ class CollectConfig:
                 f"samples and batch must be at least 1 and schedules at least 0, but got {self.samples}, {self.batch}"
                 f" and {self.schedules}"
             )
+        if self.counts_only and not self.cpus:
+            raise OptionError("counts without times are for processors that are named, but `cpus` names none")
         unknown = sorted(set(self.families) - set(FAMILIES))
         if unknown:
             raise OptionError(f"unknown families {unknown}; known are {sorted(FAMILIES)}")
@@ -78,6 +84,7 @@ class _Job:
     seed: int
     number: int
     cpu: str = ""
+    timed: bool = True
 
 
 def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda done, total: None) -> dict[str, int]:
@@ -103,7 +110,8 @@ def collect(config: CollectConfig, report: Callable[[int, int], None] = lambda d
     mca = {cpu: Mca(toolchain.tool("llvm-mca"), cpu or codegen.cpu) for cpu in ("", *config.cpus)}
     counts: dict[str, int] = {}
     done: set[tuple[str, int]] = set()
-    mlir_samples.claim(config.out, measure_host())
+    if not config.counts_only:
+        mlir_samples.claim(config.out, measure_host())
     if config.out.is_dir():
         for row in mlir_samples.read(config.out, ["family", "seed", "status"]):
             counts[row["status"]] = counts.get(row["status"], 0) + 1
@@ -141,7 +149,12 @@ def _jobs(config: CollectConfig, done: set[tuple[str, int]]) -> Iterator[_Job]:
     seed = config.seed
     while True:
         for family in config.families:
-            if (family, seed) not in done:
+            if (family, seed) in done:
+                continue
+            if config.counts_only:
+                for number in range(1 + config.schedules):
+                    yield _Job(family, seed, number, config.cpus[(seed + number) % len(config.cpus)], timed=False)
+            else:
                 yield from (_Job(family, seed, number) for number in range(1 + config.schedules))
                 yield from (_Job(family, seed, 0, cpu) for cpu in config.cpus[seed % max(1, len(config.cpus)) :][:1])
         seed += 1
@@ -275,7 +288,11 @@ def _work(job: _Job, codegen, context) -> dict:
                 return {**reply, "status": "illegal", "error": "the schedule changes nothing"}
         stages = reply["stages"] = {"given": observe.graph_row(program_graph(module))}
         look = lambda stage, module: stages.__setitem__(stage, observe.graph_row(program_graph(module)))  # noqa: E731
-        reply["compiled"] = labelling.compile_and_run(codegen, module, ENTRY, job.cpu, options, look).to_json()
+        if job.timed:
+            reply["compiled"] = labelling.compile_and_run(codegen, module, ENTRY, job.cpu, options, look).to_json()
+        else:
+            reply["compiled"] = labelling.compile_and_count(codegen, module, job.cpu, options).to_json()
+            look("llvm", module)
     except (modules.Illegal, UnsupportedError) as error:
         return {**reply, "status": "illegal", "error": str(error)[:200]}
     except labelling.Unlabelled as error:

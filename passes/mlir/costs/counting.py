@@ -1,4 +1,5 @@
 """Counts of a module by compiling it: lower, LLVM's -O3, machine code, and one run of a copy that counts its blocks.
+Where nothing can be run, or not to the end, runs of blocks are products of constant trip counts (`frequencies.py`).
 
 All of this belongs into a child process with limits: it loads MLIR and runs programs. Every count is a deterministic
 result of LLVM for the processor that is named, whatever this machine is. What the C library does is not counted; how
@@ -8,6 +9,7 @@ often it is called is.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -24,6 +26,8 @@ from foretune.costmodel.mlir.encoding import encode
 from foretune.costmodel.mlir.structure import structure_features
 from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
+from foretune.passes.mlir.blocks.frequencies import frequencies
+from foretune.passes.mlir.blocks.trip_counts import read_trip_counts
 from foretune.passes.mlir.costs.caller import CALLER, Call, caller_ir, read_definition
 from foretune.passes.mlir.costs.labels import dynamic_labels, static_labels
 from foretune.passes.mlir.environment import lowering, modules
@@ -37,6 +41,7 @@ from foretune.passes.mlir.graph.graph import ModuleGraph, read_module
 
 _GRACE_SECS = 2  # of the clock on the wall, for a run that waits instead of working
 _SHOWN_CHARS = 300
+_PAGE, _MAP_FIXED = mmap.PAGESIZE, 0x10
 _LEAST_BYTES, _BYTES_PER_MS = 64 << 20, 4 << 20  # of arguments and results of a run
 
 
@@ -54,6 +59,7 @@ class Counted:
         labels: label -> value, of those that are known.
         hot: blocks that llvm-mca shall look at; none where nothing ran.
         stopped: why the blocks' runs could not be counted; empty where they were.
+        estimated: labels that depend on how a run that was stopped would have gone on.
         structure: sums over the module's graph, for the model of time; None where it has none.
         graph: it, where something is left to be predicted from it.
         facts: what it leaves out.
@@ -65,6 +71,7 @@ class Counted:
     labels: dict[str, float]
     hot: list[HotBlock] = field(default_factory=list)
     stopped: str = ""
+    estimated: list[str] = field(default_factory=list)
     structure: list[float] | None = None
     graph: dict[str, Any] | None = None
     facts: dict[str, Any] | None = None
@@ -109,9 +116,13 @@ def count(
         raise UnsupportedError(
             f"{kind} is sparse: only dense tensors are lowered here; run --sparsifier of mlir-opt first"
         )
-    if not read_functions(module).roots:
+    roots = (
+        [entry] if entry is not None else [str(op.attributes["sym_name"].value) for op in read_functions(module).roots]
+    )
+    if not roots:
         raise UnsupportedError("the module has no function with a body: there is nothing to count")
     watch.note("graph")
+    lowering.publish(module, roots)
     lowering.drop_dead_functions(module)
     lowering.bufferize(module)
     lowering.to_llvm_dialect(module, options)
@@ -125,7 +136,7 @@ def count(
         facts=made[0].facts.to_json() if made else None,
     )
     watch.note("compile")
-    stopped = stopped or _too_large(entries, run_ms)
+    stopped, seen, crashed = stopped or _too_large(entries, run_ms), None, False
     if not stopped:
         try:
             runs = _runs(
@@ -136,11 +147,15 @@ def count(
                 [Call(s, read_definition(text, s.name)) for s in entries],
                 run_ms,
                 counted.notes,
-            )
+            )[: len(blocks)]
             counted.labels |= dynamic_labels(blocks, runs)
             counted.hot = hot_blocks(blocks, runs)
-        except (_NotCounted, UnsupportedError, LlvmError) as error:
+        except _NotCounted as error:
+            stopped, seen, crashed = str(error)[:_SHOWN_CHARS], error.seen, error.crashed
+        except (UnsupportedError, LlvmError) as error:
             stopped = str(error)[:_SHOWN_CHARS]
+    if stopped and not crashed:
+        stopped = _count_by_trips(codegen, text, cpu, blocks, roots, seen, counted, stopped)
     counted.stopped = stopped
     counted.graph = made[0].graph.to_json() if made and stopped else None
     watch.note("run")
@@ -159,7 +174,54 @@ class _Watch:
 
 
 class _NotCounted(Exception):
-    """A run gave no counts; the message says why."""
+    """A run gave no counts; the message says why.
+
+    Attributes:
+        seen: [2 B] what was counted until it was stopped; None where that says nothing.
+        crashed: whether the program itself went wrong.
+    """
+
+    def __init__(self, message: str, seen: np.ndarray | None = None, crashed: bool = False) -> None:
+        super().__init__(message)
+        self.seen, self.crashed = seen, crashed
+
+
+def _count_by_trips(
+    codegen: Codegen,
+    text: str,
+    cpu: str,
+    blocks: list[Block],
+    roots: list[str],
+    seen: np.ndarray | None,
+    counted: Counted,
+    stopped: str,
+) -> str:
+    """Adds what constant trip counts tell of how often blocks run; why nothing, or empty.
+
+    Args:
+        codegen, text, cpu, blocks: what was compiled.
+        roots: functions that are called from outside.
+        seen: [2 B] what was counted before a run was stopped.
+        counted: what is known so far.
+        stopped: why no run was counted.
+    """
+    try:
+        assembly, said = codegen.compile_with_trips(text, cpu)
+        named = read_blocks(assembly)
+        if [block.text for block in named] != [block.text for block in blocks]:
+            return stopped
+        found = frequencies(assembly, named, read_trip_counts(said), roots, seen)
+    except (UnsupportedError, LlvmError) as error:
+        return f"{stopped}; its trip counts do not tell either: {error}"[: 2 * _SHOWN_CHARS]
+    dynamic = dynamic_labels(blocks, found.runs)
+    counted.labels |= dynamic
+    counted.hot = hot_blocks(blocks, found.runs)
+    how = "blocks times constant trip counts"
+    if found.estimated:
+        counted.estimated = [*dynamic, "mca_cycles", "mca_throughput"]
+        how += ", and times the shares of branches in the part that ran"
+    counted.notes.append(f"executed instructions are {how}, because there was no whole run: {stopped}")
+    return ""
 
 
 def _graph(module: ir.Module, values: list[int]) -> tuple[ModuleGraph, np.ndarray] | None:
@@ -207,7 +269,7 @@ def _too_large(entries: list[Signature], run_ms: float) -> str:
 def _runs(
     codegen: Codegen, text: str, assembly: str, blocks: list[Block], calls: list[Call], run_ms: float, notes: list[str]
 ) -> np.ndarray:
-    """How often each block runs in one call of each entry; [B].
+    """What `assembly.with_counters` counts in one call of each entry; [2 B].
 
     Raises:
         _NotCounted: the run takes too long or crashes.
@@ -225,41 +287,69 @@ def _runs(
     with codegen.load(*objects) as code:
         address = code.address(COUNTERS)
         function = ctypes.CFUNCTYPE(None)(code.address(CALLER))
-        return _in_child(function, address, len(blocks), run_ms).astype(np.float64)
+        return _in_child(function, address, 2 * len(blocks), run_ms).astype(np.float64)
 
 
-def _in_child(function: Any, counters: int, num_blocks: int, run_ms: float) -> np.ndarray:
-    """The counters after a run in a child that is stopped after so much time of one core."""
+def _in_child(function: Any, counters: int, num_counters: int, run_ms: float) -> np.ndarray:
+    """The counters after a run in a child that is stopped after so much time of one core; they lie in memory that both
+    processes see.
+    """
+    size = -(-8 * num_counters // _PAGE) * _PAGE
+    shared = os.memfd_create("counters")
+    try:
+        os.ftruncate(shared, size)
+        with mmap.mmap(shared, size) as memory:
+            ended, number = _run_child(function, shared, counters, size, run_ms)
+            seen = np.frombuffer(memory[: 8 * num_counters], np.uint64)
+    finally:
+        os.close(shared)
+    if number in (signal.SIGVTALRM, signal.SIGALRM):
+        raise _NotCounted(
+            f"one run takes longer than the {run_ms:g} ms that a counting run may take (`run_ms`)",
+            seen.astype(np.float64),
+        )
+    if number == signal.SIGILL:
+        raise _NotCounted("this machine does not have the instructions of the processor that was compiled for")
+    if number:
+        raise _NotCounted(
+            f"the program was killed by signal {number} ({signal.Signals(number).name}) on generated inputs",
+            crashed=True,
+        )
+    if not ended:
+        raise _NotCounted("the program ended its own process", crashed=True)
+    return seen
+
+
+def _run_child(function: Any, shared: int, counters: int, size: int, run_ms: float) -> tuple[bool, int]:
+    """(whether a call in a child came back, the signal that ended the child or 0)."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
             os.close(read)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            _map_shared(shared, counters, size)
             signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, _GRACE_SECS + run_ms / 1e3)
             signal.setitimer(signal.ITIMER_VIRTUAL, run_ms / 1e3)
             function()
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            data = memoryview(ctypes.string_at(counters, 8 * num_blocks))
-            while data:
-                data = data[os.write(write, data) :]
+            os.write(write, b"1")
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as file:
-        data = file.read()
+        ended = bool(file.read())
     _, code = os.waitpid(child, 0)
-    if os.WIFSIGNALED(code):
-        number = os.WTERMSIG(code)
-        if number in (signal.SIGVTALRM, signal.SIGALRM):
-            raise _NotCounted(f"one run takes longer than the {run_ms:g} ms that a counting run may take (`run_ms`)")
-        if number == signal.SIGILL:
-            raise _NotCounted("this machine does not have the instructions of the processor that was compiled for")
-        raise _NotCounted(
-            f"the program was killed by signal {number} ({signal.Signals(number).name}) on generated inputs"
-        )
-    if len(data) != 8 * num_blocks:
-        raise _NotCounted("the program ended its own process")
-    return np.frombuffer(data, np.uint64)
+    return ended, os.WTERMSIG(code) if os.WIFSIGNALED(code) else 0
+
+
+def _map_shared(file: int, address: int, size: int) -> None:
+    """Puts a file's memory where the counters are."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    made = libc.mmap(address, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED, file, 0)
+    if made != address:
+        raise OSError(ctypes.get_errno(), "the counters cannot be shared")

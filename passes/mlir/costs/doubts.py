@@ -18,11 +18,23 @@ from foretune.costmodel.mlir.network import DYNAMIC
 from foretune.costmodel.mlir.target import MlirTarget
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 
-_FOREIGN = 0.9  # of programs that nobody here wrote, whatever they have
+_FOREIGN = 0.5  # of programs that nobody here wrote, whatever they have
+_OF_LABEL = {
+    "dynamic_instructions": 0.3,
+    "mca_cycles": 0.3,
+    "mca_throughput": 0.3,
+    "secs": 0.6,
+    "registers": 1.3,
+    "spills": 1.3,
+    "reloads": 1.3,
+    "bytes_read": 1.6,
+    "bytes_written": 1.5,
+}
+"""The same of costs that are nearer or further off."""
 _TRIPS, _ELEMENTS, _OPERATIONS, _OUTSIDE, _SMALL = 2.2, 1.8, 0.9, 0.7, 1.2
 _SIZE, _COUNT = 0.25, 0.6  # for each factor of two beyond the data
 _FEW_INSTRUCTIONS = 300.0  # executed; programs of the data do more
-_REGISTERS = 0.4  # there are so few of them that they cannot be far off
+_REGISTERS = 0.5  # there are so few of them that they cannot be far off
 _COPY = 0.7
 _MACHINE = 0.3  # of seconds: nobody's machine is the one of the data
 _NEAR_BYTES_PER_SEC, _FAR_BYTES_PER_SEC, _MEMORY_BYTES_PER_SEC = 6e10, 2.5e10, 1e10
@@ -61,7 +73,7 @@ def with_copies(prediction: MlirPrediction, facts: ModuleFacts, target: MlirTarg
 
 def with_doubts(prediction: MlirPrediction, facts: ModuleFacts, program: EncodedProgram | None) -> MlirPrediction:
     """The prediction with wider deviations and notes, as far as the module is not like the training data."""
-    reasons, everything, dynamic = list(facts.notes), _FOREIGN, 0.0
+    reasons, everything, dynamic = list(facts.notes), 0.0, 0.0
     if facts.uncertain:
         dynamic = _TRIPS
     if facts.elements:
@@ -97,6 +109,7 @@ def elsewhere(prediction: MlirPrediction) -> MlirPrediction:
 
 
 def _wider(name: str, deviation: float, everything: float, dynamic: float) -> float:
+    everything = math.hypot(everything, _OF_LABEL.get(name, _FOREIGN))
     if "share" in name:  # a value between 0 and 1
         return min(0.5, math.hypot(deviation, 0.2 * everything))
     if name.endswith("registers"):

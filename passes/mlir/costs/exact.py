@@ -46,6 +46,7 @@ class Counts:
     Attributes:
         labels: label -> counted value; those that depend on a run are missing where it was not counted.
         stopped: why it was not; empty where it was.
+        estimated: labels that depend on how a run that was stopped would have gone on.
         structure: sums over the module's graph, see `structure.structure_features`; none where it cannot be read.
         graph: it, where not everything was counted.
         facts: what it leaves out.
@@ -55,6 +56,7 @@ class Counts:
 
     labels: dict[str, float]
     stopped: str = ""
+    estimated: tuple[str, ...] = ()
     structure: tuple[float, ...] = ()
     graph: ProgramGraph | None = None
     facts: ModuleFacts = ModuleFacts()
@@ -134,6 +136,7 @@ class ExactSession(MlirSession):
         return Counts(
             made["labels"],
             made["stopped"],
+            tuple(made["estimated"]),
             tuple(made["structure"] or ()),
             graph,
             ModuleFacts.from_json(made["facts"] or {}),

@@ -20,7 +20,9 @@ from mlir import ir
 
 from foretune.costmodel.machine_code.assembly import COUNTERS, read_blocks, with_counters
 from foretune.costmodel.machine_code.mca import HotBlock, Mca, hot_blocks
+from foretune.errors import UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
+from foretune.passes.mlir.costs.counting import count
 from foretune.passes.mlir.costs.labels import Labels, dynamic_labels, static_labels
 from foretune.passes.mlir.environment import lowering
 from foretune.passes.mlir.environment.codegen import Codegen, LoadedCode
@@ -32,6 +34,7 @@ _REPEAT = "foretune_repeat"
 _SAMPLE_SECS, _MIN_SAMPLES, _MAX_SAMPLES = 5e-4, 3, 7
 _BUDGET_SECS = 0.06  # for the samples of one program
 _MAX_RUN_SECS = 0.25
+_COUNTED_MS = 250.0  # of a run that is counted and not timed
 
 
 class Unlabelled(Exception):
@@ -126,6 +129,24 @@ def compile_and_run(
     with codegen.load(plain) as code:
         partial["secs"] = _measure(code, arguments)
     return Compiled(partial, hot_blocks(blocks, runs))
+
+
+def compile_and_count(
+    codegen: Codegen, module: ir.Module, cpu: str, options: LoweringOptions = LoweringOptions()
+) -> Compiled:
+    """As `compile_and_run`, of all functions that are called from outside, without times; what cannot be run here, or
+    runs for long, is counted by trip counts.
+
+    Raises:
+        Unlabelled: it cannot be lowered, compiled or counted.
+    """
+    try:
+        counted = count(codegen, module, options, cpu, _COUNTED_MS)
+    except (MLIRError, ValueError, RuntimeError, LlvmError, UnsupportedError) as error:
+        raise Unlabelled("build_error", " ".join(str(error).split())[:300]) from None
+    if counted.stopped or counted.estimated:
+        raise Unlabelled("run_error", counted.stopped or "its branches were not counted to the end")
+    return Compiled({**counted.labels, "secs": float("nan")}, counted.hot)
 
 
 def entry_signature(module: ir.Module, entry: str) -> Signature:

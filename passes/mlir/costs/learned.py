@@ -13,6 +13,17 @@ from foretune.passes.mlir.costs.doubts import with_copies, with_doubts
 from foretune.passes.mlir.graph.module_facts import ModuleFacts
 from foretune.program import ProgramGraph
 
+_WORD = {
+    "instructions": 2.0,
+    "dynamic_instructions": 2.0,
+    "mca_cycles": 1.0,
+    "mca_throughput": 1.0,
+    "bytes_read": 8.0,
+    "bytes_written": 8.0,
+    "memory_operands": 2.0,
+    "secs": 3e-10,
+}
+"""Costs of a word that a function returns through memory."""
 _RETURN = {
     "instructions": 1.0,
     "dynamic_instructions": 1.0,
@@ -22,6 +33,8 @@ _RETURN = {
     "secs": 1e-9,
 }
 """Costs of a function that does nothing else."""
+CALL_SECS = _RETURN["secs"]
+_FEW_INSTRUCTIONS, _CYCLE_SECS = 40.0, 3e-10  # programs of the data execute more, and their calls take most of the time
 
 
 @cache
@@ -39,7 +52,8 @@ def learned_of_graph(
         ModelError: the module has no function with a body.
     """
     if facts.functions and not any(node.kind == "statement" for node in graph.nodes):
-        costs = {name: _RETURN.get(name, 0.0) for name in LABELS}
+        words = max(0, facts.returned - facts.functions)  # one of each is returned in a register
+        costs = {name: facts.functions * _RETURN.get(name, 0.0) + words * _WORD.get(name, 0.0) for name in LABELS}
         return MlirPrediction(costs, dict.fromkeys(costs, 0.5), notes=("the functions do nothing but return",))
     return learned(encode(graph), facts, target, model)
 
@@ -49,12 +63,21 @@ def learned(
 ) -> MlirPrediction:
     """Learned numbers for a program that was read already."""
     made = (model or bundled_model()).predict([program], target)[0]
+    if made.costs["dynamic_instructions"] < _FEW_INSTRUCTIONS:
+        secs = min(made.costs["secs"], CALL_SECS + made.costs["mca_cycles"] * _CYCLE_SECS)
+        made = replace(made, costs={**made.costs, "secs": secs})
     return with_doubts(with_copies(replace(made, notes=stands_for(target)), facts, target), facts, program)
 
 
 def stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:
     """Which processor learned numbers stand for."""
     what = "seconds stand for" if counted else "predicted numbers stand for"
+    if not target.similar and not target.has_times:
+        about = "" if counted else f"predicted counts stand for {target.cpu}, and "
+        return (
+            f"{about}seconds stand for a processor with vectors of {target.vector_bits} bits of the training machine,"
+            f" {TRAINED_ON}; there are no times of {target.cpu}",
+        )
     if target.similar:
         return (
             (

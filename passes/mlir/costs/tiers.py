@@ -7,6 +7,7 @@ time, and the learned ones otherwise.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +24,14 @@ from foretune.costmodel.mlir.time_model import COUNTS, CountedProgram, MlirTimeM
 from foretune.errors import DataError, ModelError, OptionError, UnsupportedError
 from foretune.passes.mlir.costs.doubts import elsewhere, with_copies
 from foretune.passes.mlir.costs.exact import Counts, ExactSession, ExactSettings
-from foretune.passes.mlir.costs.learned import learned, stands_for
+from foretune.passes.mlir.costs.learned import CALL_SECS, learned, stands_for
 from foretune.passes.mlir.costs.predict import predict
 from foretune.passes.mlir.grammar.actions import Schedule
 
 MODES = ("exact", "fast", "auto")
 _PATIENT_RUN_MS = 1000.0  # of a counting run, where counts were asked for
+_ESTIMATED = 0.3  # deviation of the logarithm of what a part of a run tells of the whole
+_CYCLES_OF_INSTRUCTION, _UNSEEN = 0.4, 0.7  # of programs that llvm-mca did not look at, and the logarithm's deviation
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,15 @@ def exact(
 def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None = None) -> MlirPrediction:
     """The costs of a module that was counted."""
     program = encode(counts.graph) if counts.graph is not None else None
-    known = dict(counts.labels)
-    costs, spread, notes = dict(known), dict.fromkeys(known, 0.0), [*counts.notes]
+    known, unsure = dict(counts.labels), dict.fromkeys(counts.estimated, _ESTIMATED)
+    notes = [*counts.notes]
+    if "dynamic_instructions" in known and "mca_cycles" not in known:
+        cycles = known["dynamic_instructions"] * _CYCLES_OF_INSTRUCTION
+        known |= {"mca_cycles": cycles, "mca_throughput": cycles}
+        unsure |= dict.fromkeys(("mca_cycles", "mca_throughput"), _UNSEEN)
+        notes.append("llvm-mca comes to no end with its hot blocks: its cycles are taken from executed instructions")
+    costs = dict(known)
+    spread = {name: unsure.get(name, 0.0) for name in known}
     is_counted = all(name in known for name in COUNTS)
     if not is_counted and program is not None:
         guess = learned(program, counts.facts, target, model)
@@ -178,12 +188,18 @@ def from_counts(counts: Counts, target: MlirTarget, model: MlirCostModel | None 
     elif not is_counted:
         notes.append(f"what a run tells is not known: {counts.stopped}")
     made = MlirPrediction(
-        costs, spread, {name: COUNTED if name in known else PREDICTED for name in costs}, tuple(notes)
+        costs,
+        spread,
+        {name: COUNTED if name in known and name not in unsure else PREDICTED for name in costs},
+        tuple(notes),
     )
     if not is_counted:
         return made
     structure = np.array(counts.structure or [0.0] * len(STRUCTURE_FEATURES), np.float32)
     [timed] = bundled_time_model().predict_costs([CountedProgram(known, structure, target)])
+    timed = replace(timed, costs={"secs": max(timed.costs["secs"], CALL_SECS)})
+    if unsure:
+        timed = replace(timed, spread={"secs": math.hypot(timed.spread["secs"], max(unsure.values()))})
     notes += [
         *(note for note in counts.facts.notes if "is taken as" in note and "argument" in note),
         *stands_for(target, counted=True),

@@ -18,6 +18,8 @@ import numpy as np
 
 from foretune.costmodel.metrics import spearman
 from foretune.costmodel.mlir.actions import NUM_NUMBERS, symbol
+from foretune.costmodel.mlir.correction import Columns, CorrectionConfig, MlirCorrection, gather
+from foretune.costmodel.mlir.correction import train_correction as correct
 from foretune.costmodel.mlir.labels import to_scale
 from foretune.costmodel.mlir.model import MlirCostModel
 from foretune.costmodel.mlir.network import LABELS, MlirNetworkConfig
@@ -153,6 +155,34 @@ def train(
     )
 
 
+def train_correction(
+    folder: Path, model: MlirCostModel, config: CorrectionConfig = CorrectionConfig(), known_share: float = 1.0
+) -> MlirCorrection:
+    """Trains what a model's predictions are corrected by, on a folder of samples.
+
+    Args:
+        folder: what `collect` wrote, in any number of sittings.
+        model: whose predictions are corrected; it stays as it is.
+        config: how.
+        known_share: of the samples with times, which the model itself was trained on, so many are looked at.
+
+    Raises:
+        DataError: there are no labelled programs.
+    """
+    split, columns = load_split(folder), Columns.of(STATEMENT_FEATURES)
+
+    def gathered(observed: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(config.seed)
+        kept = [o for o in observed if "secs" not in o.labels or rng.random() < known_share]
+        programs, made = [o.program for o in kept], targets(kept)
+        predicted, _ = model.predict_scaled(programs, made)
+        errors = np.stack([to_scale(o.labels) for o in kept]) - predicted
+        errors[:, LABELS.index("secs")] = np.nan  # most samples have none
+        return gather(programs, made, predicted, columns), errors
+
+    return correct(*gathered(split.train), gathered(split.validation), columns, model.training_hash, config)
+
+
 def _rollouts(observed: Sequence[Observation]) -> list[RolloutExample]:
     before = {
         (o.sample.family, o.sample.seed): o.program
@@ -188,8 +218,7 @@ def _calibration(model: MlirCostModel, observed: Sequence[Observation]) -> np.nd
 
 def score_model(model: MlirCostModel, observed: Sequence[Observation]) -> dict[str, Any]:
     """`score` of a model on observations."""
-    mean, spread = model.predict_scaled([o.program for o in observed], targets(observed))
-    deviation = np.sqrt(np.square(spread) + np.square(model.calibration))
+    mean, deviation = model.predict_corrected([o.program for o in observed], targets(observed))
     return score(mean, observed, deviation)
 
 

@@ -7,6 +7,9 @@ runs. Used inside worker processes only: code of unknown programs runs here.
 from __future__ import annotations
 
 import ctypes
+import os
+import tempfile
+from collections.abc import Callable
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 from typing import cast
@@ -15,6 +18,7 @@ from foretune.passes.llvm.capi import Llvm, LlvmError
 
 _ASSEMBLY, _OBJECT = 0, 1
 _AGGRESSIVE, _PIC, _DEFAULT_CODE_MODEL = 3, 2, 0
+_TRIPS = "function(print<scalar-evolution>)"
 
 _FUNCTIONS = {
     "LLVMCreateMemoryBufferWithMemoryRangeCopy": (c_void_p, [c_char_p, c_size_t, c_char_p]),
@@ -23,6 +27,7 @@ _FUNCTIONS = {
     "LLVMGetBufferSize": (c_size_t, [c_void_p]),
     "LLVMSetModuleDataLayout": (None, [c_void_p, c_void_p]),
     "LLVMCreateTargetDataLayout": (c_void_p, [c_void_p]),
+    "LLVMSetTargetMachineAsmVerbosity": (None, [c_void_p, c_int]),
     "LLVMTargetMachineEmitToMemoryBuffer": (c_int, [c_void_p, c_void_p, c_int, c_void_p, c_void_p]),
     "LLVMModuleCreateWithNameInContext": (c_void_p, [c_char_p, c_void_p]),
     "LLVMSetModuleInlineAsm2": (None, [c_void_p, c_char_p, c_size_t]),
@@ -66,22 +71,45 @@ class Codegen(Llvm):
         """
         return self._translate(ir, cpu, pipeline, _ASSEMBLY).decode()
 
+    def compile_with_trips(self, ir: str, cpu: str = "", pipeline: str = "default<O3>") -> tuple[str, str]:
+        """As `compile`, with comments that name the blocks of the optimised IR, and what scalar evolution says of its
+        loops.
+        """
+        module, machine = self._read_ir(ir, cpu)
+        try:
+            self.run_passes(module, f"{pipeline},function(instnamer)", machine)
+            said = _written_to_stderr(lambda: self.run_passes(module, _TRIPS, machine))
+            self._library.LLVMSetTargetMachineAsmVerbosity(machine, True)
+            return self._emit(module, machine, _ASSEMBLY).decode(), said
+        finally:
+            self._library.LLVMSetTargetMachineAsmVerbosity(machine, False)
+            self._library.LLVMDisposeModule(module)
+
     def compile_object(self, ir: str) -> bytes:
         """An object file of LLVM IR for this machine, without any passes; see `compile`."""
         return self._translate(ir, "", "", _OBJECT)
 
     def _translate(self, ir: str, cpu: str, pipeline: str, kind: int) -> bytes:
+        module, machine = self._read_ir(ir, cpu)
+        try:
+            if pipeline:
+                self.run_passes(module, pipeline, machine)
+            return self._emit(module, machine, kind)
+        finally:
+            self._library.LLVMDisposeModule(module)
+
+    def _read_ir(self, ir: str, cpu: str) -> tuple[int, int]:
+        """(a verified module for a processor, its code generator)."""
         module = self._read_text(ir)
         machine, layout = self._machine(cpu)
         self._library.LLVMSetTarget(module, self._triple.encode())
         self._library.LLVMSetModuleDataLayout(module, layout)
         try:
             self.verify(module)
-            if pipeline:
-                self.run_passes(module, pipeline, machine)
-            return self._emit(module, machine, kind)
-        finally:
+        except LlvmError:
             self._library.LLVMDisposeModule(module)
+            raise
+        return module, machine
 
     def assemble(self, assembly: str) -> bytes:
         """An object file from assembly.
@@ -187,3 +215,17 @@ class LoadedCode:
     def _check(self, error: int | None) -> None:
         if error:
             raise LlvmError(self._codegen._text(self._library.LLVMGetErrorMessage(error)))
+
+
+def _written_to_stderr(work: Callable[[], object]) -> str:
+    """What LLVM writes to this process's standard error meanwhile; its C API has no other way to ask an analysis."""
+    with tempfile.TemporaryFile() as file:
+        before = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            work()
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+        file.seek(0)
+        return file.read().decode(errors="replace")

@@ -15,6 +15,7 @@ and passes may crash.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from mlir import ir
@@ -31,7 +32,8 @@ _PACKING = (("linalg.pack", "lower_pack"), ("linalg.unpack", "lower_unpack"))
 
 BUFFERIZE = (
     "eliminate-empty-tensors",
-    "one-shot-bufferize{bufferize-function-boundaries=true function-boundary-type-conversion=identity-layout-map}",
+    "one-shot-bufferize{bufferize-function-boundaries=true allow-return-allocs-from-loops=true"
+    " function-boundary-type-conversion=identity-layout-map}",
     "canonicalize",
     "cse",
     "buffer-results-to-out-params{hoist-static-allocs=true modify-public-functions=true}",
@@ -178,6 +180,9 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
     if any(name.startswith("tosa.") for name in names):
         run_pipeline(module, _TOSA)
         names = set(operation_names(module))
+    if _any(module.operation, _is_elementwise_on_tensors):
+        run_pipeline(module, ["func.func(convert-elementwise-to-linalg)"])
+        names = set(operation_names(module))
     lines = []
     for name in _DECOMPOSED:
         if name in names:
@@ -204,6 +209,16 @@ def decompose(module: ir.Module, packing: bool = True) -> None:
         run_pipeline(module, ["canonicalize", "cse"])
 
 
+def _is_elementwise_on_tensors(op: Any) -> bool:
+    """Whether arithmetic of single numbers is applied to tensors."""
+    return (
+        op.name.startswith(("arith.", "math."))
+        and op.name != "arith.constant"
+        and len(op.results) == 1
+        and isinstance(op.results[0].type, ir.RankedTensorType)
+    )
+
+
 def without_aggregates(module: Any) -> Any:
     """The module, or a copy of it in which operations that stand for many loops (softmax, TOSA) are taken apart; its
     own operations stay.
@@ -217,13 +232,8 @@ def without_aggregates(module: Any) -> Any:
 
 def simplify(module: ir.Module) -> None:
     """Folds what any compiler folds, and puts functions where they are called: what is left is what runs."""
-    several = (
-        sum(
-            op.operation.name == "func.func" and len(op.operation.regions[0].blocks) > 0
-            for op in module.body.operations
-        )
-        > 1
-    )
+    functions = [op for op in functions_of(module) if len(op.operation.regions[0].blocks)]
+    several = len(functions) > 1 and not all(map(is_private, functions))  # or nothing would be left
     run_pipeline(
         module, [*(("inline",) if several else ()), "canonicalize", "cse", *(("symbol-dce",) if several else ())]
     )
@@ -346,12 +356,40 @@ def finish(module: ir.Module, entry: str, options: LoweringOptions = LoweringOpt
 
 def to_llvm_dialect(module: ir.Module, options: LoweringOptions = LoweringOptions()) -> None:
     """Step 3, of a module without tensors."""
+    if kind := _memory_space(module):
+        raise NotLowered(f"{kind} lies in a memory space of its own, as a GPU has, which is not lowered here")
+    if _any(module.operation, lambda op: op.name.startswith("bufferization.")):
+        run_pipeline(module, ["convert-bufferization-to-memref"])
     _copy_by_loops(module)
     run_pipeline(module, TO_LOOPS)
     rewrites.widen_booleans(module)
     if _any(module.operation, _is_library_math):  # vectors must be taken apart before they are lowered
         run_pipeline(module, _MATH)
     run_pipeline(module, lowering_pipeline(options))
+
+
+def _memory_space(module: ir.Module) -> str:
+    """The type of a memref whose memory space is no number, which nothing for a CPU lowers; empty without any."""
+    found: list[str] = []
+
+    def holds(op: Any) -> bool:
+        found.extend(
+            str(v.type)
+            for v in _values(op)
+            if isinstance(v.type, (ir.MemRefType, ir.UnrankedMemRefType))
+            and v.type.memory_space is not None
+            and not isinstance(v.type.memory_space, ir.IntegerAttr)
+        )
+        return bool(found)
+
+    return found[0] if _any(module.operation, holds) else ""
+
+
+def publish(module: ir.Module, names: Collection[str]) -> None:
+    """Makes functions callable from outside."""
+    for op in functions_of(module):
+        if op.sym_name.value in names and is_private(op):
+            del op.operation.attributes["sym_visibility"]
 
 
 def drop_dead_functions(module: ir.Module) -> None:

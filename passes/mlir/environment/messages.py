@@ -65,11 +65,13 @@ class Inspected(ModuleReply):
         text: as MLIR prints it.
         entries: a signature for each public function that can be run, as `Signature.to_json` writes it.
         refused: name -> why one cannot be.
+        called: those of both that other functions call.
     """
 
     text: str = ""
     entries: tuple[Any, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

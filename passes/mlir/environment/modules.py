@@ -9,11 +9,12 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from foretune.errors import DataError, IllegalActionError
-from foretune.passes.mlir.environment import lowering, nesting, polynomials, rewrites
+from foretune.passes.mlir.environment import columns, lowering, nesting, polynomials, rewrites
 from foretune.passes.mlir.environment.signature import ELEMENTS, Signature, ValueType
 from foretune.passes.mlir.grammar.actions import NOT_STRUCTURED, MlirAction, Schedule
 from foretune.passes.mlir.grammar.options import LoweringOptions
 from foretune.passes.mlir.grammar.types import MLIRError, functions_of, identity_layout, shape_of, walk
+from foretune.passes.mlir.graph.functions import callee_name
 from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
 
 
@@ -50,16 +51,25 @@ def parse(source: str, context: ir.Context | None = None) -> ir.Module:
     return module
 
 
-def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str]]:
-    """(what can be run, name -> why a function cannot be run)."""
+def signatures(module: ir.Module) -> tuple[list[Signature], dict[str, str], list[str]]:
+    """(what can be run, name -> why a function cannot be run, functions of both that others call); where no function is
+    public, all are looked at.
+    """
     entries, refused = [], {}
-    for op in functions_of(module):
-        if op.operation.regions[0].blocks and not lowering.is_private(op):
-            try:
-                entries.append(_signature(op))
-            except DataError as error:
-                refused[op.sym_name.value] = str(error)
-    return entries, refused
+    every = [op for op in functions_of(module) if op.operation.regions[0].blocks]
+    for op in [op for op in every if not lowering.is_private(op)] or every:
+        try:
+            entries.append(_signature(op))
+        except DataError as error:
+            refused[op.sym_name.value] = str(error)
+    names = {*(entry.name for entry in entries), *refused}
+    called = {
+        callee_name(inner)
+        for op in every
+        for inner in _inside(op.operation)
+        if inner.name == "func.call" and callee_name(inner) != op.sym_name.value
+    }
+    return entries, refused, sorted(called & names)
 
 
 def signature(module: ir.Module, entry: str) -> Signature:
@@ -179,6 +189,8 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             lowering.erase_transforms(module)
             lowering.decompose(module)
             lowering.bufferize(module)
+        if action.name == "gather-columns" and action.target is not None:
+            columns.gather_columns(module, *action.target)
         if action.name == "expand-exp":
             rewrites.expand_exp(module)
         if action.name == "expand-functions":

@@ -76,14 +76,16 @@ class Inspection:
         text: as MLIR prints it.
         entries: public functions that can be run.
         refused: name -> why a public function cannot be run.
+        called: those of both that other functions call.
     """
 
     text: str
     entries: tuple[Signature, ...]
     refused: dict[str, str]
+    called: tuple[str, ...] = ()
 
     def entry(self, name: str | None = None) -> Signature:
-        """One of them; without a name, the only one.
+        """One of them; without a name, the only one, or the only one that no other function calls.
 
         Raises:
             OptionError, DataError: there is no such function, it cannot be run, or there are several.
@@ -95,8 +97,9 @@ class Inspection:
             if name not in found:
                 raise OptionError(f"the entry must be one of {sorted(found)}, but got {name!r}")
             return found[name]
-        if len(found) == 1 and not self.refused:
-            return self.entries[0]
+        outermost = [entry for entry in (*found, *self.refused) if entry not in self.called]
+        if len(outermost) == 1 and outermost[0] in found:
+            return found[outermost[0]]
         if not found and self.refused:
             raise DataError("; ".join(self.refused.values()))
         if not found:
@@ -240,7 +243,8 @@ class MlirSession:
             )
         if reply.status != "ok":
             raise DataError(reply.error)
-        return Inspection(reply.text, tuple(Signature.from_json(e) for e in reply.entries), reply.refused)
+        entries = tuple(Signature.from_json(e) for e in reply.entries)
+        return Inspection(reply.text, entries, reply.refused, tuple(reply.called))
 
     def apply(self, source: str, schedule: Schedule, each: bool = False) -> list[str]:
         """Applies a schedule, without the default lowering.

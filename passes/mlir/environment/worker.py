@@ -144,8 +144,9 @@ class Builder:
         return self._inspected(module)
 
     def _inspected(self, module: Any) -> Inspected:
-        entries, refused = self._modules.signatures(module)
-        return Inspected(text=str(module), entries=tuple(entry.to_json() for entry in entries), refused=refused)
+        entries, refused, called = self._modules.signatures(module)
+        rows = tuple(entry.to_json() for entry in entries)
+        return Inspected(text=str(module), entries=rows, refused=refused, called=tuple(called))
 
     def _apply(self, request: Apply) -> Applied:
         return Applied(texts=tuple(self._modules.apply(self._parse(request), request.actions, request.each)))
@@ -179,6 +180,7 @@ class Builder:
     def _build(self, request: Build) -> Built:
         module = self._parse(request)
         signature = self._modules.signature(module, request.entry)
+        self._lowering.publish(module, (request.entry,))
         texts = {}
         options, script = self._modules.transform(module, request.actions)
         if "script" in request.texts:

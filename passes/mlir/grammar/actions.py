@@ -414,6 +414,10 @@ ACTIONS: dict[str, ActionKind] = {
         STRUCTURED,
         script=_one("%{p}t = transform.structured.decompose_interface {t} : ({ANY}) -> {ANY}"),
     ),
+    "gather-columns": ActionKind(
+        "Convolution to a matrix product over gathered columns, by a copy without arithmetic on indices.",
+        STRUCTURED,
+    ),
     "img2col": ActionKind(
         "Convolution to a matrix product over gathered columns.",
         STRUCTURED,

@@ -28,6 +28,7 @@ Describe = Callable[[Schedule], dict[str, Any]]
 """What a module has after a schedule; see `modules.describe`."""
 
 _LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
+_PANEL_BYTES, _ELEMENT_BYTES = 32 << 10, 4  # what the first cache holds of the right operand
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
 _PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
 _WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
@@ -70,6 +71,14 @@ class _Op:
             row.get("input", row["element"]),
             strided,
         )
+
+    @property
+    def key(self) -> str:
+        """What it computes, wherever it stands: body, extents, how operands are indexed, element types."""
+        extents = "x".join(f"{n}{'' if parallel else 'r'}" for n, parallel in zip(self.extents, self.parallel))
+        maps = " ".join(",".join(map(str, m)) for m in self.maps)
+        kind = f"{self.input}->{self.element} {'tensor' if self.tensors else 'memref'}"
+        return f"{'+'.join(sorted(self.body))} {extents} [{maps}] {kind} {self.num_inputs}"
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -135,10 +144,14 @@ class Template:
     Args:
         describe: of the module; called for each prefix once.
         vector_bits: of the processor's registers.
+
+    Attributes:
+        operations: place, as forks' names begin with it, -> operation that the last schedule had there; see `_Op.key`.
     """
 
     def __init__(self, describe: Describe, vector_bits: int = 512) -> None:
         self._describe, self._known, self._registers = describe, {}, _Registers.of(vector_bits)
+        self.operations: dict[str, str] = {}
 
     def schedule(self, choose: Choose) -> Schedule:
         """A schedule, by the answers of a callback.
@@ -162,14 +175,16 @@ class Template:
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
         gathered = any(
-            action.name == "img2col" for action in built.schedule.actions
+            action.name in ("img2col", "gather-columns") for action in built.schedule.actions
         )  # fused, the gathering would be inside of the product
         if choose("fuse elementwise", (False,) if gathered else (False, True) if heavy else (True, False)):
             built.add("fuse-elementwise")
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
         self._fuse(built, choose)
         ops = built.ops()
+        self.operations = {}
         while ops:  # the last one first, so that positions of the others stay
+            self.operations[f"op{ops[-1].index}"] = ops[-1].key
             ops = _schedule_op(built, choose, ops[-1], ops[:-1])
         built.add("canonicalize", "cse", "hoist-all-subsets", "hoist-transfers", "canonicalize", "cse")
         _unroll(built, choose)
@@ -191,7 +206,7 @@ class Template:
                         else (False, True)
                     ),
                 ):
-                    built.add(f"img2col{{on={kind}:{op.index}}}")
+                    built.add(f"gather-columns{{on={kind}:{op.index}}}")
 
     def _look(self, actions: tuple[MlirAction, ...]) -> dict[str, Any]:
         if actions not in self._known:
@@ -335,6 +350,8 @@ def _product(
         if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]
     ]
     block = choose(f"{name} block", [*blocks[:1], 0, *blocks[1:]]) if blocks else 0
+    if depth := _depth(built, choose, op, k, width) if m is not None else 0:
+        built.tile(op.index, {k: depth}, dims)
     if block and m is not None:
         built.tile(op.index, {m: block}, dims)
     order = [d for d in range(dims) if d not in (m, n)] + ([n, m] if m is not None else [n])
@@ -349,6 +366,18 @@ def _product(
         built.tile(op.index, inner, dims, order)
     _vectorize_product(built, op, k)
     return before
+
+
+def _depth(built: _Built, choose: Choose, op: _Op, k: int, width: int) -> int:
+    """Steps of the reduction that are done for all tiles before the next ones are begun, so that a panel of the right
+    operand stays in the first cache, and a block of the left one in the second; 0 for all at once.
+    """
+    extent = op.extents[k]
+    panel = extent * width * _ELEMENT_BYTES
+    depths = [d for d in (512, 256, 384, 128) if extent % d == 0 and d < extent]
+    if op.depth or panel <= _PANEL_BYTES or not depths:
+        return 0
+    return choose(f"op{op.index} depth", [0, *depths] if panel <= 2 * _PANEL_BYTES else [*depths, 0])
 
 
 def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | None, n: int) -> tuple[_Op, list[_Op]]:

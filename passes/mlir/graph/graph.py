@@ -143,6 +143,8 @@ class _Walker:
     def function(self, root: Any) -> None:
         """A function that is called from outside."""
         blocks = list(root.regions[0].blocks)
+        end = blocks[-1].operations[len(blocks[-1].operations) - 1].operation
+        self.facts.returned += sum(_words(v.type) for v in end.operands) if end.name == "func.return" else 0
         for argument in blocks[0].arguments:
             if is_memory(argument.type) or str(argument.type).startswith("!llvm.ptr"):
                 self._look_at(argument.type)
@@ -540,7 +542,9 @@ class _Walker:
             self.scope.forms[op.results[0]] = b.times(a.constant)
 
     def same(self, op: Any, statement: _Statement) -> None:
-        """A cast."""
+        """A cast; those between what two passes have left may be of nothing, or of several values."""
+        if len(op.operands) != 1:
+            return
         source = op.operands[0]
         if source in self.scope.forms:
             self.scope.forms[op.results[0]] = self.scope.forms[source]
@@ -717,6 +721,11 @@ _HANDLERS = {
 def _shape(value: Any) -> list[int]:
     """The extents of a tensor or memref whose rank is known."""
     return cast("list[int]", shape_of(value.type))
+
+
+def _words(kind: Any) -> int:
+    """Of a value that is returned; a memref is two pointers, an offset, extents and strides."""
+    return 3 + 2 * kind.rank if isinstance(kind, ir.MemRefType) else 1
 
 
 def _type_group(kind: Any) -> str:

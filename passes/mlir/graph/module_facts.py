@@ -8,7 +8,7 @@ from typing import Any
 
 from foretune.passes.mlir.graph.explain import line_of
 
-NARROW = ("f16", "bf16", "i1", "i4", "i8", "i16", "si8", "ui8", "f128", "f80", "tf32")
+NARROW = ("i1", "i4", "i16", "si8", "ui8", "f128", "f80", "tf32")
 """Element types that the training data has not; `f8` types count as narrow, too."""
 _SHOWN = 3
 
@@ -19,6 +19,7 @@ class ModuleFacts:
 
     Attributes:
         functions: with a body that are called from outside.
+        returned: words that they return, those of memrefs through memory.
         notes: what was assumed, in words.
         unknown_trips: loops whose extents nothing tells.
         unknown_operations: names of operations that are counted as `other`.
@@ -29,6 +30,7 @@ class ModuleFacts:
     """
 
     functions: int = 0
+    returned: int = 0
     notes: tuple[str, ...] = ()
     unknown_trips: int = 0
     unknown_operations: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class FactsSoFar:
     """Facts, while a module is walked."""
 
     functions: int = 0
+    returned: int = 0
     unknown_operations: set[str] = field(default_factory=set)
     elements: set[str] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
@@ -86,6 +89,7 @@ class FactsSoFar:
             notes.append(f"how far {', '.join(shown[:_SHOWN])}{more} goes is not known and is taken as {self._taken:g}")
         return ModuleFacts(
             self.functions,
+            self.returned,
             tuple(notes),
             sum(self._trips.values()),
             tuple(sorted(self.unknown_operations)),

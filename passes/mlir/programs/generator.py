@@ -1,6 +1,7 @@
 """A seeded generator of varied legal MLIR programs, for training data.
 
-Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs. Shapes and element types are
+Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs; single operations and code on
+vectors are as other people's modules have them. Shapes and element types are
 drawn so that one run takes a few milliseconds at most. The same family and seed always give the same text. Programs
 write to their result or to arguments named last; loops that read what they wrote average it, so that values stay
 ordinary numbers however often they run.
@@ -15,12 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretune.errors import OptionError
-from foretune.passes.mlir.programs import loop_programs, operator_programs
+from foretune.passes.mlir.programs import loop_programs, named_programs, operator_programs, vector_programs
 from foretune.passes.mlir.programs.shapes import Draw
 
 ENTRY = "main"
 
-FAMILIES: dict[str, Callable[[Draw], str]] = {**operator_programs.FAMILIES, **loop_programs.FAMILIES}
+FAMILIES: dict[str, Callable[[Draw], str]] = {
+    **operator_programs.FAMILIES,
+    **loop_programs.FAMILIES,
+    **named_programs.FAMILIES,
+    **vector_programs.FAMILIES,
+}
 """family -> writer of a module with the function `main`."""
 
 

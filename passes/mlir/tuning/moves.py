@@ -46,6 +46,7 @@ class Moves(search.Moves[Schedule]):
 
     Attributes:
         answers: schedule -> fork -> the answer that led to it.
+        operations: schedule -> place -> operation that was scheduled there; see `Template`.
         domains: fork -> its answers, as far as forks were met.
         illegal: why answers led to no schedule -> how often.
     """
@@ -56,6 +57,7 @@ class Moves(search.Moves[Schedule]):
         super().__init__(rng, Schedule())
         self._template = template
         self.answers: dict[Schedule, dict[str, Any]] = {}
+        self.operations: dict[Schedule, dict[str, str]] = {}
         self.domains: dict[str, tuple[Any, ...]] = {}
         self.illegal: Counter[str] = Counter()
 
@@ -82,6 +84,7 @@ class Moves(search.Moves[Schedule]):
             self.illegal[str(error)[:_SHOWN_CHARS]] += 1
             return None
         self.answers.setdefault(schedule, given)
+        self.operations.setdefault(schedule, dict(self._template.operations))
         return schedule
 
     def encode(self, candidate: Schedule) -> Answers | None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
-from foretune.passes.mlir.tuning.moves import Moves
+from foretune.passes.mlir.tuning.moves import Answers, Moves
+from foretune.passes.mlir.tuning.winners import Winners
 from foretune.tuning import search
 from foretune.tuning.search import Ranker
 
@@ -37,6 +38,27 @@ class MlirSearch(search.SearchStrategy[Schedule]):
     def answers(self) -> dict[Schedule, dict[str, Any]]:
         """Schedule -> fork -> the answer that led to it."""
         return self._moves.answers
+
+    @property
+    def operations(self) -> dict[Schedule, dict[str, str]]:
+        """Schedule -> place -> operation that was scheduled there."""
+        return self._moves.operations
+
+    def told(self, schedule: Schedule) -> tuple[dict[str, str], dict[str, Any]]:
+        """(place -> operation that was scheduled there, fork -> answer) of a schedule; nothing of one that is not
+        known.
+        """
+        return self.operations.get(schedule, {}), self.answers.get(schedule, {})
+
+    def open_with(self, winners: Winners, cpu: str) -> int:
+        """Suggests first what was best for the module's operations elsewhere; how many answers that takes over."""
+        first = self._moves.decode(self._moves.first())
+        given = winners.opening(cpu, self.operations[first]) if first is not None else {}
+        schedule = self._moves.decode(Answers(given)) if given else None
+        if schedule is None:
+            return 0
+        self.openings.insert(0, schedule)
+        return len(given)
 
     @property
     def domains(self) -> dict[str, tuple[Any, ...]]:

@@ -109,6 +109,11 @@ class MlirStrategist(MlirSearch, ProposingStrategy[Schedule]):
                     self.report.accepted += self._proposals.add([schedule])
         self._proposals.answered()
 
+    def told(self, schedule: Schedule) -> tuple[dict[str, str], dict[str, Any]]:
+        """Of its own proposals, and of the other search's schedules."""
+        own = super().told(schedule)
+        return own if own[1] else self._answering.told(schedule)
+
     def _question(self) -> list[Message]:
         known = {**self._answering.answers, **self.answers}
         shown = worth_showing((schedule, cost) for schedule, cost in self.costs.items() if schedule in known)

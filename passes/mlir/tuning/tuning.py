@@ -15,6 +15,7 @@ from foretune.passes.mlir.tuning.blame import Blame
 from foretune.passes.mlir.tuning.frontend import MlirProgram
 from foretune.passes.mlir.tuning.measure import DEFAULT, MlirMeasurer, PreparedMlir, Timing, cost
 from foretune.passes.mlir.tuning.search import MlirSearch
+from foretune.passes.mlir.tuning.winners import Winners
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.target import vector_bits
 from foretune.trace import Trace
@@ -59,6 +60,8 @@ class MlirTuneResult(loop.TuneResult[Schedule]):
         script: the winner as one transform module; empty for the default lowering.
         banned: actions that alone killed MLIR or gave wrong outputs, with the reason; schedules with them were not
             tried again, and count as skipped.
+        num_taken_over: answers of the first suggestion that come from a library of winners.
+        num_learned: operations of which the library knows more now.
     """
 
     trial = Trial
@@ -68,6 +71,8 @@ class MlirTuneResult(loop.TuneResult[Schedule]):
     difference: float = 0.0
     script: str = ""
     banned: dict[str, str] = field(default_factory=dict)
+    num_taken_over: int = 0
+    num_learned: int = 0
 
     @property
     def default_secs(self) -> float:
@@ -100,6 +105,8 @@ class MlirTuneResult(loop.TuneResult[Schedule]):
             "num_reused": self.num_reused,
             "banned": self.banned,
             "num_skipped": self.num_skipped,
+            "num_taken_over": self.num_taken_over,
+            "num_learned": self.num_learned,
             **self._space(),
             "statuses": self.statuses,
             "best_so_far": self.best_so_far(),
@@ -121,6 +128,7 @@ def tune(
     make_strategy: MakeStrategy,
     config: MlirTuneConfig = MlirTuneConfig(),
     report: Callable[[MlirTuneResult], None] = lambda result: None,
+    winners: Winners | None = None,
 ) -> MlirTuneResult:
     """Searches for a schedule that beats the default lowering.
 
@@ -130,6 +138,7 @@ def tune(
         make_strategy: for the prepared program.
         config: budget.
         report: called after each trial.
+        winners: library that the search begins with and that learns from its winner.
 
     Returns:
         The winner, measured again in turns with the default lowering, or the default lowering itself.
@@ -145,7 +154,15 @@ def tune(
         result.banned = domain.banned
         report(result)
 
-    loop.tune(domain, lambda: make_strategy(session, domain.prepared, template), config, result, note)
+    def make() -> MlirSearch:
+        strategy = make_strategy(session, domain.prepared, template)
+        if winners is not None:
+            result.num_taken_over = strategy.open_with(winners, session.cpu)
+        return strategy
+
+    loop.tune(domain, make, config, result, note)
+    if winners is not None:
+        result.num_learned = winners.learn(session.cpu, *result.strategy.told(result.best), result.gain)
     result.banned, result.script = domain.banned, domain.script(result.best)
     return result
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from foretune import DataError, ModelError, OptionError
+from foretune.costmodel.latent import training
 from foretune.costmodel.latent.losses import LossConfig
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig, train
+from foretune.costmodel.latent.trees import TreeHead
 from foretune.testing.cost_models import measured
 
 CONFIG = TrainConfig(
@@ -94,3 +96,27 @@ def test_wrong_use(data):
         TrainConfig(epochs=0)
     with pytest.raises(OptionError, match="`consistency >= 0` must hold"):
         LossConfig(consistency=-1.0)
+
+
+@pytest.mark.parametrize("fewest", [1, 30])
+def test_trees_of_few_tasks_see_the_validation_tasks_in_the_end(data, monkeypatch, fewest):
+    grown = []
+    fit = TreeHead.fit
+    monkeypatch.setattr(TreeHead, "fit", lambda self, tasks, seed: grown.append(len(tasks)) or fit(self, tasks, seed))
+    monkeypatch.setattr(training, "_FEW_TASKS", fewest)
+    validation = [with_hash(t, "other") for t in measured(24, 5)]
+    trained = train(data, replace(CONFIG, epochs=1), validation=validation)
+    assert grown == ([1, 2] if fewest > 1 else [1])
+    assert fingerprint(trained) == fingerprint(train(data, replace(CONFIG, epochs=1), validation=validation))
+    start = trained.network
+    grown.clear()
+    train(data, replace(CONFIG, epochs=1), validation=validation, start=start)
+    assert grown == []  # what is gone on from keeps its trees
+
+
+def with_hash(trajectory, workload: str):
+    """A trajectory as one of another workload."""
+    record = trajectory.record
+    task = record.candidate.task
+    task = replace(task, workload=replace(task.workload, hash=workload))
+    return replace(trajectory, record=replace(record, candidate=replace(record.candidate, task=task)))

@@ -72,7 +72,7 @@ def test_extents_are_those_of_tvm(matmul_task, apply):
     found = sampled(apply)
     space, points = observed_space([trace for trace, _ in found])
     nest = loop_nest(space, matmul_task.workload.graph)
-    assert nest._extents(nest.main.loops, points).tolist() == [list(extents) for _, extents in found]
+    assert nest.extents_of(nest.main.loops, points).tolist() == [list(extents) for _, extents in found]
     assert np.isfinite(nest.features(points)).all()
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from foretune.errors import DataError
 from foretune.support import files
-from foretune.support.files import check_writable, write_atomically
+from foretune.support.files import check_writable, remove_half_written, write_atomically
 
 
 def test_what_can_be_written(tmp_path):
@@ -53,3 +55,39 @@ def test_a_full_disk_is_told_as_one_whatever_library_writes(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught:
         write_atomically(tmp_path / "a", write)
     assert caught.value.filename == str(tmp_path / "a") and list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from foretune.support.files import write_atomically
+def write(path):
+    path.write_text("half")
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.readline()
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def test_what_a_killed_process_half_wrote_goes_with_the_next_one(tmp_path):
+    path = tmp_path / "a[1].json"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED, path, "die"], check=False)
+        assert len(list(tmp_path.iterdir())) == 1
+    command = [sys.executable, "-c", KILLED, path, "wait"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "writing\n"
+        write_atomically(path, lambda temporary: temporary.write_text("whole"))
+        assert len(list(tmp_path.iterdir())) == 2  # what another process is writing stays
+        other.communicate("go on\n")
+    assert path.read_text() == "half" and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_folder_is_cleared_of_all_that_was_half_written(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a", "die"], check=False)
+    (tmp_path / ".b.x1.tmp").write_text("of an older release")
+    (tmp_path / ".c").write_text("")
+    remove_half_written(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".c"]

@@ -13,6 +13,7 @@ from foretune.errors import DataError, OptionError
 from foretune.passes.llvm.program import load_programs
 from tests.passes import sources
 from tests.passes.llvm.test_build_command import HEADER, HELPER, MAIN, TWICE
+from tests.passes.llvm.test_measure import DUMPS
 from tests.passes.llvm.test_outcome import READS_FIXED_NAME, TELLS_TIME, TWO_PATHS
 
 
@@ -96,6 +97,16 @@ def test_a_program_with_all_it_needs(toolchain, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"][0]["build"]["checks"] == [[["1", "2"], None], [["3"], None]]
+
+
+def test_a_program_that_prints_only_when_it_is_checked(toolchain, tmp_path):
+    (tmp_path / "dumps.c").write_text(DUMPS)
+    words = ("dumps.c", "--budget", 2, "--search", "random", "--check-define", "DUMP", "--out", "result.json", "--json")
+    done = run("tune", *words, folder=tmp_path)
+    assert done.returncode == 0 and "prints nothing" not in done.stderr, done.stderr
+    assert json.loads(done.stdout)["results"][0]["build"]["check_define"] == ["DUMP"]
+    done = run("replay", "result.json", "--repeats", 3, "--json", folder=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["results"][0]["status"] == "ok", done.stderr
 
 
 def test_nothing_that_could_be_tuned_is_a_failure(toolchain, tmp_path):

@@ -47,6 +47,46 @@ def test_equal_sequences_give_equal_machine_code(program, measurer):
     assert one.object_hash == other.object_hash != measurer.build(program, PassSequence()).object_hash
 
 
+def test_a_program_whose_baseline_takes_long_gets_more_time(toolchain, tmp_path):
+    program = load(tmp_path, sources.LARGE)
+    with PassMeasurer(PassMeasureSettings(build_timeout_secs=1.0)) as measurer:
+        prepared = measurer.prepare(program)  # which takes longer
+        assert measurer.compiler.limit_of(program) == max(1.0, 4 * prepared.baseline.secs)
+        assert measurer.build(program, PassSequence((Pass("default<O2>"),)), link=False).status is Status.OK
+        assert prepared.baseline.secs > 0.25 and measurer.compiler.limit_of(program) > 1
+
+
+DUMPS = """
+#include <stdio.h>
+int main(void) {
+    double s = 0;
+    for (int i = 0; i < 100000; i++) s += 1.0 / (i + 1);
+#ifdef DUMP
+    printf("%a\\n", s);
+#endif
+    return s < 1;
+}
+"""
+
+
+def test_one_build_is_timed_and_another_is_checked(measurer, tmp_path, caplog):
+    timed = load(tmp_path, DUMPS)
+    checked = load(tmp_path, DUMPS, "dumps.c", BuildOptions(defines=("DUMP",)))
+    program = dataclasses.replace(timed, checked=checked)
+    assert program.hash != timed.hash
+    prepared = measurer.prepare(program)
+    assert prepared.checked.expected != prepared.expected and "prints nothing" not in caplog.text
+    build = measurer.build(program, PassSequence((Pass("default<O2>"),)))
+    assert measurer.check(prepared, build) == ""
+    other = dataclasses.replace(prepared, checked=dataclasses.replace(prepared.checked, expected=(0, "another")))
+    assert measurer.check(other, build).startswith("the program that is checked differs")
+
+
+def test_short_runs_are_told(program, measurer, caplog):
+    measurer.prepare(program)
+    assert "give it more to do" in caplog.text and "starting it is much" in caplog.text
+
+
 def test_polly_runs_where_it_is(program, measurer):
     if not measurer.has_polly:
         pytest.skip("this opt has no Polly")

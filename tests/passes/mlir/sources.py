@@ -30,6 +30,14 @@ CONV = """func.func @main(%x: tensor<1x10x10x16xf32>, %w: tensor<3x3x16x32xf32>)
   return %y : tensor<1x8x8x32xf32>
 }"""  # noqa: E501
 
+CONV_FIRST = """func.func @main(%x: tensor<2x3x16x11xf32>, %w: tensor<8x3x3x2xf32>) -> tensor<2x8x6x4xf32> {
+  %zero = arith.constant 0.0 : f32
+  %empty = tensor.empty() : tensor<2x8x6x4xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<2x8x6x4xf32>) -> tensor<2x8x6x4xf32>
+  %y = linalg.conv_2d_nchw_fchw {dilations = dense<[2, 3]> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%x, %w : tensor<2x3x16x11xf32>, tensor<8x3x3x2xf32>) outs(%init : tensor<2x8x6x4xf32>) -> tensor<2x8x6x4xf32>
+  return %y : tensor<2x8x6x4xf32>
+}"""  # noqa: E501
+
 AFFINE = """func.func @sum(%m: memref<64x32xf32>, %scale: f32) -> f32 {
   %zero = arith.constant 0.0 : f32
   %all = affine.for %i = 0 to 64 iter_args(%outer = %zero) -> f32 {

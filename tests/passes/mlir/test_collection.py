@@ -58,6 +58,19 @@ def test_a_full_folder_is_left_alone_and_a_short_one_goes_on(folder):
     assert before < set(after) and len(after) == len(set(after))
 
 
+def test_counts_only(session, tmp_path):
+    """Of processors that this machine need not be; nothing is timed."""
+    with pytest.raises(OptionError, match="`cpus` names none"):
+        CollectConfig(tmp_path, samples=1, counts_only=True)
+    families = ("named_product", "straight_vectors", "loop_pointwise")
+    cpus = ("znver5", "x86-64")
+    collect(CollectConfig(tmp_path, samples=8, schedules=1, batch=4, families=families, cpus=cpus, counts_only=True))
+    samples = [s for s in mlir_samples.samples(tmp_path) if s.status == "ok"]
+    assert {s.cpu for s in samples} == set(cpus) and not any("secs" in s.labels for s in samples)
+    assert all(s.labels["dynamic_instructions"] > 0 and s.labels["mca_cycles"] > 0 for s in samples)
+    assert {o.stage for o in observations(tmp_path)} == {"given", "llvm"}
+
+
 def test_a_killed_collection_leaves_whole_files_only(session, tmp_path):
     folder = tmp_path / "mlir"
     code = (

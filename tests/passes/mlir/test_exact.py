@@ -7,9 +7,10 @@ import math
 import pytest
 
 from foretune.costmodel.mlir.target import similar_target
+from foretune.costmodel.mlir.time_model import COUNTS
 from foretune.errors import DataError, OptionError
 from foretune.passes.mlir.costs.exact import Counts, ExactSettings
-from foretune.passes.mlir.costs.tiers import TierSettings, predict_costs
+from foretune.passes.mlir.costs.tiers import TierSettings, from_counts, predict_costs
 from foretune.passes.mlir.grammar.actions import Schedule
 from tests.passes.mlir import nests, sources
 
@@ -78,18 +79,12 @@ def test_each_number_says_what_it_is(counting):
         assert low <= exact.costs[name] <= high
 
 
-def test_a_run_that_takes_too_long_is_predicted(counting):
+def test_a_run_that_takes_too_long_is_counted_by_trip_counts(counting):
+    """`test_frequencies.py` compares the numbers with those of a whole run."""
     settings = TierSettings("exact", exact=ExactSettings(run_ms=1))
     made = predict_costs(counting, sources.matmul(300, 400, 400), HASWELL, settings=settings)
-    assert made.sources["instructions"] == "counted" and made.sources["dynamic_instructions"] == "predicted"
-    assert any("takes longer than the 1 ms" in note for note in made.notes)
-    enough = predict_costs(
-        counting,
-        sources.matmul(300, 400, 400),
-        HASWELL,
-        settings=TierSettings("exact", exact=ExactSettings(run_ms=5000)),
-    )
-    assert enough.sources["dynamic_instructions"] == "counted"
+    assert made.sources["dynamic_instructions"] == "counted" and made.sources["secs"] == "predicted"
+    assert any("constant trip counts" in note and "takes longer than the 1 ms" in note for note in made.notes)
 
 
 def test_unknown_extents_are_not_run(counting):
@@ -166,4 +161,13 @@ def test_arguments_that_are_too_large_for_a_run(counting):
         " f32\n  memref.store %z, %x[%c0, %c0] : memref<40000x1000xf32>\n  return\n}"
     )
     counts = counting.count(source, "haswell")
-    assert "arguments and results have 152 MiB" in counts.stopped and counts.labels["instructions"] > 0
+    assert not counts.stopped and counts.labels["bytes_written"] == 4
+    assert any("arguments and results have 152 MiB" in note for note in counts.notes)
+
+
+def test_without_llvm_mca_cycles_are_estimates():
+    labels = {name: 100.0 for name in COUNTS if not name.startswith("mca")} | {"registers": 9.0}
+    made = from_counts(Counts(labels), HASWELL)
+    assert (made.sources["dynamic_instructions"], made.sources["mca_cycles"]) == ("counted", "predicted")
+    assert 20 <= made.costs["mca_cycles"] <= 100 and made.spread["mca_cycles"] > 0.5 and made.spread["secs"] > 0.5
+    assert any("llvm-mca comes to no end" in note for note in made.notes)

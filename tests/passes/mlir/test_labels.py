@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foretune.costmodel.machine_code import mca as machine_code_mca
 from foretune.costmodel.machine_code.assembly import read_blocks, read_instruction, with_counters
 from foretune.costmodel.machine_code.mca import HotBlock, Mca, hot_blocks
 from foretune.errors import UnsupportedError
@@ -84,7 +85,7 @@ def test_bytes_of_memory_operands(text, reads, writes):
 def test_counting_copy_touches_neither_flags_nor_stack():
     counted = with_counters(ASSEMBLY, read_blocks(ASSEMBLY))
     added = [line for line in counted.splitlines() if "foretune" in line or "leaq" in line]
-    assert counted.count("leaq\t1(%rax), %rax") == 3
+    assert counted.count("leaq\t1(%rax), %rax") == 3 + 1  # runs of blocks, and how often the jump was not taken
     assert not any(word in line for line in added for word in ("push", "pop", "addq", "incq"))
 
 
@@ -101,3 +102,20 @@ def test_mca_counts_a_dependent_chain_by_its_latency():
     assert 700 < labels["mca_cycles"] < 1000  # two additions of four cycles each, a hundred times
     assert labels["mca_throughput"] == pytest.approx(100.0, rel=0.2)
     assert np.isnan(mca.labels([])["mca_cycles"])
+
+
+def test_a_block_that_llvm_mca_hangs_on_stays_unknown(tmp_path, monkeypatch):
+    tool = tmp_path / "mca"
+    tool.write_text(
+        '#!/bin/sh\ntext=$(cat)\ncase "$text" in *hangs*) exec sleep 60;; esac\n'
+        'echo \'{"CodeRegions": [{"Name": "b0", "SummaryView": {"TotalCycles": 60, "Iterations": 30,'
+        ' "BlockRThroughput": 1}}]}\'\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setattr(machine_code_mca, "_TIMEOUT_SECS", 0.5)
+    monkeypatch.setattr(machine_code_mca, "_ALONE_SECS", 0.5)
+    mca = Mca(tool, "any")
+    good, bad = HotBlock("nop", 10.0, 0.5), HotBlock("hangs", 10.0, 0.5)
+    mca.look_at([good, bad])
+    assert len(mca) == 2 and mca.labels([good])["mca_cycles"] == 10 * 2 / 0.5
+    assert mca.labels([good, bad]) == mca.labels([good]) and np.isnan(mca.labels([bad])["mca_cycles"])

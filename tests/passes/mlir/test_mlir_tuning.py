@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from tests.passes.mlir import sources
 
 class Forks:
     """A template with something to find: no compiler."""
+
+    operations: ClassVar[dict[str, str]] = {}
 
     def schedule(self, choose):
         sizes = choose("rows", (1, 2, 4, 8, 16)), choose("columns", (4, 8, 16, 32, 64))

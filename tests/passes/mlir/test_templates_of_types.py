@@ -10,7 +10,7 @@ import pytest
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
 from foretune.record import Status
-from tests.passes.mlir import nests
+from tests.passes.mlir import nests, sources
 from tests.passes.mlir.test_environment import outputs
 
 POOL = """func.func @main(%a: tensor<1x11x11x32xf32>) -> tensor<1x5x5x32xf32> {
@@ -95,6 +95,44 @@ def test_the_first_schedule_is_right_and_of_vectors(session, counting, name):
         assert made["dynamic_vector_share"] > 0.9
     else:
         assert made["mca_cycles"] < plain["mca_cycles"]
+
+
+def test_long_reductions_may_be_done_in_parts(session):
+    """All tiles for some steps, then the next ones: what is read stays in the caches, and sums keep their order."""
+    source, found = sources.matmul(32, 64, 2048), {}
+
+    def schedule(depth):
+        def choose(fork, answers):
+            found[fork.partition(" ")[2]] = tuple(answers)
+            return depth if fork.endswith(" depth") else answers[0]
+
+        return Template(lambda s: session.describe(source, s), 256).schedule(choose)
+
+    builds = [session.build(source, "main", schedule(depth)) for depth in (0, 256)]
+    assert found["depth"][0] == 512 and set(found["depth"]) == {512, 256, 128, 0}
+    kept = session.file(".npz")
+    assert session.run(builds[0], keep=kept).status is Status.OK
+    run = session.run(builds[1], reference=kept)
+    assert run.status is Status.OK and run.difference == 0
+    forks = []
+    small = sources.matmul(32, 64, 128)
+    Template(lambda s: session.describe(small, s), 256).schedule(lambda fork, answers: forks.append(fork) or answers[0])
+    assert not any(fork.endswith(" depth") for fork in forks)
+
+
+@pytest.mark.parametrize("source", [CONV_NHWC, CONV_NCHW])
+def test_gathered_columns_cost_little(session, counting, source):
+    """MLIR's own gathering divides indices for every element, and takes more instructions than the product."""
+    first = Template(lambda s: session.describe(source, s), 256).schedule(lambda fork, answers: answers[0])
+    kind = "linalg.conv_2d_nhwc_hwcf" if source == CONV_NHWC else "linalg.conv_2d_nchw_fchw"
+    own, img2col = (f"{name}{{on={kind}:0}}" for name in ("gather-columns", "img2col"))
+    assert own in str(first)
+    made, before = (
+        counting.count(source, "haswell", Schedule.parse(text)).labels
+        for text in (str(first), str(first).replace(own, img2col))
+    )
+    assert made["dynamic_instructions"] < 0.7 * before["dynamic_instructions"]
+    assert made["mca_cycles"] < before["mca_cycles"]
 
 
 SPECIAL = (

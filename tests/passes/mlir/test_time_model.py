@@ -83,6 +83,6 @@ def test_beyond_the_data(tmp_path):
 def test_processors_without_data_have_a_likeness():
     assert similar_target("haswell") == known_target("haswell")
     found = {
-        cpu: (similar_target(cpu).vector_bits, similar_target(cpu).similar) for cpu in ("znver5", "znver2", "x86-64-v2")
+        cpu: (similar_target(cpu).vector_bits, similar_target(cpu).similar) for cpu in ("znver6", "znver2", "x86-64-v2")
     }
-    assert found == {"znver5": (512, True), "znver2": (256, True), "x86-64-v2": (128, True)}
+    assert found == {"znver6": (512, True), "znver2": (256, True), "x86-64-v2": (128, True)}

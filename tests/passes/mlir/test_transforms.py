@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foretune.errors import IllegalActionError
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.record import Status
 from tests.passes.mlir import sources
@@ -14,6 +15,19 @@ BUFFERS = """func.func @main(%A: memref<32x16xf32>, %B: memref<16x32xf32>, %C: m
   linalg.matmul ins(%A, %B : memref<32x16xf32>, memref<16x32xf32>) outs(%C : memref<32x32xf32>)
   return
 }"""
+
+
+def strided_conv(stride: int, dilation: int, element: str = "f32") -> str:
+    """Two images of 3 channels, 7 by 5 positions, windows of 3 by 2, 8 filters."""
+    height, width = 6 * stride + 2 * dilation + 1, 4 * stride + dilation + 1
+    image, out = f"tensor<2x{height}x{width}x3x{element}>", f"tensor<2x7x5x8x{element}>"
+    window, numbers = f"tensor<3x2x3x8x{element}>", "dense<{}> : tensor<2xi64>"
+    attributes = f"dilations = {numbers.format(dilation)}, strides = {numbers.format(stride)}"
+    return f"""func.func @main(%x: {image}, %w: {window}, %before: {out}) -> {out} {{
+  %y = linalg.conv_2d_nhwc_hwcf {{{attributes}}} ins(%x, %w : {image}, {window}) outs(%before : {out}) -> {out}
+  return %y : {out}
+}}"""
+
 
 SCHEDULES = {
     "promote": (
@@ -38,6 +52,13 @@ SCHEDULES = {
     "split a reduction": (MATMUL, "split-reduction{on=linalg.matmul:0 factor=4 dimension=2}"),
     "tile a reduction": (MATMUL, "tile-reduction{on=linalg.matmul:0 sizes=0,0,4}"),
     "img2col": (sources.CONV, "img2col{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
+    "gather columns": (sources.CONV, "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
+    "gather strided columns": (strided_conv(2, 1), "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
+    "gather spread columns": (strided_conv(2, 3), "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}; canonicalize"),
+    "gather planes": (
+        sources.CONV_FIRST,
+        "gather-columns{on=linalg.conv_2d_nchw_fchw:0}; canonicalize",
+    ),
     "decompose and vectorise": (
         sources.CONV,
         (
@@ -98,6 +119,19 @@ def test_outputs_stay(session, references, name):
     assert build.texts["transformed"] != session.inspect(source).text or "lower" in text
     run = session.run(build, reference=references[source])
     assert run.status is Status.OK and run.difference < 1e-5, run.error
+
+
+def test_columns_of_other_operations_are_refused(session):
+    for source, action, why in (
+        (MATMUL, "gather-columns{on=linalg.matmul:0}", "gathered of linalg.conv_2d_nhwc_hwcf and"),
+        (
+            strided_conv(1, 1).replace("2x9x6x3xf32", "?x9x6x3xf32"),
+            "gather-columns{on=linalg.conv_2d_nhwc_hwcf:0}",
+            "known extents only",
+        ),
+    ):
+        with pytest.raises(IllegalActionError, match=why):
+            session.apply(source, Schedule.parse(action))
 
 
 EXP = """func.func @main(%x: memref<4096xf32>, %z: memref<4096xf32>, %y: memref<4096xf32>) {

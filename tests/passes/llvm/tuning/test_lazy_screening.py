@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from types import SimpleNamespace
 
@@ -9,14 +10,16 @@ import numpy as np
 import pytest
 
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence
-from foretune.passes.llvm.program import load_programs
+from foretune.passes.llvm.program import BuildOptions, load_programs
 from foretune.passes.llvm.tuning.changes import LEVELS, changes, polly_settings
+from foretune.passes.llvm.tuning.macros import MACROS
 from foretune.passes.llvm.tuning.screening import Screen, Screening
 from foretune.passes.llvm.tuning.search import STRATEGIES, GeneticSearch, RankedSearch
 from foretune.passes.llvm.tuning.strategies import StrategyConfig
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, tune
 from foretune.target import num_usable_cores
 from tests.passes import sources
+from tests.passes.llvm.test_tables import NEST
 
 
 class Clock:
@@ -56,12 +59,12 @@ def screening(secs, polly=False, **options):
 def test_it_takes_a_tenth_of_the_time_of_tuning(secs):
     found, compiler = screening(secs)
     found.advance(0.0)
-    assert compiler.clock.now <= 6.0 + secs and (secs > 6.0) <= (
+    assert compiler.clock.now <= 4.0 + secs and (secs > 1.0) <= (
         not compiler.compiled
     )  # a large program is measured first
     for tuned_secs in (100.0, 300.0, 1000.0):
         found.advance(tuned_secs)
-        assert found.secs <= max(6.0, 0.1 * tuned_secs) + secs
+        assert found.secs <= max(4.0, 0.1 * tuned_secs) + secs
     assert found.to_json()["tried"] + found.num_left == len(changes(False))
     assert found.to_json()["of"] == len(changes(False)) and (secs >= 1 or found.num_left == 0)
 
@@ -76,7 +79,7 @@ def test_its_limit_is_that_of_the_baseline():
 
 
 def test_steps_that_nobody_looked_at_stay_in_the_search():
-    found, _ = screening(3.0)
+    found, _ = screening(1.0)
     found.advance(0.0)
     assert 0 < found.screen.num_tried < len(changes(False))
     late = PassSequence((*BASELINE.passes, Pass("vector-combine")))
@@ -160,3 +163,15 @@ def test_a_run_tells_how_far_it_came(toolchain, measurer, tmp_path):
         and told["of"] > 300
         and list((store / "screens").glob(f"{program.hash}-*.json"))
     )
+
+
+@pytest.mark.parametrize("secs, first", [(0.1, "jam-8"), (3.0, "jam-8-inside")])
+def test_what_compiles_quickly_is_measured_first(measurer, tmp_path, secs, first):
+    (tmp_path / "nest.c").write_text(NEST)
+    [program] = load_programs(tmp_path / "nest.c", tmp_path / "built", BuildOptions())
+    prepared = measurer.prepare(program, run=False)
+    prepared = dataclasses.replace(prepared, baseline=dataclasses.replace(prepared.baseline, secs=secs))
+    strategy = StrategyConfig("genetic", skills=False, screening=False).make(prepared, measurer, 20)
+    assert strategy.openings[0] == MACROS[first].sequence
+    lengths = [len(sequence.passes) for sequence in strategy.openings]
+    assert (lengths == sorted(lengths)) == (secs > 1)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from foretune.passes.llvm.macros import MACROS
+from foretune.passes.llvm.tuning.macros import MACROS
 from foretune.passes.llvm.tuning.spellings import spell_flags, spell_passes
 from foretune.passes.llvm.tuning.strategist import read_proposals
 from tests.passes.llvm.tuning.test_strategist import proposal

@@ -9,9 +9,9 @@ import pytest
 
 from foretune.errors import OptionError
 from foretune.passes.llvm.actions import BASELINE, Flag, Pass, PassSequence
-from foretune.passes.llvm.emit import emit, loaded_sections
-from foretune.passes.llvm.macros import MACROS
 from foretune.passes.llvm.program import BuildOptions, load
+from foretune.passes.llvm.tuning.emit import emit, loaded_sections
+from foretune.passes.llvm.tuning.macros import MACROS
 from tests.passes import sources
 from tests.passes.llvm.test_build_command import HEADER, HELPER, MAIN, TWICE
 

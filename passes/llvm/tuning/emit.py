@@ -11,9 +11,8 @@ import os
 import shlex
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foretune.errors import DataError, OptionError
@@ -23,6 +22,8 @@ from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.sources import Command
 from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.support.files import write_atomically
+from foretune.support.scratch import step_folder
+from foretune.support.tools import run_tool
 
 KINDS = {"object": ".o", "ll": ".ll", "script": ".sh", "flags": ".flags"}
 """What can be given out, and how the file's name ends."""
@@ -84,6 +85,7 @@ def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeas
         made = _as_text(_made(program, sequence, measurer, ".bc"))
         write_atomically(path, lambda temporary: temporary.write_bytes(made))
     elif kind == "script":
+        program = _with_hints(program, sequence, measurer, path)
         _check_script(program, sequence, measurer)
         text = script(program, sequence, find_toolchain())
         write_atomically(path, lambda temporary: temporary.write_text(text))
@@ -94,6 +96,7 @@ def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeas
 
 
 def _made(program: Program, sequence: PassSequence, measurer: PassMeasurer, suffix: str) -> bytes:
+    measurer.compiler.allow(program, max(_TIMEOUT_SECS, measurer.compiler.limit_of(program)))
     reply, out = measurer.compiler.run_passes(program, sequence, False, suffix)
     try:
         if reply.status != "ok":
@@ -113,6 +116,18 @@ def _as_text(bitcode: bytes) -> bytes:
     if done.returncode:
         raise DataError(f"the module cannot be written as text: {done.stderr.decode(errors='replace')[-400:]}")
     return done.stdout
+
+
+def _with_hints(program: Program, sequence: PassSequence, measurer: PassMeasurer, path: Path) -> Program:
+    """The program that a script begins with: no tool writes hints, so that their module lies beside the script."""
+    if not sequence.hints:
+        return program
+    made = _made(program, PassSequence(sequence.hints), measurer, ".bc")
+    module = path.with_suffix(".bc")
+    write_atomically(module, lambda temporary: temporary.write_bytes(made))
+    objects = {str(made) for made in program.objects}
+    commands = tuple(c for c in program.commands if c.words[c.words.index("-o") + 1] in objects)
+    return replace(program, module=module, commands=commands)
 
 
 # -- the script --------------------------------------------------------------------------------------
@@ -154,7 +169,7 @@ def _tune_commands(
         str(toolchain.tool("opt")),
         "-relocation-model=pic",
         f"-passes={sequence.pipeline}",
-        *PassSequence((), tuple(flags)).flag_texts,
+        *PassSequence(sequence.hints, tuple(flags)).flag_texts,
         *features,
         str(program.module),
         "-o",
@@ -184,24 +199,16 @@ def _word(word: str, made: set[str]) -> str:
 
 
 def _check_script(program: Program, sequence: PassSequence, measurer: PassMeasurer) -> None:
-    with tempfile.TemporaryDirectory(prefix="foretune-emit-") as name:
-        made = Path(name, "tuned.o")
-        for command in _tune_commands(program, sequence, find_toolchain(), Path(name, "tuned.bc"), made):
+    with step_folder() as folder:
+        made = folder / "tuned.o"
+        for command in _tune_commands(program, sequence, find_toolchain(), folder / "tuned.bc", made):
             _run(command)
         if made.read_bytes() != _made(program, sequence, measurer, ".o"):
             raise DataError(f"opt and llc make another object of {program.name} than was measured; use --emit object")
 
 
 def _run(command: Command) -> None:
-    done = subprocess.run(
-        command.words,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_TIMEOUT_SECS,
-        cwd=command.directory,
-    )
+    done = run_tool(command.words, _TIMEOUT_SECS, directory=command.directory)
     if done.returncode:
         raise DataError(
             f"{Path(command.words[0]).name} failed: {(done.stderr.strip().splitlines() or ['without a word'])[0][:400]}"
@@ -214,8 +221,8 @@ def _run(command: Command) -> None:
 def _emit_flags(program: Program, sequence: PassSequence, measurer: PassMeasurer, path: Path) -> Emitted:
     words, reason = clang_words(program, sequence)
     if not reason:
-        with tempfile.TemporaryDirectory(prefix="foretune-emit-") as name:
-            made = Path(name, "tuned.o")
+        with step_folder() as folder:
+            made = folder / "tuned.o"
             try:
                 _run(Command((*words, "-c", "-o", str(made)), program.commands[0].directory))
                 if loaded_sections(made.read_bytes()) != loaded_sections(_made(program, sequence, measurer, ".o")):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
-from foretune.passes.llvm.actions import Flag, Pass, PassSequence
+from foretune.passes.llvm.actions import Flag, Pass, PassSequence, parse_pass
 from foretune.passes.llvm.observe import FEATURES
 
 Counts = Mapping[str, float]
@@ -37,7 +37,7 @@ class Macro:
 
 
 def _passes(*texts: str) -> tuple[Pass, ...]:
-    return tuple(map(Pass, texts))
+    return tuple(map(parse_pass, texts))
 
 
 def _jam(count: int, enable: bool = True) -> tuple[Flag, ...]:
@@ -88,6 +88,13 @@ _TABLE = (
     ),
     Macro("jam-4", ("tile", "unroll"), "as jam-8, with four outer iterations", PassSequence(_O3_O3, _jam(4)), _nests),
     Macro(
+        "jam-8-inside",
+        ("tile", "unroll"),
+        "eight outer iterations are jammed inside -O3, between inlining and the vectorizer",
+        PassSequence(_passes("o3-with<before-vectorizer=loop-unroll-and-jam>"), _jam(8, enable=False)),
+        _nests,
+    ),
+    Macro(
         "O3-O3",
         ("simplify", "vectorize"),
         "a second -O3 works on what the first one has put in order",
@@ -106,6 +113,13 @@ _TABLE = (
         "one vector in flight: shorter loops, fewer registers",
         PassSequence(_passes("default<O3>"), (Flag("force-vector-interleave", 1),)),
         _loops,
+    ),
+    Macro(
+        "jam-4-inside",
+        ("tile", "unroll"),
+        "as jam-8-inside, with four outer iterations",
+        PassSequence(_passes("o3-with<before-vectorizer=loop-unroll-and-jam>"), _jam(4, enable=False)),
+        _nests,
     ),
     Macro(
         "interleave-4",

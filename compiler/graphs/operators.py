@@ -99,7 +99,7 @@ def origin_of(index: fx.Node) -> fx.Node:
         source = index.args[0] if index.args else None
         parts = index.target is operator.getitem and isinstance(source, fx.Node) and is_view(source)
         if not isinstance(source, fx.Node) or not (
-            parts or is_view(index) or (base_name(index) in _MOVES and _is_integer(source))
+            parts or is_view(index) or (base_name(index) in _MOVES_OF_INDICES and _is_integer(source))
         ):
             break
         index = source
@@ -119,7 +119,12 @@ def bounds_of(node: Any) -> tuple[int, int] | None:
         return (min(values), max(values)) if len(values) else None
     if name in ("full.default", "full_like.default") and isinstance(args[1], int):
         return args[1], args[1]
-    if name.split(".")[0] in _MOVES and _is_integer(node) and isinstance(args[0], fx.Node) and _is_integer(args[0]):
+    if (
+        name.split(".")[0] in _MOVES_OF_INDICES
+        and _is_integer(node)
+        and isinstance(args[0], fx.Node)
+        and _is_integer(args[0])
+    ):
         return bounds_of(args[0])
     known = bounds_of(args[0]) if args else None
     if known is not None and len(args) == 2 and isinstance(args[1], int) and not node.kwargs:
@@ -354,27 +359,26 @@ def _fills(node: fx.Node) -> str:
 
 POWERS = (2, 3, 0.5, -0.5, -1)
 
-_MOVES = frozenset(
+MOVES = frozenset(
     {
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "permute",
-        "transpose",
-        "t",
-        "expand",
-        "squeeze",
-        "unsqueeze",
-        "slice",
-        "select",
-        "alias",
-        "detach",
-        "clone",
         "_to_copy",
-        "flip",
-        "repeat",
+        "alias",
+        "clone",
+        "detach",
+        "expand",
+        "permute",
+        "select",
+        "slice",
+        "squeeze",
+        "t",
+        "transpose",
+        "unsqueeze",
+        "view",
     }
 )
+"""Operators that give elements of one tensor, as they are; there are others of the kind."""
+
+_MOVES_OF_INDICES = MOVES | {"_unsafe_view", "flip", "repeat", "reshape"}
 
 _VIEWS = (
     "view",

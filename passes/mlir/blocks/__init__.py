@@ -1,0 +1,1 @@
+"""Blocks of compiled code: read off assembly, and how often they run."""
