@@ -49,10 +49,10 @@ def give_hints(llvm: Llvm, module: int, hints: Iterable[tuple[str, Iterable[tupl
         module: where.
         hints: (name, its options), as of `actions.Pass`.
     """
-    hints = [(name, dict(options)) for name, options in hints]
-    loops = hot_loops(llvm, module) if any(name == "loop-hint" for name, _ in hints) else []
-    functions = hot_functions(llvm, module) if any(name == "function-hint" for name, _ in hints) else []
-    for name, options in hints:
+    given = [(name, dict(options)) for name, options in hints]
+    loops = hot_loops(llvm, module) if any(name == "loop-hint" for name, _ in given) else []
+    functions = hot_functions(llvm, module) if any(name == "function-hint" for name, _ in given) else []
+    for name, options in given:
         at = options.pop("at", 0)
         if name == "no-math-errno":
             _forget_errno(llvm, module)

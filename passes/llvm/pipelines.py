@@ -16,7 +16,7 @@ from foretune.passes.llvm.tables import POINTS
 from foretune.passes.llvm.toolchain import VERSION, find_toolchain
 from foretune.support.tools import run_tool
 
-_BEFORE = dict(
+_BEFORE: dict[str, str] = dict(
     zip(
         POINTS,
         (
