@@ -31,12 +31,12 @@ from foretune.record import MeasureSettings, Status
 from foretune.target import Target
 from foretune.task import Task
 
-_LOOKS, _PER_FAMILY = 8, 3
+_LOOKS, _PER_FAMILY = 8, 6
 _RESAMPLED = 2000
 
 
 def held_out_tasks(num: int, part: str, seed: int) -> Iterator[Task]:
-    """Tasks of the bundled split for one thread of this machine, at most three of a family."""
+    """Tasks of the bundled split for one thread of this machine, at most six of a family."""
     here = detect_target()
     target = Target.from_dict({**here.to_dict(), "num-cores": 1}, replace(here.hardware, cores=1))
     with RecordStore(BUNDLED) as store:
