@@ -152,12 +152,13 @@ def _parts_table(domain: Domain, extent: float) -> np.ndarray | None:
 
 
 def _parts(option: Value, extent: float) -> list[float] | None:
-    numbers = option if isinstance(option, tuple) else (-1, option)
-    if not numbers or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and n for n in numbers):
+    values = option if isinstance(option, tuple) else (-1, option)
+    numbers = [float(n) for n in values if isinstance(n, (int, float)) and not isinstance(n, bool) and n]
+    if not numbers or len(numbers) < len(values):
         return None
-    known = [float(n) for n in numbers if n > 0]  # the first may be -1: what the others leave
+    known = [n for n in numbers if n > 0]  # the first may be -1: what the others leave
     left = max(1.0, math.ceil(extent / math.prod(known))) if extent else 1.0
-    return [float(n) if n > 0 else left for n in numbers]
+    return [n if n > 0 else left for n in numbers]
 
 
 def _ordered(axes: Sequence[_Axis]) -> tuple[list[Loop], list[str]]:

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import re
 import time
 import uuid
 from collections import Counter
@@ -432,6 +433,13 @@ class RecordStore:
         if self.manifest.replaced:
             self.manifest.replaced = []
             write_manifest(self.path, self.manifest)
+
+
+def was_never_listed(names: Iterable[str]) -> bool:
+    """Whether a folder with files of these names is a store whose first write was killed before there was a manifest;
+    opened for writing, it has what was written whole.
+    """
+    return all(re.fullmatch(r"\..*|(batch|workloads)-.*\.parquet", name) for name in names)
 
 
 def target_from_text(text: str) -> Target:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from foretune.datasets.records.store import RecordStore
+from foretune.datasets.records.store import RecordStore, was_never_listed
 from foretune.errors import IllegalActionError, OptionError
 from foretune.record import Status, Trajectory
 from foretune.tuning.domain import Built, Candidate, Compared, Domain, Measured
@@ -310,8 +310,11 @@ class _Run(Generic[Candidate, Result]):
         path = self._config.store
         if path is None or not self._domain.is_timed or not path.is_dir():
             return []
-        if {entry.name for entry in path.iterdir()} <= self._domain.beside_records:
-            return []
+        names = {entry.name for entry in path.iterdir()} - self._domain.beside_records
+        if was_never_listed(names):
+            with RecordStore(path, writable=True) as store:
+                if not store.manifest.workloads and not store.manifest.shards:
+                    return []
         found: dict[Candidate, float] = {}
         with RecordStore(path) as store:
             for record in (t.record for t in store.trajectories([self._prepared.task.workload.hash])):

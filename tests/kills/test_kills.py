@@ -10,7 +10,7 @@ from foretune.errors import ForetuneError
 from tests.kills.running import Outcome, run
 from tests.kills.subjects import SUBJECTS, Subject
 
-QUICK = ("import", "train")
+QUICK = {"import": 2, "train": 1}  # kills
 
 
 def outcome_of(subject: Subject, num_kills: int) -> Outcome:
@@ -26,9 +26,10 @@ def outcome_of(subject: Subject, num_kills: int) -> Outcome:
     return run(subject, num_kills)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("subject", [s for s in SUBJECTS if s.name in QUICK], ids=lambda subject: subject.name)
 def test_kills(subject: Subject):
-    outcome = outcome_of(subject, 2)
+    outcome = outcome_of(subject, QUICK[subject.name])
     assert outcome.faults == [] and outcome.num_kills >= 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from foretune import (
     Action,
     Candidate,
+    DataError,
     HardwareFeatures,
     IllegalActionError,
     MeasureRecord,
@@ -164,6 +166,31 @@ def test_a_stopped_run_keeps_what_it_measured(tmp_path):
         assert [domain.read(t.record.trace) for t in store.trajectories()] == last
     result, _ = run(Numbers(), budget=30, store=tmp_path / "store")
     assert [t.candidate for t in result.trials[:6]] == last and result.num_reused == 6
+
+
+@pytest.mark.parametrize("left", [".lock", ".manifest.json.x1.tmp", "workloads", "batch"])
+def test_a_store_whose_first_write_was_killed_is_taken_up(tmp_path, left):
+    run(Numbers(), budget=12, store=tmp_path / "whole")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / ".lock").write_text("")
+    kinds = {"workloads": ("workloads",), "batch": ("workloads", "batch")}.get(left, ())
+    for path in (tmp_path / "whole").glob("*.parquet"):
+        if kinds and path.name.startswith(kinds):
+            shutil.copy(path, store)
+    if not kinds:
+        (store / left).write_text("")
+    result, _ = run(Numbers(), budget=12, store=store)
+    assert (result.num_reused > 0) == (left == "batch")
+    with RecordStore(store) as records:
+        keys = [row["trace_key"] for row in records.rows(["trace_key"])]
+    assert len(keys) == len(set(keys)) > 0
+
+
+def test_a_folder_of_something_else_is_no_store(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="it is not a data folder"):
+        run(Numbers(), budget=12, store=tmp_path)
 
 
 def test_a_search_that_ranks_finds_the_best():
