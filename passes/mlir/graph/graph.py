@@ -464,6 +464,22 @@ class _Walker:
             self._copy(op, source, op.results[0], _shape(source), statement)
         return True
 
+    def repack(self, op: Any, statement: _Statement) -> bool:
+        """Elements that are written block by block, or read so: neighbours on one side are far apart on the other."""
+        source, target = op.operands[0], op.operands[1]
+        packs = op.name == "linalg.pack"
+        inner, forms = self._nest(op, _shape(target if packs else source), frozenset(), statement)
+        for store, value in ((False, source), (True, target)):
+            reference = self.scope.reference(value)
+            where = self.scope.position(reference, forms) if store == packs else UNKNOWN
+            inner.counts[_STORE if store else _LOAD] += 1
+            inner.accesses.append((store, reference, where, element_bits(value.type) / 8))
+            inner.bits[_type_group(value.type)] += 1
+            self._look_at(value.type)
+        for result in op.results:
+            self.scope.references[result] = self.scope.reference(target)
+        return True
+
     def copy(self, op: Any, statement: _Statement) -> bool:
         """Memory that lies together is copied by the C library, other memory by loops."""
         source, target = op.operands[0], op.operands[1]
@@ -697,6 +713,7 @@ _HANDLERS = {
     "tensor.generate": _Walker.generate,
     "tensor.splat": _Walker.generate,
     "tensor.concat": _Walker.concat,
+    **dict.fromkeys(("linalg.pack", "linalg.unpack"), _Walker.repack),
     "memref.copy": _Walker.copy,
     **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),
     **dict.fromkeys(("memref.subview", "tensor.extract_slice"), _Walker.subview),

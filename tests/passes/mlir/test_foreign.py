@@ -119,3 +119,16 @@ def test_the_entry_is_what_nothing_else_calls(session, measurer):
     private = MlirProgram.of(session, "private", CALLS.replace("func.func @", "func.func private @"))
     assert private.signature.name == "main"
     assert measurer.prepare(private).default_secs > 0
+
+
+PACK = """func.func @main(%x: tensor<64x96xf32>) -> tensor<4x12x16x8xf32> {
+  %e = tensor.empty() : tensor<4x12x16x8xf32>
+  %p = linalg.pack %x inner_dims_pos = [0, 1] inner_tiles = [16, 8] into %e : tensor<64x96xf32> -> tensor<4x12x16x8xf32>
+  return %p : tensor<4x12x16x8xf32>
+}"""
+
+
+def test_packing_is_as_much_work_as_there_are_elements(counting):
+    exact, fast = (predict_costs(counting, PACK, HASWELL, settings=settings) for settings in (EXACT, FAST))
+    low, high = fast.interval("dynamic_instructions")
+    assert low <= exact.costs["dynamic_instructions"] <= high and fast.costs["bytes_written"] > 5000
