@@ -124,10 +124,7 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
         Raises:
             ModelError: there are none, or they are damaged.
         """
-        model, correction = cls.load(WEIGHTS), MlirCorrection.load()
-        if correction.base == model.training_hash:
-            model.correction = correction
-        return model
+        return cls.load(WEIGHTS)
 
     def _batch(self, programs: Sequence[EncodedProgram], targets: Sequence[MlirTarget]):
         for program in programs:
@@ -244,7 +241,7 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; the bundled correction comes with the weights that it corrects.
 
         Raises:
             ModelError: the file is missing, damaged, of another schema or release.
@@ -264,7 +261,10 @@ class MlirCostModel(CostPredictor[TargetedProgram]):
             networks = [
                 network_of(lambda: MlirNetwork(config), _of_member(arrays, k)) for k in range(int(header["members"]))
             ]
-            return cls(networks, features, actions, calibration, str(header["training_hash"]))
+            hashed = str(header["training_hash"])
+            correction = MlirCorrection.load()
+            known = correction if correction.base == hashed else None
+            return cls(networks, features, actions, calibration, hashed, known)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise ModelError(f"{path} does not fit this release: {type(error).__name__}: {error}") from error
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from typing import IO
 _OWNER = ".owner"
 _STEP = "foretune-step-"
 _ENDING_SECS = 5.0  # killed processes are gone within milliseconds
+_MAKER = re.compile(r"(\d+)-[a-z0-9_]{8}(\.tmp)?$")  # the process, in a folder's name
 _LONE_SECS = 3600.0  # a folder without an owner's file is being made, or is of another release
 
 
@@ -37,7 +39,7 @@ class ScratchFolder:
     def __init__(self, prefix: str, suffix: str = "", where: Path | None = None) -> None:
         where = Path(tempfile.gettempdir()) if where is None else where
         sweep(prefix, suffix, where)
-        self.path = Path(tempfile.mkdtemp(suffix, prefix, where))
+        self.path = Path(tempfile.mkdtemp(suffix, f"{prefix}{os.getpid()}-", where))
         made = self.path / f"{_OWNER}.new"
         self._lock = open(made, "w")  # noqa: SIM115 - held until close
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -81,7 +83,10 @@ def _is_left(folder: Path) -> bool:
         with open(folder / _OWNER) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-    except FileNotFoundError:
+    except FileNotFoundError:  # killed before it had a lock, or not there yet
+        maker = _MAKER.search(folder.name)
+        if maker and not Path("/proc", maker[1]).exists():
+            return True
         return time.time() - folder.stat().st_mtime > _LONE_SECS
     except BlockingIOError:
         return False

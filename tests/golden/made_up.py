@@ -8,6 +8,7 @@ import hashlib
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 from foretune.errors import IllegalActionError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
@@ -97,6 +98,8 @@ class MadeUpPassMeasurer(PassMeasurer):
 
 class Forks:
     """A template with something to find."""
+
+    operations: ClassVar[dict[str, str]] = {}
 
     def schedule(self, choose):
         sizes = choose("rows", (1, 2, 4, 8, 16)), choose("columns", (4, 8, 16, 32, 64))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foretune.compiler.pytorch import importer
-from foretune.compiler.tir.program import build
+from foretune.compiler.tir.program import Program, build
 from foretune.compiler.tir.target import parse_target
 
 pytestmark = pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="there is no C compiler")
@@ -37,7 +37,7 @@ def program(layers):
     inputs = (torch.randn(6, 8), torch.randn(3, 8))
     with torch.no_grad():
         exported = torch.export.export(layers, inputs).run_decompositions(importer.decompositions())
-    return build(importer.import_exported(exported), parse_target("auto"))
+    return Program(build(importer.import_exported(exported), parse_target("auto")))
 
 
 def test_the_calls_are_a_sequence(program):

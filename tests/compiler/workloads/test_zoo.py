@@ -7,7 +7,7 @@ import torch
 
 from foretune import OptionError, UnsupportedError
 from foretune.compiler.pytorch import importer
-from foretune.compiler.tir.program import build
+from foretune.compiler.tir.program import Program, build
 from foretune.compiler.workloads.models import ZOO_MODELS
 from foretune.compiler.workloads.zoo import zoo_entries, zoo_tasks
 
@@ -33,7 +33,7 @@ def test_a_product_with_its_own_transpose(target):
     inputs = (torch.randn(4, 5, 32), torch.randn(7, 5))
     mod = importer.import_exported(exported(SelfProduct(), inputs))
     assert any("NT_matmul" in gv.name_hint for gv in mod.get_global_vars())
-    out = build(mod, target)(inputs)[0]
+    out = Program(build(mod, target))(inputs)[0]
     assert (out - SelfProduct()(*inputs)).abs().max() < 1e-4
 
 

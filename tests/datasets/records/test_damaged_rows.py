@@ -170,7 +170,7 @@ def test_a_file_in_a_read_only_folder_can_be_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", refuse)
     with Database(path, read_only=True) as database:
         assert database.records(TASK) == RECORDS
-        copy = Path(database._copy.name)
+        copy = database._copy.path
         assert copy.is_dir()
     assert not copy.exists()
 
