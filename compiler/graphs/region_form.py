@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.fx.node import map_arg
+
+if TYPE_CHECKING:
+    from torch.fx.node import Argument
 
 
 def form_of(graph: torch.fx.Graph) -> str | None:
@@ -18,7 +21,11 @@ def form_of(graph: torch.fx.Graph) -> str | None:
         if node.op not in ("placeholder", "call_function", "output"):
             return None
         target = node.target if node.op == "call_function" else node.op
-        arguments = map_arg((node.args, node.kwargs), numbers.__getitem__) if node.op != "placeholder" else ()
+        arguments = (
+            map_arg((node.args, node.kwargs), lambda n: cast("Argument", numbers[n]))
+            if node.op != "placeholder"
+            else ()
+        )
         lines.append(f"{target} {arguments} {_value_of(node.meta.get('val'))}")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -24,14 +25,15 @@ _LIGHT_SHARE = 0.03  # of a model's work, which its lightest tasks do together; 
 
 
 class Pickable(Protocol):
-    """A task with its design spaces."""
+    """A task with its design spaces.
+
+    Attributes:
+        task: the task.
+        groups: design spaces by the rewrite of the program that they schedule.
+    """
 
     task: Task
-
-    @property
-    def groups(self) -> list[list[DesignSpace]]:
-        """Design spaces by the rewrite of the program that they schedule."""
-        ...
+    groups: cached_property[list[list[DesignSpace]]]
 
     def program_hash(self, trace: Trace) -> str | None:
         """Of the program that a trace gives; None if the trace is illegal."""

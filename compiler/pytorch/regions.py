@@ -228,13 +228,13 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
         _escaping(call, single),
         _indices(submodule, placeholders),
     )
-    form = form_of(submodule.graph)
-    key = (form, signature.static_inputs)
-    mod = known.get(key) if form is not None else None
+    form, mod = form_of(submodule.graph), None
+    if form is not None:
+        mod = known.get((form, signature.static_inputs))
     if mod is None:
         mod = importer.import_exported(_exported(submodule), signature.static_inputs)
-        if form is not None:
-            known[key] = mod
+    if form is not None:
+        known[form, signature.static_inputs] = mod
     return mod, signature
 
 

@@ -113,7 +113,9 @@ def _together(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     ]
     found = _figures(tasks)
     intervals = {
-        name: np.percentile([figures[name] for figures in drawn if figures[name] is not None] or [np.nan], [2.5, 97.5])
+        name: np.percentile(
+            [value for figures in drawn if (value := figures[name]) is not None] or [np.nan], [2.5, 97.5]
+        )
         for name in found
     }
     return {

@@ -63,7 +63,7 @@ def mix(instructions: Iterable[Instruction]) -> np.ndarray:
 @lru_cache(maxsize=1 << 16)
 def _classes(text: str) -> tuple[float, ...]:
     """The classes of one instruction."""
-    row = dict.fromkeys(CLASSES, 0.0)
+    row: dict[str, float] = dict.fromkeys(CLASSES, 0.0)
     instruction, name = read_instruction(text), mnemonic(text)
     widths = _WIDTH.findall(text)
     bits = max((_BITS[w] for w in widths), default=0)

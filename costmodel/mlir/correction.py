@@ -252,8 +252,8 @@ def _train_one(x: torch.Tensor, wanted: torch.Tensor, config: CorrectionConfig, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _network(x.shape[1], config)
-    nn.init.zeros_(network[-1].weight)
-    nn.init.constant_(network[-1].bias, 0.0)
+    for parameter in network[-1].parameters():
+        nn.init.zeros_(parameter)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(x) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)

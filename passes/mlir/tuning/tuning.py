@@ -162,7 +162,8 @@ def tune(
 
     loop.tune(domain, make, config, result, note)
     if winners is not None:
-        result.num_learned = winners.learn(session.cpu, *result.strategy.told(result.best), result.gain)
+        operations, answers = result.strategy.told(result.best)
+        result.num_learned = winners.learn(session.cpu, operations, answers, result.gain)
     result.banned, result.script = domain.banned, domain.script(result.best)
     return result
 
