@@ -31,7 +31,7 @@ _log = logging.getLogger("foretune")
 PYTORCH = "pytorch"
 _GLANCE_SECS = 1e-3
 _TOO_SMALL_SECS = 5e-6
-_RACE_SHARE, _FEWEST_RACE_SECS = 0.1, 1.0  # of the time that making the contenders took
+_RACE_SHARE, _FEWEST_RACE_SECS = 0.07, 1.0  # of the time that making the contenders took
 
 
 @dataclass

@@ -173,12 +173,13 @@ class Backend:
         choice.refused = {**{name: why for name, why in first.refused.items() if name not in made}, **choice.refused}
         return run, choice
 
-    def tuner(self, trials: int | None = None) -> Tuner:
-        """Spends the budget of the options, or another one."""
-        config = self.options.tuner()
-        return Tuner(
-            self.model, self.database, config if trials is None else replace(config, trials=trials), picks=self._picks
-        )
+    def tuner(self, **other: int) -> Tuner:
+        """Spends the budget of the options.
+
+        Args:
+            other: fields of `TunerConfig` that shall differ.
+        """
+        return Tuner(self.model, self.database, replace(self.options.tuner(), **other), picks=self._picks)
 
 
 def _without_contest(

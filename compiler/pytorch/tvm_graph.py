@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ class TvmGraph:
         inputs: example inputs.
         options: of the backend.
         target: where it runs.
-        make_tuner: makes a tuner for so many trials a task; None stands for those of the options.
+        make_tuner: makes a tuner of the options; by name it is given what shall differ, `trials` or `looks`.
         report: what happens is added to it.
         library_times: of products in PyTorch's libraries."""
 
@@ -61,7 +61,7 @@ class TvmGraph:
         inputs: Sequence[Any],
         options: BackendOptions,
         target: Target,
-        make_tuner: Callable[[int | None], Tuner],
+        make_tuner: Callable[..., Tuner],
         report: CompileReport,
         library_times: LibraryTimes,
     ) -> None:
@@ -85,7 +85,7 @@ class TvmGraph:
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
             reference = copy.deepcopy(gm) if checks else None
-            run, graph = self._build(gm, static, self._report, (), 0 if later is not None else None, beside)
+            run, graph = self._build(gm, static, self._report, (), {} if later is None else {"trials": 0}, beside)
             if later is not None:
                 later.append(graph)
             return run if reference is None else _FirstCallCheck(run, reference, self._options.tolerance)
@@ -113,7 +113,7 @@ class TvmGraph:
             )
         report, graphs = CompileReport(), iter(left)
         run = self._with_aot(
-            lambda gm, static: self._build(gm, static, report, next(graphs, ()), None)[0], attention=False
+            lambda gm, static: self._build(gm, static, report, next(graphs, ()), {})[0], attention=False
         )
         self._report.num_trials += report.num_trials
         self._report.num_looks += report.num_looks
@@ -167,7 +167,8 @@ class TvmGraph:
             if not left and not self._has_attention:
                 raise UnsupportedError("there is no heavy product")
             self._report.products += [str(product) for product in products]
-            return self._build(gm, static, self._report, left, None, beside)[0]
+            # what is left are chains, of which machine code tells little, while workers would hinder Inductor
+            return self._build(gm, static, self._report, left, {"looks": 0}, beside)[0]
 
         return self._with_aot(build, attention=False)
 
@@ -210,7 +211,7 @@ class TvmGraph:
         static: frozenset[str],
         report: CompileReport,
         left: Sequence[ProductTimes],
-        trials: int | None,
+        config: Mapping[str, int],
         beside: Beside | None = None,
     ) -> tuple[Callable, RegionGraph]:
         kernels: dict[str, str] = {}
@@ -229,7 +230,7 @@ class TvmGraph:
         def finish() -> Callable:
             with (
                 progress_bar("tuning", self._options.progress, transient=True) as show,
-                contextlib.closing(self._make_tuner(trials)) as tuner,
+                contextlib.closing(self._make_tuner(**config)) as tuner,
             ):
 
                 def shown(progress: Progress) -> None:
