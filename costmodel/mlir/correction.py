@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from foretune.costmodel.mlir.encoding import EncodedProgram
+from foretune.costmodel.mlir.ensemble import EnsembleConfig, make_member, train_members
 from foretune.costmodel.mlir.network import LABELS
 from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget
 from foretune.costmodel.model_file import read_model, write_model
@@ -36,15 +37,8 @@ _BOUND = 6.0  # deviations from the mean of an input
 
 
 @dataclass(frozen=True)
-class CorrectionConfig:
-    """Sizes and training.
-
-    Attributes:
-        members: networks, K.
-        width: of their inner layers.
-        epochs, batch, learning_rate, weight_decay: of training.
-        seed: of weights and order.
-    """
+class CorrectionConfig(EnsembleConfig):
+    """Sizes and training."""
 
     members: int = 3
     width: int = 96
@@ -52,7 +46,6 @@ class CorrectionConfig:
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 3e-2
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,13 +192,11 @@ def _scaled(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> torch.Tensor:
 
 
 def _network(inputs: int, config: CorrectionConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, config.width),
-        nn.SiLU(),
-        nn.Linear(config.width, config.width),
-        nn.SiLU(),
-        nn.Linear(config.width, 2 * len(LABELS)),
-    )
+    """Corrects nothing at first."""
+    network = make_member(inputs, 2 * len(LABELS), config)
+    for parameter in network[-1].parameters():
+        nn.init.zeros_(parameter)
+    return network
 
 
 def train_correction(
@@ -232,8 +223,8 @@ def train_correction(
     scale = np.where(deviation > 1e-4, 1 / np.maximum(deviation, 5e-2), 0.0)
     x, wanted = _scaled(inputs, mean, scale), torch.from_numpy(errors.astype(np.float32))
     networks = []
-    for k in range(config.members):
-        networks.append(_train_one(x, wanted, config, config.seed + k))
+    for k, network in enumerate(train_members(lambda: _network(x.shape[1], config), x, wanted, _loss, config, 5.0)):
+        networks.append(network)
         report({"member": float(k)})
     model = MlirCorrection(networks, mean, scale, np.ones(len(LABELS)), columns, base, config)
     x, left = _scaled(held_out[0], mean, scale), held_out[1]
@@ -247,26 +238,9 @@ def train_correction(
     return model
 
 
-def _train_one(x: torch.Tensor, wanted: torch.Tensor, config: CorrectionConfig, seed: int) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _network(x.shape[1], config)
-    for parameter in network[-1].parameters():
-        nn.init.zeros_(parameter)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(x) // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
-    for _ in range(config.epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(config.batch):
-            out = network(x[rows])
-            shift, scale = out[:, : len(LABELS)], out[:, len(LABELS) :].clamp(-5, 4)
-            known = ~wanted[rows].isnan()
-            error = (shift - wanted[rows].nan_to_num()).abs()
-            loss = ((error * (-scale).exp() + scale) * known).sum() / known.sum().clamp(min=1)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+def _loss(out: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Laplace's, of the labels that are known."""
+    shift, scale = out[:, : len(LABELS)], out[:, len(LABELS) :].clamp(-5, 4)
+    known = ~wanted.isnan()
+    error = (shift - wanted.nan_to_num()).abs()
+    return ((error * (-scale).exp() + scale) * known).sum() / known.sum().clamp(min=1)

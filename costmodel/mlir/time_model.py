@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from foretune.costmodel.base import CostPrediction, CostPredictor
+from foretune.costmodel.mlir.ensemble import EnsembleConfig, make_member, train_members
 from foretune.costmodel.mlir.structure import STRUCTURE_FEATURES
 from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget
 from foretune.costmodel.model_file import read_model, write_model
@@ -36,15 +37,8 @@ _NUM_FEATURES = len(COUNTS) + 3 + NUM_TARGET_FEATURES + len(STRUCTURE_FEATURES)
 
 
 @dataclass(frozen=True)
-class TimeConfig:
-    """Sizes and training.
-
-    Attributes:
-        members: networks, K.
-        width: of their two inner layers.
-        epochs, batch, learning_rate, weight_decay: of training.
-        seed: of weights and order.
-    """
+class TimeConfig(EnsembleConfig):
+    """Sizes and training."""
 
     members: int = 4
     width: int = 64
@@ -52,7 +46,6 @@ class TimeConfig:
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,13 +179,7 @@ class MlirTimeModel(CostPredictor[CountedProgram]):
 
 
 def _network(config: TimeConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(_NUM_FEATURES, config.width),
-        nn.SiLU(),
-        nn.Linear(config.width, config.width),
-        nn.SiLU(),
-        nn.Linear(config.width, 1),
-    )
+    return make_member(_NUM_FEATURES, 1, config)
 
 
 def train_time(
@@ -216,27 +203,13 @@ def train_time(
     scale = np.where(deviation > 1e-4, 1 / np.maximum(deviation, 1e-2), 0.0)
     x = torch.from_numpy(np.clip((features - mean) * scale, -6, 6).astype(np.float32))
     wanted = torch.from_numpy((np.log(secs) - [p.base for p in programs]).astype(np.float32))
-    networks = [_train_one(x, wanted, config, config.seed + k) for k in range(config.members)]
+
+    def loss_of(out: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        return nn.functional.smooth_l1_loss(out[:, 0], true, beta=0.2)
+
+    networks = [*train_members(lambda: _network(config), x, wanted, loss_of, config)]
     model = MlirTimeModel(networks, mean, scale, 0.0, training_hash, config)
     if len(held_out):
         error = np.abs(model.predict(held_out)[0] - np.log(held_secs))
         model.deviation = float(np.quantile(error, 0.6827))
     return model
-
-
-def _train_one(x: torch.Tensor, wanted: torch.Tensor, config: TimeConfig, seed: int) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _network(config)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(x) // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
-    for _ in range(config.epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(config.batch):
-            loss = nn.functional.smooth_l1_loss(network(x[rows])[:, 0], wanted[rows], beta=0.2)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()

@@ -10,11 +10,12 @@ from collections.abc import Sequence as Many
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from foretune.errors import DataError, OptionError
+from foretune.errors import DataError
 from foretune.passes.llvm.actions import BASELINE, Flag, PassSequence
 from foretune.passes.llvm.measure import PassMeasurer, PreparedProgram
 from foretune.passes.llvm.program import Program
 from foretune.record import Status
+from foretune.support.words import each_once
 from foretune.tuning.paired import Comparison
 
 KINDS = {"polly": "-O3 -mllvm -polly", "ofast": "-Ofast (relaxed floating point)"}
@@ -50,10 +51,7 @@ def check_kinds(kinds: Many[str]) -> tuple[str, ...]:
     Raises:
         OptionError: there is no such kind.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise OptionError(f"a baseline beside the winner must be one of {list(KINDS)}, but got {kind!r}")
-    return tuple(dict.fromkeys(kinds))
+    return each_once(kinds, KINDS, "a baseline beside the winner")
 
 
 def measure(

@@ -15,7 +15,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foretune.errors import DataError, OptionError
+from foretune.errors import DataError
 from foretune.passes.llvm.actions import BASELINE, Flag, PassSequence
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
@@ -24,6 +24,7 @@ from foretune.passes.llvm.toolchain import Toolchain, find_toolchain
 from foretune.support.files import write_atomically
 from foretune.support.scratch import step_folder
 from foretune.support.tools import run_tool
+from foretune.support.words import each_once
 
 KINDS = {"object": ".o", "ll": ".ll", "script": ".sh", "flags": ".flags"}
 """What can be given out, and how the file's name ends."""
@@ -56,10 +57,7 @@ def check_kinds(kinds: Many[str]) -> tuple[str, ...]:
     Raises:
         OptionError: there is no such kind.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise OptionError(f"what to emit must be one of {list(KINDS)}, but got {kind!r}")
-    return tuple(dict.fromkeys(kinds))
+    return each_once(kinds, KINDS, "what to emit")
 
 
 def emit(kind: str, program: Program, sequence: PassSequence, measurer: PassMeasurer, folder: Path) -> Emitted:
