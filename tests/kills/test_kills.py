@@ -10,7 +10,7 @@ from foretune.errors import ForetuneError
 from tests.kills.running import Outcome, run
 from tests.kills.subjects import SUBJECTS, Subject
 
-QUICK = {"import": 2, "train": 1}  # kills
+QUICK = {"import": 2}  # kills
 
 
 def outcome_of(subject: Subject, num_kills: int) -> Outcome:

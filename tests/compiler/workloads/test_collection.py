@@ -67,7 +67,7 @@ def wait_for_files(
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_cleanly(number, tmp_path):
     with collecting(tmp_path, 100_000) as process:
         wait_for_files(process, tmp_path, "batch-*", 0)
