@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from foretune.compiler.workloads.models import ModelCase
+
 IMAGE, TOKENS, VOCABULARY = 224, 128, 30_000
 _CALIBRATION_RUNS = 3
 
@@ -59,6 +61,51 @@ class RealModel:
                 for _ in range(_CALIBRATION_RUNS):
                     made(self.make_input(2))
         return made.eval()
+
+
+class UnderAutocast(nn.Module):
+    """A model whose products are in bf16, as autocast says."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As the model's, with bf16 inside."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.model(x)
+
+
+PRECISIONS = ("float32", "bf16", "autocast")
+
+
+def cases() -> list[ModelCase]:
+    """Each architecture at each batch size and precision, under the names that `case_name` gives."""
+    return [
+        ModelCase(
+            case_name(model.name, batch, precision),
+            lambda model=model, precision=precision: _in_precision(model.make(), precision),
+            lambda model=model, batch=batch, precision=precision: (_input_in(model.make_input(batch), precision),),
+        )
+        for model in REAL_MODELS
+        for batch in (1, 8)
+        for precision in PRECISIONS
+    ]
+
+
+def case_name(model: str, batch: int, precision: str) -> str:
+    """The name of a case."""
+    return f"{model}-{batch}" + ("" if precision == "float32" else f"-{precision}")
+
+
+def _in_precision(model: nn.Module, precision: str) -> nn.Module:
+    if precision == "autocast":
+        return UnderAutocast(model)
+    return model.bfloat16() if precision == "bf16" else model
+
+
+def _input_in(x: torch.Tensor, precision: str) -> torch.Tensor:
+    return x.bfloat16() if precision == "bf16" and x.is_floating_point() else x
 
 
 def image(batch: int) -> torch.Tensor:
