@@ -19,7 +19,6 @@ from foretune.compiler.measure.looker import Looker
 from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.metaschedule.code_rung import CodeRung
 from foretune.compiler.metaschedule.picking import Picker
-from foretune.compiler.metaschedule.rungs import RungClock
 from foretune.compiler.metaschedule.tuner import TaskState
 from foretune.compiler.tir.target import detect_target
 from foretune.costmodel.latent.model import LatentCostModel
@@ -30,6 +29,7 @@ from foretune.errors import ForetuneError
 from foretune.record import MeasureSettings, Status
 from foretune.target import Target
 from foretune.task import Task
+from foretune.tuning.rungs import RungClock
 
 _LOOKS, _PER_FAMILY = 8, 6
 _RESAMPLED = 2000

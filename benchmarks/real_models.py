@@ -1,4 +1,5 @@
-"""Models of real sizes against the best of PyTorch: `python benchmarks/real_models.py [--trials 0] [--only NAME …]`.
+"""Models of real sizes against the best of PyTorch: `python benchmarks/real_models.py [--trials 0] [--only NAME …]
+[--precision bf16] [--first-calls]`.
 
 Eager, Inductor, its max-autotune and its freezing, Foretune as it is and with `freeze`: each compiles a model in a
 process of its own, one after the other; then all are timed in turns. A model's row is in
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from in_turns import started, time_in_turns
-from real_models_cases import REAL_MODELS
+from real_models_cases import PRECISIONS, REAL_MODELS, case_name
 from results import FOLDER, write_results
 from tuning_report import geomean
 
@@ -37,22 +38,32 @@ ENGINES = (*RIVALS, FORETUNE, FROZEN)
 ROUNDS, BURST_SECS = 9, 0.3
 QUIET_SECS = 30.0
 ROWS = FOLDER / "real_models"
+_RUNS = FOLDER.parent.parent / "runs"
+_DATABASE = {"database": str(_RUNS / "real_models.db")}
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHILD = str(Path(__file__).with_name("real_models_child.py"))
+
+
+def measure_first_calls(row: dict[str, Any], trials: int, seconds: float, seed: int) -> None:
+    """Replaces a row's seconds until the first result, and memory, of Inductor and of Foretune as it is."""
+    for engine in ("inductor", FORETUNE):
+        options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": False} | _DATABASE
+        hello = CompileModels(engine, seed, "", (row["model"],), options if engine == FORETUNE else None)
+        with contextlib.ExitStack() as stack, _own_cache(stack):
+            welcome = stack.enter_context(started(CHILD, hello)).welcome
+            row["engines"][engine] |= {**asdict(welcome.made[row["model"]]), "peak_bytes": welcome.peak_bytes}
 
 
 def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]:
     """The row of a model: compiled by each engine alone, none of which finds what others compiled; then timed in
     turns.
     """
-    runs = FOLDER.parent.parent / "runs"
     row: dict[str, Any] = {"model": name, "trials": trials, "engines": {}}
     with contextlib.ExitStack() as stack:
         processes: dict[str, WorkerProcess[Compiled]] = {}
         for engine in ENGINES:
             is_own = engine in (FORETUNE, FROZEN)
-            options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN}
-            options["database"] = str(runs / "real_models.db")
+            options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN} | _DATABASE
             hello = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
             try:
                 with _own_cache(stack):
@@ -123,13 +134,23 @@ def main() -> None:
         "--only", nargs="*", default=names, choices=names, metavar="NAME", help=f"some of {', '.join(names)}"
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of model and inputs")
     parser.add_argument("--again", action="store_true", help="measure models anew that have a row")
+    parser.add_argument(
+        "--first-calls", action="store_true", help="of models that have a row, measure only the first calls anew"
+    )
     options = parser.parse_args()
     ROWS.mkdir(parents=True, exist_ok=True)
-    (FOLDER.parent.parent / "runs").mkdir(exist_ok=True)
-    for name in (f"{name}-{batch}" for name in options.only for batch in options.batch):
+    _RUNS.mkdir(exist_ok=True)
+    for name in (case_name(name, batch, options.precision) for name in options.only for batch in options.batch):
         path = ROWS / f"{name}-{options.trials}.json"
-        if options.again or not path.exists():
+        if options.first_calls and path.exists():
+            row = json.loads(path.read_text())
+            measure_first_calls(row, options.trials, options.seconds, options.seed)
+            write_text_atomically(path, json.dumps(row, indent=1) + "\n")
+            secs = {engine: round(row["engines"][engine]["compile_secs"], 1) for engine in ("inductor", FORETUNE)}
+            print(name, secs, file=sys.stderr, flush=True)
+        elif options.again or not path.exists():
             row = measure(name, options.trials, options.seconds, options.seed)
             write_text_atomically(path, json.dumps(row, indent=1) + "\n")
             print(
@@ -139,8 +160,17 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    rows = [json.loads(path.read_text()) for path in sorted(ROWS.glob(f"*-{options.trials}.json"))]
-    write_results("real_models", figures(rows), rows)
+    rows = [json.loads(path.read_text()) for path in sorted(ROWS.glob("*.json"))]
+    parts = {key: [row for row in rows if _part_of(row) == key] for key in dict.fromkeys(map(_part_of, rows))}
+    more = {key: figures(part) for key, part in parts.items() if key}
+    write_results("real_models", {**figures(parts.get("", [])), **more}, rows)
+
+
+def _part_of(row: dict[str, Any]) -> str:
+    """Which figures a row belongs to; no name for those of float32 without trials."""
+    precision = next((p for p in PRECISIONS if row["model"].endswith(f"-{p}")), "")
+    trials = f"{row['trials']} trials" if row["trials"] else ""
+    return ", ".join(filter(None, (precision, trials)))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from real_models_cases import REAL_MODELS
+from real_models_cases import cases
 
 from foretune.compiler.workloads.engine import CompileModels, start
-from foretune.compiler.workloads.models import ModelCase
 from foretune.workers.serve import serve
 
 if __name__ == "__main__":
-    cases = [
-        ModelCase(f"{case.name}-{batch}", case.make, lambda case=case, batch=batch: (case.make_input(batch),))
-        for case in REAL_MODELS
-        for batch in (1, 8)
-    ]
-    serve({CompileModels: lambda hello: start(hello, cases)})
+    serve({CompileModels: lambda hello: start(hello, cases())})

@@ -7,6 +7,10 @@ The pre-registered test of a world model of the compiler, on the bundled records
     shuffled within the task; the bundled latent model alone, and with trees that saw the true counters.
 (b) prediction: within-task R2 of the counters of whole kernels, on tasks that were not trained on, foreseen by trees on
     the symbolic state, by trees on a bag of actions, and by copying the start, which tells nothing apart.
+(c) use: the first and the first four picks among the records of a task, over its fastest record: by the latent model
+    alone, with foreseen counters beside it, with true counters of its first 8 and of its first 32.
+(d) labels: pairs in order by trees that saw a part of the timed records, on the state alone and with true counters,
+    which cost no run; `label_efficiency` is how many times fewer timed records do as well as all of them on the state.
 
 With `--train FILE` it writes the weights that the middle rung of tuning uses. Three seeds; intervals are bootstraps
 over tasks, differences are paired.
@@ -38,7 +42,8 @@ from foretune.support.optional import require
 
 SEEDS = (0, 1, 2)
 PARTS = ("validation", "test")
-FIGURES = ("pairs", "top1", "top5")
+FIGURES = ("pairs", "top1", "top4", "top5")
+FRACTIONS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the timed training records
 _RESAMPLED = 2000
 _FEWEST_TRAINING = 4  # candidates of a training task; evaluation needs more
 _TREES = 300, 6  # and levels
@@ -108,8 +113,7 @@ def task_figures(task: CodeTask, scores: np.ndarray) -> tuple[float, ...]:
     """`FIGURES` of one ranking; higher is better."""
     return (
         metrics.pairwise_accuracy(scores, task.secs),
-        metrics.top_k_score(scores, task.secs, 1),
-        metrics.top_k_score(scores, task.secs, 5),
+        *(metrics.top_k_score(scores, task.secs, k) for k in (1, 4, 5)),
     )
 
 
@@ -163,11 +167,15 @@ def within_task_r2(tasks: Sequence[CodeTask], foreseen: Sequence[np.ndarray]) ->
 
 
 def foreseen(
-    train: Sequence[CodeTask], test: Sequence[CodeTask], table: Callable[[CodeTask], np.ndarray], seed: int
+    train: Sequence[CodeTask],
+    test: Sequence[CodeTask],
+    table: Callable[[CodeTask], np.ndarray],
+    seed: int,
+    columns: Sequence[int] = tuple(_FORESEEN),
 ) -> list[np.ndarray]:
     """Counters of the test tasks, foreseen from a table of features by trees."""
     catboost = require("catboost", "foreseeing machine code")
-    y = np.concatenate([t.counters[:, _FORESEEN] for t in train]).astype(np.float64)
+    y = np.concatenate([t.counters[:, columns] for t in train]).astype(np.float64)
     mean, scale = y.mean(0), np.maximum(y.std(0), 1e-6)
     model = catboost.CatBoostRegressor(
         loss_function="MultiRMSE", random_seed=seed, thread_count=torch.get_num_threads(), verbose=False,
@@ -195,12 +203,108 @@ def prediction(tasks: dict[str, list[CodeTask]], seed: int) -> list[dict]:
     return rows
 
 
+# -- (c) use -----------------------------------------------------------------------------------------
+
+
+def as_foreseen(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, list[CodeTask]]:
+    """The tasks with foreseen counters in place of the true ones; those of training tasks are foreseen from the other
+    half of them.
+    """
+    columns = range(len(NAMES))
+    train = tasks["train"]
+    halves = [train[::2], train[1::2]]
+    pairs = [(halves[0], halves[1]), (halves[1], halves[0]), (train, [*tasks["validation"], *tasks["test"]])]
+    guessed = [
+        replace(task, counters=guess.astype(np.float32))
+        for known, unknown in pairs
+        for task, guess in zip(unknown, foreseen(known, unknown, lambda t: t.states, seed, columns))
+    ]
+    ends = np.cumsum([len(train), len(tasks["validation"])])
+    return {"train": guessed[: ends[0]], "validation": guessed[ends[0] : ends[1]], "test": guessed[ends[1] :]}
+
+
+def use(tasks: dict[str, list[CodeTask]], seed: int) -> list[dict]:
+    """A row for each way to pick, of the test tasks: figures, and their paired differences to the latent model."""
+    made = as_foreseen(tasks, seed)
+    by_foreseen = train_ranker(made["train"], made["validation"], seed)
+    by_true = train_ranker(tasks["train"], tasks["validation"], seed)
+    say(f"weight of foreseen machine code {by_foreseen.weight:g}, of true one {by_true.weight:g}")
+    scores = {
+        "latent": [t.latent for t in tasks["test"]],
+        "latent and foreseen machine code": [by_foreseen.score(t.latent, [*t.counters]) for t in made["test"]],
+        **{
+            f"latent and machine code of its first {k}": [of_first(t, by_true, k) for t in tasks["test"]]
+            for k in (8, 32)
+        },
+    }
+    values = {way: np.array([*map(task_figures, tasks["test"], found)]) for way, found in scores.items()}
+    rows = []
+    for way, found in values.items():
+        row: dict = {"stage": "c", "part": "test", "way": way, "num_tasks": len(found)}
+        for k, figure in enumerate(FIGURES):
+            row[figure] = interval(found[:, k])
+            if way != "latent":
+                row[f"{figure}_over_latent"] = interval(found[:, k] - values["latent"][:, k])
+        rows.append(row)
+        say(row)
+    return rows
+
+
+# -- (d) labels --------------------------------------------------------------------------------------
+
+
+def labels(tasks: dict[str, list[CodeTask]]) -> list[dict]:
+    """A row for each part of the timed records and way: pairs of the test tasks in order, the mean over seeds."""
+    test = tasks["test"]
+    tables: dict[str, Callable[[CodeTask], np.ndarray]] = {
+        "state": lambda t: t.states,
+        "state and machine code": lambda t: np.concatenate([t.states, t.counters], 1),
+    }
+    rows = []
+    for fraction in FRACTIONS:
+        for way, table in tables.items():
+            pairs = []
+            for seed in SEEDS:
+                part = part_of(tasks["train"], fraction, seed)
+                trees = TreeHead(*_TREES)
+                trees.grow([table(t) for t in part], [t.relative for t in part], seed)
+                scores = [trees(torch.from_numpy(table(t))).double().numpy() for t in test]
+                pairs.append([metrics.pairwise_accuracy(s, t.secs) for s, t in zip(scores, test)])
+            rows.append({"stage": "d", "fraction": fraction, "way": way, "pairs": interval(np.mean(pairs, 0))})
+            say(rows[-1])
+    return rows
+
+
+def part_of(tasks: Sequence[CodeTask], fraction: float, seed: int) -> list[CodeTask]:
+    """Tasks by chance that together have so large a part of the records; two at least."""
+    order = np.random.default_rng(seed).permutation(len(tasks))
+    counts = np.cumsum([len(tasks[i].secs) for i in order])
+    num = int(np.searchsorted(counts, fraction * counts[-1])) + 1
+    return [tasks[i] for i in order[: max(2, num)]]
+
+
+def label_efficiency(rows: Sequence[dict]) -> float:
+    """How many times fewer timed records with machine code order as many pairs as all of them on the state alone, from
+    the line between neighbouring fractions; 1 if it never does.
+    """
+    target = next(r["pairs"][0] for r in rows if r["way"] == "state" and r["fraction"] == 1.0)
+    points = [(np.log(r["fraction"]), r["pairs"][0]) for r in rows if r["way"] != "state"]
+    for i, (x, y) in enumerate(points):
+        if y < target:
+            continue
+        if i == 0:
+            return float(np.exp(-x))
+        before, low = points[i - 1]
+        return float(np.exp(-(before + (x - before) * (target - low) / (y - low))))
+    return 1.0
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path, help="write the weights of the middle rung, from all data, and end")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--without-prediction", action="store_true", help="stage (a) alone")
+    parser.add_argument("--without-prediction", action="store_true", help="stages (a) and (d) alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     tasks = read_tasks(BUNDLED_SETS if options.train else BUNDLED_SETS[:1])
@@ -224,7 +328,18 @@ def main() -> None:
     if not options.without_prediction:
         found = prediction(tasks, SEEDS[0])
         figures |= {"r2_trees": found[0]["r2_mean"], "r2_bag_of_actions": found[1]["r2_mean"]}
-        write_results("world_model", figures, [*rows, *found])
+        rows += found
+        used = use(tasks, SEEDS[0])
+        by_way = {row["way"]: row for row in used}
+        figures["predicted_pairs_gain"] = by_way["latent and foreseen machine code"]["pairs_over_latent"]
+        for k in (1, 4):
+            figures[f"picked_at_{k}"] = by_way["latent and machine code of its first 32"][f"top{k}"]
+            figures[f"picked_at_{k}_without_looks"] = by_way["latent"][f"top{k}"]
+        rows += used
+        write_results("world_model", figures, rows)
+    curve = labels(tasks)
+    figures["label_efficiency"] = label_efficiency(curve)
+    write_results("world_model", figures, [*rows, *curve])
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from foretune.compiler.metaschedule.code_rung import CodeRung, Shortlist, work_of
-from foretune.compiler.metaschedule.rungs import RungClock
 from foretune.costmodel.planning.halving import propose_in_turn
 from foretune.costmodel.planning.planner import Planner
 from foretune.space import DesignSpace
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
+from foretune.tuning.rungs import RungClock
 
 _LIGHT_SHARE = 0.03  # of a model's work, which its lightest tasks do together; they are not looked at
 

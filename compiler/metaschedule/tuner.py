@@ -21,7 +21,6 @@ from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.code_rung import CodeRung
 from foretune.compiler.metaschedule.picking import Picker
-from foretune.compiler.metaschedule.rungs import Rung, RungClock
 from foretune.compiler.metaschedule.task_search import TuningProgram
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.space import ScheduleContext, design_spaces, postprocs_of, rewritten_spaces
@@ -38,6 +37,7 @@ from foretune.space import DesignSpace
 from foretune.support.once import warn_once
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
+from foretune.tuning.rungs import Rung, RungClock
 from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
 _log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import typer
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
 from foretune.support.files import check_writable, write_text_atomically
 from foretune.support.progress import progress_bar
+from foretune.tuning.rungs import told as told_rungs
 
 app = typer.Typer(no_args_is_help=True, help="Tune programs of domains that other packages bring.")
 
@@ -64,4 +65,5 @@ def tune(
     times = (format_secs(result.baseline_secs or None), format_secs(result.best_secs or None))
     row = (program, *times, f"{result.gain:.3g}", f"{low:.3g} to {high:.3g}", str(len(result.trials)))
     print_table(("program", "baseline", "tuned", "gain", "95 %", "trials"), [row])
+    print(told_rungs(document["rungs"]))
     print(printable(str(result.best)) if result.gain > 1 else "nothing measured beats the baseline, which stays")

@@ -15,6 +15,7 @@ from foretune.errors import DataError, OptionError
 from foretune.support.console import Json, format_percent, format_secs, print_json, print_table, printable
 from foretune.support.files import check_writable, write_text_atomically
 from foretune.support.progress import progress_bar
+from foretune.tuning.rungs import told as told_rungs
 
 app = typer.Typer(
     no_args_is_help=True, help="Tune MLIR programs by transforms and passes, and prove it by measurement."
@@ -527,6 +528,7 @@ def _print_result(result: dict[str, Any]) -> None:
         f"at most {result.get('num_answers', 0):,} schedules of this kind; {illegal} answers were illegal"
         + (f", most for: {printable(next(iter(result['illegal'])))}" if illegal else "")
     )
+    print(told_rungs(result.get("rungs", {})))
     for why in result.get("banned", {}).values():
         print(printable(f"not tried again: {why}"))
     print(

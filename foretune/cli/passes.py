@@ -37,6 +37,7 @@ from foretune.errors import DataError, ForetuneError, OptionError
 from foretune.support.console import Json, format_secs, print_json, print_table, printable
 from foretune.support.files import check_writable, sha256_of, write_text_atomically
 from foretune.support.progress import progress_bar
+from foretune.tuning.rungs import told as told_rungs
 
 app = typer.Typer(no_args_is_help=True, help="Search LLVM pass sequences that beat -O3, and prove them by measurement.")
 
@@ -706,6 +707,7 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         for told in result.get("beside", ()):
             gain = f"{told['gain']:.3f} ({_interval(told['interval'])})" if told["interval"] else "not measured"
             print(printable(f"{result['program']}: beside it, {told['name']}: {gain} {told['note']}".rstrip()))
+        print(printable(f"{result['program']}: {told_rungs(result['rungs'])}"))
         _print_emitted(result)
         is_short = result["command"] == f"opt {result['sequence']}"
         what = f"opt {result['sequence']}" + ("" if is_short else "; --emit script writes its pipeline out")

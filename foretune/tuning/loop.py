@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from foretune.datasets.records.store import RecordStore, was_never_listed
 from foretune.errors import IllegalActionError, OptionError
 from foretune.record import Status, Trajectory
 from foretune.tuning.domain import Built, Candidate, Compared, Domain, Measured
+from foretune.tuning.rungs import RUNGS, Rung, RungClock
 from foretune.tuning.search import SearchStrategy
 from foretune.tuning.trials import UNCERTAIN, TrialLog, append_records
 
@@ -98,6 +99,8 @@ class TuneResult(TrialLog, Generic[Candidate]):
         secs: wall time of this run.
         first_secs: of it, until the first measurement was there; 0 if there was none.
         strategy: what suggested, as it is in the end.
+        rungs: name -> what it did: candidates that a model ranked and the search for them, those that were built, those
+            that were run.
     """
 
     trial: ClassVar[type[Trial[Any]]] = Trial
@@ -116,6 +119,11 @@ class TuneResult(TrialLog, Generic[Candidate]):
     secs: float = 0.0
     first_secs: float = 0.0
     strategy: Any = None
+    rungs: dict[str, Rung] = field(default_factory=dict)
+
+    def rungs_json(self) -> dict[str, dict[str, float]]:
+        """The rungs as JSON data."""
+        return {name: asdict(rung) for name, rung in self.rungs.items()}
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data."""
@@ -134,6 +142,7 @@ class TuneResult(TrialLog, Generic[Candidate]):
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
             "first_secs": self.first_secs,
+            "rungs": self.rungs_json(),
         }
 
 
@@ -170,6 +179,7 @@ class _Run(Generic[Candidate, Result]):
         self, domain: Domain[Candidate], config: TuneConfig, result: Result, report: Callable[[Result], None]
     ) -> None:
         self._start = time.perf_counter()
+        self._clock = RungClock()
         self._domain, self._config, self._result, self._report = domain, config, result, report
         self._prepared = domain.prepare()
         result.hash = result.hash or self._prepared.task.workload.hash
@@ -182,10 +192,13 @@ class _Run(Generic[Candidate, Result]):
         strategy.observe(self._load())
         idle = 0
         while (left := self._num_left) > 0 and idle < self._domain.idle_rounds:
-            strategy.look_further(time.perf_counter() - self._start)
+            with self._clock.spending("look"):
+                strategy.look_further(time.perf_counter() - self._start)
             before = len(self._result.trials)
+            with self._clock.spending("rank"):
+                batch = strategy.next_batch(min(self._config.batch, left))
             try:
-                costs = [(c, self._cost_of(c, strategy)) for c in strategy.next_batch(min(self._config.batch, left))]
+                costs = [(candidate, self._cost_of(candidate, strategy)) for candidate in batch]
             finally:
                 self._write()
             strategy.observe(costs)
@@ -196,6 +209,9 @@ class _Run(Generic[Candidate, Result]):
                 self._result.best = self._domain.simplify(self._result.best)
         finally:
             self._keep_best(0)
+            self._result.rungs = {
+                name: self._clock.rung(name, strategy.num_ranked if name == "rank" else None) for name in RUNGS
+            }
         self._result.secs = time.perf_counter() - self._start
         return self._result
 
@@ -214,10 +230,11 @@ class _Run(Generic[Candidate, Result]):
         if self._domain.why_not(candidate):
             self._result.num_skipped += 1
             return math.inf
-        built = self._domain.build(candidate, self._known.keys())
+        with self._clock.spending("look", 1):
+            built = self._domain.build(candidate, self._known.keys())
         is_known = built.status is Status.OK and built.code_hash in self._known
         try:
-            measured = None if is_known else self._domain.time(built)
+            measured = None if is_known else self._time(built)
         except BaseException:
             self._domain.discard(built)
             raise
@@ -234,6 +251,10 @@ class _Run(Generic[Candidate, Result]):
         self._built[candidate] = built
         self._keep_best(2 * self._num_finals)
         return measured.cost
+
+    def _time(self, built: Built[Candidate]) -> Measured:
+        with self._clock.spending("measure", int(built.status is Status.OK)):
+            return self._domain.time(built)
 
     def _note(self, candidate: Candidate, measured: Measured) -> None:
         self._result.first_secs = self._result.first_secs or time.perf_counter() - self._start
@@ -266,7 +287,9 @@ class _Run(Generic[Candidate, Result]):
             for built in finalists:
                 self._result.best, self._result.gain = built.candidate, 1 / best[built.candidate].cost
         elif finalists:
-            for built, compared in zip(finalists, self._domain.compare(finalists, self._config.final_turns)):
+            with self._clock.spending("measure", len(finalists)):
+                found = self._domain.compare(finalists, self._config.final_turns)
+            for built, compared in zip(finalists, found):
                 self._decide_on(built.candidate, compared)
 
     def _build_again(self, candidate: Candidate) -> Built[Candidate]:

@@ -108,9 +108,11 @@ class SearchStrategy(ABC, Generic[Candidate]):
         repeats: candidates whose code was measured before, so that they were not measured themselves.
         ideas: somebody's, which a search that ranks compares with its own candidates.
         rank: the model, where the search has one.
+        num_ranked: candidates that it ranked.
     """
 
     name = "abstract"
+    num_ranked = 0
     rank: Ranker | None = None
 
     def __init__(self, moves: Moves[Candidate]) -> None:
@@ -368,6 +370,7 @@ class RankedSearch(GeneticSearch[Candidate]):
         return self._told(picked + [c for c in order if c not in picked][: num - len(picked)])
 
     def _ranked(self, candidates: Many[Candidate]) -> list[Candidate]:
+        self.num_ranked += len(candidates)
         return [candidates[i] for i in np.argsort(-np.asarray(self._rank(candidates)), kind="stable")]
 
     def _distinct(self, candidates: Many[Candidate]) -> list[Candidate]:

@@ -86,6 +86,7 @@ def told(document: dict, result) -> dict:
     for name in (
         "secs",
         "first_secs",
+        "rungs",
         "sequence",
         "timeouts",
         "build",

@@ -103,6 +103,7 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
             "first_secs": self.first_secs,
+            "rungs": self.rungs_json(),
             "steps": list(self.strategy.steps) if self.strategy is not None else [],
             "failed": [
                 {"sequence": str(t.sequence), "status": t.status.value, "error": t.error}

@@ -111,6 +111,7 @@ class MlirTuneResult(loop.TuneResult[Schedule]):
             "statuses": self.statuses,
             "best_so_far": self.best_so_far(),
             "secs": self.secs,
+            "rungs": self.rungs_json(),
             "failed": [
                 {"schedule": t.schedule.to_json(), "status": t.status.value, "error": t.error}
                 for t in self.trials

@@ -29,6 +29,7 @@ from foretune.testing.domains import DomainContract
 from foretune.tuning.domain import Built, Compared, Domain, Measured, Prepared
 from foretune.tuning.loop import TuneConfig, TuneResult, tune
 from foretune.tuning.paired import Comparison
+from foretune.tuning.rungs import RUNGS, told
 from foretune.tuning.search import STRATEGIES, GeneticSearch, GreedySearch, Moves, RankedSearch
 from tests.foretune.tuning.test_search import NumberMoves
 
@@ -200,6 +201,18 @@ def test_a_search_that_ranks_finds_the_best():
         budget=12,
     )
     assert result.gain == pytest.approx(20 / (20 - 17))  # 89; 98 is a multiple of 7, 99 is forbidden
+
+
+def test_a_result_tells_what_each_rung_saw():
+    ranks = lambda moves: RankedSearch(moves, lambda pool: np.zeros(len(pool)))  # noqa: E731
+    for search, num_ranked in ((GeneticSearch, 0), (ranks, 1)):
+        result, strategy = run(Numbers(), search, budget=30, finals=2)
+        built = len(result.trials) - 2 + len(strategy.repeats)  # the finalists were built before
+        ran = sum(t.status is Status.OK for t in result.trials)
+        assert [result.rungs[name].num for name in RUNGS[1:]] == [built, ran]
+        assert min(result.rungs["rank"].num, 1) == num_ranked
+    line = told({name: {"num": 1200 * i, "secs": i} for i, name in enumerate(RUNGS)})
+    assert line == "ranked 0 in 0.0 s, compiled 1,200 in 1.0 s, measured 2,400 in 2.0 s"
 
 
 def test_configurations_that_are_refused():
