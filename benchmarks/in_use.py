@@ -9,7 +9,7 @@ machine.
 from __future__ import annotations
 
 import argparse
-import logging
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,14 @@ from typing import Any
 from results import write_results
 from tuning_report import geomean
 
-from foretune.compiler import ForetuneCostModel, LatentSearchStrategy, Measurer, builder_and_runner, fastest_in_use
+from foretune.compiler import (
+    ForetuneCostModel,
+    LatentSearchStrategy,
+    Measurer,
+    as_measured,
+    builder_and_runner,
+    fastest_in_use,
+)
 from foretune.compiler.tir._tvm import meta_schedule as ms
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.target import detect_target, tvm_target
@@ -89,9 +96,11 @@ def measure(name: str, trials: int, seed: int) -> dict[str, Any]:
         chosen = fastest_in_use(mod, target, database, turns=TURNS)
         fastest = max((c.gain for c in chosen.comparisons if c.status is Status.OK), default=1.0)
         row[tuner]["chosen_gain"] = fastest if chosen.record is not None else 1.0
-    for tuner, found in zip(databases, fastest_in_use(mod, target, winners, finalists=2, turns=TURNS).comparisons):
-        row[tuner] |= {"status": found.status.value, "gain": found.gain, "interval": list(found.interval)}
-        row[tuner]["secs"] = found.best_secs
+    for conditions, prefix in ((contextlib.nullcontext, ""), (as_measured, "pinned_")):
+        compared = fastest_in_use(mod, target, winners, 2, TURNS, conditions).comparisons
+        for tuner, found in zip(databases, compared):
+            told = {"status": found.status.value, "gain": found.gain, "interval": list(found.interval)}
+            row[tuner] |= {prefix + name: value for name, value in {**told, "secs": found.best_secs}.items()}
     print(row, flush=True)
     return row
 
@@ -108,6 +117,7 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ratios = {
         "told": [row["metaschedule"]["told_secs"] / row["foretune"]["told_secs"] for row in rows],
         "in_use": [row["foretune"]["gain"] / row["metaschedule"]["gain"] for row in rows],
+        "pinned": [row["foretune"]["pinned_gain"] / row["metaschedule"]["pinned_gain"] for row in rows],
         "chosen_in_use": [row["foretune"]["chosen_gain"] / row["metaschedule"]["chosen_gain"] for row in rows],
     }
     return {
@@ -115,6 +125,7 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "worst_in_use": min(ratios["in_use"]),
         "vs_default_in_use": geomean([row["foretune"]["gain"] for row in rows]),
         "worst_vs_default_in_use": min(row["foretune"]["gain"] for row in rows),
+        "vs_default_pinned": geomean([row["foretune"]["pinned_gain"] for row in rows]),
         "worst_vs_default_chosen": min(row["foretune"]["chosen_gain"] for row in rows),
         "num_kernels": len(rows),
     }
@@ -126,7 +137,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(KERNELS), choices=list(KERNELS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.WARNING)
     rows = [measure(name, options.trials, options.seed) for name in options.only]
     write_results("in_use", figures(rows), rows)
 
