@@ -21,6 +21,7 @@ from foretune.compiler.contest.comparison import asks_for_gradients, copies_of, 
 from foretune.compiler.contest.race import mean_secs, race
 from foretune.compiler.contest.rounding import WatchFor16Bits, observe_widened
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
+from foretune.compiler.observed.phases import phase
 from foretune.compiler.torch_private import get_metrics_context
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
@@ -127,7 +128,8 @@ def choose(
             choice.ms[PYTORCH] = secs * 1e3
             return reference, choice
         most_secs = max(_FEWEST_RACE_SECS, _RACE_SHARE * (time.perf_counter() - start))
-        result = race(runs, inputs, expected.changed, trains, most_secs)
+        with phase("contest"):
+            result = race(runs, inputs, expected.changed, trains, most_secs)
     choice.name, choice.ms, choice.sureness, choice.num_rounds = (
         result.winner,
         result.ms,

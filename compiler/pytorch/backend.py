@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from foretune.compiler.contest.guard import PYTORCH, Choice, choose
 from foretune.compiler.graphs.effects import effect_of
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.observed import logs
+from foretune.compiler.observed.graph_trace import compile_id, trace_graph
 from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.explain import describe
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
@@ -30,7 +33,7 @@ from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
-from foretune.compiler.torch_private import FakeTensor
+from foretune.compiler.torch_private import CompileId, FakeTensor
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
@@ -40,7 +43,8 @@ from foretune.trace import Trace
 
 __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
-_log = logging.getLogger("foretune")
+_log = logs.LOG
+logs.register()
 
 TVM, MIXED = "tvm", "tvm, products in libraries"
 INDUCTOR, ONEDNN, FROZEN = "inductor", "inductor, products in oneDNN", "inductor, weights frozen"
@@ -145,6 +149,8 @@ class Backend:
             report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         report.secs = time.perf_counter() - start
+        tell = partial(_tell, report, compile_id())
+        tell()
         if not later:
             return run
         switch = Switch(run)
@@ -154,6 +160,7 @@ class Backend:
             switch,
             report,
             None if only else lambda: self._choose_again(gm, contenders, inputs, report.choice),
+            tell,
         )
         return switch
 
@@ -193,6 +200,14 @@ def _without_contest(
         if name not in _PLAINER:
             raise
         return contenders[_PLAINER[name]](), Choice(_PLAINER[name], refused={name: str(error)})
+
+
+def _tell(report: CompileReport, graph: CompileId | None) -> None:
+    """What became of a graph: a line of the log, all of it for debugging, and an artifact of PyTorch's trace."""
+    _log.info("graph %s: run by %s, compiled in %.1f s", graph, report.choice.name, report.secs)
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("graph %s: %s", graph, describe(report))
+    trace_graph(report.to_json(), graph)
 
 
 def _dynamic(symbols: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ class _Stopped(Exception):
 
 def tune_in_background(
     graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport,
-    contest: Callable[[], tuple[Callable, Choice]] | None,
+    contest: Callable[[], tuple[Callable, Choice]] | None, tell: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Tunes graphs in a thread, builds them anew, and has the fastest contender run them.
 
@@ -57,9 +57,10 @@ def tune_in_background(
         switch: what runs the graph.
         report: what happens is noted there.
         contest: says who is the fastest now; None where nobody else may run the graph.
+        tell: called when all is over.
     """
     thread = threading.Thread(
-        target=_tune, args=(graphs, make_tuner, switch, report, contest), name="foretune-background", daemon=True
+        target=_tune, args=(graphs, make_tuner, switch, report, contest, tell), name="foretune-background", daemon=True
     )
     report.background = "running"
     _threads.append(thread)
@@ -81,6 +82,7 @@ def _tune(
     switch: Switch,
     report: CompileReport,
     contest: Callable | None,
+    tell: Callable[[], None],
 ) -> None:
     from foretune.compiler.pytorch.regions import kernel_reports
 
@@ -100,6 +102,7 @@ def _tune(
         if contest is not None:
             switch.run, report.choice = contest()
         report.background = "done"
+        tell()
     except _Stopped:
         report.background = "stopped"
     except Exception as error:  # the program goes on as it was

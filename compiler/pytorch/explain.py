@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from foretune.compiler.pytorch.graph_report import CompiledGraph, compiled_graphs
+from foretune.compiler.pytorch.graph_report import CompiledGraph, CompileReport, compiled_graphs
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Explanation:
     def __str__(self) -> str:
         if not self.graphs:
             return "no graph of this model was compiled by Foretune in this process; call the compiled model first"
-        return "\n".join(f"graph {i}: {_describe(graph)}" for i, graph in enumerate(self.graphs, 1))
+        return "\n".join(f"graph {i}: {describe(graph.report)}" for i, graph in enumerate(self.graphs, 1))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The reports as JSON data."""
@@ -45,8 +45,8 @@ def explain(model: nn.Module | Callable) -> Explanation:
     return Explanation(tuple(graph for graph in compiled_graphs() if graph.uses(weights)))
 
 
-def _describe(graph: CompiledGraph) -> str:
-    report = graph.report
+def describe(report: CompileReport) -> str:
+    """What became of a graph, in words for people."""
     choice = report.choice
     lines = [f"run by {choice.name}"]
     if choice.sureness is not None:

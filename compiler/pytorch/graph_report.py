@@ -27,6 +27,7 @@ class KernelReport:
         weight: calls of it in one run.
         secs: measured run time; None where the model alone picked the schedule.
         default_secs: that of the default schedule.
+        schedule: the actions of its schedule, a line each; none where that is the default.
     """
 
     name: str
@@ -34,6 +35,7 @@ class KernelReport:
     weight: float
     secs: float | None
     default_secs: float | None
+    schedule: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.secs is None:
@@ -42,6 +44,21 @@ class KernelReport:
             f", {self.default_secs / self.secs:.1f} times as fast as the default schedule" if self.default_secs else ""
         )
         return f"{self.name}: {self.secs * 1e6:.4g} us{gain}" + (f", {self.weight:g} calls" if self.weight != 1 else "")
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """A region that TVM runs.
+
+    Attributes:
+        name: of the submodule that it is.
+        operators: in it.
+        kernels: hashes of the kernels' programs.
+    """
+
+    name: str
+    operators: tuple[str, ...]
+    kernels: tuple[str, ...]
 
 
 @dataclass
@@ -60,6 +77,7 @@ class CompileReport:
         secs: wall time.
         operators: that TVM runs.
         eager_operators: operators that TVM left with PyTorch.
+        regions: of all versions of the graph that were compiled.
         kernels: of the regions.
         products: heavy products, and the seconds that TVM and PyTorch's libraries take for each.
         choice: who runs the graph, and why.
@@ -81,6 +99,7 @@ class CompileReport:
     secs: float = 0.0
     operators: list[str] = field(default_factory=list)
     eager_operators: list[str] = field(default_factory=list)
+    regions: list[RegionReport] = field(default_factory=list)
     kernels: list[KernelReport] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     choice: Choice = field(default_factory=Choice)

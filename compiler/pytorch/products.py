@@ -27,6 +27,7 @@ from foretune.compiler.libraries.products import (
     weight_of,
 )
 from foretune.compiler.libraries.times import LibraryTimes
+from foretune.compiler.observed.phases import phase
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.task import Task
 
@@ -120,12 +121,14 @@ def measure_products(
         times: of products in libraries.
     """
     found = []
-    for node in graph.nodes:
-        if (product := product_of(node)) is None:
-            continue
-        values = [source.meta["val"] for source in tensors_of(node)]
-        library_secs = times.of(product, values, weight_of(node, product).name in static)
-        found.append(ProductTimes(node.name, product.words(values), secs.get(kernels.get(node.name, "")), library_secs))
+    with phase("time_libraries"):
+        for node in graph.nodes:
+            if (product := product_of(node)) is None:
+                continue
+            values = [source.meta["val"] for source in tensors_of(node)]
+            library_secs = times.of(product, values, weight_of(node, product).name in static)
+            tvm_secs = secs.get(kernels.get(node.name, ""))
+            found.append(ProductTimes(node.name, product.words(values), tvm_secs, library_secs))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 
+from foretune.compiler.observed.ranges import profiled, profiler
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import set_num_threads, tvm
 from foretune.compiler.tir.openmp import range_check
@@ -54,6 +55,7 @@ class CompiledRegion(torch.nn.Module):
         signature: how it is called.
         reference: the region as PyTorch runs it.
         frozen: whether the user promised not to change weights behind PyTorch's back.
+        label: its name in PyTorch's profiler.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class CompiledRegion(torch.nn.Module):
         signature: Signature,
         reference: torch.nn.Module,
         frozen: bool = False,
+        label: str = "foretune::region",
     ) -> None:
         super().__init__()
         set_num_threads()
-        self._signature, self._frozen = signature, frozen
+        self._signature, self._frozen, self._label = signature, frozen, label
         self._reference = [reference]  # in a list: it is no submodule
         self._static = sorted(signature.static_inputs)
         self._dynamic = [i for i in range(signature.num_inputs) if i not in signature.static_inputs]
@@ -95,7 +98,7 @@ class CompiledRegion(torch.nn.Module):
                     self._program.prepare(self._held)
                     self._watched.keep(static)
             dynamic = [_prepared(inputs[i]) for i in self._dynamic]
-            results = self._program(dynamic)
+            results = self._profiled(dynamic) if profiler._is_profiler_enabled else self._program(dynamic)
             if self._borrowed is None:
                 self._borrowed = self._find_borrowed(results, dynamic)
         for i in self._borrowed:
@@ -103,6 +106,10 @@ class CompiledRegion(torch.nn.Module):
         for i, strides in self._signature.strides.items():
             results[i] = _restrided(results[i], strides)
         return results[0] if self._signature.single else tuple(results)
+
+    def _profiled(self, dynamic: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        with profiled(self._label):
+            return self._program(dynamic, in_ranges=True)
 
     def _find_borrowed(self, results: Sequence[torch.Tensor], dynamic: Sequence[torch.Tensor]) -> tuple[int, ...]:
         """Outputs to be copied, because the program returns an input, a prepared weight, or one tensor twice; the same

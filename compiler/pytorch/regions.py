@@ -13,8 +13,9 @@ from foretune.compiler.graphs.operators import arguments_of, index_uses, is_with
 from foretune.compiler.graphs.region_form import form_of
 from foretune.compiler.graphs.views import sink_views
 from foretune.compiler.metaschedule.tuner import TuneReport, distinct
+from foretune.compiler.observed.ranges import range_name
 from foretune.compiler.pytorch import importer
-from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport
+from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport, RegionReport
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
@@ -106,7 +107,8 @@ class RegionGraph:
                     region.replace(Program(code))
                 else:
                     signature = self._imported[name][1]
-                    setattr(self._fused, name, CompiledRegion(Program(code), signature, region, self._frozen))
+                    label = range_name("region", self._operators[name])
+                    setattr(self._fused, name, CompiledRegion(Program(code), signature, region, self._frozen, label))
         self._fused.recompile()
 
     def _equal_regions(self) -> list[list[str]]:
@@ -150,7 +152,17 @@ class RegionGraph:
             {operator for name in self._imported for operator in self._operators[name]} - {*report.operators}
         )
         report.eager_operators += self.eager_operators
+        report.regions += self.region_reports()
         report.kernels += kernel_reports(self.tasks, tuned)
+
+    def region_reports(self) -> list[RegionReport]:
+        """One report for each region."""
+        return [
+            RegionReport(
+                name, tuple(self._operators[name]), tuple(t.task.workload.hash for t in self._graph_tasks[name])
+            )
+            for name in self._imported
+        ]
 
 
 def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelReport]:
@@ -162,6 +174,7 @@ def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelRepor
             t.weight,
             tuned.secs.get(t.workload.hash),
             tuned.default_secs.get(t.workload.hash),
+            tuple(str(tuned.chosen[t.workload.hash]).splitlines()) if t.workload.hash in tuned.chosen else (),
         )
         for t in tasks
     ]

@@ -15,6 +15,7 @@ from foretune.compiler.contest.rounding import observe_widened
 from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.metaschedule.tuner import Progress, Tuner
+from foretune.compiler.observed.phases import phase
 from foretune.compiler.pytorch.beside import Beside
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.inductor import own_graph
@@ -219,7 +220,8 @@ class TvmGraph:
         if report is self._report:  # noted before TVM can fail: products may do without it
             packable = frozenset() if self._trains else static  # weights that are trained change at each step
             self._tuned.append(lambda: measure_products(gm.graph, packable, kernels, secs, self._library_times))
-        graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
+        with phase("import_regions"):
+            graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
         if graph.eager_operators:
             warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
 
@@ -237,10 +239,12 @@ class TvmGraph:
                     go_on()
                     show(progress.done, progress.total, progress.task)
 
-                tuned = tuner.tune(graph.tasks, shown)
+                with phase("tune"):
+                    tuned = tuner.tune(graph.tasks, shown)
             kernels.update(graph.kernels_of_products)
             secs.update(tuned.secs)
-            graph.build(tuned.chosen, go_on)
+            with phase("build_regions"):
+                graph.build(tuned.chosen, go_on)
             graph.report(tuned, report)
             return graph.runner()
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from foretune.compiler.observed.ranges import profiled, range_name
 from foretune.compiler.tir._tvm import tvm
 
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
@@ -275,12 +276,13 @@ class BoundCalls:
             self._addresses[i] = tensor.data_ptr()
         return first >= 0 and [(t.shape, t.dtype) for t in inputs] == self._expected[first:]
 
-    def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
+    def __call__(self, inputs: Sequence[torch.Tensor], in_ranges: bool = False) -> list[torch.Tensor] | None:
         """Outputs for contiguous, aligned inputs; None where they are not of the shapes and types that were compiled,
         or where a kernel failed.
 
         Args:
             inputs: those before the ones that `keep_last` has.
+            in_ranges: whether PyTorch's profiler is told of each kernel.
         """
         if [(t.shape, t.dtype) for t in inputs] != self._expected_first:
             return None
@@ -290,13 +292,24 @@ class BoundCalls:
             addresses[i] = tensor.data_ptr()
         for i, tensor in enumerate(made, len(self._expected)):
             addresses[i] = tensor.data_ptr()
-        if self._run(*self._arguments):
+        if self._call_in_ranges() if in_ranges else self._run(*self._arguments):
             return None
         found = []
         for memory, shape, as_it_is in self._results:
             whole = made[memory.place] if memory.kind == "output" else self._given(memory, inputs)
             found.append(whole if as_it_is else whole.view(shape))
         return found
+
+    def _call_in_ranges(self) -> int:
+        """Calls the kernels one by one, each in a range of PyTorch's profiler; the number of the call that failed, or
+        0.
+        """
+        first, _, *addresses = self._arguments
+        for number, (name, _) in enumerate(self._sequence.calls):
+            with profiled(range_name("kernel", [name])):
+                if self._run(first + number * ctypes.sizeof(_Call), 1, *addresses):
+                    return number + 1
+        return 0
 
     def _given(self, memory: Memory, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         if memory.constant is not None:

@@ -71,10 +71,15 @@ class Program:
         if self._calls is not None and not self._calls.keep_last(self._prepared_tensors):
             self._calls = None
 
-    def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Outputs for contiguous and aligned inputs that are no weights."""
+    def __call__(self, inputs: Sequence[torch.Tensor], in_ranges: bool = False) -> list[torch.Tensor]:
+        """Outputs for contiguous and aligned inputs that are no weights.
+
+        Args:
+            inputs: of the call.
+            in_ranges: whether PyTorch's profiler is told of each kernel, where C makes the calls.
+        """
         if self._calls is not None:
-            results = self._calls(inputs)
+            results = self._calls(inputs, in_ranges)
             if results is not None:
                 return results
         outputs = self._main(*inputs, *self._prepared)  # which raises TVM's error if there is one

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch._C import _is_any_autocast_enabled as is_any_autocast_enabled
     from torch._decomp import core_aten_decompositions, get_decompositions
     from torch._dynamo.backends.common import aot_autograd
-    from torch._dynamo.utils import get_metrics_context
+    from torch._dynamo.utils import dynamo_timed, get_metrics_context
     from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
     from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
-    from torch._guards import TracingContext
+    from torch._guards import CompileContext, CompileId, TracingContext
     from torch._inductor import config as inductor_config
     from torch._inductor import ir as inductor_ir
     from torch._inductor import list_mode_options
@@ -28,28 +28,36 @@ if TYPE_CHECKING:
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.custom_graph_pass import CustomGraphPass, get_custom_graph_passes
     from torch._inductor.lowering import register_lowering
+    from torch._logging import trace_structured
+    from torch._logging._internal import register_log
     from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
     from torch._prims_common import clone_preserve_strides
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
     from torch.amp.autocast_mode import _enter_autocast as enter_autocast
     from torch.amp.autocast_mode import _exit_autocast as exit_autocast
+    from torch.compiler._cache import CacheArtifact, CacheArtifactFactory, CacheArtifactManager
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._python_dispatch import _disable_current_modes as disable_current_modes
 
 __all__ = [
-    "ATTRIBUTES", "PLACES", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator",
-    "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode",
-    "TracingContext", "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions",
-    "disable_current_modes", "enter_autocast", "exit_autocast", "get_custom_graph_passes", "get_decompositions",
-    "get_metrics_context",
-    "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options",
-    "make_boxed_func",
-    "min_cut_rematerialization_partition", "op_db", "pytree", "register_lowering", "unset_fake_temporarily",
+    "ATTRIBUTES", "PLACES", "CacheArtifact", "CacheArtifactFactory", "CacheArtifactManager", "CompileContext",
+    "CompileId", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator", "MutationType",
+    "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode", "TracingContext",
+    "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions", "disable_current_modes",
+    "dynamo_timed", "enter_autocast", "exit_autocast", "get_custom_graph_passes", "get_decompositions",
+    "get_metrics_context", "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled",
+    "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition", "op_db", "pytree", "register_log",
+    "register_lowering", "trace_structured", "unset_fake_temporarily",
 ]  # fmt: skip
 
 PLACES = {
+    "CacheArtifact": "torch.compiler._cache:CacheArtifact",
+    "CacheArtifactFactory": "torch.compiler._cache:CacheArtifactFactory",
+    "CacheArtifactManager": "torch.compiler._cache:CacheArtifactManager",
+    "CompileContext": "torch._guards:CompileContext",
+    "CompileId": "torch._guards:CompileId",
     "CustomGraphPass": "torch._inductor.custom_graph_pass:CustomGraphPass",
     "FakeTensor": "torch._subclasses.fake_tensor:FakeTensor",
     "FakeTensorMode": "torch._subclasses.fake_tensor:FakeTensorMode",
@@ -66,10 +74,11 @@ PLACES = {
     "compile_fx": "torch._inductor.compile_fx:compile_fx",
     "core_aten_decompositions": "torch._decomp:core_aten_decompositions",
     "disable_current_modes": "torch.utils._python_dispatch:_disable_current_modes",
+    "dynamo_timed": "torch._dynamo.utils:dynamo_timed",
     "enter_autocast": "torch.amp.autocast_mode:_enter_autocast",
     "exit_autocast": "torch.amp.autocast_mode:_exit_autocast",
-    "get_decompositions": "torch._decomp:get_decompositions",
     "get_custom_graph_passes": "torch._inductor.custom_graph_pass:get_custom_graph_passes",
+    "get_decompositions": "torch._decomp:get_decompositions",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
     "inductor_config": "torch._inductor:config",
     "inductor_ir": "torch._inductor:ir",
@@ -80,7 +89,9 @@ PLACES = {
     "min_cut_rematerialization_partition": "torch._functorch.partitioners:min_cut_rematerialization_partition",
     "op_db": "torch.testing._internal.common_methods_invocations:op_db",
     "pytree": "torch.utils:_pytree",
+    "register_log": "torch._logging._internal:register_log",
     "register_lowering": "torch._inductor.lowering:register_lowering",
+    "trace_structured": "torch._logging:trace_structured",
     "unset_fake_temporarily": "torch._subclasses.fake_tensor:unset_fake_temporarily",
 }
 """Name here -> `module:name` of PyTorch's."""
@@ -99,6 +110,7 @@ ATTRIBUTES = {
     ),
     "AOTAutograd's facts of an input": ("mutation_type",),
     "AOTAutograd's facts of an output": ("output_type",),
+    "PyTorch's profiler": ("_is_profiler_enabled",),
     "pytree": ("NO_SERIALIZED_TYPE_NAME_FOUND", "SERIALIZED_TYPE_TO_PYTHON_TYPE", "SUPPORTED_SERIALIZED_TYPES"),
 }  # fmt: skip
 """Object -> its attributes that are read without a promise of PyTorch's."""

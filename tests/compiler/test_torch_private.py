@@ -47,7 +47,7 @@ def test_nothing_is_imported_before_it_is_asked_for():
 @pytest.fixture(scope="module")
 def objects():
     """One of each kind of `ATTRIBUTES`, as a compilation of PyTorch's shows it."""
-    found = {"pytree": torch_private.pytree}
+    found = {"pytree": torch_private.pytree, "PyTorch's profiler": torch.autograd.profiler}
 
     def look(gm, inputs):
         placeholders = gm.graph.find_nodes(op="placeholder")
