@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from foretune.errors import DataError, OptionError
-from foretune.task import Candidate
+from foretune.task import Candidate, Task
 from foretune.trace import Trace
 
 
@@ -112,6 +113,30 @@ class MeasureRecord:
             "settings": asdict(self.settings) if self.settings else None,
             "timestamp": self.timestamp,
         }
+
+    @classmethod
+    def from_json(cls, task: Task, data: Any) -> MeasureRecord:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            DataError: the data has another shape, or values that no measurement gives.
+        """
+        try:
+            settings, timestamp = data["settings"], float(data["timestamp"])
+            if not math.isfinite(timestamp):
+                raise DataError(f"the time of a measurement must be finite, but is {timestamp}")
+            return cls(
+                Candidate(task, Trace.from_json(data["trace"])),
+                Status(data["status"]),
+                tuple(float(secs) for secs in data["run_secs"]),
+                str(data["error"]),
+                str(data["program_hash"]),
+                tuple(sorted((str(name), str(value)) for name, value in data["environment"].items())),
+                MeasureSettings(**settings) if settings is not None else None,
+                timestamp,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # OptionError and its like are ValueErrors
+            raise DataError(f"not a record: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 @dataclass(frozen=True)

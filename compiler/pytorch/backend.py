@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from foretune.compiler.caches.mega_cache import bring_to, record_artifacts
 from foretune.compiler.contest.comparison import asks_for_gradients
 from foretune.compiler.contest.guard import PYTORCH, Choice, choose
 from foretune.compiler.graphs.effects import effect_of
@@ -94,6 +95,7 @@ class Backend:
         self.only = only or (None if options.guard else TVM)
         self.target = parse_target(options.target)
         self.database = Database(options.database)
+        bring_to(self.database)
         self.model = (
             LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(Path(options.cost_model))
         )
@@ -149,7 +151,7 @@ class Backend:
             report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         report.secs = time.perf_counter() - start
-        tell = partial(_tell, report, compile_id())
+        tell = partial(self._tell, report, compile_id())
         tell()
         if not later:
             return run
@@ -180,6 +182,14 @@ class Backend:
         choice.refused = {**{name: why for name, why in first.refused.items() if name not in made}, **choice.refused}
         return run, choice
 
+    def _tell(self, report: CompileReport, graph: CompileId | None) -> None:
+        """Tells PyTorch's tools what became of a graph: the log, the trace, and the cache of what was tuned."""
+        _log.info("graph %s: run by %s, compiled in %.1f s", graph, report.choice.name, report.secs)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("graph %s: %s", graph, describe(report))
+        trace_graph(report.to_json(), graph)
+        record_artifacts(self.database, self.target, [kernel.workload for kernel in report.kernels])
+
     def tuner(self, **other: int) -> Tuner:
         """Spends the budget of the options.
 
@@ -200,14 +210,6 @@ def _without_contest(
         if name not in _PLAINER:
             raise
         return contenders[_PLAINER[name]](), Choice(_PLAINER[name], refused={name: str(error)})
-
-
-def _tell(report: CompileReport, graph: CompileId | None) -> None:
-    """What became of a graph: a line of the log, all of it for debugging, and an artifact of PyTorch's trace."""
-    _log.info("graph %s: run by %s, compiled in %.1f s", graph, report.choice.name, report.secs)
-    if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("graph %s: %s", graph, describe(report))
-    trace_graph(report.to_json(), graph)
 
 
 def _dynamic(symbols: Sequence[str]) -> str:

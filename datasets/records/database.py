@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foretune.datasets.records.database_file import COLUMNS, RecordsFile, digest_of
+from foretune.datasets.records.tuned_task import TunedTask
 from foretune.errors import DatabaseError, ForetuneError, OptionError
 from foretune.program import ProgramGraph
 from foretune.record import MeasureRecord, MeasureSettings, Status, fastest
@@ -80,12 +81,7 @@ class Database(RecordsFile):
 
     def tasks(self) -> list[Task]:
         """All tasks that there are records of, by name."""
-        workloads = self._read(
-            "workloads",
-            lambda r: Workload(
-                r["hash"], r["program"], ProgramGraph.from_json(json.loads(r["graph"])), r["name"], r["family"]
-            ),
-        )
+        workloads = self._read("workloads", _workload)
         targets = self._read("targets", lambda r: Target.from_json(json.loads(r["json"])))
         with self._lock, self._guard():
             pairs = self._connection.execute(
@@ -100,6 +96,20 @@ class Database(RecordsFile):
                     "records", number, "its workload or target is missing or damaged, as may be those of the same task"
                 )
         return sorted(found, key=lambda task: (task.workload.name, *reversed(task.key)))
+
+    def task(self, target: Target, workload: str) -> Task | None:
+        """The task of a program on a target; None if nothing is known of the program.
+
+        Args:
+            target: where it runs.
+            workload: hash of the program.
+        """
+        for number, row in self._rows("workloads", "WHERE hash = ?", (workload,)):
+            try:
+                return Task(_workload(row), target)
+            except _UNREADABLE as error:
+                self._note("workloads", number, f"it cannot be read: {type(error).__name__}: {str(error)[:120]}")
+        return None
 
     def _read(self, table: str, make: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """What the whole rows of a table say, by key."""
@@ -131,16 +141,30 @@ class Database(RecordsFile):
             num_taken = 0
             for task in other.tasks():
                 if workloads is None or task.workload.hash in workloads:
-                    known = {r.trace.key: r.timestamp for r in self.records(task)}
-                    newer = [r for r in other.records(task) if r.timestamp > known.get(r.trace.key, -1.0)]
-                    self.add(newer)
-                    for record in newer:
-                        if (error := other.max_rel_error(record)) is not None:
-                            self.set_checked(record, error, math.inf)
-                    if (promise := other.promise(task)) is not None and not known:
-                        self.set_promise(task, promise)
-                    num_taken += len(newer)
+                    num_taken += self.take_over(other.tuned(task))
         return num_taken
+
+    def tuned(self, task: Task) -> TunedTask:
+        """All that is known of a task."""
+        rows = self._rows("records", "WHERE target = ? AND workload = ?", task.key)
+        errors = {row["trace_key"]: row["max_rel_error"] for _, row in rows if row["max_rel_error"] is not None}
+        return TunedTask(task, tuple(self.records(task)), errors, self.promise(task))
+
+    def take_over(self, found: TunedTask) -> int:
+        """Takes over what another database knows of a task; of a candidate that both measured, the newer record stays.
+
+        Returns:
+            Number of records taken over.
+        """
+        task, known = found.task, {r.trace.key: r.timestamp for r in self.records(found.task)}
+        newer = [r for r in found.records if r.timestamp > known.get(r.trace.key, -1.0)]
+        self.add(newer)
+        for record in newer:
+            if (error := found.errors.get(record.trace.key)) is not None:
+                self.set_checked(record, error, math.inf)
+        if found.promise is not None and not known:
+            self.set_promise(task, found.promise)
+        return len(newer)
 
     def prune(self, keep: int) -> int:
         """Drops all but the fastest records of each task, what failed, and damaged rows; the checked ones and the
@@ -233,6 +257,11 @@ class Database(RecordsFile):
             self._connection.execute("DELETE FROM promises WHERE target = ? AND workload = ?", task.key)
             if log_gain is not None:
                 self._connection.execute("INSERT INTO promises VALUES (?, ?, ?)", (*task.key, log_gain))
+
+
+def _workload(row: dict[str, Any]) -> Workload:
+    graph = ProgramGraph.from_json(json.loads(row["graph"]))
+    return Workload(row["hash"], row["program"], graph, row["name"], row["family"])
 
 
 def _row(record: MeasureRecord) -> tuple:

@@ -60,7 +60,9 @@ def test_a_graph_is_told_to_trace_log_times_and_profiler(compiled, traced, caplo
     assert any("GetSBlock" in line for kernel in told["kernels"] for line in kernel["schedule"])
 
     lines = [r.getMessage() for r in caplog.records if r.name == "foretune"]
-    assert any("run by tvm, compiled in" in line for line in lines) and any("left with" in line or "TVM:" in line for line in lines)
+    assert any("run by tvm, compiled in" in line for line in lines) and any(
+        "left with" in line or "TVM:" in line for line in lines
+    )
     assert not [r for r in caplog.records if "not in stack" in r.getMessage()]
 
     names, _ = torch._dynamo.utils.compile_times(repr="csv", aggregate=True)
@@ -91,7 +93,7 @@ def test_a_trace_is_strict_json(traced):
 
 
 def test_phases_are_known():
-    with pytest.raises(ValueError, match="a phase must be one of .* but got 'lunch'"):
+    with pytest.raises(ValueError, match=r"a phase must be one of .* but got 'lunch'"):
         phases.phase("lunch")
 
 

@@ -1,0 +1,1 @@
+"""Tuned records in the caches that PyTorch carries from machine to machine."""
