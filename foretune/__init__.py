@@ -28,6 +28,7 @@ from foretune.trace import Action, Trace
 
 if TYPE_CHECKING:
     from foretune.compiler.ahead import tune
+    from foretune.compiler.dry_run import dry_run
     from foretune.compiler.pytorch.artifact import load
     from foretune.compiler.pytorch.background import wait_for_background
     from foretune.compiler.pytorch.explain import explain
@@ -40,13 +41,14 @@ __all__ = [
     "Action", "Candidate", "DataError", "DatabaseError", "DesignSpace", "Domain", "Edge", "ForetuneError",
     "HardwareFeatures", "IllegalActionError", "MeasureRecord", "MeasureSettings", "ModelError", "Node", "OptionError",
     "ProgramGraph", "Status", "Target", "TargetError", "Task", "Trace", "Trajectory", "UnsupportedError", "WorkerError",
-    "Workload", "explain", "load", "tune", "wait_for_background",
+    "Workload", "dry_run", "explain", "load", "tune", "wait_for_background",
 ]  # fmt: skip
 
 EXPERIMENTAL: frozenset[str] = frozenset()
 """Names that may change in any release; the others stay, or are told a release ahead."""
 
 _HOMES = {  # need torch and TVM
+    "dry_run": "foretune.compiler.dry_run",
     "explain": "foretune.compiler.pytorch.explain",
     "load": "foretune.compiler.pytorch.artifact",
     "tune": "foretune.compiler.ahead",

@@ -152,22 +152,37 @@ class _Cleaner:
             text.startswith("_operator.") and text.removeprefix("_operator.") in _PYTHON_OPERATORS
         ):
             return
-        if (found := _OPERATOR.fullmatch(text)) is None:
-            raise DataError(f"{text[:80]!r} is no operator of PyTorch's dispatcher")
-        namespace, name, overload = found.groups()
-        if namespace == "higher_order" and overload is None and name in _HIGHER_ORDER:
-            return
-        if namespace not in self._namespaces or (namespace == "aten" and name in _TOUCHING_FILES):
-            raise DataError(
-                f"the program calls the operator {text[:80]!r}, which is not among those that only compute (of"
-                f" {', '.join(sorted(self._namespaces))}); name MODULE:FUNCTION in place of the file, or export"
-                " without it"
-            )
-        packet = getattr(getattr(torch.ops, namespace), name, None)
-        if not isinstance(getattr(packet, overload or "default", None), OpOverload):
-            raise DataError(
-                f"there is no operator {text[:80]!r} in PyTorch {torch.__version__}; import what registers it first"
-            )
+        found = _OPERATOR.fullmatch(text)
+        if not (found and found[1] == "higher_order" and not found[3] and found[2] in _HIGHER_ORDER):
+            operator_named(text, self._namespaces)
+
+
+def operator_named(text: str, namespaces: Collection[str] = NAMESPACES) -> OpOverload:
+    """The operator of PyTorch's dispatcher that a text names, such as `torch.ops.aten.add.Tensor`.
+
+    Args:
+        text: its name.
+        namespaces: that it may be of.
+
+    Raises:
+        DataError: there is no such operator, or it may do more than compute.
+    """
+    if (found := _OPERATOR.fullmatch(text)) is None:
+        raise DataError(f"{text[:80]!r} is no operator of PyTorch's dispatcher")
+    namespace, name, overload = found.groups()
+    if namespace not in namespaces or (namespace == "aten" and name in _TOUCHING_FILES):
+        raise DataError(
+            f"the program calls the operator {text[:80]!r}, which is not among those that only compute (of"
+            f" {', '.join(sorted(namespaces))}); name MODULE:FUNCTION in place of the file, or export"
+            " without it"
+        )
+    packet = getattr(getattr(torch.ops, namespace), name, None)
+    operator = getattr(packet, overload or "default", None)
+    if not isinstance(operator, OpOverload):
+        raise DataError(
+            f"there is no operator {text[:80]!r} in PyTorch {torch.__version__}; import what registers it first"
+        )
+    return operator
 
 
 def _is_path(text: str) -> bool:

@@ -134,10 +134,14 @@ class LibraryProduct(torch.nn.Module):
         product: what is computed.
         way: a key of `WAYS`.
         watch: says when a packed weight is out of date.
+
+    Attributes:
+        product, way: as they were given.
     """
 
     def __init__(self, product: Product, way: str, watch: Watch) -> None:
         super().__init__()
+        self.product, self.way = product, way
         self._product, self._prepare, self._packs = product, WAYS[way], way in _PACKED
         self._watched, self._held = watch, ()
         self._run: Callable[..., torch.Tensor] | None = None

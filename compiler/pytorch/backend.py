@@ -31,6 +31,13 @@ from foretune.compiler.pytorch.graph_report import CompileReport, compile_report
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.precision import in_precision
+from foretune.compiler.pytorch.serialized import (
+    checked,
+    is_to_be_saved,
+    kernel_graph,
+    saved_by_inductor,
+    saved_by_pytorch,
+)
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
@@ -109,31 +116,41 @@ class Backend:
         if self.options.precision is not None:
             gm = in_precision(gm, self.options.precision)
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
-        later = [] if self.options.background and self.options.trials and not asks_for_gradients(inputs) else None
+        saves = is_to_be_saved()
+        later = None
+        if self.options.background and self.options.trials and not asks_for_gradients(inputs) and not saves:
+            later = []
         times = LibraryTimes(lambda: StaticInputs(self.options.freeze))
         tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report, times)
         graphs = InductorGraphs(gm, inputs, times, self.mode)
         only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
 
         def beside_tvm(make: Callable[[], Callable]) -> Callable:
-            if only is None and not symbols:
+            if only is None and not symbols and not saves:
                 tvm.begin()
             return make()
 
-        inductor = lru_cache(lambda: beside_tvm(graphs.as_it_is))
+        def kept(run: Callable) -> Callable:
+            if not saves:
+                return run
+            return kernel_graph(run, tvm.regions_of(run), self.target, self.options.target)
+
+        inductor = lru_cache(lambda: saved_by_inductor(graphs.as_it_is()) if saves else beside_tvm(graphs.as_it_is))
         contenders: dict[str, Callable[[], Callable]] = {  # in the order in which they are made
             FROZEN: lru_cache(
                 lambda: beside_tvm(lambda: FrozenGraph(gm, inputs, graphs.as_it_is, self.mode, times=times))
             ),
             ONEDNN: lru_cache(lambda: beside_tvm(graphs.with_onednn)),
             INDUCTOR: inductor,
-            MIXED: lru_cache(tvm.compile_around_libraries),
-            TVM: lru_cache(lambda: tvm.compile(later, checks=self.only == TVM)),
+            MIXED: lru_cache(lambda: kept(tvm.compile_around_libraries())),
+            TVM: lru_cache(lambda: kept(tvm.compile(later, checks=self.only == TVM and not saves))),
         }
+        if saves:  # PyTorch cannot write these
+            del contenders[ONEDNN], contenders[FROZEN]
         if asks_for_gradients(inputs):
-            del contenders[ONEDNN]  # its operators have no gradients
+            contenders.pop(ONEDNN, None)  # its operators have no gradients
         if not self.options.freeze and self.only != FROZEN:
-            del contenders[FROZEN]
+            contenders.pop(FROZEN, None)
         if effect := effect_of(gm, inputs):
             only, later = INDUCTOR, None
             run, report.choice = _once_a_call(inductor, gm.forward, contenders, effect)
@@ -153,8 +170,10 @@ class Backend:
         report.secs = time.perf_counter() - start
         tell = partial(self._tell, report, compile_id())
         tell()
+        if saves and only is not None and report.choice.name in (TVM, MIXED):
+            run = checked(run, gm, inputs, self.options.tolerance)
         if not later:
-            return run
+            return saved_by_pytorch(gm) if saves and report.choice.name == PYTORCH else run
         switch = Switch(run)
         tune_in_background(
             later,

@@ -12,6 +12,13 @@ from foretune.compiler.pytorch.precision import PRECISIONS
 from foretune.datasets.records.database import default_path
 from foretune.errors import OptionError
 
+EFFORTS: dict[str, dict[str, Any]] = {
+    "none": {"trials": 0},
+    "quick": {"trials": 8, "seconds": 60.0},
+    "full": {"trials": 128},
+}
+"""Word for how long one is willing to wait -> options; what is given beside the word counts more."""
+
 
 @dataclass(frozen=True)
 class BackendOptions:
@@ -98,16 +105,23 @@ class BackendOptions:
     def from_dict(cls, options: dict[str, Any] | None) -> BackendOptions:
         """Checks the options of a user.
 
+        Args:
+            options: by name; `effort`, one of `EFFORTS`, stands for some of them.
+
         Raises:
             OptionError: a name is unknown (the known ones are listed), or a value is out of its domain.
         """
         known = [f.name for f in fields(cls)]
         if not isinstance(options, (dict, type(None))):
             raise OptionError(f"options of backend 'foretune' must be a dictionary, but got {options!r}")
-        unknown = sorted(map(str, set(options or {}) - set(known)))
+        given = dict(options or {})
+        effort = given.pop("effort", None)
+        unknown = sorted(map(str, set(given) - set(known)))
         if unknown:
-            raise OptionError(f"unknown options {unknown} of backend 'foretune'; known are {known}")
-        return cls(**(options or {}))
+            raise OptionError(f"unknown options {unknown} of backend 'foretune'; known are {['effort', *known]}")
+        if effort is not None and effort not in EFFORTS:
+            raise OptionError(f"effort must be one of {[*EFFORTS]}, but got {effort!r}")
+        return cls(**{**EFFORTS.get(effort or "", {}), **given})
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON data."""

@@ -56,6 +56,9 @@ class CompiledRegion(torch.nn.Module):
         reference: the region as PyTorch runs it.
         frozen: whether the user promised not to change weights behind PyTorch's back.
         label: its name in PyTorch's profiler.
+
+    Attributes:
+        signature, label: as they were given.
     """
 
     def __init__(
@@ -68,13 +71,18 @@ class CompiledRegion(torch.nn.Module):
     ) -> None:
         super().__init__()
         set_num_threads()
-        self._signature, self._frozen, self._label = signature, frozen, label
+        self.signature, self.label, self._frozen = signature, label, frozen
         self._reference = [reference]  # in a list: it is no submodule
         self._static = sorted(signature.static_inputs)
         self._dynamic = [i for i in range(signature.num_inputs) if i not in signature.static_inputs]
         self._indices = tuple(signature.indices.items())
         self._lock = threading.Lock()  # a program serves one call at a time
         self.replace(program)
+
+    @property
+    def reference(self) -> torch.nn.Module:
+        """The region as PyTorch runs it."""
+        return self._reference[0]
 
     def replace(self, program: Program) -> None:
         """Runs another build of the same program from now on."""
@@ -103,12 +111,12 @@ class CompiledRegion(torch.nn.Module):
                 self._borrowed = self._find_borrowed(results, dynamic)
         for i in self._borrowed:
             results[i] = results[i].clone()
-        for i, strides in self._signature.strides.items():
+        for i, strides in self.signature.strides.items():
             results[i] = _restrided(results[i], strides)
-        return results[0] if self._signature.single else tuple(results)
+        return results[0] if self.signature.single else tuple(results)
 
     def _profiled(self, dynamic: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        with profiled(self._label):
+        with profiled(self.label):
             return self._program(dynamic, in_ranges=True)
 
     def _find_borrowed(self, results: Sequence[torch.Tensor], dynamic: Sequence[torch.Tensor]) -> tuple[int, ...]:
@@ -118,7 +126,7 @@ class CompiledRegion(torch.nn.Module):
         taken = {t.data_ptr() for t in (*dynamic, *self._program.prepared)}
         found = []
         for i, result in enumerate(results):
-            if i in self._signature.escaping:
+            if i in self.signature.escaping:
                 if result.data_ptr() in taken:
                     found.append(i)
                 taken.add(result.data_ptr())

@@ -20,7 +20,8 @@ from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
-from foretune.compiler.tir.program import Program, build
+from foretune.compiler.tir._tvm import tvm
+from foretune.compiler.tir.program import Code, Program, build
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
@@ -47,6 +48,9 @@ class RegionGraph:
         source: the graph before it was split.
         eager_operators: what stays with PyTorch.
         kernels_of_products: name of a node -> workload hash of the kernel that computes this product.
+        codes: name of a region that is built -> what was built of it.
+        chosen: workload hash -> the schedule that it was built with.
+        frozen: as it was given.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class RegionGraph:
         keep_output_views(gm)
         leave_with_library(gm, left, frozen)
         self.source = gm.graph
-        self._target, self._frozen = target, frozen
+        self._target, self.frozen = target, frozen
+        self.codes: dict[str, Code] = {}
+        self.chosen: Mapping[str, Trace] = {}
         self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
         self._operators = {name: sorted(operators_of(_region(self._fused, name))) for name in self._imported}
         self._graph_tasks: dict[str, list[importer.GraphTask]] = {}
@@ -90,8 +96,8 @@ class RegionGraph:
             go_on: called before each build; what it raises ends the work.
         """
         graph_tasks = [task for tasks in self._graph_tasks.values() for task in tasks]
-        first_of_equal = list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())  # as in `tasks`
-        schedules = importer.schedule_database(first_of_equal, chosen, self._target)
+        schedules = importer.schedule_database(first_of_equal(graph_tasks), chosen, self._target)
+        self.chosen = chosen
         for names in self._equal_regions():
             go_on()
             try:
@@ -102,13 +108,14 @@ class RegionGraph:
                     self._keep(name, telling_line(error))
                 continue
             for name in names:
+                self.codes[name] = code
                 region = getattr(self._fused, name)
                 if isinstance(region, CompiledRegion):
                     region.replace(Program(code))
                 else:
                     signature = self._imported[name][1]
                     label = range_name("region", self._operators[name])
-                    setattr(self._fused, name, CompiledRegion(Program(code), signature, region, self._frozen, label))
+                    setattr(self._fused, name, CompiledRegion(Program(code), signature, region, self.frozen, label))
         self._fused.recompile()
 
     def _equal_regions(self) -> list[list[str]]:
@@ -135,7 +142,16 @@ class RegionGraph:
 
     def runner(self) -> Callable:
         """What runs the graph, on separate arguments; built first."""
-        return _direct_call(self._fused, list(self._imported)) or self._fused
+        return runner_of(self._fused, list(self._imported))
+
+    @property
+    def fused(self) -> torch.fx.GraphModule:
+        """The graph, with regions as submodules."""
+        return self._fused
+
+    def module(self, name: str) -> tvm.IRModule:
+        """The Relax module of a region, without schedules; equal regions have the same one."""
+        return self._imported[name][0]
 
     def report(self, tuned: TuneReport, report: CompileReport) -> None:
         """Adds what was tuned to a report."""
@@ -143,7 +159,7 @@ class RegionGraph:
         report.num_static_inputs += sum(len(signature.static_inputs) for _, signature in self._imported.values())
         report.weights = (
             "by your promise (freeze)"
-            if self._frozen
+            if self.frozen
             else "read again in each call to see whether they changed (freeze spares it)"
         )
         report.num_tasks += tuned.num_tasks
@@ -163,6 +179,16 @@ class RegionGraph:
             )
             for name in self._imported
         ]
+
+
+def runner_of(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable:
+    """What runs a graph with built regions, past the graph's own Python code where all of it is one region."""
+    return _direct_call(fused, regions) or fused
+
+
+def first_of_equal(graph_tasks: Sequence[importer.GraphTask]) -> list[importer.GraphTask]:
+    """Tasks of several regions without those of equal programs, whose blocks may have other names."""
+    return list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())
 
 
 def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelReport]:

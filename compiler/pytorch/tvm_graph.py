@@ -28,6 +28,7 @@ from foretune.compiler.torch_private import (
     PlainTensorMeta,
     TracingContext,
     aot_autograd,
+    functorch_config,
     is_any_autocast_enabled,
     make_boxed_func,
     min_cut_rematerialization_partition,
@@ -70,7 +71,21 @@ class TvmGraph:
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
         self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
         self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
+        self._made: list[tuple[Callable, RegionGraph]] = []
         self._begun: dict[bool, Beside | Exception] = {}  # whether it is around libraries -> who builds it
+
+    def regions(self) -> list[RegionGraph]:
+        """The functional graphs with their regions, forward and backward; nothing is tuned or built."""
+        found = []
+
+        def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
+            weights = frozenset() if self._trains else static
+            found.append(RegionGraph(copy.deepcopy(gm), weights, self._target, frozen=self._options.freeze))
+            return gm.forward
+
+        with functorch_config.patch(force_non_lazy_backward_lowering=True):
+            self._with_aot(build)
+        return found
 
     def compile(self, later: list[RegionGraph] | None = None, checks: bool = False) -> Callable:
         """All that TVM can take goes to TVM.
@@ -135,6 +150,20 @@ class TvmGraph:
             self._begun[False] = UnsupportedError("TVM's kernels of heavy products would have to be measured first")
         else:
             self._begin(False, self._compile)
+
+    def regions_of(self, run: Callable) -> RegionGraph:
+        """The graph with regions that something that was made here runs.
+
+        Raises:
+            UnsupportedError: it is more than that.
+        """
+        for made, graph in self._made:
+            if made is run:
+                return graph
+        raise UnsupportedError(
+            "what AOTAutograd does around its graph (gradients, inputs that change, outputs that share memory) cannot"
+            " be written to a file"
+        )
 
     def _begin(self, around: bool, make: Callable[[Beside], Callable]) -> None:
         try:
@@ -248,7 +277,9 @@ class TvmGraph:
             graph.report(tuned, report)
             return graph.runner()
 
-        return finish() if beside is None else beside(finish), graph
+        run = finish() if beside is None else beside(finish)
+        self._made.append((run, graph))
+        return run, graph
 
 
 def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:

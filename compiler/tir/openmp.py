@@ -26,21 +26,27 @@ _TIMEOUT_SECS = 60.0
 
 def on_openmp(
     executable: tvm.runtime.Executable,
-) -> tuple[tvm.runtime.Executable | tvm.runtime.Module, ctypes.CDLL | None]:
-    """The program with its parallel loops on OpenMP's threads, and the library that it is then; as it is where no C
-    compiler is found.
+) -> tuple[tvm.runtime.Executable | tvm.runtime.Module, ctypes.CDLL | None, bytes]:
+    """The program with its parallel loops on OpenMP's threads, the library that it is then, and the content of its
+    file; as it is, without these, where no C compiler is found.
+    """
+    if launcher() is None:
+        return executable, None, b""
+    with step_folder() as folder:
+        path = folder / "program.so"
+        executable.export_library(str(path), workspace_dir=str(folder))
+        return *load_library(path), path.read_bytes()
+
+
+def load_library(path: Path) -> tuple[tvm.runtime.Module, ctypes.CDLL]:
+    """A program from its file, which is not needed any more then, for TVM and for C.
 
     TVM's generated code calls whatever its library's variables `__TVMBackend…` point at, which is TVM's own pool at
-    first.
+    first, and where no C compiler is found.
     """
+    module, library = tvm.runtime.load_module(str(path)), ctypes.CDLL(str(path))
     functions = launcher()
-    if functions is None:
-        return executable, None
-    with step_folder() as folder:
-        path = str(folder / "program.so")
-        executable.export_library(path, workspace_dir=str(folder))
-        module, library = tvm.runtime.load_module(path), ctypes.CDLL(path)
-    for variable, function in _HOOKS.items():
+    for variable, function in _HOOKS.items() if functions is not None else ():
         try:
             hook = ctypes.c_void_p.in_dll(library, variable)
         except ValueError:  # the program has no such loops

@@ -29,11 +29,13 @@ class Code:
         module: for TVM's virtual machine.
         library: the same as a library, if a C compiler is found.
         sequence: the calls of `main`, if it is a plain sequence of them.
+        binary: content of the library's file; empty if there is none.
     """
 
     module: tvm.runtime.Executable | tvm.runtime.Module
     library: ctypes.CDLL | None
     sequence: CallSequence | None
+    binary: bytes = b""
 
 
 class Program:
@@ -107,4 +109,5 @@ def build(mod: tvm.IRModule, target: Target) -> Code:
             mod = tvm.transform.Sequential(planned)(mod)
         sequence = call_sequence_of(mod)
         executable = tvm.compile(mod, target=device, relax_pipeline=tvm.transform.Sequential(rest))
-    return Code(*on_openmp(executable), sequence)
+    module, library, binary = on_openmp(executable)
+    return Code(module, library, sequence, binary)

@@ -14,10 +14,33 @@ from foretune.target import HardwareFeatures, Target, measure_host, num_usable_c
 
 def detect_target() -> Target:
     """The CPU of this machine, with measured hardware features."""
+    return replace(unmeasured_target("auto"), hardware=measure_host())
+
+
+def unmeasured_target(text: str) -> Target:
+    """A target without features of the hardware, which only cost models ask for.
+
+    Args:
+        text: as in `parse_target`.
+
+    Raises:
+        TargetError: the text is malformed.
+    """
+    if text == "auto":
+        return Target.from_dict({"kind": "llvm", "mcpu": host_processor(), "num-cores": num_usable_cores()})
+    target = Target.parse(text)
+    if target.kind != "llvm":
+        raise TargetError(f"only CPU targets (kind 'llvm') are built so far, but got kind {target.kind!r} in {text!r}")
+    if "num-cores" not in dict(target.attrs):
+        target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
+    return target
+
+
+def host_processor() -> str:
+    """LLVM's name of this machine's processor."""
     from tvm.target import codegen
 
-    attrs = {"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "num-cores": num_usable_cores()}
-    return Target.from_dict(attrs, measure_host())
+    return str(codegen.llvm_get_system_cpu())
 
 
 def parse_target(text: str) -> Target:
@@ -31,11 +54,7 @@ def parse_target(text: str) -> Target:
     """
     if text == "auto":
         return detect_target()
-    target = Target.parse(text)
-    if target.kind != "llvm":
-        raise TargetError(f"only CPU targets (kind 'llvm') are built so far, but got kind {target.kind!r} in {text!r}")
-    if "num-cores" not in dict(target.attrs):
-        target = Target.from_dict({**target.to_dict(), "num-cores": num_usable_cores()})
+    target = unmeasured_target(text)
     tvm_target(target)
     return Target(target.kind, target.attrs, host_with(_num_cores(target)))
 

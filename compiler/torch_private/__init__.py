@@ -15,8 +15,10 @@ from foretune.errors import UnsupportedError
 if TYPE_CHECKING:
     from torch._C import _is_any_autocast_enabled as is_any_autocast_enabled
     from torch._decomp import core_aten_decompositions, get_decompositions
+    from torch._dynamo.aot_compile_types import GraphModuleSerializableCallable, SerializableCallable
     from torch._dynamo.backends.common import aot_autograd
     from torch._dynamo.utils import dynamo_timed, get_metrics_context
+    from torch._functorch import config as functorch_config
     from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
     from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTRIBUTES", "PLACES", "CacheArtifact", "CacheArtifactFactory", "CacheArtifactManager", "CompileContext",
-    "CompileId", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "HigherOrderOperator", "MutationType",
-    "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta", "TorchDispatchMode", "TracingContext",
-    "aot_autograd", "clone_preserve_strides", "compile_fx", "core_aten_decompositions", "disable_current_modes",
-    "dynamo_timed", "enter_autocast", "exit_autocast", "get_custom_graph_passes", "get_decompositions",
-    "get_metrics_context", "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled",
-    "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition", "op_db", "pytree", "register_log",
-    "register_lowering", "trace_structured", "unset_fake_temporarily",
+    "CompileId", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "GraphModuleSerializableCallable",
+    "HigherOrderOperator", "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta",
+    "SerializableCallable", "TorchDispatchMode", "TracingContext", "aot_autograd", "clone_preserve_strides",
+    "compile_fx", "core_aten_decompositions", "disable_current_modes", "dynamo_timed", "enter_autocast",
+    "exit_autocast", "functorch_config", "get_custom_graph_passes", "get_decompositions", "get_metrics_context",
+    "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options",
+    "make_boxed_func", "min_cut_rematerialization_partition", "op_db", "pytree", "register_log", "register_lowering",
+    "trace_structured", "unset_fake_temporarily",
 ]  # fmt: skip
 
 PLACES = {
@@ -61,12 +64,14 @@ PLACES = {
     "CustomGraphPass": "torch._inductor.custom_graph_pass:CustomGraphPass",
     "FakeTensor": "torch._subclasses.fake_tensor:FakeTensor",
     "FakeTensorMode": "torch._subclasses.fake_tensor:FakeTensorMode",
+    "GraphModuleSerializableCallable": "torch._dynamo.aot_compile_types:GraphModuleSerializableCallable",
     "HigherOrderOperator": "torch._ops:HigherOrderOperator",
     "MutationType": "torch._functorch._aot_autograd.schemas:MutationType",
     "OpOverload": "torch._ops:OpOverload",
     "OpOverloadPacket": "torch._ops:OpOverloadPacket",
     "OutputType": "torch._functorch._aot_autograd.schemas:OutputType",
     "PlainTensorMeta": "torch._functorch._aot_autograd.schemas:PlainTensorMeta",
+    "SerializableCallable": "torch._dynamo.aot_compile_types:SerializableCallable",
     "TorchDispatchMode": "torch.utils._python_dispatch:TorchDispatchMode",
     "TracingContext": "torch._guards:TracingContext",
     "aot_autograd": "torch._dynamo.backends.common:aot_autograd",
@@ -77,6 +82,7 @@ PLACES = {
     "dynamo_timed": "torch._dynamo.utils:dynamo_timed",
     "enter_autocast": "torch.amp.autocast_mode:_enter_autocast",
     "exit_autocast": "torch.amp.autocast_mode:_exit_autocast",
+    "functorch_config": "torch._functorch:config",
     "get_custom_graph_passes": "torch._inductor.custom_graph_pass:get_custom_graph_passes",
     "get_decompositions": "torch._decomp:get_decompositions",
     "get_metrics_context": "torch._dynamo.utils:get_metrics_context",
@@ -110,6 +116,7 @@ ATTRIBUTES = {
     ),
     "AOTAutograd's facts of an input": ("mutation_type",),
     "AOTAutograd's facts of an output": ("output_type",),
+    "AOTAutograd's settings": ("bundled_autograd_cache",),
     "PyTorch's profiler": ("_is_profiler_enabled",),
     "pytree": ("NO_SERIALIZED_TYPE_NAME_FOUND", "SERIALIZED_TYPE_TO_PYTHON_TYPE", "SUPPORTED_SERIALIZED_TYPES"),
 }  # fmt: skip

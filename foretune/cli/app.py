@@ -7,7 +7,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from collections import Counter
@@ -386,8 +385,14 @@ def tune(
         str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")
     ],
     out: Annotated[Path, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")],
-    trials: Annotated[int, typer.Option(help="Measurements for each tuning task; 0 lets the model alone decide.")] = 64,
-    seconds: Annotated[float, typer.Option(help="No measurements begin so long after the start.")] = math.inf,
+    effort: Annotated[str, typer.Option(help="none (the model alone decides), quick (a minute a graph) or full.")] = "",
+    trials: Annotated[
+        int | None,
+        typer.Option(help="Measurements for each tuning task, by default 64; 0 lets the model alone decide."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="No measurements begin so long after the start; by default no limit.")
+    ] = None,
     ops: Annotated[
         str, typer.Option(help="Measure only kernels with one of these words, comma-separated, in their name.")
     ] = "",
@@ -404,7 +409,13 @@ def tune(
     from foretune.compiler.pytorch import artifact
     from foretune.compiler.pytorch.options import BackendOptions
 
-    options = BackendOptions(trials, database, target, seed, seconds=seconds, ops=_words(ops))
+    wanted = {"effort": effort or None, "trials": trials, "seconds": seconds}
+    options = BackendOptions.from_dict(
+        {
+            **{name: value for name, value in wanted.items() if value is not None},
+            **{"database": database, "target": target, "seed": seed, "ops": _words(ops)},
+        }
+    )
     report = artifact.tune(source, out, options, _words(operators))
     if as_json:
         print_json(report.to_json())

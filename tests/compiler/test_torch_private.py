@@ -47,7 +47,11 @@ def test_nothing_is_imported_before_it_is_asked_for():
 @pytest.fixture(scope="module")
 def objects():
     """One of each kind of `ATTRIBUTES`, as a compilation of PyTorch's shows it."""
-    found = {"pytree": torch_private.pytree, "PyTorch's profiler": torch.autograd.profiler}
+    found = {
+        "pytree": torch_private.pytree,
+        "PyTorch's profiler": torch.autograd.profiler,
+        "AOTAutograd's settings": torch_private.functorch_config,
+    }
 
     def look(gm, inputs):
         placeholders = gm.graph.find_nodes(op="placeholder")
