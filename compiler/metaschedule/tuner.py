@@ -37,6 +37,7 @@ from foretune.space import DesignSpace
 from foretune.support.once import warn_once
 from foretune.task import Candidate, Task
 from foretune.trace import Trace
+from foretune.tuning.callback import SECONDS, Announcer, Callback
 from foretune.tuning.rungs import Rung, RungClock
 from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
 
@@ -221,6 +222,7 @@ class Tuner:
         config: budget and search.
         picks: task key -> what the same model picked for it before, with the same seed and without records; added to.
         looker: compiles what is looked at; that of the process by default.
+        callbacks: follow the run, until `close`.
     """
 
     def __init__(
@@ -231,17 +233,21 @@ class Tuner:
         measurer: Measurer | None = None,
         picks: dict[tuple[str, str], Trace] | None = None,
         looker: Looker | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self._model, self._database, self._config, self._measurer = model, database, config, measurer
         self._picks = {} if picks is None else picks
         self._planner = Planner(model, seed=config.seed)
-        self._looker = looker
+        self._looker, self._announcer = looker, Announcer(callbacks, SECONDS)
         self._clock = RungClock()
 
     def close(self) -> None:
-        """Ends the measuring processes."""
-        if self._measurer is not None:
-            self._measurer.close()
+        """Ends the measuring processes, and the callbacks' run."""
+        try:
+            self._announcer.end()
+        finally:
+            if self._measurer is not None:
+                self._measurer.close()
 
     @one_torch_thread()
     def tune(self, tasks: Sequence[Task], report: Callable[[Progress], None] = lambda progress: None) -> TuneReport:
@@ -390,6 +396,9 @@ class Tuner:
         with self._clock.spending("measure"):
             records = self._running_measurer().measure(candidates)
         self._database.add(records)
+        for record in records:
+            secs = record.best_secs if record.status is Status.OK else math.inf
+            self._announcer.tell(record.candidate.task.workload.name, record.status, secs)
         return records
 
     def _running_measurer(self) -> Measurer:

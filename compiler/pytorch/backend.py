@@ -215,7 +215,8 @@ class Backend:
         Args:
             other: fields of `TunerConfig` that shall differ.
         """
-        return Tuner(self.model, self.database, replace(self.options.tuner(), **other), picks=self._picks)
+        config = replace(self.options.tuner(), **other)
+        return Tuner(self.model, self.database, config, picks=self._picks, callbacks=self.options.callbacks)
 
 
 def _without_contest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from foretune.compiler.metaschedule.tuner import TunerConfig
 from foretune.compiler.pytorch.precision import PRECISIONS
 from foretune.datasets.records.database import default_path
 from foretune.errors import OptionError
+from foretune.tuning.callback import Callback, check_callbacks
 
 EFFORTS: dict[str, dict[str, Any]] = {
     "none": {"trials": 0},
@@ -46,6 +47,7 @@ class BackendOptions:
         look_seconds: that a graph waits at most for these looks.
         precision: `bf16` or `fp16` has the graph computed in 16 bits where PyTorch's autocast would do so, and answers
             compared with autocast's; None leaves all types as they are.
+        callbacks: follow the measurements; see `foretune.tuning.callback`.
     """
 
     trials: int = 64
@@ -63,6 +65,7 @@ class BackendOptions:
     looks: int = 8
     look_seconds: float = 4.0
     precision: str | None = None
+    callbacks: tuple[Callback, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
@@ -99,6 +102,8 @@ class BackendOptions:
             raise OptionError(f"database must be a path, but got {self.database!r}")
         if not isinstance(self.cost_model, (str, Path, type(None))):
             raise OptionError(f"cost_model must be a path or None, but got {self.cost_model!r}")
+        check_callbacks(self.callbacks)
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))
         object.__setattr__(self, "database", Path(self.database).expanduser() if str(self.database) else default_path())
 
     @classmethod
@@ -124,8 +129,9 @@ class BackendOptions:
         return cls(**{**EFFORTS.get(effort or "", {}), **given})
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON data."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        """The options as JSON data, without callbacks."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "callbacks"}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     def tuner(self) -> TunerConfig:
         """How the tuner shall use its budget."""

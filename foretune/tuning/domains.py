@@ -6,13 +6,14 @@ of their own: `foretune passes` and `foretune mlir`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from foretune.errors import OptionError
 from foretune.support.plugins import DOMAINS, SEARCH_STRATEGIES, load_plugin, plugin_names
+from foretune.tuning.callback import Callback
 from foretune.tuning.domain import Domain
 from foretune.tuning.loop import TuneConfig, TuneResult, tune
 from foretune.tuning.search import STRATEGIES, SearchStrategy
@@ -45,6 +46,7 @@ def tune_program(
     seed: int = 0,
     config: TuneConfig = TuneConfig(),
     report: Callable[[TuneResult[Any]], None] = lambda result: None,
+    callbacks: Sequence[Callback] = (),
 ) -> TuneResult[Any]:
     """Tunes a program of another package's domain.
 
@@ -55,6 +57,7 @@ def tune_program(
         seed: of the search.
         config: budget.
         report: called after each trial.
+        callbacks: follow the run.
 
     Raises:
         OptionError: there is no such domain, search or program.
@@ -64,7 +67,7 @@ def tune_program(
     if search not in (known := search_names(name)):
         raise OptionError(f"search must be one of {sorted(known)}, but got {search!r}")
     make = STRATEGIES.get(search) or load_plugin(SEARCH_STRATEGIES, f"{name}.{search}", SearchStrategy)
-    return tune_domain(domain, program, make, seed, config, report)
+    return tune_domain(domain, program, make, seed, config, report, callbacks)
 
 
 def tune_domain(
@@ -74,6 +77,7 @@ def tune_domain(
     seed: int = 0,
     config: TuneConfig = TuneConfig(),
     report: Callable[[TuneResult[Any]], None] = lambda result: None,
+    callbacks: Sequence[Callback] = (),
 ) -> TuneResult[Any]:
     """Tunes a domain's program with a search of every domain.
 
@@ -81,7 +85,7 @@ def tune_domain(
         domain: it has `moves`.
         program: its name.
         search: makes the strategy of the moves.
-        seed, config, report: as in `tune_program`.
+        seed, config, report, callbacks: as in `tune_program`.
     """
     result: TuneResult[Any] = TuneResult(program, "", None)
 
@@ -90,4 +94,4 @@ def tune_domain(
         result.best = moves.base
         return search(moves)
 
-    return tune(domain, make_strategy, config, result, report)
+    return tune(domain, make_strategy, config, result, report, callbacks)

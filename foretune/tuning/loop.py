@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from foretune.datasets.records.store import RecordStore, was_never_listed
 from foretune.errors import IllegalActionError, OptionError
 from foretune.record import Status, Trajectory
+from foretune.tuning.callback import RELATIVE, Announcer, Callback
 from foretune.tuning.domain import Built, Candidate, Compared, Domain, Measured
 from foretune.tuning.rungs import RUNGS, Rung, RungClock
 from foretune.tuning.search import SearchStrategy
@@ -155,6 +156,7 @@ def tune(
     config: TuneConfig,
     result: Result,
     report: Callable[[Result], None] = lambda result: None,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Searches for a candidate that beats the baseline.
 
@@ -164,6 +166,7 @@ def tune(
         config: budget.
         result: is filled; its `best` is the baseline.
         report: called after each trial.
+        callbacks: follow the run.
 
     Returns:
         The result: the winner, measured again beside the baseline, or the baseline itself.
@@ -171,15 +174,23 @@ def tune(
     Raises:
         DataError: the program cannot be tuned; see `Domain.prepare`.
     """
-    return _Run(domain, config, result, report).run(make_strategy)
+    announcer = Announcer(callbacks, RELATIVE)
+    try:
+        return _Run(domain, config, result, report, announcer).run(make_strategy)
+    finally:
+        announcer.end()
 
 
 class _Run(Generic[Candidate, Result]):
     def __init__(
-        self, domain: Domain[Candidate], config: TuneConfig, result: Result, report: Callable[[Result], None]
+        self,
+        domain: Domain[Candidate],
+        config: TuneConfig,
+        result: Result,
+        report: Callable[[Result], None],
+        announcer: Announcer,
     ) -> None:
-        self._start = time.perf_counter()
-        self._clock = RungClock()
+        self._start, self._clock, self._announcer = time.perf_counter(), RungClock(), announcer
         self._domain, self._config, self._result, self._report = domain, config, result, report
         self._prepared = domain.prepare()
         result.hash = result.hash or self._prepared.task.workload.hash
@@ -260,6 +271,7 @@ class _Run(Generic[Candidate, Result]):
         self._result.first_secs = self._result.first_secs or time.perf_counter() - self._start
         self._result.trials.append(self._result.trial(candidate, measured.status, measured.cost, measured.error))
         self._report(self._result)
+        self._announcer.tell(self._result.program, measured.status, measured.cost)
 
     def _keep_best(self, num: int) -> None:
         """Keeps what was built of the best candidates only."""

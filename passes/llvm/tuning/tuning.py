@@ -22,6 +22,7 @@ from foretune.passes.llvm.tuning.shorter import shortest
 from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.trace import Trace
 from foretune.tuning import loop
+from foretune.tuning.callback import Callback
 from foretune.tuning.domain import Built, Compared, Domain, Measured, Prepared
 from foretune.tuning.paired import Comparison
 
@@ -119,6 +120,7 @@ def tune(
     make_strategy: Callable[[PreparedProgram], SearchStrategy],
     config: PassTuneConfig = PassTuneConfig(),
     report: Callable[[PassTuneResult], None] = lambda result: None,
+    callbacks: Many[Callback] = (),
 ) -> PassTuneResult:
     """Searches for a sequence that beats `-O3`.
 
@@ -128,6 +130,7 @@ def tune(
         make_strategy: for the prepared program.
         config: budget and objective.
         report: called after each trial.
+        callbacks: follow the run.
 
     Returns:
         The winner, measured again beside `-O3`, or `-O3` itself.
@@ -138,7 +141,7 @@ def tune(
     domain = PassDomain(program, measurer, config.objective)
     limits = loop.TuneConfig(config.budget, config.batch, config.finals, config.final_repeats, config.store)
     result = PassTuneResult(program.name, program.hash, objective=config.objective)
-    return loop.tune(domain, lambda: make_strategy(domain.prepared), limits, result, report)
+    return loop.tune(domain, lambda: make_strategy(domain.prepared), limits, result, report, callbacks)
 
 
 def confirm(prepared: PreparedProgram, sequence: PassSequence, measurer: PassMeasurer, repeats: int) -> dict[str, Any]:

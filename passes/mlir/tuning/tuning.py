@@ -20,6 +20,7 @@ from foretune.record import MeasureRecord, Status, Trajectory
 from foretune.target import vector_bits
 from foretune.trace import Trace
 from foretune.tuning import loop
+from foretune.tuning.callback import Callback
 from foretune.tuning.domain import Built, Compared, Domain, Measured, Prepared
 from foretune.tuning.paired import Comparison
 
@@ -130,6 +131,7 @@ def tune(
     config: MlirTuneConfig = MlirTuneConfig(),
     report: Callable[[MlirTuneResult], None] = lambda result: None,
     winners: Winners | None = None,
+    callbacks: Many[Callback] = (),
 ) -> MlirTuneResult:
     """Searches for a schedule that beats the default lowering.
 
@@ -140,6 +142,7 @@ def tune(
         config: budget.
         report: called after each trial.
         winners: library that the search begins with and that learns from its winner.
+        callbacks: follow the run.
 
     Returns:
         The winner, measured again in turns with the default lowering, or the default lowering itself.
@@ -161,7 +164,7 @@ def tune(
             result.num_taken_over = strategy.open_with(winners, session.cpu)
         return strategy
 
-    loop.tune(domain, make, config, result, note)
+    loop.tune(domain, make, config, result, note, callbacks)
     if winners is not None:
         operations, answers = result.strategy.told(result.best)
         result.num_learned = winners.learn(session.cpu, operations, answers, result.gain)

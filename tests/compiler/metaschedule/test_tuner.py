@@ -19,7 +19,9 @@ from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig, train
 from foretune.costmodel.planning.planner import Planner
 from foretune.datasets.records.database import Database
+from foretune.tuning.callback import SECONDS
 from foretune.tuning.task_scheduler import SchedulerConfig
+from tests.foretune.tuning.test_callback import Kept
 from tests.programs import matmul_module
 
 
@@ -112,6 +114,17 @@ def test_the_default_and_a_first_batch_come_first(tasks, tune):
     first = [c.task.workload.name for c in clock.measured[:12]]
     assert Counter(first) == {"matmul16": 4, "matmul32": 4, "matmul64": 4}
     assert [c.trace == DEFAULT_TRACE for c in clock.measured[:12:4]] == [True] * 3
+
+
+def test_callbacks_hear_of_each_measurement(tasks, network, tmp_path):
+    kept, clock = Kept(), Clock()
+    with Database(tmp_path / "records.db") as database:
+        tuner = Tuner(LatentCostModel(network), database, TunerConfig(4, looks=0), clock, callbacks=[kept])
+        report = tuner.tune(tasks[:1])
+        tuner.close()
+    assert len(kept.events) == len(clock.measured) > report.num_trials  # the finalists are measured again
+    assert kept.num_ends == 1 and {(e.task, e.unit) for e in kept.events} == {("matmul16", SECONDS)}
+    assert [e.value for e in kept.events] == [clock.secs(c) for c in clock.measured]
 
 
 def test_identical_tasks_are_one(tasks, tune):
