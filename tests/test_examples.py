@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CASES = {
     "compile_model.py": (["--trials", "1", "--database", "records.db"], "graph 1: run by"),
     "rank_schedules.py": (["--tasks", "3"], "random top-1"),
+    "save_compiled.py": (["save", "mlp.bin", "--trials", "1", "--database", "records.db"], "saved after"),
     "tune_ahead.py": (
         ["--trials", "1", "--database", "records.db", "--out", "mlp.foretune"],
         "mlp.foretune: 2 kernels",
@@ -22,8 +23,12 @@ CASES = {
     "tune_passes.py": (["--budget", "4", "--search", "random"], "times as fast as -O3"),
     "tune_with_metaschedule.py": (["--trials", "4", "--size", "32"], "4 schedules measured"),
 }
-SLOW = ("compile_model.py", "tune_ahead.py")
-NEEDS = {"tune_mlir.py": "mlir", "compile_model.py": "tvm", "tune_ahead.py": "tvm", "tune_with_metaschedule.py": "tvm"}
+AFTERWARDS = {"save_compiled.py": (["load", "mlp.bin"], "loaded and run after")}  # in a process of its own
+SLOW = ("compile_model.py", "save_compiled.py", "tune_ahead.py")
+NEEDS = {
+    "tune_mlir.py": "mlir",
+    **dict.fromkeys(("compile_model.py", "save_compiled.py", "tune_ahead.py", "tune_with_metaschedule.py"), "tvm"),
+}
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -61,6 +66,9 @@ def test_examples(name, tmp_path):
     check_tools(name)
     arguments, expected = CASES[name]
     assert expected in run([str(EXAMPLES / name), *arguments], tmp_path)
+    if name in AFTERWARDS:
+        arguments, expected = AFTERWARDS[name]
+        assert expected in run([str(EXAMPLES / name), *arguments], tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)

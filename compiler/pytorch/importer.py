@@ -176,6 +176,11 @@ def extract_tasks(mod: tvm.IRModule, target: Target, family: str = "") -> list[G
     return list(found.values())
 
 
+def first_of_equal(graph_tasks: Sequence[GraphTask]) -> list[GraphTask]:
+    """Tasks of several regions without those of equal programs, whose blocks may have other names."""
+    return list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())
+
+
 def kernel_calls(mod: tvm.IRModule, products: Collection[str]) -> list[KernelCall]:
     """The calls of kernels in the order in which a fused Relax module makes them.
 

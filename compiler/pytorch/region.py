@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -188,3 +189,32 @@ def reason_against_tensor(value: torch.Tensor, may_be_empty: bool = False) -> st
     if value.dtype not in SUPPORTED_DTYPES:
         return f"dtype {value.dtype}"
     return f"device {value.device}" if value.device.type != "cpu" else ""
+
+
+def runner_of(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable:
+    """What runs a graph with built regions, past the graph's own Python code where all of it is one region."""
+    return _direct_call(fused, regions) or fused
+
+
+def _direct_call(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable | None:
+    """A shortcut past the graph's own Python code, where the whole graph is one region."""
+    nodes = [n for n in fused.graph.nodes if n.op not in ("placeholder", "output") and n.target is not operator.getitem]
+    if len(nodes) != 1 or len(regions) != 1 or nodes[0].target != regions[0]:
+        return None
+    placeholders = [n for n in fused.graph.nodes if n.op == "placeholder"]
+    positions = [placeholders.index(a) for a in nodes[0].args]
+    outputs = next(n for n in fused.graph.nodes if n.op == "output").args[0]
+    region = getattr(fused, regions[0])
+    if not isinstance(region, CompiledRegion) or not isinstance(outputs, (tuple, list)):
+        return None
+    if list(outputs) == [nodes[0]]:
+        return lambda *inputs: (region.forward(*[inputs[i] for i in positions]),)
+    if not all(isinstance(o, torch.fx.Node) and o.target is operator.getitem for o in outputs):
+        return None
+    picks = [o.args[1] for o in outputs]
+
+    def call(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        results = region.forward(*[inputs[i] for i in positions])
+        return tuple([results[k] for k in picks])
+
+    return call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -19,7 +18,7 @@ from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport, 
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
 from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
-from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, zeros_like_strided
+from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, runner_of, zeros_like_strided
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.program import Code, Program, build
 from foretune.errors import UnsupportedError
@@ -96,7 +95,7 @@ class RegionGraph:
             go_on: called before each build; what it raises ends the work.
         """
         graph_tasks = [task for tasks in self._graph_tasks.values() for task in tasks]
-        schedules = importer.schedule_database(first_of_equal(graph_tasks), chosen, self._target)
+        schedules = importer.schedule_database(importer.first_of_equal(graph_tasks), chosen, self._target)
         self.chosen = chosen
         for names in self._equal_regions():
             go_on()
@@ -179,16 +178,6 @@ class RegionGraph:
             )
             for name in self._imported
         ]
-
-
-def runner_of(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable:
-    """What runs a graph with built regions, past the graph's own Python code where all of it is one region."""
-    return _direct_call(fused, regions) or fused
-
-
-def first_of_equal(graph_tasks: Sequence[importer.GraphTask]) -> list[importer.GraphTask]:
-    """Tasks of several regions without those of equal programs, whose blocks may have other names."""
-    return list({t.task.workload.hash: t for t in reversed(graph_tasks)}.values())
 
 
 def kernel_reports(tasks: Sequence[Task], tuned: TuneReport) -> list[KernelReport]:
@@ -335,27 +324,3 @@ def _refused_operators(submodule: torch.fx.GraphModule) -> dict[str, str]:
         except UnsupportedError as error:
             refused[name] = str(error)
     return refused
-
-
-def _direct_call(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable | None:
-    """A shortcut past the graph's own Python code, where the whole graph is one region."""
-    nodes = [n for n in fused.graph.nodes if n.op not in ("placeholder", "output") and n.target is not operator.getitem]
-    if len(nodes) != 1 or len(regions) != 1 or nodes[0].target != regions[0]:
-        return None
-    placeholders = [n for n in fused.graph.nodes if n.op == "placeholder"]
-    positions = [placeholders.index(a) for a in nodes[0].args]
-    outputs = next(n for n in fused.graph.nodes if n.op == "output").args[0]
-    region = getattr(fused, regions[0])
-    if not isinstance(region, CompiledRegion) or not isinstance(outputs, (tuple, list)):
-        return None
-    if list(outputs) == [nodes[0]]:
-        return lambda *inputs: (region.forward(*[inputs[i] for i in positions]),)
-    if not all(isinstance(o, torch.fx.Node) and o.target is operator.getitem for o in outputs):
-        return None
-    picks = [o.args[1] for o in outputs]
-
-    def call(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        results = region.forward(*[inputs[i] for i in positions])
-        return tuple([results[k] for k in picks])
-
-    return call

@@ -18,7 +18,7 @@ import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import safetensors.torch
 import torch
@@ -29,8 +29,7 @@ from foretune.compiler.exported.json_data import parse_json
 from foretune.compiler.exported.program_text import operator_named
 from foretune.compiler.libraries.products import WAYS, LibraryProduct, Product
 from foretune.compiler.pytorch import importer
-from foretune.compiler.pytorch.region import CompiledRegion, Signature
-from foretune.compiler.pytorch.regions import RegionGraph, first_of_equal, runner_of
+from foretune.compiler.pytorch.region import CompiledRegion, Signature, runner_of
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.openmp import load_library
@@ -44,6 +43,9 @@ from foretune.support.once import warn_once
 from foretune.support.scratch import step_folder
 from foretune.target import Target
 from foretune.trace import Trace
+
+if TYPE_CHECKING:  # loading needs no tuner
+    from foretune.compiler.pytorch.regions import RegionGraph
 
 _log = logging.getLogger("foretune")
 
@@ -290,7 +292,7 @@ def _built_again(manifest: Any, target: Target) -> list[Code]:
     except IllegalActionError as error:
         raise DataError(f"a schedule of a compiled graph is damaged: {error}") from error
     mods = [module_from_program(row["program"]) for row in manifest["codes"]]
-    tasks = first_of_equal([task for mod in mods for task in importer.extract_tasks(mod, target)])
+    tasks = importer.first_of_equal([task for mod in mods for task in importer.extract_tasks(mod, target)])
     schedules = importer.schedule_database(tasks, chosen, target)
     return [build(importer.apply_schedules(mod, schedules, target), target) for mod in mods]
 

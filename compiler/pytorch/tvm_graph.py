@@ -232,7 +232,8 @@ class TvmGraph:
             decompositions=decompositions(attention and not self._trains),
             partition_fn=min_cut_rematerialization_partition,
         )
-        run = compiler(source, self._inputs)
+        with functorch_config.patch(force_autograd_cache=False, bundled_autograd_cache=False):
+            run = compiler(source, self._inputs)  # without PyTorch's cache, whose graphs are Inductor's
         return plain[0] if plain else run
 
     def _build(
