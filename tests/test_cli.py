@@ -28,6 +28,7 @@ def foretune(*arguments: str) -> subprocess.CompletedProcess:
         ),
         (("nonsense",), "No such command"),
         (("tune", "nothing", "--out", "/tmp/nowhere-foretune"), "MODULE:FUNCTION or a .pt2 file"),
+        (("tune", "some:model"), "`--out FILE` must say where the tuned program is written"),
     ],
 )
 def test_wrong_usage(arguments, message):

@@ -32,7 +32,7 @@ from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.region import CompiledRegion, Signature, runner_of
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import tvm
-from foretune.compiler.tir.openmp import load_library
+from foretune.compiler.tir.openmp import launcher_binary, load_library, offer_launcher
 from foretune.compiler.tir.program import Code, Program, build
 from foretune.compiler.tir.sequence_json import sequence_from_json, sequence_to_json
 from foretune.compiler.tir.target import host_processor, unmeasured_target
@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # loading needs no tuner
 _log = logging.getLogger("foretune")
 
 SCHEMA = "foretune-kernels-1"
-_MANIFEST, _CONSTANTS = "manifest.json", "constants.safetensors"
+_MANIFEST, _CONSTANTS, _LAUNCHER = "manifest.json", "constants.safetensors", "launcher.so"
 
 
 def is_to_be_saved() -> bool:
@@ -189,6 +189,7 @@ class _Writer:
         with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(_MANIFEST, json.dumps(manifest, allow_nan=False))
             archive.writestr(_CONSTANTS, safetensors.torch.save(_contiguous(self._constants)))
+            archive.writestr(_LAUNCHER, launcher_binary())
             for number, code in enumerate(self._codes):
                 archive.writestr(_library(number), code.binary)
         return made.getvalue()
@@ -271,6 +272,7 @@ def _codes(manifest: Any, constants: Mapping[str, torch.Tensor], archive: zipfil
         why = ", ".join(f"{name} {there} and not {value}" for name, (there, value) in other.items())
         _log.info("kernels are built again, because they were built for %s", why or "no C compiler")
         return _built_again(manifest, target)
+    offer_launcher(archive.read(_LAUNCHER))
     found = []
     with step_folder() as folder:
         for number, (row, library) in enumerate(zip(manifest["codes"], libraries)):

@@ -22,6 +22,7 @@ _HOOKS = {
     "__TVMBackendParallelBarrier": "foretune_parallel_barrier",
 }
 _TIMEOUT_SECS = 60.0
+_built: list[bytes] = []  # content of the launcher's file
 
 
 def on_openmp(
@@ -76,6 +77,8 @@ def launcher() -> ctypes.CDLL | None:
     """The functions of the C files; OpenMP's library is the one that PyTorch has loaded, since it has the same name."""
     import torch  # noqa: F401 - loads it
 
+    if _built:
+        return _loaded(_built[0])
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         _log.info("no C compiler is found; TVM's kernels run on threads of their own")
@@ -85,7 +88,31 @@ def launcher() -> ctypes.CDLL | None:
         command = [compiler, "-O2", "-shared", "-fPIC", "-fopenmp", *_SOURCES, "-o", str(library)]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_SECS)
+            _built.append(library.read_bytes())
             return ctypes.CDLL(str(library))
         except (OSError, subprocess.SubprocessError) as error:
             _log.info("TVM's kernels run on threads of their own: %s", error)
             return None
+
+
+def launcher_binary() -> bytes:
+    """Content of the launcher's file; empty where no C compiler is found."""
+    return _built[0] if launcher() is not None else b""
+
+
+def offer_launcher(binary: bytes) -> None:
+    """Spares a process to compile the launcher, if it has not done so.
+
+    Args:
+        binary: what `launcher_binary` gave on a machine of the same processor.
+    """
+    if binary and not _built:
+        _built.append(binary)
+        launcher.cache_clear()
+
+
+def _loaded(binary: bytes) -> ctypes.CDLL:
+    with step_folder() as folder:
+        library = folder / "launch.so"
+        library.write_bytes(binary)
+        return ctypes.CDLL(str(library))

@@ -384,7 +384,12 @@ def tune(
     source: Annotated[
         str, typer.Argument(help="MODULE:FUNCTION that returns a model and its inputs, or an exported program (.pt2).")
     ],
-    out: Annotated[Path, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the program with its schedules; `foretune.load` runs it.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell regions, refusals and tasks; nothing is tuned or written.")
+    ] = False,
     effort: Annotated[str, typer.Option(help="none (the model alone decides), quick (a minute a graph) or full.")] = "",
     trials: Annotated[
         int | None,
@@ -405,18 +410,22 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Tune a model ahead of time."""
-    check_writable(out)
+    if out is not None:
+        check_writable(out)
+    elif not dry_run:
+        raise OptionError("`--out FILE` must say where the tuned program is written; `--dry-run` writes none")
+    wanted = {"effort": effort or None, "trials": trials, "seconds": seconds}
+    options = {
+        **{name: value for name, value in wanted.items() if value is not None},
+        **{"database": database, "target": target, "seed": seed, "ops": _words(ops)},
+    }
+    if out is None or dry_run:
+        _tell_plan(source, options, _words(operators), as_json)
+        return
     from foretune.compiler.pytorch import artifact
     from foretune.compiler.pytorch.options import BackendOptions
 
-    wanted = {"effort": effort or None, "trials": trials, "seconds": seconds}
-    options = BackendOptions.from_dict(
-        {
-            **{name: value for name, value in wanted.items() if value is not None},
-            **{"database": database, "target": target, "seed": seed, "ops": _words(ops)},
-        }
-    )
-    report = artifact.tune(source, out, options, _words(operators))
+    report = artifact.tune(source, out, BackendOptions.from_dict(options), _words(operators))
     if as_json:
         print_json(report.to_json())
         return
@@ -427,6 +436,22 @@ def tune(
         f"{graph.num_tasks} kernels, {graph.num_trials} measurements, {graph.num_reused} from the database,"
         f" {graph.secs:.0f} s"
     )
+
+
+def _tell_plan(source: str, options: dict[str, Any], operators: tuple[str, ...], as_json: bool) -> None:
+    """What tuning a program would do."""
+    from foretune.compiler.dry_run import dry_run
+    from foretune.compiler.pytorch.artifact import read_program
+
+    program = read_program(source, operators)
+    if program.example_inputs is None:
+        raise OptionError(f"{source} has no example inputs; export it with them")
+    args, kwargs = program.example_inputs
+    plan = dry_run(program.module(check_guards=False), args, kwargs, **options)
+    if as_json:
+        print_json(plan.to_json())
+    else:
+        print(printable(str(plan)))
 
 
 @app.command(rich_help_panel=_BACK)

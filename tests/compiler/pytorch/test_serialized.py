@@ -16,6 +16,7 @@ from foretune.compiler.pytorch.backend import INDUCTOR, TVM, Backend
 from foretune.compiler.pytorch.graph_report import compile_reports
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.serialized import KernelGraph
+from foretune.compiler.tir import openmp
 from foretune.errors import DataError, UnsupportedError
 
 
@@ -155,6 +156,15 @@ def test_wrong_answers_are_not_kept(options, caplog, monkeypatch):
     assert not isinstance(compiled._artifacts.compiled_fn, KernelGraph)
     assert "differs from PyTorch's by 0.5" in caplog.text
     agree(compiled, model, (x,))
+
+
+def test_the_launcher_comes_out_of_the_file(monkeypatch):
+    binary = openmp.launcher_binary()
+    assert binary
+    monkeypatch.setattr(openmp, "_built", [])
+    monkeypatch.setattr(openmp.subprocess, "run", None)  # a C compiler
+    openmp.offer_launcher(binary)
+    assert openmp.launcher() is not None and openmp.launcher_binary() == binary
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04cos\nsystem\n.", b"PK\x05\x06" + 18 * b"\0"])
