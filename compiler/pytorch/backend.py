@@ -31,17 +31,10 @@ from foretune.compiler.pytorch.graph_report import CompileReport, compile_report
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.precision import in_precision
-from foretune.compiler.pytorch.serialized import (
-    checked,
-    is_to_be_saved,
-    kernel_graph,
-    saved_by_inductor,
-    saved_by_pytorch,
-)
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
-from foretune.compiler.torch_private import CompileId, FakeTensor
+from foretune.compiler.torch_private import CompileId, FakeTensor, functorch_config
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
@@ -116,7 +109,7 @@ class Backend:
         if self.options.precision is not None:
             gm = in_precision(gm, self.options.precision)
         symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
-        saves = is_to_be_saved()
+        saves = bool(functorch_config.bundled_autograd_cache)  # PyTorch is about to write what it gets to a file
         later = None
         if self.options.background and self.options.trials and not asks_for_gradients(inputs) and not saves:
             later = []
@@ -133,9 +126,11 @@ class Backend:
         def kept(run: Callable) -> Callable:
             if not saves:
                 return run
-            return kernel_graph(run, tvm.regions_of(run), self.target, self.options.target)
+            from foretune.compiler.pytorch import serialized
 
-        inductor = lru_cache(lambda: saved_by_inductor(graphs.as_it_is()) if saves else beside_tvm(graphs.as_it_is))
+            return serialized.kernel_graph(run, tvm.regions_of(run), self.target, self.options.target)
+
+        inductor = lru_cache(lambda: beside_tvm(graphs.to_be_saved if saves else graphs.as_it_is))
         contenders: dict[str, Callable[[], Callable]] = {  # in the order in which they are made
             FROZEN: lru_cache(
                 lambda: beside_tvm(lambda: FrozenGraph(gm, inputs, graphs.as_it_is, self.mode, times=times))
@@ -167,13 +162,16 @@ class Backend:
         if symbols:
             report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
+        if saves:
+            from foretune.compiler.pytorch import serialized
+
+            tolerance = None if only is None else self.options.tolerance
+            run = serialized.to_be_saved(run, report.choice, gm, inputs, tolerance)
         report.secs = time.perf_counter() - start
         tell = partial(self._tell, report, compile_id())
         tell()
-        if saves and only is not None and report.choice.name in (TVM, MIXED):
-            run = checked(run, gm, inputs, self.options.tolerance)
         if not later:
-            return saved_by_pytorch(gm) if saves and report.choice.name == PYTORCH else run
+            return run
         switch = Switch(run)
         tune_in_background(
             later,

@@ -96,6 +96,17 @@ class InductorGraphs:
             self._as_it_is = compile_with_inductor(self._gm, self._inputs, self._mode)
         return self._as_it_is
 
+    def to_be_saved(self) -> Callable:
+        """The same, where PyTorch compiles ahead of time and writes it to a file.
+
+        Raises:
+            UnsupportedError: PyTorch cannot do so.
+        """
+        compiled = self.as_it_is()
+        if getattr(compiled, "serialize", None) is None:
+            raise UnsupportedError("PyTorch cannot write what Inductor made of this graph to a file")
+        return compiled
+
 
 class FrozenGraph:
     """A graph that Inductor compiled for the weights as they are: folded, and packed into the layouts that oneDNN

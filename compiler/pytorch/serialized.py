@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 
 from foretune.compiler.contest.comparison import asks_for_gradients, largest_error, observe
+from foretune.compiler.contest.guard import PYTORCH, Choice
 from foretune.compiler.exported.graph_json import graph_from_json, graph_to_json, value_from_json, value_to_json
 from foretune.compiler.exported.json_data import parse_json
 from foretune.compiler.exported.program_text import operator_named
@@ -37,7 +38,7 @@ from foretune.compiler.tir.program import Code, Program, build
 from foretune.compiler.tir.sequence_json import sequence_from_json, sequence_to_json
 from foretune.compiler.tir.target import host_processor, unmeasured_target
 from foretune.compiler.tir.workload import module_from_program, program_text
-from foretune.compiler.torch_private import GraphModuleSerializableCallable, SerializableCallable, functorch_config
+from foretune.compiler.torch_private import GraphModuleSerializableCallable, SerializableCallable
 from foretune.errors import DataError, IllegalActionError, UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.scratch import step_folder
@@ -51,11 +52,6 @@ _log = logging.getLogger("foretune")
 
 SCHEMA = "foretune-kernels-1"
 _MANIFEST, _CONSTANTS, _LAUNCHER = "manifest.json", "constants.safetensors", "launcher.so"
-
-
-def is_to_be_saved() -> bool:
-    """Whether PyTorch is about to write the graph that it compiles to a file."""
-    return bool(functorch_config.bundled_autograd_cache)
 
 
 class KernelGraph(SerializableCallable):
@@ -88,43 +84,32 @@ class KernelGraph(SerializableCallable):
         return self._run(*inputs)
 
 
-def saved_by_inductor(run: Callable) -> Callable:
-    """What Inductor made, if PyTorch can write it.
-
-    Raises:
-        UnsupportedError: it cannot.
-    """
-    if getattr(run, "serialize", None) is None:
-        raise UnsupportedError("PyTorch cannot write what Inductor made of this graph to a file")
-    return run
-
-
-def saved_by_pytorch(gm: torch.fx.GraphModule) -> SerializableCallable:
-    """A graph that PyTorch runs as it is."""
-    return GraphModuleSerializableCallable(gm)
-
-
-def checked(run: Callable, gm: torch.fx.GraphModule, inputs: Sequence[Any], tolerance: float) -> Callable:
-    """What runs a graph, or, if its answers differ from PyTorch's, PyTorch itself.
+def to_be_saved(
+    run: Callable, choice: Choice, gm: torch.fx.GraphModule, inputs: Sequence[Any], tolerance: float | None
+) -> Callable:
+    """What runs a graph, as PyTorch can write it.
 
     Args:
-        run: of the graph.
+        run: what was chosen.
+        choice: how; it is changed if that gives other answers than PyTorch.
         gm: the graph.
         inputs: example inputs; they are not changed.
-        tolerance: largest error accepted.
+        tolerance: largest error accepted of a graph that TVM's kernels run; None if a contest has looked at it.
     """
-    trains = asks_for_gradients(inputs)
-    expected = observe(gm.forward, inputs, trains)
-    error = largest_error(expected, observe(run, inputs, trains, expected.changed))
-    if error <= tolerance:
-        return run
-    warn_once(
-        _log,
-        "the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead",
-        error,
-        tolerance,
-    )
-    return saved_by_pytorch(gm)
+    if isinstance(run, KernelGraph) and tolerance is not None:
+        trains = asks_for_gradients(inputs)
+        expected = observe(gm.forward, inputs, trains)
+        error = largest_error(expected, observe(run, inputs, trains, expected.changed))
+        if error > tolerance:
+            choice.refused[choice.name] = f"differs from PyTorch by {error:.3g} (tolerance {tolerance:.3g})"
+            choice.name = PYTORCH
+            warn_once(
+                _log,
+                "the compiled graph differs from PyTorch's by %.3g (tolerance %.3g); PyTorch's is used instead",
+                error,
+                tolerance,
+            )
+    return GraphModuleSerializableCallable(gm) if choice.name == PYTORCH else run
 
 
 # -- writing -----------------------------------------------------------------------------------------
