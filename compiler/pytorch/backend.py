@@ -205,7 +205,8 @@ class Backend:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("graph %s: %s", graph, describe(report))
         trace_graph(report.to_json(), graph)
-        record_artifacts(self.database, self.target, [kernel.workload for kernel in report.kernels])
+        if report.kernels:
+            record_artifacts(self.database, self.target, [kernel.workload for kernel in report.kernels])
 
     def tuner(self, **other: int) -> Tuner:
         """Spends the budget of the options.
