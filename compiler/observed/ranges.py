@@ -24,7 +24,7 @@ def range_name(kind: str, parts: Sequence[str]) -> str:
         parts: what it is made of.
     """
     name = f"foretune::{kind} ({', '.join(parts)})"
-    return name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 5]}, …)"
+    return name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 4]}, …)"
 
 
 def profiled(name: str) -> AbstractContextManager:

@@ -34,7 +34,7 @@ def test_regions_refusals_and_tasks_are_told(tmp_path, monkeypatch):
     with torch.no_grad():
         plan = foretune.dry_run(Odd().eval(), (torch.randn(16, 16),), trials=3, database=str(database))
     [graph] = plan.graphs
-    assert len(graph.regions) == 2 and "relu.default" in graph.regions[0].operators
+    assert len(graph.regions) == 2 and any("relu.default" in region.operators for region in graph.regions)
     assert any("linalg_inv" in name for name in graph.left) and not graph.refused
     assert plan.most_measurements == 3 * len(plan.tasks) > 0 and not database.exists()
     text = str(plan)
