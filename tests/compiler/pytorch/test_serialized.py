@@ -20,6 +20,17 @@ from foretune.compiler.tir import openmp
 from foretune.errors import DataError, UnsupportedError
 
 
+class Plain(nn.Module):
+    """One region; of its own class, since PyTorch takes modules of its own library another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
 class Mixed(nn.Module):
     """An index, two regions around an operator that TVM does not take, a constant, two outputs."""
 
@@ -29,7 +40,7 @@ class Mixed(nn.Module):
 
     def forward(self, i: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.relu(self.before(self.table(i))) + torch.tensor([0.5, float("-inf")])[0]
-        y = torch.linalg.inv(x + 20 * torch.eye(8))
+        y = torch.sort(x + 20 * torch.eye(8), -1)[0]
         return self.after(y), torch.softmax(y, -1)
 
 
@@ -78,7 +89,7 @@ def no_work(monkeypatch):
 @pytest.mark.parametrize(
     ("model", "inputs"),
     [
-        (nn.Sequential(nn.Linear(24, 24), nn.GELU(), nn.Linear(24, 8)), (torch.randn(4, 24),)),
+        (Plain(), (torch.randn(4, 16),)),
         (Mixed(), (torch.tensor([0, 3, 8, 1, 2, 4, 4, 0]),)),
     ],
     ids=["one region", "several"],
@@ -106,7 +117,7 @@ def test_an_index_out_of_range_is_pytorchs_error_after_loading(options, tmp_path
 
 @pytest.mark.parametrize("changed", ["cpu", "tvm", "target"])
 def test_for_another_processor_kernels_are_built_from_their_schedules(changed, options, monkeypatch):
-    model, x = nn.Sequential(nn.Linear(16, 16), nn.Tanh()).eval(), torch.randn(4, 16)
+    model, x = Plain().eval(), torch.randn(4, 16)
     compiled = saved(model, (x,), options, TVM)
     graph, built = compiled._artifacts.compiled_fn, []
     data = altered(graph._data, changed)
@@ -134,7 +145,7 @@ def altered(data: bytes, name: str) -> bytes:
 
 @pytest.mark.parametrize("only", [INDUCTOR, "pytorch"])
 def test_what_others_run_is_written_by_pytorch(only, options, tmp_path):
-    model, x = nn.Sequential(nn.Linear(16, 16), nn.Tanh()).eval(), torch.randn(4, 16)
+    model, x = Plain().eval(), torch.randn(4, 16)
     compiled = saved(model, (x,), options, only)
     assert not isinstance(compiled._artifacts.compiled_fn, KernelGraph)
     assert compile_reports()[-1].choice.name == only
@@ -142,7 +153,7 @@ def test_what_others_run_is_written_by_pytorch(only, options, tmp_path):
 
 
 def test_gradients_are_left_to_others(options):
-    model, x = nn.Sequential(nn.Linear(8, 8), nn.Tanh()), torch.randn(4, 8)
+    model, x = Plain(), torch.randn(4, 16)
     backend = Backend(options, only=TVM)
     with pytest.raises(Exception, match="what AOTAutograd does around its graph") as caught:
         torch.compile(model, fullgraph=True, backend=backend.compile).forward.aot_compile(((x,), {}))
@@ -151,7 +162,7 @@ def test_gradients_are_left_to_others(options):
 
 def test_wrong_answers_are_not_kept(options, caplog, monkeypatch):
     monkeypatch.setattr(serialized, "largest_error", lambda *_: 0.5)
-    model, x = nn.Linear(8, 8).eval(), torch.randn(4, 8)
+    model, x = Plain().eval(), torch.randn(4, 16)
     compiled = saved(model, (x,), options, TVM)
     assert not isinstance(compiled._artifacts.compiled_fn, KernelGraph)
     assert "differs from PyTorch's by 0.5" in caplog.text and compile_reports()[-1].choice.name == "pytorch"
