@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -133,7 +134,7 @@ def dry_run(
     target, graphs = parse_target(chosen.target), []
     with contextlib.ExitStack() as stack:
         database = None
-        if chosen.database and chosen.database.exists():
+        if Path(chosen.database).exists():
             database = stack.enter_context(Database(chosen.database, read_only=True))
 
         def look(gm: torch.fx.GraphModule, given: Sequence[Any]) -> Callable:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.custom_graph_pass import CustomGraphPass, get_custom_graph_passes
     from torch._inductor.lowering import register_lowering
-    from torch._logging import trace_structured
-    from torch._logging._internal import register_log
+    from torch._logging._internal import register_log, trace_structured
     from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
     from torch._prims_common import clone_preserve_strides
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
@@ -97,7 +96,7 @@ PLACES = {
     "pytree": "torch.utils:_pytree",
     "register_log": "torch._logging._internal:register_log",
     "register_lowering": "torch._inductor.lowering:register_lowering",
-    "trace_structured": "torch._logging:trace_structured",
+    "trace_structured": "torch._logging._internal:trace_structured",
     "unset_fake_temporarily": "torch._subclasses.fake_tensor:unset_fake_temporarily",
 }
 """Name here -> `module:name` of PyTorch's."""
