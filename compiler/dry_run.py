@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 
 from foretune.compiler.graphs.effects import effect_of
 from foretune.compiler.libraries.times import LibraryTimes
+from foretune.compiler.pytorch.artifact import read_program
 from foretune.compiler.pytorch.graph_report import CompileReport, RegionReport
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.precision import in_precision
@@ -20,7 +21,7 @@ from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
 from foretune.compiler.tir.target import parse_target
 from foretune.datasets.records.database import Database
-from foretune.errors import UnsupportedError
+from foretune.errors import DataError, UnsupportedError
 from foretune.target import Target
 
 
@@ -143,6 +144,25 @@ def dry_run(
 
         torch.compile(model, backend=look)(*inputs, **(kwargs or {}))
     return DryRun(tuple(graphs), chosen.trials)
+
+
+def dry_run_of(source: str, operators: Collection[str] = (), **options: Any) -> DryRun:
+    """The same of a program that `foretune tune` takes, which serves calls without gradients.
+
+    Args:
+        source: see `read_program`.
+        operators: see `read_program`.
+        options: of the backend.
+
+    Raises:
+        OptionError, DataError, TargetError, DatabaseError: see `read_program` and `dry_run`.
+    """
+    program = read_program(source, operators)
+    if program.example_inputs is None:
+        raise DataError(f"{source} has no example inputs; export it with them")
+    args, kwargs = program.example_inputs
+    with torch.no_grad():
+        return dry_run(program.module(check_guards=False), args, kwargs, **options)
 
 
 def _planned(

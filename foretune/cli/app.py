@@ -440,14 +440,9 @@ def tune(
 
 def _tell_plan(source: str, options: dict[str, Any], operators: tuple[str, ...], as_json: bool) -> None:
     """What tuning a program would do."""
-    from foretune.compiler.dry_run import dry_run
-    from foretune.compiler.pytorch.artifact import read_program
+    from foretune.compiler.dry_run import dry_run_of
 
-    program = read_program(source, operators)
-    if program.example_inputs is None:
-        raise OptionError(f"{source} has no example inputs; export it with them")
-    args, kwargs = program.example_inputs
-    plan = dry_run(program.module(check_guards=False), args, kwargs, **options)
+    plan = dry_run_of(source, operators, **options)
     if as_json:
         print_json(plan.to_json())
     else:

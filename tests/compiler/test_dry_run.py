@@ -75,9 +75,11 @@ def test_efforts():
 def test_the_command_line_tells_a_plan(tmp_path, monkeypatch, capsys):
     from foretune.cli.app import tune
 
-    (tmp_path / "planned.py").write_text("import torch\n\ndef make():\n    return torch.nn.Tanh(), (torch.ones(4),)\n")
+    (tmp_path / "planned.py").write_text(
+        "import torch\n\ndef make():\n    return torch.nn.Linear(4, 4), (torch.ones(2, 4),)\n"
+    )
     monkeypatch.chdir(tmp_path)
     tune("planned:make", dry_run=True, effort="quick", database=str(tmp_path / "records.db"))
     told = capsys.readouterr().out
-    assert "tanh.default" in told and "1 tasks to tune, at most 8 measurements; nothing was tuned" in told
+    assert "addmm.default" in told and "1 regions, 1 tasks to tune, at most 8 measurements; nothing was tuned" in told
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["planned.py"]
