@@ -30,6 +30,7 @@ C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (
 SOURCE_SUFFIXES = (*C_SUFFIXES, *CPP_SUFFIXES, *IR_SUFFIXES)
 COMPILE_TIMEOUT_SECS = 120
 _TOOL_TIMEOUT_SECS = 60
+_SHOWN_MODULES = 6  # in messages
 _OLD_C = tuple(
     f"-Wno-{name}"
     for name in (
@@ -256,7 +257,8 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
         hint = "; old C may need --cflag=-fcommon" if "multiply defined" in first else ""
-        names = ", ".join(path.name for path in modules)
+        more = f" and {len(modules) - _SHOWN_MODULES} more" if len(modules) > _SHOWN_MODULES else ""
+        names = ", ".join(path.name for path in modules[:_SHOWN_MODULES]) + more
         raise DataError(f"{names} cannot be linked into one module: {first[:400]}{hint}")
     return out.resolve()
 
