@@ -50,7 +50,7 @@ def find_function(text: str, bitcode: bytes, name: str) -> Function:
         DataError: the module's symbols cannot be read.
         UnsupportedError: llvm-nm is not installed.
     """
-    defined = [quoted or plain for quoted, plain in _DEFINED.findall(text)]
+    defined: list[str] = [quoted or plain for quoted, plain in _DEFINED.findall(text)]
     demangled = _demangled(bitcode)
     functions = [Function(symbol, demangled.get(symbol, symbol)) for symbol in defined]
     if exact := next((one for one in functions if one.symbol == name), None):
