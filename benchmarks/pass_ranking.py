@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=PassCostModel.bundled_path())
     options = parser.parse_args()
     data = read_data(options.data)
-    config = EvaluationConfig(("passes", *RIVALS), weights={"passes": options.weights})
+    config = EvaluationConfig(("passes", *RIVALS), weights={"passes": options.weights}, ties=True)
     report = evaluate(
         [*data.train, *data.validation, *data.test], data.split, config, lambda line: print(line, file=sys.stderr)
     )

@@ -167,17 +167,10 @@ def set_figures(rows: Rows, method: str) -> dict[str, Any]:
     return found
 
 
-def llm_share(rows: Rows) -> float | None:
-    """Of a language model's proposals that were accepted, the share that was measured; None where none was asked."""
-    told = [row["strategist"]["proposals"] for row in rows.values() if "llm" in row.get("strategist", {})]
-    proposals = [proposal for row in told for proposal in row]
-    return sum(proposal.get("gain") is not None for proposal in proposals) / len(proposals) if proposals else None
-
-
-def pairwise() -> float | None:
-    """Pairs that the model has in order on held-out programs, as `pass_ranking.py` found them last."""
-    path = FOLDER / "pass_ranking.json"
-    return json.loads(path.read_text())["figures"].get("passes_pairwise") if path.exists() else None
+def figure_of(benchmark: str, name: str) -> Any:
+    """A figure as another benchmark found it last; None if it never ran."""
+    path = FOLDER / f"{benchmark}.json"
+    return json.loads(path.read_text())["figures"].get(name) if path.exists() else None
 
 
 def main() -> None:
@@ -209,7 +202,8 @@ def main() -> None:
     own = {key: row for key, row in rows.items() if row["set"] == OURS}
     first = next((m for m in options.methods if any(key[1] == m for key in rows)), options.methods[0])
     found = figures(own, options.methods) | set_figures(rows, first)
-    found |= {"pairwise": pairwise(), "llm_share": llm_share(rows), "num_failed": len(failed)}
+    found |= {"pairwise": figure_of("pass_ranking", "passes_pairwise"), "num_failed": len(failed)}
+    found |= {name: figure_of("llm_share", name) for name in ("llm_share", "chosen_vs_random", "proposer")}
     write_results("passes", found, table)
     medians = {
         m: statistics.median(row["gain"] for key, row in rows.items() if key[1] == m)

@@ -9,6 +9,7 @@ Dimension letters: N candidates, K tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ MIN_TIMED = 8
 """A task with fewer timed schedules says little of a ranking: it is left out, for every model alike."""
 
 _MIN_DIFFERENCE = 0.01  # run times closer than this are equal as far as a clock can tell
+_LARGEST_TIE = 0.1  # of a task on a noisy machine
 
 
 def ranking(scores: np.ndarray) -> np.ndarray:
@@ -41,16 +43,31 @@ def regret(scores: np.ndarray, secs: np.ndarray, k: int) -> float:
     return best_of_top(scores, secs, k) / float(secs.min()) - 1.0
 
 
-def pairwise_accuracy(scores: np.ndarray, secs: np.ndarray) -> float:
+def pairwise_accuracy(scores: np.ndarray, secs: np.ndarray, tie: float = 0.0) -> float:
     """Share of pairs in the right order, among pairs that differ by more than 1 % in time; NaN if there are none.
 
     0.5 is chance; higher is better.
+
+    Args:
+        scores, secs: [N] of the candidates.
+        tie: logarithm of the ratio below which two times are equal, where that is more than 1 %; see `tie_of`.
     """
-    faster = secs[:, None] * (1 + _MIN_DIFFERENCE) < secs[None, :]  # [N, N]
+    faster = secs[:, None] * max(1 + _MIN_DIFFERENCE, math.exp(tie)) < secs[None, :]  # [N, N]
     if not faster.any():
         return float("nan")
     above = (scores[:, None] > scores[None, :]) + 0.5 * (scores[:, None] == scores[None, :])
     return float(above[faster].mean())
+
+
+def tie_of(runs: Iterable[Sequence[float]]) -> float:
+    """Logarithm of the ratio below which two candidates of one task are equally fast, as far as their repeats tell: two
+    deviations of the difference of their times. 0 where nothing was run twice.
+
+    Args:
+        runs: seconds of each candidate's repeats.
+    """
+    deviations = [np.log(row).std(ddof=1) / math.sqrt(len(row)) for row in runs if len(row) > 1 and min(row) > 0]
+    return min(_LARGEST_TIE, 2 * math.sqrt(2) * float(np.median(deviations))) if deviations else 0.0
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -79,6 +96,7 @@ class RankedTask:
         secs: [N] measured.
         networks: (network, calls in one run of it); if empty, the task is a network of its own.
         calls: what the task weighs in the ratio of sums if it is a network of its own.
+        tie: see `pairwise_accuracy`.
     """
 
     task: str
@@ -86,6 +104,7 @@ class RankedTask:
     secs: np.ndarray
     networks: tuple[tuple[str, float], ...] = ()
     calls: float = 1.0
+    tie: float = 0.0
 
 
 def network_top_k(tasks: Sequence[RankedTask], k: int) -> dict[str, float]:

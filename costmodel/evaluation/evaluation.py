@@ -54,6 +54,7 @@ class EvaluationConfig:
         calls: hash of a workload -> calls in one run of the network that it is a part of, where the data does not say;
             its weight in the ratio of sums.
         keeps_tasks: whether a model's figures have those of each test task, as `tasks`.
+        ties: whether pairs whose times differ by no more than the noise of their repeats are left out.
     """
 
     models: tuple[str, ...]
@@ -64,6 +65,7 @@ class EvaluationConfig:
     weights: Mapping[str, Path] = field(default_factory=dict)
     calls: Mapping[str, float] = field(default_factory=dict)
     keeps_tasks: bool = False
+    ties: bool = False
 
     def __post_init__(self) -> None:
         for name in (*self.models, *self.weights):
@@ -186,6 +188,7 @@ def _row(
         settings = registry.make(model_name, config.seed).settings
         data = [config.unit if share < 1 else "", config.seed, _data_hash(parts.train), hashes, _file_hash(weights)]
         asked = [sorted(config.calls.items()), config.keeps_tasks] if config.calls or config.keeps_tasks else []
+        asked += ["ties"] if config.ties else []
         identity = [_ROW_SCHEMA, model_name, share, *data, *([settings] if settings else []), *asked]
         return config.out / f"{model_name}-{share:g}-{_hash(identity)}.json" if config.out else None
 
@@ -207,7 +210,7 @@ def _row(
         "num_train_tasks": _num_tasks(parts.train),
         "num_train_records": len(parts.train),
         "train_secs": train_secs,
-        **score_model(model, groups, parts.test, config.calls),
+        **score_model(model, groups, parts.test, config.calls, config.ties),
     }
     if not config.keeps_tasks:
         del row["tasks"]
@@ -230,6 +233,7 @@ def score_model(
     groups: Sequence[Group],
     trajectories: Sequence[Trajectory],
     calls: Mapping[str, float] = MappingProxyType({}),
+    ties: bool = False,
 ) -> dict[str, Any]:
     """Figures of a trained model on the measured candidates of some tasks.
 
@@ -237,7 +241,7 @@ def score_model(
         model: trained.
         groups: what to rank; each with at least `metrics.MIN_TIMED` timed schedules.
         trajectories: those that the groups were made of.
-        calls: see `EvaluationConfig`.
+        calls, ties: see `EvaluationConfig`.
 
     Returns:
         `top1_mean, top1_sum, top5_mean, top5_sum, pairwise, spearman` (higher is better), `regret1, regret5, regret10`
@@ -257,7 +261,8 @@ def score_model(
         task = group.task
         measured = np.array([records[group.candidates[i].key].best_secs for i in timed])
         weight = calls.get(task.workload.hash, 1.0)
-        ranked.append(metrics.RankedTask("/".join(task.key), all_scores[timed], measured, task.networks, weight))
+        tie = metrics.tie_of(records[group.candidates[i].key].run_secs for i in timed) if ties else 0.0
+        ranked.append(metrics.RankedTask("/".join(task.key), all_scores[timed], measured, task.networks, weight, tie))
         everything.append(_task_figures(ranked[-1]))
         families[task.workload.family].append(everything[-1])
         targets[str(task.target)].append(everything[-1])
@@ -296,7 +301,7 @@ def _task_figures(task: metrics.RankedTask) -> dict[str, float]:
     figures |= {f"regret{k}": metrics.regret(task.scores, task.secs, k) for k in (1, 5, 10)}
     return {
         **figures,
-        "pairwise": metrics.pairwise_accuracy(task.scores, task.secs),
+        "pairwise": metrics.pairwise_accuracy(task.scores, task.secs, task.tie),
         "spearman": metrics.spearman(task.scores, -task.secs),
     }
 

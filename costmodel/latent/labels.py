@@ -12,6 +12,7 @@ import numpy as np
 from foretune.costmodel.latent.encoding import EncodedTask, Vocabulary
 from foretune.costmodel.latent.store_features import pool_stores
 from foretune.costmodel.latent.trace_encoder import ScheduleTraces, TraceEncoder
+from foretune.costmodel.metrics import tie_of
 from foretune.record import Status, Trajectory
 
 
@@ -25,6 +26,7 @@ class LabelledTask:
         legal: [N] float32, 1 where the program could be built and run.
         final: [N, F] float32 pooled static features of the final programs; F is 0 where the data has none.
         observed: [N] whether `final` is known.
+        tie: differences of `relative` below it are noise; 0 where nothing tells.
     """
 
     encoded: EncodedTask
@@ -32,6 +34,7 @@ class LabelledTask:
     legal: np.ndarray
     final: np.ndarray
     observed: np.ndarray
+    tie: float = 0.0
 
     @property
     def num_timed(self) -> int:
@@ -54,6 +57,7 @@ class LabelledTask:
             self.legal[kept],
             self.final[kept],
             self.observed[kept],
+            self.tie,
         )
 
 
@@ -92,7 +96,7 @@ def label_task(
     observed = np.array([bool(final_width and t.final) and pooled_width(t) == final_width for t in ordered])
     if observed.any():
         final[observed] = pool_stores([np.array(t.final, np.float32) for t, known in zip(ordered, observed) if known])
-    return LabelledTask(encoded, relative, legal, final, observed)
+    return LabelledTask(encoded, relative, legal, final, observed, tie_of(r.run_secs for r in records))
 
 
 def pooled_width(trajectory: Trajectory) -> int:

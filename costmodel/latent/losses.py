@@ -34,6 +34,7 @@ class LossConfig:
         regression, legality, consistency, prediction: weights.
         focus: how much more pairs weigh in the ranking, the faster the faster one is: with this power of its relative
             speed.
+        ties: whether pairs whose times differ by no more than noise are ties, which teach nothing of the ranking.
     """
 
     regression: float = 0.3
@@ -41,6 +42,7 @@ class LossConfig:
     consistency: float = 0.5
     prediction: float = 0.2
     focus: float = 1.0
+    ties: bool = False
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -65,10 +67,10 @@ def batch_loss(
 
 def _task_loss(scores: torch.Tensor, legality: torch.Tensor, task: LabelledTask, config: LossConfig) -> torch.Tensor:
     loss = config.legality * F.binary_cross_entropy_with_logits(legality, torch.from_numpy(task.legal))
-    return loss + _speed_loss(scores, task.relative, config)
+    return loss + _speed_loss(scores, task.relative, config, task.tie)
 
 
-def _speed_loss(scores: torch.Tensor, relative: np.ndarray, config: LossConfig) -> torch.Tensor:
+def _speed_loss(scores: torch.Tensor, relative: np.ndarray, config: LossConfig, tie: float) -> torch.Tensor:
     timed = np.flatnonzero(np.isfinite(relative))
     if len(timed) < 2:
         return scores.sum() * 0.0
@@ -76,7 +78,8 @@ def _speed_loss(scores: torch.Tensor, relative: np.ndarray, config: LossConfig) 
     scores = scores[torch.from_numpy(timed)]
     centred = scores - scores.mean(0)
     regression = F.smooth_l1_loss(centred, (target - target.mean())[:, None].expand_as(centred))
-    return ranking_loss(scores, target, config.focus) + config.regression * regression
+    ranking = ranking_loss(scores, target, config.focus, tie if config.ties else 0.0)
+    return ranking + config.regression * regression
 
 
 def _final_loss(
@@ -90,21 +93,23 @@ def _final_loss(
     ended = network.final_features(final)  # [N, D]
     scores = network.score(ended).split([len(t.relative) for t in tasks])
     known = [np.where(t.observed, t.relative, np.nan) for t in tasks]
-    teacher = torch.stack([_speed_loss(s, r, config) for s, r in zip(scores, known)]).mean()
+    teacher = torch.stack([_speed_loss(s, r, config, t.tie) for s, r, t in zip(scores, known, tasks)]).mean()
     consistency = 1 - F.cosine_similarity(network.agree(features[observed]), ended[observed].detach()).mean()
     prediction = F.smooth_l1_loss(network.final_out(features[observed]), network.standardised(final[observed]))
     return config.consistency * (teacher + consistency) + config.prediction * prediction
 
 
-def ranking_loss(scores: torch.Tensor, relative: torch.Tensor, focus: float) -> torch.Tensor:
+def ranking_loss(scores: torch.Tensor, relative: torch.Tensor, focus: float, tie: float = 0.0) -> torch.Tensor:
     """Pairwise logistic loss; pairs weigh more the further apart they are and the faster the faster one is.
 
     Args:
         scores: [N, K] higher is better.
         relative: [N] log of relative speed, at most 0.
         focus: see `LossConfig`.
+        tie: pairs that differ by less weigh nothing.
     """
     difference = relative[:, None] - relative[None, :]  # [N, N]
     weight = difference.clamp(min=0, max=1.0) * torch.exp(focus * relative)[:, None]
+    weight = weight * (difference >= tie)
     loss = F.softplus(-(scores[:, None, :] - scores[None, :, :]))  # [N, N, K]
     return (loss * weight.unsqueeze(2)).sum() / (weight.sum().clamp(min=1e-6) * scores.shape[1])

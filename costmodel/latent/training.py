@@ -156,7 +156,7 @@ def train(
         if start is None:
             ensemble.linear.fit(labelled)
         ensemble.calibrate(held_out or labelled)
-    figures = validate(ensemble.eval(), held_out or labelled)
+    figures = validate(ensemble.eval(), held_out or labelled, config.losses.ties)
     if ensemble.trees is not None and ensemble.linear is None and start is None and len(labelled) < _FEW_TASKS:
         ensemble.trees.fit([*labelled, *held_out], config.seed)  # nothing stops them early: no task need be held back
     return Trained(ensemble, history, figures, training_hash)
@@ -188,7 +188,12 @@ def _train_member(
         state.load(checkpoint)
     while len(state.history) < config.epochs and not state.is_stale(config.patience):
         loss = _epoch(network, labelled, optimizer, schedule, rng, config)
-        figures = {"member": member, "epoch": len(state.history), "loss": loss, **validate(network, held_out)}
+        figures = {
+            "member": member,
+            "epoch": len(state.history),
+            "loss": loss,
+            **validate(network, held_out, config.losses.ties),
+        }
         state.add(figures, figures["top1"] + figures["top5"] + figures["pairwise"])
         if checkpoint is not None:
             state.save(checkpoint)
@@ -246,9 +251,9 @@ def _epoch(
     return float(np.mean(losses))
 
 
-def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask]) -> dict[str, float]:
-    """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories; higher is
-    better.
+def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask], ties: bool = False) -> dict[str, float]:
+    """Mean top-1 and top-5 score and pairwise accuracy over tasks that have enough timed trajectories, in the latter
+    without ties, where asked; higher is better.
     """
     rows = []
     with torch.inference_mode():
@@ -257,9 +262,8 @@ def validate(network: LatentNetwork | Ensemble, tasks: Sequence[LabelledTask]) -
             if timed.sum() >= MIN_TIMED:
                 scores = network.score(network(collate([task.encoded]))).mean(1).double().numpy()[timed]
                 secs = np.exp(-task.relative[timed])
-                rows.append(
-                    (top_k_score(scores, secs, 1), top_k_score(scores, secs, 5), pairwise_accuracy(scores, secs))
-                )
+                pairwise = pairwise_accuracy(scores, secs, task.tie if ties else 0.0)
+                rows.append((top_k_score(scores, secs, 1), top_k_score(scores, secs, 5), pairwise))
     top1, top5, pairwise = np.nanmean(rows, 0) if rows else (1.0, 1.0, 0.5)
     return {"top1": float(top1), "top5": float(top5), "pairwise": float(pairwise)}
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from foretune.costmodel.latent.adaptation import StepAdaptation
+from foretune.costmodel.latent.losses import LossConfig
 from foretune.costmodel.latent.model import LatentCostModel, Prediction
 from foretune.costmodel.latent.network import NetworkConfig
 from foretune.costmodel.latent.training import TrainConfig
@@ -40,6 +41,7 @@ class PassCostModel(LatentCostModel):
             tasks_per_step=6,
             seed=seed,
             network=NetworkConfig(latent=32, rounds=2, trees=600, tree_levels=5, linear=True),
+            losses=LossConfig(ties=True),
         )
 
     def _new_adaptation(self) -> StepAdaptation:

@@ -30,6 +30,8 @@ from foretune.cli.passes_programs import (
     Main,
     Sources,
     Stdin,
+    TimeFunction,
+    Tolerance,
     program_arguments,
     stored_results,
 )
@@ -140,6 +142,8 @@ def tune(
             )
         ),
     ] = "",
+    time_function: TimeFunction = "",
+    tolerance: Tolerance = 0.0,
     build_timeout: BuildTimeout = 20.0,
     run_timeout: RunTimeout = 10.0,
     sandbox: Sandbox = False,
@@ -169,6 +173,8 @@ def tune(
     baselines = besides.check_kinds(beside)
     if baselines and (objective != "time" or call):
         raise OptionError("--beside is of times, and of programs with a main")
+    if time_function and objective != "time":
+        raise OptionError(f"--time-function goes with --objective time, but got {objective}")
     settings = measure.PassMeasureSettings(
         build_timeout_secs=build_timeout, run_timeout_secs=run_timeout, sandbox=sandbox
     )
@@ -192,6 +198,8 @@ def tune(
         ignore=ignore,
         expect_exit=expect_exit,
         check_define=check_define,
+        time_function=time_function,
+        tolerance=tolerance,
     )
     results, failed = [], {}
     with (
@@ -231,7 +239,7 @@ def tune(
                     "source": str(Path(arguments.directory, arguments.sources[0])),
                     "build": asdict(arguments),
                     "timeouts": [build_timeout, run_timeout],
-                    "emitted": _emit(kinds, program, result.best, measurer, emit_folder),
+                    "emitted": _emit(kinds, program.whole or program, result.best, measurer, emit_folder),
                     **({"beside": _beside(baselines, arguments, program, measurer)} if baselines else {}),
                 }
             )
@@ -322,7 +330,10 @@ def emit(
     for stored, program, sequence, settings in stored_results(results):
         with measure.PassMeasurer(settings) as measurer:
             rows.append(
-                {"program": stored["program"], "emitted": _emit(kinds, program, sequence, measurer, emit_folder)}
+                {
+                    "program": stored["program"],
+                    "emitted": _emit(kinds, program.whole or program, sequence, measurer, emit_folder),
+                }
             )
     if as_json:
         print_json({"results": rows})
@@ -707,6 +718,7 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         for told in result.get("beside", ()):
             gain = f"{told['gain']:.3f} ({_interval(told['interval'])})" if told["interval"] else "not measured"
             print(printable(f"{result['program']}: beside it, {told['name']}: {gain} {told['note']}".rstrip()))
+        _print_conditions(result)
         print(printable(f"{result['program']}: {told_rungs(result['rungs'])}"))
         _print_emitted(result)
         is_short = result["command"] == f"opt {result['sequence']}"
@@ -715,6 +727,15 @@ def _print_results(results: list[dict[str, Any]], failed: dict[str, str]) -> Non
         print(f"{printable(result['program'])}: {printable(what)}")
     for name, reason in failed.items():
         print(f"{printable(name)}: left out: {printable(reason)}")
+
+
+def _print_conditions(result: dict[str, Any]) -> None:
+    """What makes times other than those of whole, exact runs."""
+    if function := result.get("timed"):
+        print(printable(f"{result['program']}: times are those of all calls of {function}"))
+    if tolerance := result.get("tolerance"):
+        told = "relaxed, -O3 and all candidates alike: floating point as under -ffast-math, but for NaN and infinity"
+        print(f"{printable(result['program'])}: {told}; outputs agree within {tolerance:g}")
 
 
 def _interval(interval: list[float]) -> str:

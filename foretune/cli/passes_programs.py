@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foretune.errors import DataError, LeftGrammarError, OptionError
+from foretune.errors import DataError, ForetuneError, LeftGrammarError, OptionError
 from foretune.support.scratch import ScratchFolder
 
 _log = logging.getLogger("foretune")
@@ -94,6 +94,26 @@ File = Annotated[
 Cwd = Annotated[
     Path | None, typer.Option(help="Folder whose files the program finds where it runs; they are copied for each run.")
 ]
+TimeFunction = Annotated[
+    str,
+    typer.Option(
+        "--time-function",
+        help=(
+            "Function, mangled or demangled, whose calls alone are timed; it is neither inlined nor specialised, in -O3"
+            " and in all candidates alike."
+        ),
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        help=(
+            "Relax floating-point numbers, in -O3 and in all candidates alike, as -ffast-math does but for NaN and"
+            " infinity; numbers of the output may be off by so much, relative, and integers by nothing. 0 relaxes"
+            " nothing."
+        )
+    ),
+]
 
 
 @dataclass
@@ -128,6 +148,8 @@ class ProgramArguments:
     file: list[list[str]] = field(default_factory=list)
     cwd: str | None = None
     check_define: list[str] = field(default_factory=list)
+    time_function: str = ""
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         self.directory = self.directory or str(Path.cwd())
@@ -140,7 +162,8 @@ class ProgramArguments:
 
         checks = tuple(Input(tuple(words), Path(stdin) if stdin else None) for words, stdin in self.checks)
         files = tuple((name, Path(path)) for name, path in self.file)
-        run = RunOptions(self.expect_exit, tuple(self.ignore), files, Path(self.cwd) if self.cwd else None, checks)
+        cwd = Path(self.cwd) if self.cwd else None
+        run = RunOptions(self.expect_exit, tuple(self.ignore), files, cwd, checks, self.tolerance)
         stdin = Path(self.stdin) if self.stdin else None
         return BuildOptions(
             tuple(self.define),
@@ -171,7 +194,21 @@ class ProgramArguments:
                 others = load(self.sources, folder, options, selection, Path(self.directory), failed)
                 checked = {program.name: program for program in others}
                 found = [replace(one, checked=checked[one.name]) for one in found if one.name in checked]
-            yield found
+            yield self._timed(found, scratch.path, failed) if self.time_function else found
+
+    def _timed(self, programs: list, folder: Path, failed: dict[str, str] | None) -> list:
+        """The programs, of whose runs the calls of one function are timed; one without it gets a reason."""
+        from foretune.passes.llvm.timing.instrument import time_function
+
+        found = []
+        for program in programs:
+            try:
+                found.append(time_function(program, self.time_function, folder))
+            except ForetuneError as error:
+                if failed is None or len(programs) == 1:
+                    raise
+                failed[program.name] = str(error)
+        return found
 
     def _function(self, folder: Path, sandbox: bool) -> Any:
         """The one function that is called; how often is kept, so that it is called as often when it is replayed."""
@@ -181,6 +218,10 @@ class ProgramArguments:
         call, options = FunctionCall.parse(self.call), self.options
         if options.arguments or options.stdin:
             raise OptionError("--call goes without --arg and --stdin: a function has neither")
+        if self.time_function:
+            raise OptionError("--call goes without --time-function: of the function that it calls all is timed")
+        if self.tolerance:
+            raise OptionError("--call goes without --tolerance: a function's numbers are compared as bytes")
         if self.check_define:
             raise OptionError("--call goes without --check-define: what a function leaves is compared in any case")
         if len(self.sources) != 1:

@@ -21,9 +21,13 @@ _SURE_SHARE = 8  # of so many proposals the best one is measured, whatever the s
 
 
 @dataclass
-class _Told:
-    """What is told of a proposal: its predicted place among those that waited with it, 1 is best; its gain, 0 if it
-    failed; whether its code was known.
+class Told:
+    """What is told of a proposal.
+
+    Attributes:
+        rank, among: its predicted place among so many that waited with it, 1 is best; None if it was never ranked.
+        gain: 0 if it failed, None if it was not measured.
+        known_code: whether its machine code was measured before.
     """
 
     rank: int | None = None
@@ -41,13 +45,18 @@ class Proposals(Generic[Item]):
 
     def __init__(self) -> None:
         self.waiting: list[Item] = []
-        self._told: dict[Item, _Told] = {}
+        self._told: dict[Item, Told] = {}
         self._num_sure = 0
+
+    @property
+    def accepted(self) -> list[tuple[Item, Told]]:
+        """All that were taken, in the order in which they came, with what is told of each."""
+        return list(self._told.items())
 
     def add(self, items: Iterable[Item]) -> int:
         """Takes new ones; how many that were."""
         fresh = [item for item in dict.fromkeys(items) if item not in self._told]
-        self._told |= {item: _Told() for item in fresh}
+        self._told |= {item: Told() for item in fresh}
         self.waiting = [*self.waiting, *fresh]
         return len(fresh)
 

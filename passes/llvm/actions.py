@@ -4,8 +4,8 @@ A `Pass` is one element of `opt -passes=`, a `Flag` one of LLVM's own command-li
 print as LLVM reads them, and both can be parsed back. What is not in the tables of `tables.py` is no action, whoever
 proposes it.
 
-No action changes what a program computes, to the last bit: a forced vector width lets LLVM reorder floating-point sums,
-unless `-hints-allow-reordering=false` stands beside it.
+No action changes what a program computes, to the last bit, but `fast-math`, which needs a tolerance: a forced vector
+width lets LLVM reorder floating-point sums, unless `-hints-allow-reordering=false` stands beside it.
 """
 
 from __future__ import annotations
@@ -160,6 +160,20 @@ class PassSequence:
     def hints(self) -> tuple[Pass, ...]:
         """What is written into the module before any pass runs."""
         return tuple(step for step in self.passes if step.kind.level == HINT)
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether it says what of `-ffast-math` holds."""
+        return any(step.kind.relaxes for step in self.passes)
+
+    def hints_for(self, is_relaxed: bool) -> tuple[Pass, ...]:
+        """The hints for a program: of one with a tolerance, numbers are relaxed as far as the sequence says at last, or
+        whole, unless no pass runs.
+        """
+        if not is_relaxed or not (self.passes or self.flags):
+            return self.hints
+        relaxing = [Pass("fast-math"), *(hint for hint in self.hints if hint.kind.relaxes)]
+        return (relaxing[-1], *(hint for hint in self.hints if not hint.kind.relaxes))
 
     @property
     def uses_polly(self) -> bool:

@@ -22,6 +22,7 @@ _BRANCH = 2  # opcode
 _WIDEST = 64  # bits of a constant that is read
 _OF_FUNCTION = 0xFFFFFFFF  # the index of a function's own attributes
 _FILE_KINDS = {".s": 0, ".o": 1}
+_FAST_MATH = {"reassoc": 1, "nnan": 2, "ninf": 4, "nsz": 8, "arcp": 16, "contract": 32, "afn": 64}
 
 # name -> (result, arguments)
 _FUNCTIONS = {
@@ -104,6 +105,9 @@ _FUNCTIONS = {
     "LLVMCreateEnumAttribute": (c_void_p, [c_void_p, c_uint, c_ulonglong]),
     "LLVMGetEnumAttributeAtIndex": (c_void_p, [c_void_p, c_uint, c_uint]),
     "LLVMGetNamedFunction": (c_void_p, [c_void_p, c_char_p]),
+    "LLVMCanValueUseFastMathFlags": (c_int, [c_void_p]),
+    "LLVMGetFastMathFlags": (c_uint, [c_void_p]),
+    "LLVMSetFastMathFlags": (None, [c_void_p, c_uint]),
     "LLVMInt1TypeInContext": (c_void_p, [c_void_p]),
     "LLVMInt32TypeInContext": (c_void_p, [c_void_p]),
     "LLVMConstInt": (c_void_p, [c_void_p, c_ulonglong, c_int]),
@@ -397,6 +401,12 @@ class Llvm:
 
     def _new_node(self, parts: Sequence[int]) -> int:
         return self._library.LLVMMDNodeInContext2(self._context, (c_void_p * len(parts))(*parts), len(parts))
+
+    def add_fast_math(self, instruction: int, names: Sequence[str]) -> None:
+        """Allows what fast-math flags such as `reassoc` allow, of an instruction that may have them."""
+        if names and self._library.LLVMCanValueUseFastMathFlags(instruction):
+            known = self._library.LLVMGetFastMathFlags(instruction)
+            self._library.LLVMSetFastMathFlags(instruction, known | sum(_FAST_MATH[name] for name in set(names)))
 
     # -- attributes of functions -----------------------------------------------------------------
 

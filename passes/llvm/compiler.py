@@ -42,6 +42,7 @@ from foretune.workers.process import Death, Silence, WorkerProcess
 _PROCESSOR = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
 _TRIPLE = f"-mtriple={_PROCESSOR}-unknown-linux-gnu"  # files of other systems have no map of blocks
 _WITH_FREQUENCIES = ("-basic-block-address-map", "-pgo-analysis-map=bb-freq")
+_AS_O0 = "always-inline"  # what -O0 runs, too: libraries lack some of what they say is always inlined
 _GRACE_SECS = 10.0
 _CODE_TIMEOUT_SECS = 4.0  # of a compilation that is only looked at
 _SHOWN_CHARS = 400
@@ -135,15 +136,17 @@ class Compiler:
         known: Collection[str] = (),
         weigh: bool = False,
     ) -> Compiled:
+        if sequence.relaxes and not program.is_relaxed:
+            return Compiled("illegal", "fast-math changes what a program computes, and needs a tolerance")
         flags, features = _flags(sequence)
         request = Compile(
             str(program.module),
             str(out),
             timeout_secs,
-            sequence.pipeline,
+            sequence.pipeline or (_AS_O0 if out.suffix == ".o" else ""),
             flags,
             features,
-            tuple((hint.name, hint.options) for hint in sequence.hints),
+            tuple((hint.name, hint.options) for hint in sequence.hints_for(program.is_relaxed)),
             str(self._toolchain.tool("opt")) if sequence.uses_polly else "",
             observe,
             weigh,

@@ -5,6 +5,9 @@ those in loops counting ten times for each level. A flag holds for all loops of 
 
 Hints are what `#pragma clang loop` writes: LLVM follows them where it can prove that nothing changes, and its
 vectoriser is told beside them to keep the order of floating-point sums (`tables.ORDERED`).
+
+`fast-math` alone changes what a program computes. It is for programs with a tolerance, and is as `-ffast-math` but for
+NaN and infinity, which keep their meaning.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 from foretune.passes.llvm.capi import Llvm
 from foretune.passes.llvm.observe import loops_of
+from foretune.passes.llvm.tables import PASSES
 
 _ATTRIBUTES = {
     "width": "llvm.loop.vectorize.width",
@@ -56,6 +60,8 @@ def give_hints(llvm: Llvm, module: int, hints: Iterable[tuple[str, Iterable[tupl
         at = options.pop("at", 0)
         if name == "no-math-errno":
             _forget_errno(llvm, module)
+        elif name == "fast-math":
+            _relax(llvm, module, [flag for flag in PASSES[name].switches if options.get(flag, True)])
         elif name == "loop-hint" and at < len(loops):
             _hint_loop(llvm, loops[at], options)
         elif name == "function-hint" and at < len(functions) and "kind" in options:
@@ -103,6 +109,14 @@ def _hint_loop(llvm: Llvm, loop: _Loop, options: Mapping[str, Any]) -> None:
 def _hint_function(llvm: Llvm, function: int, kind: str) -> None:
     if not any(llvm.has_attribute(function, known) for known in _CLASHING):
         llvm.add_attribute(function, _FUNCTIONS[kind])
+
+
+def _relax(llvm: Llvm, module: int, flags: list[str]) -> None:
+    _forget_errno(llvm, module)
+    for function in llvm.functions(module):
+        for block in llvm.blocks(function):
+            for instruction in llvm.instructions(block):
+                llvm.add_fast_math(instruction, flags)
 
 
 def _forget_errno(llvm: Llvm, module: int) -> None:

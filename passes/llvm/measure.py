@@ -1,8 +1,8 @@
 """Builds candidates and times them beside `-O3`.
 
-What counts is process CPU time, taken on one core in turns with the baseline, and the smallest of the repeats. Each
-candidate's output, exit code and written files are compared, byte for byte, with those of the program that no pass has
-run over.
+What counts is process CPU time, of whole runs or of one function's calls, taken on one core in turns with the baseline,
+and the smallest of the repeats. Each candidate's output, exit code and written files are compared with those of the
+program that no pass has run over: byte for byte, unless the program has a tolerance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from foretune.errors import DataError, OptionError, UnsupportedError
 from foretune.passes.llvm.actions import BASELINE, PassSequence
 from foretune.passes.llvm.compiler import Compiler
 from foretune.passes.llvm.execution.outcome import Input, Outcome, describe_difference, make_folder, read_outcome
+from foretune.passes.llvm.execution.region import Region, take_region, why_untimed
 from foretune.passes.llvm.execution.running import Ran, RunProgram, sandboxed
+from foretune.passes.llvm.execution.tolerance import difference
 from foretune.passes.llvm.machine_code import code_hash, text_bytes
 from foretune.passes.llvm.messages import Compiled, Start
 from foretune.passes.llvm.program import Program
@@ -166,10 +168,12 @@ class ProgramRun:
     Attributes:
         ran: how it ended.
         outcome: what it printed and wrote; empty where it did not end well.
+        region: of the function whose calls are timed; None where whole runs are, or where it was not counted.
     """
 
     ran: Ran
     outcome: Outcome = Outcome("", True)
+    region: Region | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -180,6 +184,11 @@ class ProgramRun:
     def result(self) -> tuple[int, str]:
         """(exit code, SHA-256 of what it printed and wrote)."""
         return self.ran.exit, self.outcome.digest
+
+    @property
+    def secs(self) -> float:
+        """The time that counts: of all of it, or of one function's calls."""
+        return self.region.secs if self.region is not None else self.ran.cpu_secs
 
 
 class PassMeasurer:
@@ -202,6 +211,7 @@ class PassMeasurer:
         core = max(os.sched_getaffinity(0)) if settings.core is None else settings.core
         hello = Start(str(self._toolchain.library), settings.memory_bytes, core)
         self.compiler = Compiler(self._toolchain, self._folder, settings.build_timeout_secs, settings.memory_bytes)
+        self._references: dict[str, Outcome] = {}  # by digest, of programs with a tolerance
         self._runner = WorkerProcess("foretune.passes.llvm.worker", hello, grace_secs=_GRACE_SECS)
 
     def __enter__(self) -> PassMeasurer:
@@ -221,12 +231,13 @@ class PassMeasurer:
         """Whether Polly can be used: it lives in the `opt` of some distributions."""
         return self._toolchain.has_polly
 
-    def prepare(self, program: Program, run: bool = True) -> PreparedProgram:
+    def prepare(self, program: Program, run: bool = True, is_timed: bool = True) -> PreparedProgram:
         """Builds and runs a program without passes and with `-O3`.
 
         Args:
             program: which.
             run: whether it is linked and run; what is not can only be looked at.
+            is_timed: whether its time is what counts; if not, it may be short.
 
         Raises:
             DataError: it cannot be built, or ends by a crash, a time-out or an exit code that was not expected; or what
@@ -250,13 +261,20 @@ class PassMeasurer:
         if not run:
             return PreparedProgram(program, task, (0, ""), baseline, plain.before, runs=False)
         options = program.options
-        expected = self._expect(program, plain, baseline, Input(options.arguments, options.stdin))
+        given = Input(options.arguments, options.stdin)
+        expected = self._expect(program, plain, baseline, given, is_timed=is_timed)
         checks = [self._expect(program, plain, baseline, given, is_check=True) for given in options.run.checks]
-        checked = self.prepare(program.checked) if program.checked is not None else None
+        checked = self.prepare(program.checked, is_timed=False) if program.checked is not None else None
         return PreparedProgram(program, task, expected, baseline, plain.before, tuple(checks), checked=checked)
 
     def _expect(
-        self, program: Program, plain: Build, baseline: Build, given: Input, is_check: bool = False
+        self,
+        program: Program,
+        plain: Build,
+        baseline: Build,
+        given: Input,
+        is_check: bool = False,
+        is_timed: bool = True,
     ) -> tuple[int, str]:
         """What the unoptimised program does with an input; see `prepare`."""
         slow = _UNOPTIMISED_SLOWER * self.settings.run_timeout_secs
@@ -269,45 +287,73 @@ class PassMeasurer:
                 is_late = runs[-1].ran.status == Status.RUN_TIMEOUT.value
                 hint = "; give it less to do, or more time with --run-timeout" if is_late else ""
                 raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}{hint}")
-        optimised, again, expected = [run.result for run in runs]
-        first, second, unoptimised = [run.outcome for run in runs]
+        first, second, unoptimised = runs
+        expected = unoptimised.result
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):
             raise DataError(
                 f"{program.name} ends with exit code {expected[0]}, but {program.options.run.expect_exit} is expected;"
-                f" it prints {unoptimised.last_line!r}. Bring what it reads with --arg, --stdin, --file or --cwd; if"
-                f" all is well, say --expect-exit {expected[0]}"
+                f" it prints {unoptimised.outcome.last_line!r}. Bring what it reads with --arg, --stdin, --file or"
+                f" --cwd; if all is well, say --expect-exit {expected[0]}"
             )
-        if again != optimised:
+        if second.result != first.result:
             raise DataError(
                 f"{program.name} prints another output each time{on}, so that candidates cannot be checked:"
-                f" {describe_difference(first, second)}"
+                f" {describe_difference(first.outcome, second.outcome)}"
             )
-        if first.is_silent and not is_check and program.checked is None:
+        if program.is_relaxed:
+            self._references[expected[1]] = unoptimised.outcome
+        if not is_check:
+            self._warn(program, first, is_timed)
+        if wrong := self._why_wrong(program, first, expected):
+            if not program.is_relaxed and first.ran.exit == expected[0]:
+                wrong = describe_difference(unoptimised.outcome, first.outcome)
+            raise DataError(
+                f"{program.name} prints something else under -O3 than without passes{on}: "
+                + ("its numbers need another tolerance" if program.is_relaxed else "it is not well defined")
+                + f", or needs `-ffp-contract=off`, or tells times: {wrong}"
+            )
+        return expected
+
+    def _warn(self, program: Program, run: ProgramRun, is_timed: bool) -> None:
+        """Tells what makes figures of a program worth little.
+
+        Raises:
+            DataError: the function whose calls are timed has none, or they are not seen to end.
+        """
+        if program.timed and (why := why_untimed(run.region, program.timed)):
+            raise DataError(f"{program.name} cannot be timed: {why}")
+        if run.outcome.is_silent and program.checked is None:
             _log.warning(
                 "%s prints nothing and writes no file, so that candidates are checked by their exit code alone;"
                 " PolyBench needs --check-define POLYBENCH_DUMP_ARRAYS",
                 program.name,
             )
-        secs = runs[0].ran.cpu_secs
-        if secs < _SHORT_SECS and not is_check:
+        if is_timed and run.secs < _SHORT_SECS:
             _log.warning(
-                "%s runs for %.1f ms, of which starting it is much: differences of a hundredth are seen from %.0f ms"
-                " on; give it more to do",
-                program.name,
-                1e3 * secs,
+                "%s runs for %.1f ms%s: differences of a hundredth are seen from %.0f ms on; give it more to do",
+                program.timed or program.name,
+                1e3 * run.secs,
+                " in all its calls" if program.timed else ", of which starting it is much",
                 1e3 * _SHORT_SECS,
             )
-        if optimised != expected:
-            what = (
-                f"exit code {optimised[0]} for {expected[0]}"
-                if optimised[0] != expected[0]
-                else describe_difference(unoptimised, first)
+        if run.region is not None and run.region.is_slowed:
+            _log.warning(
+                "%s is called %d times, and each time looking at the clock adds %.0f ns, which is much of it: gains are"
+                " larger than they seem; time a function that calls it",
+                program.timed,
+                run.region.num_calls,
+                1e9 * run.region.clock_secs,
             )
-            raise DataError(
-                f"{program.name} prints something else under -O3 than without passes{on}: it is not well defined, or"
-                f" needs `-ffp-contract=off`, or tells times: {what}"
-            )
-        return expected
+
+    def _why_wrong(self, program: Program, run: ProgramRun, expected: tuple[int, str]) -> str:
+        """Where a run that ended differs from what is expected of it; empty where it does nowhere."""
+        if run.result == expected:
+            return ""
+        if run.ran.exit != expected[0]:
+            return f"exit code {run.ran.exit} for {expected[0]}"
+        if not program.is_relaxed or expected[1] not in self._references:
+            return "the output, or a file that it wrote, differs from the unoptimised program's"
+        return difference(run.outcome, self._references[expected[1]], program.options.run.tolerance)
 
     def check(self, prepared: PreparedProgram, build: Build) -> str:
         """Runs a candidate on the program's further inputs, and the program that prints more: where it differs from the
@@ -317,10 +363,9 @@ class PassMeasurer:
             return wrong
         for given, expected in zip(prepared.program.options.run.checks, prepared.checks):
             run = self._run(prepared.program, build.linked, given)
-            if not run.is_ok or run.result != expected:
-                return f"on the check input {' '.join(given.arguments)!r} it differs from the unoptimised program" + (
-                    f": {run.ran.error}" if run.ran.error else ""
-                )
+            if wrong := run.ran.error or self._why_wrong(prepared.program, run, expected):
+                on = f"on the check input {' '.join(given.arguments)!r}"
+                return f"{on} it differs from the unoptimised program: {wrong}"
         return ""
 
     def _check_other(self, checked: PreparedProgram, sequence: PassSequence) -> str:
@@ -329,10 +374,8 @@ class PassMeasurer:
             return f"the program that is checked cannot be built: {build.error}"
         try:
             run = self._run(checked.program, build.linked)
-            if not run.is_ok or run.result != checked.expected:
-                return "the program that is checked differs from the unoptimised one" + (
-                    f": {run.ran.error}" if run.ran.error else ""
-                )
+            if wrong := run.ran.error or self._why_wrong(checked.program, run, checked.expected):
+                return f"the program that is checked differs from the unoptimised one: {wrong}"
             return self.check(checked, build)
         finally:
             self.discard(build)
@@ -409,6 +452,7 @@ class PassMeasurer:
         given = given or Input(program.options.arguments, program.options.stdin)
         stdout, folder = self._folder / "stdout", self._folder / "run"
         make_folder(folder, program.options.run)
+        executable = self._at_one_place(executable, program.name)
         command = [str(executable), *given.arguments]
         if self.settings.sandbox:
             named = [path for path in map(Path, given.arguments) if path.is_absolute() and path.exists()]
@@ -428,11 +472,20 @@ class PassMeasurer:
             ran = Ran("run_error", str(error))
         if ran.status == "error":
             ran = replace(ran, status="run_error")
-        return (
-            ProgramRun(ran, read_outcome(stdout, folder, program.options.run))
-            if ran.status == "ok"
-            else ProgramRun(ran)
-        )
+        if ran.status != "ok":
+            return ProgramRun(ran)
+        region = take_region(folder) if program.timed else None
+        return ProgramRun(ran, read_outcome(stdout, folder, program.options.run), region)
+
+    def _at_one_place(self, executable: Path, name: str) -> Path:
+        """An executable under the program's own name: what a program is called by is on its stack, and some print it,
+        so that it must be the same for all candidates.
+        """
+        place = self._folder / "program" / (Path(name).name.strip(".") or "program")
+        place.parent.mkdir(exist_ok=True)
+        place.unlink(missing_ok=True)
+        os.link(executable, place)
+        return place
 
     def cpu_secs(self, program: Program, build: Build) -> float:
         """Process CPU time of one run.
@@ -445,8 +498,13 @@ class PassMeasurer:
             raise DataError(f"{program.name} does not run: {run.ran.error}")
         return run.ran.cpu_secs
 
-    def result(self, program: Program, build: Build) -> tuple[int, str]:
-        """(exit code, digest of what it prints and writes) of one run.
+    def compare(self, prepared: PreparedProgram, program: Program, build: Build) -> tuple[tuple[int, str], str]:
+        """((exit code, digest of what it prints and writes) of one run, where that differs from what is expected).
+
+        Args:
+            prepared: the program that says what is expected.
+            program: that was built: it, or another one in its place.
+            build: which is run.
 
         Raises:
             DataError: the program does not end well.
@@ -454,7 +512,7 @@ class PassMeasurer:
         run = self._run(program, build.linked)
         if not run.is_ok:
             raise DataError(f"{program.name} does not run: {run.ran.error}")
-        return run.result
+        return run.result, self._why_wrong(prepared.program, run, prepared.expected)
 
     def time(self, prepared: PreparedProgram, builds: Many[Build], repeats: int | None = None) -> list[Timing]:
         """Times candidates in turns with the baseline; one result for each, in order."""
@@ -469,21 +527,17 @@ class PassMeasurer:
             run = self._run(prepared.program, build.linked)
             if not run.is_ok:
                 return Timing(self._record(prepared, build, Status(run.ran.status), (), run.ran.error))
-            if run.result != prepared.expected:
-                return Timing(
-                    self._record(
-                        prepared,
-                        build,
-                        Status.WRONG_OUTPUT,
-                        (),
-                        "the output, or a file that it wrote, differs from the unoptimised program's",
-                    )
-                )
-            own.append(max(run.ran.cpu_secs, 1e-6))
+            if wrong := self._why_wrong(prepared.program, run, prepared.expected):
+                return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), wrong))
+            if prepared.program.timed and (why := why_untimed(run.region, prepared.program.timed)):
+                return Timing(self._record(prepared, build, Status.RUN_ERROR, (), why))
+            own.append(max(run.secs, 1e-6))
             other = self._run(prepared.program, prepared.baseline.linked)
             if not other.is_ok:
                 raise DataError(f"{prepared.program.name} no longer runs under -O3: {other.ran.error}")
-            baseline.append(max(other.ran.cpu_secs, 1e-6))
+            if prepared.program.timed and (why := why_untimed(other.region, prepared.program.timed)):
+                raise DataError(f"{prepared.program.name} can no longer be timed under -O3: {why}")
+            baseline.append(max(other.secs, 1e-6))
             if min(own) > _HOPELESS * min(baseline):
                 break
         return Timing(self._record(prepared, build, Status.OK, tuple(own), ""), tuple(baseline))

@@ -79,8 +79,10 @@ class Program:
         options: how it is linked and run.
         hash: of the module and all that changes what it does; 16 hexadecimal digits.
         commands: that made the module and the objects.
-        checked: the same program built so that it prints more, whose output winners must not change either; this one
-            is timed.
+        checked: the same program built otherwise, so that it prints more for instance, whose output winners must not
+            change either; this one is timed.
+        timed: the function of whose calls alone the time counts, for people; empty for whole runs.
+        whole: the program without what times that function, which is what is given out.
     """
 
     name: str
@@ -90,6 +92,13 @@ class Program:
     hash: str = field(default="")
     commands: tuple[Command, ...] = field(default=(), repr=False)
     checked: Program | None = field(default=None, repr=False)
+    timed: str = ""
+    whole: Program | None = field(default=None, repr=False)
+
+    @property
+    def is_relaxed(self) -> bool:
+        """Whether floating-point numbers may be computed in another order, within a tolerance."""
+        return self.options.run.tolerance > 0
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(self.module.read_bytes())
@@ -99,6 +108,8 @@ class Program:
         if self.options.ldflags:
             digest.update(repr(self.options.ldflags).encode())
         self.options.run.update_hash(digest)
+        if self.is_relaxed:
+            digest.update(b"\0tolerance " + repr(self.options.run.tolerance).encode())
         if self.checked is not None:
             digest.update(self.checked.hash.encode())
         object.__setattr__(self, "hash", digest.hexdigest()[:16])

@@ -30,6 +30,7 @@ C_SUFFIXES, CPP_SUFFIXES, IR_SUFFIXES, ASSEMBLY_SUFFIXES = (
 SOURCE_SUFFIXES = (*C_SUFFIXES, *CPP_SUFFIXES, *IR_SUFFIXES)
 COMPILE_TIMEOUT_SECS = 120
 _TOOL_TIMEOUT_SECS = 60
+_SHOWN_MODULES = 6  # in messages
 _OLD_C = tuple(
     f"-Wno-{name}"
     for name in (
@@ -41,6 +42,8 @@ _OLD_C = tuple(
     )
 )
 """What C from before 1999 does and clang 22 refuses unless it is told to go on."""
+_OLD_CPP = tuple(f"-Wno-{name}" for name in ("c++11-narrowing", "dynamic-exception-spec", "register"))
+"""What C++ from before 2011 and 2017 does, likewise."""
 
 _TYPE = r"%\"[^\"\n]+\"|%[\w.$-]+|i\d+|\{[^{}\n]*\}|\[[^\[\]\n]*\]"
 _UNTYPED = re.compile(rf"({_TYPE})\*((?: [a-z_]+(?:\(\d+\))?)*?) (sret|byval)(?=[ ,)])")
@@ -116,7 +119,7 @@ def compile_command(unit: Unit, out: Path, flags: Sequence[str], to_module: bool
         str(out.resolve()),
     ]
     words += ["-emit-llvm", "-Xclang", "-disable-llvm-passes"] if to_module else []
-    words += _OLD_C if unit.path.suffix in C_SUFFIXES else ()
+    words += _OLD_C if unit.path.suffix in C_SUFFIXES else _OLD_CPP if unit.is_cpp else ()
     return Command((*words, *unit.flags, *flags), unit.directory)
 
 
@@ -253,7 +256,10 @@ def link_modules(modules: Sequence[Path], out: Path) -> Path:
     done = run_tool(command.words, _TOOL_TIMEOUT_SECS)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-400:])
-        raise DataError(f"{', '.join(path.name for path in modules)} cannot be linked into one module: {first[:400]}")
+        hint = "; old C may need --cflag=-fcommon" if "multiply defined" in first else ""
+        more = f" and {len(modules) - _SHOWN_MODULES} more" if len(modules) > _SHOWN_MODULES else ""
+        names = ", ".join(path.name for path in modules[:_SHOWN_MODULES]) + more
+        raise DataError(f"{names} cannot be linked into one module: {first[:400]}{hint}")
     return out.resolve()
 
 

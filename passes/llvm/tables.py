@@ -1,8 +1,8 @@
 """The tables of the grammar: passes and flags of LLVM 22, what they are good for, and which are held back.
 
-Names and options are those of LLVM 22's new pass manager (`opt --print-passes`, `opt --help-list-hidden`). Three tiers:
-what a search may always use, what it uses only where it is asked to, each with its reason (`opt_in`), and what has left
-the grammar (`LEFT_PASSES`).
+Names and options are those of LLVM 22's new pass manager (`opt --print-passes`, `opt --help-list-hidden`). Tiers: what
+a search may always use, what it uses only where it is asked to, each with its reason (`opt_in`), what needs a tolerance
+(`relaxes`), and what has left the grammar (`LEFT_PASSES`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class PassKind:
         words: option (a name made up here) -> the words that LLVM knows for it.
         places: point inside a pipeline -> the passes that may stand there.
         opt_in: why a search uses it only where it is asked to; empty if it may always.
+        relaxes: whether it changes what a program computes, so that it needs a tolerance.
     """
 
     level: str
@@ -39,6 +40,7 @@ class PassKind:
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opt_in: str = ""
+    relaxes: bool = False
 
 
 INTENTS = ("vectorize", "unroll", "memory", "inline", "simplify", "tile", "reduce-size")
@@ -228,8 +230,11 @@ PASSES |= {
         words={"kind": ("always-inline", "no-inline", "cold")},
     ),
     "no-math-errno": PassKind(HINT, ("simplify", "vectorize")),
+    "fast-math": PassKind(HINT, ("vectorize", "simplify"), ("reassoc", "contract", "arcp", "afn", "nsz"), relaxes=True),
 }
-"""Decisions for one of the hottest loops or functions (`at`, the hottest is 0), and for all calls of mathematics."""
+"""Decisions for one of the hottest loops or functions (`at`, the hottest is 0), for all calls of mathematics, and for
+all floating-point numbers: what of `-ffast-math` holds for them, all but what is turned off.
+"""
 
 REORDERING_HINTS = (
     "width",
@@ -382,8 +387,10 @@ LEFT_FLAGS: dict[str, str] = {
 
 
 def usable_passes(experimental: bool = False) -> dict[str, PassKind]:
-    """The passes that a search may use; those that are held back only where it is asked to."""
-    return {name: kind for name, kind in PASSES.items() if experimental or not kind.opt_in}
+    """The passes that a search may use; those that are held back only where it is asked to, and none that changes what
+    a program computes.
+    """
+    return {name: kind for name, kind in PASSES.items() if (experimental or not kind.opt_in) and not kind.relaxes}
 
 
 def usable_flags(polly: bool = True, experimental: bool = False) -> dict[str, FlagKind]:

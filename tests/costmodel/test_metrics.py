@@ -107,3 +107,13 @@ def test_legality():
     assert metrics.area_under_curve(np.array([0.9, 0.1, 0.5, 0.2]), legal) == 0.5
     assert metrics.area_under_curve(np.ones(4), legal) == 0.5
     assert metrics.area_under_curve(np.ones(4), np.ones(4)) is None
+
+
+def test_ties_are_left_out():
+    runs = [(1.0, 1.02, 0.98), (1.01, 1.03, 0.99), (2.0,), (0.5, 0.51)]
+    tie = metrics.tie_of(runs)
+    assert 0.02 < tie < 0.05 and metrics.tie_of([(1.0,), (2.0,)]) == 0.0
+    assert metrics.tie_of([(1.0, 4.0, 0.2)]) == 0.1  # of a task on a noisy machine some pairs are left
+    secs = np.array([1.0, 1.015, 1.3])
+    assert metrics.pairwise_accuracy(np.array([1.0, 2.0, 0.0]), secs) == pytest.approx(2 / 3)
+    assert metrics.pairwise_accuracy(np.array([1.0, 2.0, 0.0]), secs, tie) == 1.0

@@ -50,6 +50,7 @@ class RunOptions:
         files: (name in the folder that it runs in, the file) of what it reads there.
         cwd: a folder, whose files it finds where it runs; they are copied for each run.
         checks: further inputs, on which finalists must do what the unoptimised program does.
+        tolerance: that numbers of the output may be off by, relative; 0 compares all byte for byte.
     """
 
     expect_exit: int | None = 0
@@ -57,10 +58,13 @@ class RunOptions:
     files: tuple[tuple[str, Path], ...] = ()
     cwd: Path | None = None
     checks: tuple[Input, ...] = ()
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.expect_exit is not None and not 0 <= self.expect_exit <= 255:
             raise OptionError(f"`0 <= expect_exit <= 255` must hold, but got {self.expect_exit}")
+        if not 0 <= self.tolerance < 1:
+            raise OptionError(f"`0 <= tolerance < 1` must hold, but got {self.tolerance}")
         for pattern in self.ignore:
             try:
                 re.compile(pattern.encode())
@@ -110,7 +114,7 @@ class Outcome:
     Attributes:
         digest: SHA-256 of what it printed and wrote, without the lines that are ignored.
         is_silent: whether it printed and wrote nothing.
-        texts: name -> the beginning of it, for messages.
+        texts: name -> the beginning of it, for messages; all of it, where numbers are compared within a tolerance.
     """
 
     digest: str
@@ -142,7 +146,8 @@ def read_outcome(stdout: Path, folder: Path, options: RunOptions) -> Outcome:
         options: what it was given, and what is ignored.
     """
     printed = _compared(stdout, options.ignore)
-    texts = {_STDOUT: printed[:_MAX_TEXT_BYTES]}
+    most_bytes, most_texts = (None, None) if options.tolerance else (_MAX_TEXT_BYTES, _MAX_TEXTS)
+    texts = {_STDOUT: printed[:most_bytes]}
     digest = hashlib.sha256(printed)
     given, wrote = options.given, False
     for path in sorted(_files(folder)):
@@ -152,8 +157,8 @@ def read_outcome(stdout: Path, folder: Path, options: RunOptions) -> Outcome:
         content = _compared(path, options.ignore)
         digest.update(b"\0" + name.encode(errors="surrogateescape") + b"\0" + hashlib.sha256(content).digest())
         wrote = True
-        if len(texts) < _MAX_TEXTS:
-            texts[name] = content[:_MAX_TEXT_BYTES]
+        if most_texts is None or len(texts) < most_texts:
+            texts[name] = content[:most_bytes]
     return Outcome(digest.hexdigest(), not printed and not wrote, texts)
 
 

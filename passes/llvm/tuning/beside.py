@@ -89,8 +89,8 @@ def _time(
     if build.status is not Status.OK:
         return replace(beside, note=f"it cannot be built: {build.error}")
     try:
-        result = measurer.result(program, build)
-        note = "" if result == prepared.expected else "its output differs"
+        result, wrong = measurer.compare(prepared, program, build)
+        note = "its output differs" if wrong else ""
         [timing] = measurer.time(replace(prepared, expected=result), [build], turns)
     except DataError as error:
         return replace(beside, note=str(error))

@@ -47,10 +47,17 @@ class Change:
         return (*self.sequence.passes, *self.sequence.flags)
 
 
-def changes(polly: bool, experimental: bool = False) -> list[Change]:
-    """All changes but Polly's settings, in the order of what they promise: macros, levels, flags, passes."""
+def changes(polly: bool, experimental: bool = False, relaxed: bool = False) -> list[Change]:
+    """All changes but Polly's settings, in the order of what they promise: macros, levels, flags, passes.
+
+    Args:
+        polly: whether Polly is there.
+        experimental: whether steps that are held back may be used.
+        relaxed: whether the program has a tolerance; then less than all of `-ffast-math` is a change.
+    """
     found = [Change(macro.sequence, macro.intents) for macro in usable_macros(polly, experimental)]
     found += [Change(PassSequence((Pass(name),)), PASSES[name].intents) for name in LEVELS[1:]]
+    found += _relaxations() if relaxed else ()
     found += _flag_changes(experimental)
     if polly:
         found.append(Change(PassSequence(BASELINE.passes, _POLLY), FLAGS["polly"].intents))
@@ -99,6 +106,14 @@ def _hints() -> list[Change]:
     ]
     errno = (Pass("no-math-errno"), *BASELINE.passes)
     return [Change(PassSequence(passes), PASSES[passes[0].name].intents) for passes in (*loops, *functions, errno)]
+
+
+def _relaxations() -> list[Change]:
+    """`-O3` with each part of `-ffast-math` alone, without each, and with none."""
+    kind = PASSES["fast-math"]
+    without = [tuple((name, other == name) for name in kind.switches) for other in (*kind.switches, "")]
+    without += [((name, False),) for name in kind.switches]
+    return [Change(PassSequence((Pass("fast-math", row), *BASELINE.passes)), kind.intents) for row in without]
 
 
 def _flag_changes(experimental: bool) -> list[Change]:

@@ -118,9 +118,10 @@ def _as_text(bitcode: bytes) -> bytes:
 
 def _with_hints(program: Program, sequence: PassSequence, measurer: PassMeasurer, path: Path) -> Program:
     """The program that a script begins with: no tool writes hints, so that their module lies beside the script."""
-    if not sequence.hints:
+    hints = sequence.hints_for(program.is_relaxed)
+    if not hints:
         return program
-    made = _made(program, PassSequence(sequence.hints), measurer, ".bc")
+    made = _made(program, PassSequence(hints), measurer, ".bc")
     module = path.with_suffix(".bc")
     write_atomically(module, lambda temporary: temporary.write_bytes(made))
     objects = {str(made) for made in program.objects}
@@ -241,6 +242,8 @@ def clang_words(program: Program, sequence: PassSequence) -> tuple[list[str], st
         return [], "it has passes beside those of -O3"
     if sequence.uses_polly:
         return [], "Polly runs in opt"
+    if program.is_relaxed:
+        return [], "its numbers are relaxed by a hint"
     if len(program.commands) != 1:
         return [], "it is not made of one source"
     words = [*program.commands[0].words]

@@ -7,7 +7,7 @@ from typing import Any
 from foretune.passes.llvm.tables import FLAGS, LEFT_FLAGS, LEFT_PASSES, PASSES, PassKind
 from foretune.passes.llvm.tuning.macros import MACROS
 
-_USED, _OPT_IN, _LEFT = "used", "opt-in", "left the grammar"
+_USED, _OPT_IN, _RELAXED, _LEFT = "used", "opt-in", "with a tolerance", "left the grammar"
 
 
 def list_steps() -> list[dict[str, Any]]:
@@ -16,7 +16,7 @@ def list_steps() -> list[dict[str, Any]]:
         _row(macro.name, "macro", macro.intents, str(macro.sequence), "; ".join(macro.sequence.held_back), macro.why)
         for macro in MACROS.values()
     ]
-    rows += [_row(name, "pass", kind.intents, _settings(kind), kind.opt_in) for name, kind in PASSES.items()]
+    rows += [_pass_row(name, kind) for name, kind in PASSES.items()]
     rows += [
         _row(
             f"-{name}",
@@ -35,6 +35,12 @@ def list_steps() -> list[dict[str, Any]]:
         {"step": name, "kind": kind, "tier": _LEFT, "intents": [], "settings": "", "reason": reason}
         for name, kind, reason in left
     ]
+
+
+def _pass_row(name: str, kind: PassKind) -> dict[str, Any]:
+    row = _row(name, "pass", kind.intents, _settings(kind), kind.opt_in)
+    reason = "it changes what a program computes; passes tune --tolerance relaxes -O3 and all candidates alike"
+    return {**row, "tier": _RELAXED, "reason": reason} if kind.relaxes else row
 
 
 def _row(step: str, kind: str, intents: tuple[str, ...], settings: str, opt_in: str, why: str = "") -> dict[str, Any]:

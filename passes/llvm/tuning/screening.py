@@ -125,7 +125,7 @@ class Screening:
     ) -> None:
         self._program, self._compiler, self._polly = program, measurer.compiler, measurer.has_polly
         self._most_secs = measurer.settings.build_timeout_secs
-        self._left = order(changes(self._polly, experimental))
+        self._left = order(changes(self._polly, experimental, program.is_relaxed))
         tried = {change.sequence for change in self._left}
         self._settings = [change for change in polly_settings() if change.sequence not in tried] if self._polly else []
         self._codes: dict[Change, str] = {}

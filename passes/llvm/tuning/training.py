@@ -27,7 +27,8 @@ BUNDLED = CPU_DATA.with_name("passes")
 """Measured sequences of the programs that come with Foretune."""
 
 _VALIDATION, _TEST = 0.12, 0.25
-_FASTEST, _SLOWEST = 0.7, 1.4  # times in units of `-O3`'s; what lies beyond is alike
+_FASTEST, _SLOWEST = 0.7, 1.4  # times in units of `-O3`'s; what lies beyond
+_BEYOND = 0.25  # counts so much of its logarithm
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def relative_to_baseline(trajectories: Iterable[Trajectory]) -> list[Trajectory]
         if record.status is not Status.OK:
             found.append(trajectory)
         elif baseline:
-            found.append(replace(trajectory, record=replace(record, run_secs=(record.best_secs / min(baseline),))))
+            run_secs = tuple(secs / min(baseline) for secs in record.run_secs)  # all of them: they tell the noise
+            found.append(replace(trajectory, record=replace(record, run_secs=run_secs)))
     return found
 
 
@@ -133,10 +135,10 @@ def train_model(
     done = itertools.count(1)
     total = config.epochs * config.network.members
     trained = train(
-        [*_bounded(data.train), *_baselines(data.train)],
+        [*_softened(data.train), *_baselines(data.train)],
         config,
         lambda figures: report(next(done), total, figures),
-        _bounded(data.validation),
+        _softened(data.validation),
         encoder=PassCostModel.encoder,
     )
     PassCostModel(trained.network, trained.training_hash).save(out)
@@ -148,15 +150,17 @@ def train_model(
     return {**counts, "secs": round(time.perf_counter() - start, 1), **trained.figures}
 
 
-def _bounded(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
-    """Times within bounds: labels are relative to a program's best, and one jackpot would make all its other sequences
-    look alike.
+def _softened(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """Times that are drawn nearer to bounds, in order: labels are relative to a program's best, and one jackpot would
+    make all its other sequences look alike.
     """
     found = []
     for trajectory in trajectories:
         record = trajectory.record
         if record.status is Status.OK:
-            record = replace(record, run_secs=(min(max(record.best_secs, _FASTEST), _SLOWEST),))
+            bound = min(max(record.best_secs, _FASTEST), _SLOWEST)
+            factor = (record.best_secs / bound) ** (_BEYOND - 1)
+            record = replace(record, run_secs=tuple(secs * factor for secs in record.run_secs))
         found.append(replace(trajectory, record=record))
     return found
 

@@ -77,12 +77,16 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
 
     Attributes:
         objective: what was made small.
+        timed: the function whose calls alone were timed; empty for whole runs.
+        tolerance: that outputs may be off by; where there is one, `-O3` and all candidates are relaxed.
     """
 
     trial = Trial
 
     best: PassSequence = BASELINE
     objective: str = "time"
+    timed: str = ""
+    tolerance: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data; `command` reproduces the winner, `sequence` is it in short."""
@@ -90,6 +94,8 @@ class PassTuneResult(loop.TuneResult[PassSequence]):
             "program": self.program,
             "hash": self.hash,
             "objective": self.objective,
+            **({"timed": self.timed} if self.timed else {}),
+            **({"tolerance": self.tolerance} if self.tolerance else {}),
             "gain": self.gain,
             "interval": list(self.interval),
             "baseline_secs": self.baseline_secs,
@@ -140,7 +146,10 @@ def tune(
     """
     domain = PassDomain(program, measurer, config.objective)
     limits = loop.TuneConfig(config.budget, config.batch, config.finals, config.final_repeats, config.store)
-    result = PassTuneResult(program.name, program.hash, objective=config.objective)
+    tolerance = program.options.run.tolerance
+    result = PassTuneResult(
+        program.name, program.hash, objective=config.objective, timed=program.timed, tolerance=tolerance
+    )
     return loop.tune(domain, lambda: make_strategy(domain.prepared), limits, result, report, callbacks)
 
 

@@ -169,3 +169,20 @@ def test_modules_without_main(toolchain, tmp_path, measurer):
     assert not prepared.runs and prepared.baseline.text_bytes > 0
     with pytest.raises(DataError, match="undefined reference to `main'; a file without a main is tuned by --call"):
         measurer.prepare(programs[0])
+
+
+def test_old_cpp_is_compiled(toolchain, tmp_path):
+    (tmp_path / "old.cpp").write_text(
+        "int f(int x) throw(int) { register int y = x; unsigned char c[] = {300}; return y + c[0]; }\n"
+        "int main() { return f(1) - 45; }\n"
+    )
+    assert load(["old.cpp"], tmp_path / "built", directory=tmp_path)[0].module.exists()
+
+
+def test_globals_that_are_defined_twice_are_explained(toolchain, tmp_path):
+    (tmp_path / "a.c").write_text("int shared;\nint other(void);\nint main(void) { return shared + other(); }\n")
+    (tmp_path / "b.c").write_text("int shared;\nint other(void) { return shared; }\n")
+    with pytest.raises(DataError, match=r"multiply defined.*old C may need --cflag=-fcommon"):
+        load(["a.c", "b.c"], tmp_path / "built", directory=tmp_path)
+    options = BuildOptions(cflags=("-fcommon",))
+    assert load(["a.c", "b.c"], tmp_path / "common", options, directory=tmp_path)[0].module.exists()

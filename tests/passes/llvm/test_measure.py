@@ -186,3 +186,15 @@ def test_settings():
         PassMeasureSettings(repeats=0)
     with pytest.raises(OptionError, match="core must be one of"):
         PassMeasureSettings(core=4096)
+
+
+def test_functions_that_no_library_has_are_inlined_without_passes(measurer, tmp_path):
+    """As of `std::string`: always inlined, and said to be elsewhere."""
+    text = """
+inline __attribute__((always_inline, gnu_inline)) int elsewhere(int x) { return 3 * x; }
+__attribute__((gnu_inline)) extern inline int again(int x) { return elsewhere(x) + 1; }
+#include <string>
+int main(int n, char **words) { std::string s(words[0]); return elsewhere(n) - 3 + (s + std::to_string(n)).empty(); }
+"""
+    prepared = measurer.prepare(load(tmp_path, text, "strings.cpp"))
+    assert prepared.expected[0] == 0

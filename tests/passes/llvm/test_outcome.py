@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from foretune.errors import DataError, OptionError
-from foretune.passes.llvm.actions import BASELINE
+from foretune.passes.llvm.actions import BASELINE, Pass, PassSequence
 from foretune.passes.llvm.execution.outcome import Input, Outcome, RunOptions, describe_difference
 from foretune.passes.llvm.program import BuildOptions, load_programs
 from foretune.passes.llvm.tuning.search import RandomSearch
@@ -66,6 +67,15 @@ def test_lines_that_change_are_named_and_can_be_ignored(measurer, tmp_path):
     assert measurer.prepare(load(tmp_path, TELLS_TIME, RunOptions(ignore=(pattern,)))).expected[0] == 0
     with pytest.raises(DataError, match="lines of the file log that differ"):
         measurer.prepare(load(tmp_path, TELLS_TIME.replace("printf(", 'fprintf(fopen("log", "w"), ')))
+
+
+def test_what_a_program_is_called_by_is_its_own_name(measurer, tmp_path):
+    program = load(tmp_path, "#include <stdio.h>\nint main(int n, char **words) { puts(words[0]); return n - 1; }\n")
+    prepared = measurer.prepare(program)
+    others = [measurer.build(program, PassSequence((Pass(f"default<{level}>"),))) for level in ("O1", "Os")]
+    assert all(timing.record.status is Status.OK for timing in measurer.time(prepared, others, 1))
+    printed = measurer._run(program, prepared.baseline.linked).outcome.last_line
+    assert printed.endswith("/program") and Path(printed).is_relative_to(measurer._folder)
 
 
 def test_an_error_path_is_not_tuned(measurer, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -29,7 +30,13 @@ from foretune.datasets.records.store import RecordStore
 from foretune.passes.llvm.actions import Flag, PassSequence
 from foretune.passes.llvm.suite import held_out, training
 from foretune.passes.llvm.tuning.moves import BASE
-from foretune.passes.llvm.tuning.training import read_data, relative_to_baseline, split_programs, train_model
+from foretune.passes.llvm.tuning.training import (
+    _softened,
+    read_data,
+    relative_to_baseline,
+    split_programs,
+    train_model,
+)
 
 
 def task(name: str, loads: float) -> Task:
@@ -74,6 +81,18 @@ def test_times_are_in_units_of_the_baseline():
     assert [t.record.status for t in found] == [Status.OK, Status.RUN_ERROR] and found[
         0
     ].record.best_secs == pytest.approx(0.75)
+
+
+def test_jackpots_stay_ahead():
+    of = task("p", 1.0)
+    times = (0.1, 0.5, 0.7, 1.0, 1.4, 3.0)
+    found = [t.record.best_secs for t in _softened([trajectory(of, 2, secs, (1.0,)) for secs in times])]
+    assert found == sorted(found) and len(set(found)) == len(times)
+    assert found[2:5] == pytest.approx(times[2:5]) and found[0] > 0.4 and found[-1] < 1.8
+    twice = trajectory(of, 2, 0.1, (1.0,))
+    twice = dataclasses.replace(twice, record=dataclasses.replace(twice.record, run_secs=(0.1, 0.11)))
+    [again] = _softened([twice])
+    assert again.record.run_secs[1] / again.record.run_secs[0] == pytest.approx(1.1)  # its noise is what it was
 
 
 def test_programs_that_are_held_out_never_train():
