@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from foretune.errors import IllegalActionError
+from foretune.passes.mlir.grammar.dot_instructions import DOT_INSTRUCTIONS
 from foretune.passes.mlir.grammar.options import CONTRACTS, MATHS, REDUCTIONS, TRANSPOSES, LoweringOptions
 from foretune.trace import Action, Trace
 
@@ -418,6 +419,19 @@ ACTIONS: dict[str, ActionKind] = {
         "Convolution to a matrix product over gathered columns, by a copy without arithmetic on indices.",
         STRUCTURED,
     ),
+    "dot-product": ActionKind(
+        "Product of narrow numbers by an instruction that sums groups of neighbours into lanes of 32 bits: tiles of so"
+        " many rows and vectors, and so many rows for all columns before the next ones.",
+        STRUCTURED,
+        {
+            "by": Word(tuple(DOT_INSTRUCTIONS)),
+            "rows": Int(1, 64),
+            "vectors": Int(1, 16),
+            "bits": Int(128, 512),
+            "block": Int(1, 1 << 16),
+        },
+        ("by", "rows", "vectors", "bits"),
+    ),
     "img2col": ActionKind(
         "Convolution to a matrix product over gathered columns.",
         STRUCTURED,
@@ -702,6 +716,9 @@ ACTIONS: dict[str, ActionKind] = {
         options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))},
         needed=("op",),
         passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",),
+    ),
+    "raise-to-products": ActionKind(
+        "Loop nests over memrefs that accumulate products of matrices to structured operations on tensors."
     ),
     "bufferize": ActionKind("Tensors to memrefs, in one shot."),
     "to-loops": ActionKind(
