@@ -19,6 +19,7 @@ from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
 from foretune.passes.mlir.rewriting.dot_kernel import DotTiling
 from foretune.passes.mlir.rewriting.dot_products import use_dot_instruction
 from foretune.passes.mlir.rewriting.raised_products import raise_products
+from foretune.passes.mlir.rewriting.widening import widen_operands
 
 
 class Illegal(Exception):
@@ -198,6 +199,8 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             options = cast("Any", dict(action.options))
             by = options.pop("by")
             use_dot_instruction(_find(module, *action.target), by, DotTiling(**options))
+        if action.name == "widen-operands" and action.target is not None:
+            widen_operands(_find(module, *action.target))
         if action.name == "raise-to-products":
             raise_products(module)
         if action.name == "expand-exp":

@@ -432,6 +432,9 @@ ACTIONS: dict[str, ActionKind] = {
         },
         ("by", "rows", "vectors", "bits"),
     ),
+    "widen-operands": ActionKind(
+        "Product of narrow numbers to one of copies of its operands that are widened once.", STRUCTURED
+    ),
     "img2col": ActionKind(
         "Convolution to a matrix product over gathered columns.",
         STRUCTURED,

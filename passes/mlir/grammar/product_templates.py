@@ -24,6 +24,10 @@ def schedule_product(
     by = _dot_instruction(built, op, roles)
     if by and m is not None and choose(f"{name} dot product", (True, False)):
         return _dot_product(built, choose, op, before, (m, n, k), by)
+    if op.input != op.element and op.tensors and not op.depth:
+        answers = (True, False) if op.element == "f32" and m is not None else (False, True)
+        if choose(f"{name} widen", answers):  # for what is read often, once is cheaper
+            op, before = _widened(built, op)
     op, before = _pad(built, choose, op, before, m, n)
     registers, lanes = built.registers, built.registers.lanes
     columns = divisors(op.extents[n], lanes, 4 * lanes, lanes) or divisors(op.extents[n], 4, 4 * lanes)
@@ -181,6 +185,13 @@ def product_roles(op: Op) -> tuple[int | None, int, int, tuple[int, ...]] | None
     if not rows and right[-1] != n:
         return None  # rows of a matrix times a vector
     return (rows[-1] if rows else None), n, k, right
+
+
+def _widened(built: Built, op: Op) -> tuple[Op, list[Op]]:
+    """The product of copies of its operands in the type of its sums, the operations before it."""
+    built.add(f"widen-operands{{on=linalg:{op.index}}}")
+    ops = built.ops()
+    return ops[op.index + 2], ops[: op.index + 2]
 
 
 # -- products of narrow numbers --------------------------------------------------------------------

@@ -9,9 +9,7 @@ from mlir import ir
 from foretune.passes.mlir.grammar.structured import read_structured
 from foretune.passes.mlir.rewriting.dot_kernel import DotTiling, WideningProduct, dot_product_text
 from foretune.passes.mlir.rewriting.splice import insert_before
-
-_SIGNED = {"arith.extsi": True, "arith.extui": False, "arith.extf": True}
-_SUMS = {"arith.addi": "arith.muli", "arith.addf": "arith.mulf"}
+from foretune.passes.mlir.rewriting.widening import read_widening
 
 
 def use_dot_instruction(op: Any, by: str, tiling: DotTiling) -> None:
@@ -38,14 +36,9 @@ def read_product(op: Any) -> tuple[WideningProduct, Any, Any, Any]:
     Raises:
         ValueError: it does something else.
     """
-    structured = read_structured(op)
-    operands = list(op.operands)
-    if len(operands) != 3 or len(op.results) != 1:
-        raise ValueError(f"{op.name} is no product of two tensors")
-    if not all(isinstance(v.type, ir.RankedTensorType) and v.type.has_static_shape for v in operands):
-        raise ValueError("dot-product instructions are used on tensors of known extents only")
+    structured, operands = read_structured(op), list(op.operands)
+    signs = [cast != "arith.extui" for cast in read_widening(op).casts]
     maps = [_plain(m) for m in structured.maps]
-    signs = _signs(op.regions[0].blocks[0])
     elements = [str(v.type.element_type) for v in operands]
     if elements[0] != elements[1] or len(structured.reduced) != 1:
         raise ValueError("a product has two operands of one type and one loop that is a reduction")
@@ -81,32 +74,3 @@ def _plain(amap: Any) -> tuple[int, ...]:
     if -1 in dims or len(set(dims)) < len(dims):
         raise ValueError("each dimension of a product's operands must be indexed by a loop of its own")
     return tuple(dims)
-
-
-def _signs(block: Any) -> tuple[bool, bool]:
-    """Whether both factors are extended with their signs, of a body that adds their product to the output.
-
-    Raises:
-        ValueError: it does something else.
-    """
-    operations = [one.operation for one in block.operations]
-    x, y, z = block.arguments if len(block.arguments) == 3 else (None, None, None)
-    total = _owner(operations[-1].operands[0]) if len(operations) == 5 else None
-    if total is not None and total.name in _SUMS:
-        terms = list(total.operands)
-        product = _owner(terms[1]) if terms[0] == z else _owner(terms[0]) if terms[1] == z else None
-        if product is not None and product.name == _SUMS[total.name]:
-            factors = [_owner(v) for v in product.operands]
-            if all(f is not None and f.name in _SIGNED for f in factors):
-                widened = [f.operands[0] for f in factors]
-                if widened[0] == x and widened[1] == y:
-                    return _SIGNED[factors[0].name], _SIGNED[factors[1].name]
-                if widened[0] == y and widened[1] == x:
-                    return _SIGNED[factors[1].name], _SIGNED[factors[0].name]
-    raise ValueError("the body is no product of two widened numbers that is added to the output")
-
-
-def _owner(value: Any) -> Any:
-    """The operation that makes a value; None of a block's argument."""
-    owner = getattr(value.owner, "operation", value.owner)
-    return owner if isinstance(owner, ir.Operation) else None

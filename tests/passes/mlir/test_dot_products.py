@@ -113,6 +113,16 @@ def test_outputs(session, case):
         check_outputs(session, source, schedule, element != "bf16")
 
 
+@pytest.mark.parametrize("case", ["batch", "turned", "bf16", "right without sign"])
+def test_operands_may_be_widened_once(session, case):
+    source = CASES[case]
+    made = session.apply(source, Schedule.of("widen-operands{on=linalg:0}"))[0]
+    assert made.count("linalg.generic") == 3
+    schedule = first_schedule(session, source, 256, (), {"widen": True})
+    assert "widen-operands" in str(schedule)
+    check_outputs(session, source, schedule, False)
+
+
 def test_blocks_of_rows(session):
     if "vpmaddwd" not in dot_product_instructions():
         pytest.skip("this processor has no dot products of i8")
