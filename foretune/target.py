@@ -254,6 +254,15 @@ def vector_bits() -> int:
     return (512 if "avx512f" in flags else 256 if "avx" in flags else 128) if flags else 0
 
 
+def code_vector_bits() -> int:
+    """Width of the vectors that LLVM makes of loops for this machine: of Intel's registers of 512 bits it uses half."""
+    bits = vector_bits()
+    with contextlib.suppress(OSError):
+        if bits == 512 and "GenuineIntel" in Path("/proc/cpuinfo").read_text():
+            return 256
+    return bits
+
+
 def dot_product_instructions() -> tuple[str, ...]:
     """Instructions of this machine that sum products of narrow numbers into lanes of 32 bits, on its widest vector
     registers; none if it cannot be told.
