@@ -62,13 +62,13 @@ def _layers(draw: Draw) -> str:
             right = f"%t{count}"
         else:
             right = argument((k, n))
-        if tensors and draw.chance(0.5):
+        begin = draw.of(("fill", "fill", "bias", "nothing"))
+        if tensors and begin != "nothing" and draw.chance(0.5):
             count += 1
             lines.append(f"%t{count} = tensor.empty() : {of}")
             out = f"%t{count}"
         else:
             out = argument((m, n))
-        begin = draw.of(("fill", "fill", "bias", "nothing"))
         if begin == "fill":
             out = step(f"linalg.fill ins(%zero : {element})", out, of)
         elif begin == "bias":
