@@ -968,7 +968,8 @@ class Schedule:
         """One transform module that does the whole schedule; passes stand in it as `transform.apply_registered_pass`.
 
         The two actions `bufferize` and `lower` stand for pipelines; `lowering.BUFFERIZE` and
-        `lowering.lowering_pipeline` have their texts.
+        `lowering.lowering_pipeline` have their texts. Rewrites that upstream has no transform for (`gather-columns`,
+        `dot-product`, `widen-operands`, `raise-to-products`, `expand-exp`, `expand-functions`) stand in it as comments.
 
         Args:
             counts: of each action's target kind, as `MlirSession.build` tells; 1 where nothing is told.
