@@ -83,6 +83,16 @@ def test_the_instructions_that_were_meant(session, counting, name):
         assert after["mca_cycles"] < 0.6 * before["mca_cycles"]
 
 
+CONV = """func.func @main(%x: tensor<2x17x13x3xi8>, %w: tensor<5x3x3x32xi8>, %y: tensor<2x7x6x32xi32>) -> tensor<2x7x6x32xi32> {
+  %r = linalg.conv_2d_nhwc_hwcf {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%x, %w : tensor<2x17x13x3xi8>, tensor<5x3x3x32xi8>)
+    outs(%y : tensor<2x7x6x32xi32>) -> tensor<2x7x6x32xi32>
+  return %r : tensor<2x7x6x32xi32>
+}"""  # noqa: E501
+CONV_FIRST = """func.func @main(%x: tensor<2x3x17x13xi8>, %w: tensor<8x3x5x3xi8>, %y: tensor<2x8x7x6xi32>) -> tensor<2x8x7x6xi32> {
+  %r = linalg.conv_2d_nchw_fchw {dilations = dense<1> : tensor<2xi64>, strides = dense<2> : tensor<2xi64>} ins(%x, %w : tensor<2x3x17x13xi8>, tensor<8x3x5x3xi8>)
+    outs(%y : tensor<2x8x7x6xi32>) -> tensor<2x8x7x6xi32>
+  return %r : tensor<2x8x7x6xi32>
+}"""  # noqa: E501
 CASES = {
     "square": product(32, 32, 32),
     "rows are left over": product(19, 48, 64),
@@ -95,6 +105,8 @@ CASES = {
     "right without sign": product(12, 32, 24, widen=("", "arith.extui")),
     "i16": product(14, 32, 18, "i16"),
     "bf16": product(14, 48, 36, "bf16"),
+    "convolution": CONV,
+    "convolution, channels first": CONV_FIRST,
     "bf16 turned": product(14, 32, 18, "bf16", turned=True),
 }
 
@@ -103,7 +115,7 @@ CASES = {
 def test_outputs(session, case):
     source = CASES[case]
     instructions = dot_product_instructions()
-    element = re.search(r"%x: (\w+)", source)[1]
+    element = next(e for e in ("i8", "i16", "bf16") if f"x{e}>" in source)
     served = [name for name in instructions if element in DOT_INSTRUCTIONS[name].operands]
     if not served:
         pytest.skip(f"this processor has no dot products of {element}")
