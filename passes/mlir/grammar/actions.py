@@ -577,10 +577,10 @@ ACTIONS: dict[str, ActionKind] = {
     ),
     "hoist-all-subsets": ActionKind(
         "`hoist-subsets` of every loop.",
-        script=_each_function(
-            '%{p}l = transform.structured.match ops{{["scf.for"]}} in {f} : ({ANY}) -> {ANY}',
-            "transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}",
-        ),
+        script=lambda o, t, p: [  # in the module: a handle of several functions cannot be looked into
+            f'%{p}l = transform.structured.match ops{{["scf.for"]}} in {t} : ({ANY}) -> {ANY}',
+            f"transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}",
+        ],
     ),
     "lower-contraction": ActionKind(
         "vector.contract to simpler operations.",

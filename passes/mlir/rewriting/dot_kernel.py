@@ -204,14 +204,10 @@ class _Kernel:
         """An accumulator and the products of a vector of the left operand and a packed one of the right operand."""
         first, second = (right, left) if self._by.unsigned_first and self._p.signed[0] else (left, right)
         name = self._by.intrinsics[self._tiling.bits]
+        kinds = [self._packed, self._packed]
         if self._by.adds:
-            return self._w.value(
-                f'llvm.call_intrinsic "{name}"({accumulator}, {first}, {second}) : ({self._accumulator},'
-                f" {self._packed}, {self._packed}) -> {self._accumulator}"
-            )
-        made = self._w.value(
-            f'llvm.call_intrinsic "{name}"({first}, {second}) : ({self._packed}, {self._packed}) -> {self._accumulator}'
-        )
+            return self._w.call(name, [accumulator, first, second], [self._accumulator, *kinds], self._accumulator)
+        made = self._w.call(name, [first, second], kinds, self._accumulator)
         return self._w.value(f"arith.addi {accumulator}, {made} : {self._accumulator}")
 
     # -- what is made before -----------------------------------------------------------------------
@@ -393,5 +389,18 @@ class _Kernel:
                 )
                 wide = w.value(f"vector.broadcast {number} : {self._result} to {self._accumulator}")
                 total = w.value(f"arith.addi {total}, {wide} : {self._accumulator}")
-            made = self._write(total, self._accumulator, made, self._kinds[OUT], place)
+            made = self._write_out(total, made, place)
         return made
+
+    def _write_out(self, value: str, made: str, place: Sequence[str]) -> str:
+        """An accumulator into the output, as a vector of the output's rank: of others, MLIR 22's bufferization may
+        take one for the whole of a small tensor, whose other elements it then drops.
+        """
+        ones = "1x" * (len(place) - 1)
+        kind = f"vector<{ones}{self._lanes}x{self._result}>"
+        wide = self._w.value(f"vector.broadcast {value} : {self._accumulator} to {kind}")
+        bounds = ", ".join(["true"] * len(place))
+        return self._w.value(
+            f"vector.transfer_write {wide}, {made}[{', '.join(place)}] {{in_bounds = [{bounds}]}} : {kind},"
+            f" {self._kinds[OUT]}"
+        )

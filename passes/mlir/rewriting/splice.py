@@ -13,14 +13,16 @@ def insert_before(op: Any, text: str, arguments: Sequence[Any]) -> list[Any]:
 
     Args:
         op: any operation.
-        text: of a module with one function of one block.
+        text: of a module with one function of one block, and declarations behind it that it calls.
         arguments: values for those of the function, of the same types.
 
     Returns:
         What the function returns.
     """
     module = ir.Module.parse(text, op.context)
-    block = module.body.operations[0].operation.regions[0].blocks[0]
+    first, *declared = [one.operation for one in module.body.operations]
+    _declare(op, declared)
+    block = first.regions[0].blocks[0]
     inserted = [one.operation for one in block.operations]
     for parameter, value in zip(list(block.arguments), arguments, strict=True):
         parameter.replace_all_uses_with(value)
@@ -31,12 +33,26 @@ def insert_before(op: Any, text: str, arguments: Sequence[Any]) -> list[Any]:
     return returned
 
 
+def _declare(op: Any, functions: Sequence[Any]) -> None:
+    """Adds declarations to the module that an operation is in, but for those that it has."""
+    top = op
+    while top.name != "builtin.module":
+        top = top.parent.operation
+    body = top.regions[0].blocks[0]
+    known = {one.attributes["sym_name"] for one in body.operations if "sym_name" in one.attributes}
+    for function in functions:
+        if function.attributes["sym_name"] not in known:
+            function.detach_from_parent()
+            body.append(function)
+
+
 class Writer:
     """Writes the body of a function line by line; the names of its values are its own."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._constants: dict[tuple[str, str], str] = {}
+        self._declared: dict[str, str] = {}
         self._count = 0
 
     def new(self) -> str:
@@ -57,6 +73,14 @@ class Writer:
     def constant(self, literal: object, kind: str = "index") -> str:
         """A constant, defined once before everything else."""
         return self._constants.setdefault((str(literal), kind), f"%k{len(self._constants)}")
+
+    def call(self, name: str, operands: Sequence[str], kinds: Sequence[str], result: str) -> str:
+        """The result of a function that is declared only; names of LLVM's intrinsics are these. Intrinsics of the LLVM
+        dialect would do, too, but buffers cannot be freed around what says nothing of its effects.
+        """
+        taken = ", ".join(kinds)
+        self._declared[name] = f'func.func private @"{name}"({taken}) -> {result}'
+        return self.value(f'func.call @"{name}"({", ".join(operands)}) : ({taken}) -> {result}')
 
     def add(self, index: str, constant: int) -> str:
         """An index and a number more."""
@@ -95,4 +119,5 @@ class Writer:
         signature = ", ".join(f"{name}: {kind}" for name, kind in arguments)
         end, returned = (f"return {result} : {kind}", f" -> {kind}") if kind else ("return", "")
         body = "\n".join([*constants, *self._lines, end])
-        return f"func.func private @spliced({signature}){returned} {{\n{body}\n}}\n"
+        text = f"func.func private @spliced({signature}){returned} {{\n{body}\n}}\n"
+        return "\n".join([text, *self._declared.values()])

@@ -76,11 +76,9 @@ def test_the_instructions_that_were_meant(session, counting, name):
     text = build.files[".s"].read_text()
     hot = re.findall(rf"{SPOKEN[name]}\s.*%zmm", text)
     assert len(hot) >= 24, text[:2000]
-    assert "spill" not in text.lower()
+    assert not re.search(r"%zmm\d+, -?\w*\(%rsp\)", text)  # all accumulators stay in registers
     before, after = (counting.count(source, "znver4", schedule).labels for schedule in (plain, made))
-    assert after["instructions"] > 0 and after["spills"] == 0
-    if "mca_cycles" in before and "mca_cycles" in after:  # where this machine can run both
-        assert after["mca_cycles"] < 0.6 * before["mca_cycles"]
+    assert after["dynamic_instructions"] < 0.5 * before["dynamic_instructions"]
 
 
 CONV = """func.func @main(%x: tensor<2x17x13x3xi8>, %w: tensor<5x3x3x32xi8>, %y: tensor<2x7x6x32xi32>) -> tensor<2x7x6x32xi32> {
@@ -138,13 +136,13 @@ def test_operands_may_be_widened_once(session, case):
 def test_blocks_of_rows(session):
     if "vpmaddwd" not in dot_product_instructions():
         pytest.skip("this processor has no dot products of i8")
-    source = product(100, 64, 32)
+    source = product(140, 64, 32)
     schedule = first_schedule(
         session,
         source,
         vector_bits(),
         ("vpmaddwd",),
-        {"dot vectors": 1, "dot rows": 5, "dot block": 40},
+        {"dot vectors": 1, "dot rows": 16, "dot block": 128},
     )
     assert "block=" in str(schedule)
     check_outputs(session, source, schedule, True)

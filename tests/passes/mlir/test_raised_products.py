@@ -88,14 +88,14 @@ TWO = f"""func.func @main({memrefs(A="12x16", B="16x20", E="20x8", D="12x8")}, %
   return
 }}"""
 
-ATAX = f"""func.func @main({memrefs(A="12x16", x="16", y="16", t="12")}) {{
+ATAX = f"""func.func @main({memrefs(A="12x16", u="16", w="16", t="12")}) {{
   %zero = arith.constant 0.0 : f32
   affine.for %i = 0 to 12 {{
     affine.store %zero, %t[%i] : memref<12xf32>
     affine.for %j = 0 to 16 {{
-    {added("%t[%i]", "%A[%i, %j]", "%x[%j]", ("12", "12x16", "16"))}    }}
+    {added("%t[%i]", "%A[%i, %j]", "%u[%j]", ("12", "12x16", "16"))}    }}
     affine.for %j = 0 to 16 {{
-    {added("%y[%j]", "%A[%i, %j]", "%t[%i]", ("16", "12x16", "12"))}    }}
+    {added("%w[%j]", "%A[%i, %j]", "%t[%i]", ("16", "12x16", "12"))}    }}
   }}
   return
 }}"""
