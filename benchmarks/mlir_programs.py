@@ -48,6 +48,58 @@ def matmul(n: int) -> Case:
     )
 
 
+def narrow_matmul(n: int, element: str) -> Case:
+    """A product of square matrices of `i8` or `bf16` whose sums are of 32 bits; PyTorch's product of `bf16` rounds its
+    results to 16.
+    """
+    result, zero = ("i32", "0") if element == "i8" else ("f32", "0.0")
+    kind, sums = f"tensor<{n}x{n}x{element}>", f"tensor<{n}x{n}x{result}>"
+    text = f"""func.func @main(%A: {kind}, %B: {kind}) -> {sums} {{
+  %zero = arith.constant {zero} : {result}
+  %empty = tensor.empty() : {sums}
+  %init = linalg.fill ins(%zero : {result}) outs(%empty : {sums}) -> {sums}
+  %C = linalg.matmul ins(%A, %B : {kind}, {kind}) outs(%init : {sums}) -> {sums}
+  return %C : {sums}
+}}"""
+    if element == "i8":
+        x, y = (torch.randint(-128, 128, (n, n), dtype=torch.int8) for _ in range(2))
+        call = lambda: torch._int_mm(x, y)  # noqa: E731
+    else:
+        x, y = (torch.randn(n, n).bfloat16() for _ in range(2))
+        call = lambda: torch.mm(x, y)  # noqa: E731
+    return Case(f"matmul{n}_{element}", text, 2.0 * n**3, {"torch": call})
+
+
+def loop_gemm(n: int) -> Case:
+    """`C = beta C + alpha A B` as a nest of affine loops over memrefs, as PolyBench has it."""
+    kind = f"memref<{n}x{n}xf32>"
+    text = f"""func.func @main(%A: {kind}, %B: {kind}, %C: {kind}) {{
+  %alpha = arith.constant 1.5 : f32
+  %beta = arith.constant 0.5 : f32
+  affine.for %i = 0 to {n} {{
+    affine.for %j = 0 to {n} {{
+      %c = affine.load %C[%i, %j] : {kind}
+      %s = arith.mulf %c, %beta : f32
+      affine.store %s, %C[%i, %j] : {kind}
+    }}
+    affine.for %k = 0 to {n} {{
+      affine.for %j = 0 to {n} {{
+        %a = affine.load %A[%i, %k] : {kind}
+        %x = arith.mulf %alpha, %a : f32
+        %b = affine.load %B[%k, %j] : {kind}
+        %p = arith.mulf %x, %b : f32
+        %c = affine.load %C[%i, %j] : {kind}
+        %s = arith.addf %c, %p : f32
+        affine.store %s, %C[%i, %j] : {kind}
+      }}
+    }}
+  }}
+  return
+}}"""
+    a, b, c = (torch.randn(n, n) for _ in range(3))
+    return Case(f"loop_gemm{n}", text, 2.0 * n**3, {"torch": lambda: torch.addmm(c, a, b, beta=0.5, alpha=1.5)})
+
+
 def conv(size: int, channels: int) -> Case:
     """A convolution with a window of 3 x 3, channels last."""
     x, w, y = (
@@ -126,4 +178,8 @@ def cases() -> list[Case]:
         softmax(512),
         softmax(1024),
         attention(8, 512, 64),
+        narrow_matmul(256, "i8"),
+        narrow_matmul(512, "i8"),
+        narrow_matmul(512, "bf16"),
+        loop_gemm(256),
     ]

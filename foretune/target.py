@@ -250,11 +250,38 @@ def _measure_host() -> HardwareFeatures:
 
 def vector_bits() -> int:
     """Width of this machine's widest vector register; 0 if it cannot be told."""
+    flags = _cpu_flags()
+    return (512 if "avx512f" in flags else 256 if "avx" in flags else 128) if flags else 0
+
+
+def code_vector_bits() -> int:
+    """Width of the vectors that LLVM makes of loops for this machine: of Intel's registers of 512 bits it uses half."""
+    bits = vector_bits()
+    with contextlib.suppress(OSError):
+        if bits == 512 and "GenuineIntel" in Path("/proc/cpuinfo").read_text():
+            return 256
+    return bits
+
+
+def dot_product_instructions() -> tuple[str, ...]:
+    """Instructions of this machine that sum products of narrow numbers into lanes of 32 bits, on its widest vector
+    registers; none if it cannot be told.
+    """
+    flags, bits = _cpu_flags(), vector_bits()
+    needed = {
+        "vpdpbusd": {512: {"avx512_vnni"}, 256: {"avx_vnni"}},
+        "vpmaddwd": {512: {"avx512bw"}, 256: {"avx2"}, 128: {"sse2"}},
+        "vdpbf16ps": {512: {"avx512_bf16"}},
+    }
+    return tuple(name for name, by_width in needed.items() if bits in by_width and by_width[bits] <= flags)
+
+
+def _cpu_flags() -> frozenset[str]:
     try:
-        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0]))
+        text = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0]
     except (OSError, IndexError):
-        return 0
-    return 512 if "avx512f" in flags else 256 if "avx" in flags else 128
+        return frozenset()
+    return frozenset(re.findall(r"\w+", text))
 
 
 def _cache_bytes(level: int) -> int:

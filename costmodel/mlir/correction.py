@@ -24,7 +24,7 @@ from torch import nn
 from foretune.costmodel.mlir.encoding import EncodedProgram
 from foretune.costmodel.mlir.ensemble import EnsembleConfig, make_member, train_members
 from foretune.costmodel.mlir.network import LABELS
-from foretune.costmodel.mlir.target import NUM_TARGET_FEATURES, MlirTarget
+from foretune.costmodel.mlir.target import MlirTarget
 from foretune.costmodel.model_file import read_model, write_model
 from foretune.costmodel.stored_network import network_of
 from foretune.errors import ModelError
@@ -183,7 +183,7 @@ def gather(
 ) -> np.ndarray:
     """What networks are given, as it is; [P, X]."""
     features = np.stack([program_inputs(program, columns) for program in programs])
-    processors = np.stack([target.features for target in targets]).reshape(len(programs), NUM_TARGET_FEATURES)
+    processors = np.stack([target.code_features for target in targets])
     return np.concatenate([features, processors, predicted], 1)
 
 

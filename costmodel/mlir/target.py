@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foretune.errors import OptionError
-from foretune.target import HardwareFeatures, measure_host
+from foretune.target import HardwareFeatures, code_vector_bits, measure_host
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class MlirTarget:
         fma: whether products and sums are fused.
         l1_bytes, l2_bytes, l3_bytes: caches of the machine.
         similar: whether the training data has no such processor, and one with as wide vectors stands for it.
+        code_bits: width of the vectors that LLVM makes of loops for it; 0 for as wide as the registers.
     """
 
     cpu: str = ""
@@ -33,12 +34,20 @@ class MlirTarget:
     l2_bytes: int = 0
     l3_bytes: int = 0
     similar: bool = False
+    code_bits: int = 0
 
     @property
     def features(self) -> np.ndarray:
         """What the model is given; [NUM_TARGET_FEATURES] float32."""
         numbers = (self.vector_bits, self.vector_registers, 1 + self.fma, self.l1_bytes, self.l2_bytes, self.l3_bytes)
         return np.array([math.log2(1 + n) for n in numbers], np.float32)
+
+    @property
+    def code_features(self) -> np.ndarray:
+        """As `features`, with what tells code for Intel's and AMD's processors apart; [NUM_TARGET_FEATURES + 1]
+        float32.
+        """
+        return np.append(self.features, np.float32(math.log2(1 + (self.code_bits or self.vector_bits))))
 
     @property
     def has_times(self) -> bool:
@@ -58,18 +67,21 @@ class MlirTarget:
 NUM_TARGET_FEATURES = 6
 _KNOWN = {
     "": None,
-    "haswell": (256, 16, True),
-    "x86-64": (128, 16, False),
-    "rocketlake": (512, 32, True),
-    "znver4": (512, 32, True),
-    "znver5": (512, 32, True),
-    "skylake-avx512": (256, 32, True),
+    "haswell": (256, 16, True, 256),
+    "x86-64": (128, 16, False, 128),
+    "rocketlake": (512, 32, True, 256),
+    "znver4": (512, 32, True, 512),
+    "znver5": (512, 32, True, 512),
+    "skylake-avx512": (256, 32, True, 256),
 }
-"""Processors of the training data: vector bits, vector registers, fused multiply-add."""
+"""Processors of the training data: vector bits, vector registers, fused multiply-add, bits of the vectors that LLVM
+makes of loops.
+"""
 _COUNTED = frozenset(("znver4", "znver5", "skylake-avx512"))
 """Of them, those whose code was counted and not timed."""
 
 
+_INTEL_CODE_BITS = 256  # at most; wider registers are for those that ask
 TRAINED_ON = "an Intel Xeon with AVX-512 that LLVM calls rocketlake"
 _WIDE = (
     "znver4",
@@ -126,7 +138,13 @@ def similar_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> M
     bits = 512 if cpu.startswith(_WIDE) else 128 if cpu in _NARROW else 256
     like = known_target({512: "", 256: "haswell", 128: "x86-64"}[bits], hardware)
     return replace(
-        like, cpu=cpu, vector_bits=bits, vector_registers=32 if bits == 512 else 16, fma=bits >= 256, similar=True
+        like,
+        cpu=cpu,
+        vector_bits=bits,
+        vector_registers=32 if bits == 512 else 16,
+        fma=bits >= 256,
+        similar=True,
+        code_bits=bits if cpu.startswith("znver") else min(bits, _INTEL_CODE_BITS),
     )
 
 
@@ -144,10 +162,23 @@ def known_target(cpu: str = "", hardware: HardwareFeatures | None = None) -> Mli
         raise OptionError(
             f"the MLIR cost model knows the processors {[name or 'native' for name in _KNOWN]}, but got {cpu!r}"
         )
+    is_this = hardware is None or _is_this_machine(hardware)
     hardware = hardware or measure_host()
-    bits, registers, fma = _KNOWN[cpu] or (
-        hardware.vector_bits,
-        32 if hardware.vector_bits == 512 else 16,
-        hardware.vector_bits >= 256,
+    bits = hardware.vector_bits
+    bits, registers, fma, code_bits = _KNOWN[cpu] or (
+        bits,
+        32 if bits == 512 else 16,
+        bits >= 256,
+        code_vector_bits() if is_this else min(bits, _INTEL_CODE_BITS),  # the bundled samples are an Intel machine's
     )
-    return MlirTarget(cpu, bits, registers, fma, hardware.l1_bytes, hardware.l2_bytes, hardware.l3_bytes)
+    return MlirTarget(
+        cpu, bits, registers, fma, hardware.l1_bytes, hardware.l2_bytes, hardware.l3_bytes, code_bits=code_bits
+    )
+
+
+def _is_this_machine(hardware: HardwareFeatures) -> bool:
+    """Whether features that were stored with samples, which have no rates, are this machine's."""
+    this = measure_host()
+    return all(
+        getattr(hardware, name) == getattr(this, name) for name in ("vector_bits", "l1_bytes", "l2_bytes", "l3_bytes")
+    )

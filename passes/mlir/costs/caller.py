@@ -1,5 +1,6 @@
-"""LLVM IR that calls compiled functions once, with buffers whose addresses stand in it: LLVM knows how each type is
-passed.
+"""Code that calls compiled functions once, with buffers whose addresses stand in it: assembly where all arguments are
+integers and addresses, as those of memrefs are, because that is at hand at once; LLVM IR of others, because LLVM knows
+how each type is passed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from foretune.errors import UnsupportedError
 from foretune.passes.mlir.environment.signature import Signature, ValueType, make_buffer, make_inputs
 
 CALLER = "foretune_call"
+_WORD = (1 << 64) - 1
+_WORDS = frozenset(("ptr", "i1", "i8", "i16", "i32", "i64"))
+_IN_REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 _KNOWN = frozenset(("ptr", "i1", "i8", "i16", "i32", "i64", "float", "double", "half", "bfloat"))
 
 
@@ -42,7 +46,23 @@ class Call:
                 values += self._memref(value, make_buffer(value))
         if len(values) != len(kinds) or not set(kinds) <= _KNOWN:
             raise UnsupportedError(f"@{signature.name} takes {', '.join(kinds)} in LLVM IR, which cannot be made here")
+        self._words = [int(value) & _WORD for value in values] if {*kinds, self._result} <= {*_WORDS, "void"} else None
         self._arguments = [f"{kind} {_constant(kind, value)}" for kind, value in zip(kinds, values)]
+
+    @property
+    def assembly(self) -> list[str] | None:
+        """Lines that call the function by the System V convention, with the stack as a function finds it; None where it
+        takes or returns something other than integers and addresses.
+        """
+        if self._words is None or not self._name.isidentifier() or not self._name.isascii():
+            return None
+        in_registers, on_stack = self._words[: len(_IN_REGISTERS)], self._words[len(_IN_REGISTERS) :]
+        room = 8 * (len(on_stack) | 1)  # beside the return address, so that the stack is aligned to two words
+        lines = [f"\tsubq ${room}, %rsp"]
+        for i, value in enumerate(on_stack):
+            lines += [f"\tmovabsq ${value}, %rax", f"\tmovq %rax, {8 * i}(%rsp)"]
+        lines += [f"\tmovabsq ${value}, %{register}" for value, register in zip(in_registers, _IN_REGISTERS)]
+        return [*lines, f"\tcallq {self._name}@PLT", f"\taddq ${room}, %rsp"]
 
     def _memref(self, value: ValueType, buffer: np.ndarray) -> list[int]:
         self._buffers.append(buffer)
@@ -60,6 +80,16 @@ class Call:
         """The call."""
         kept = "" if self._result == "void" else f"%r{number} = "
         return f"  {kept}call {self._result} @{_quoted(self._name)}({', '.join(self._arguments)})"
+
+
+def caller_assembly(calls: Sequence[Call]) -> str:
+    """A function that calls each of them once; empty where that takes LLVM."""
+    texts = [call.assembly for call in calls]
+    if any(text is None for text in texts):
+        return ""
+    lines = [line for text in texts for line in text or ()]
+    head = ["\t.text", f"\t.globl {CALLER}", f"\t.type {CALLER},@function", f"{CALLER}:"]
+    return "\n".join([*head, *lines, "\tretq", ""])
 
 
 def caller_ir(calls: Sequence[Call]) -> str:

@@ -28,7 +28,7 @@ from foretune.errors import ForetuneError, UnsupportedError
 from foretune.passes.llvm.capi import LlvmError
 from foretune.passes.mlir.blocks.frequencies import frequencies
 from foretune.passes.mlir.blocks.trip_counts import read_trip_counts
-from foretune.passes.mlir.costs.caller import CALLER, Call, caller_ir, read_definition
+from foretune.passes.mlir.costs.caller import CALLER, Call, caller_assembly, caller_ir, read_definition
 from foretune.passes.mlir.costs.labels import dynamic_labels, static_labels
 from foretune.passes.mlir.environment import lowering, modules
 from foretune.passes.mlir.environment.codegen import Codegen
@@ -281,13 +281,16 @@ def _runs(
             f"calls of {', '.join('@' + e.name for e in outside[:6])} are counted, but not what they do: their code is"
             " not in the module"
         )
-    objects = [codegen.assemble(with_counters(assembly, blocks)), codegen.compile_object(caller_ir(calls))]
+    caller = caller_assembly(calls)
+    objects = [codegen.assemble(with_counters(assembly, blocks) + caller)]
+    if not caller:
+        objects.append(codegen.compile_object(caller_ir(calls)))
     if outside:
         objects.append(codegen.compile_object(empty_functions(outside)))
-    with codegen.load(*objects) as code:
-        address = code.address(COUNTERS)
-        function = ctypes.CFUNCTYPE(None)(code.address(CALLER))
-        return _in_child(function, address, 2 * len(blocks), run_ms).astype(np.float64)
+    code = codegen.load(*objects)  # it is not unloaded: this process ends soon
+    address = code.address(COUNTERS)
+    function = ctypes.CFUNCTYPE(None)(code.address(CALLER))
+    return _in_child(function, address, 2 * len(blocks), run_ms).astype(np.float64)
 
 
 def _in_child(function: Any, counters: int, num_counters: int, run_ms: float) -> np.ndarray:

@@ -34,6 +34,7 @@ _RETURN = {
 }
 """Costs of a function that does nothing else."""
 CALL_SECS = _RETURN["secs"]
+_OF_PRINTED = 3.3  # instructions that take a number out of a vector and call what prints it and what is between
 _FEW_INSTRUCTIONS, _CYCLE_SECS = 40.0, 3e-10  # programs of the data execute more, and their calls take most of the time
 
 
@@ -62,11 +63,17 @@ def learned(
     program: EncodedProgram, facts: ModuleFacts, target: MlirTarget, model: MlirCostModel | None = None
 ) -> MlirPrediction:
     """Learned numbers for a program that was read already."""
-    made = (model or bundled_model()).predict([program], target)[0]
+    made = _with_prints((model or bundled_model()).predict([program], target)[0], facts)
     if made.costs["dynamic_instructions"] < _FEW_INSTRUCTIONS:
         secs = min(made.costs["secs"], CALL_SECS + made.costs["mca_cycles"] * _CYCLE_SECS)
         made = replace(made, costs={**made.costs, "secs": secs})
     return with_doubts(with_copies(replace(made, notes=stands_for(target)), facts, target), facts, program)
+
+
+def _with_prints(made: MlirPrediction, facts: ModuleFacts) -> MlirPrediction:
+    """The prediction with the calls that print, which the training data has not: one for each number and one more."""
+    more = {"instructions": facts.printed, "dynamic_instructions": facts.printed_runs}
+    return replace(made, costs={n: value + _OF_PRINTED * more.get(n, 0.0) for n, value in made.costs.items()})
 
 
 def stands_for(target: MlirTarget, counted: bool = False) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ def train(
 
 
 def train_correction(
-    folder: Path, model: MlirCostModel, config: CorrectionConfig = CorrectionConfig(), known_share: float = 1.0
+    folder: Path, model: MlirCostModel, config: CorrectionConfig = CorrectionConfig(), known_share: float = 0.25
 ) -> MlirCorrection:
     """Trains what a model's predictions are corrected by, on a folder of samples.
 

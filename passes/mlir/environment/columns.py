@@ -23,7 +23,8 @@ def gather_columns(module: ir.Module, kind: str, index: int) -> None:
     """Replaces one convolution, of those in the order that targets count them.
 
     Raises:
-        ValueError: it is of another kind, or not on tensors of known extents and one element type.
+        ValueError: it is of another kind, or not on tensors of known extents, or its operands are of two types or
+            widened without a sign.
     """
     if kind not in (LAST, FIRST):
         raise ValueError(f"columns are gathered of {LAST} and {FIRST} only, not of {kind}")
@@ -39,8 +40,9 @@ def gather_columns(module: ir.Module, kind: str, index: int) -> None:
     kinds = [v.type for v in conv.operands]
     if not all(isinstance(k, ir.RankedTensorType) and k.has_static_shape for k in kinds):
         raise ValueError("columns are gathered of tensors of known extents only")
-    if len({str(k.element_type) for k in kinds}) > 1:
-        raise ValueError("columns are gathered where all operands have one element type only")
+    body = {one.operation.name for one in conv.regions[0].blocks[0].operations}
+    if kinds[0].element_type != kinds[1].element_type or "arith.extui" in body:
+        raise ValueError("columns are gathered where both operands have one element type, widened by its sign, only")
     with ir.InsertionPoint(conv), conv.location:
         conv.results[0].replace_all_uses_with(_product(conv, *conv.operands))
     conv.erase()
@@ -59,8 +61,10 @@ def _product(conv: Any, image: ir.Value, window: ir.Value, out: ir.Value) -> ir.
     made = _generic(operands, _view(out, groups), [ir.AffineMap.get(4, 0, results) for results in maps], 3, 1)
     x, y, z = made.regions[0].blocks[0].arguments
     with ir.InsertionPoint(made.regions[0].blocks[0]):
-        floats = isinstance(x.type, (ir.F16Type, ir.BF16Type, ir.F32Type, ir.F64Type))
+        floats = isinstance(z.type, (ir.F16Type, ir.BF16Type, ir.F32Type, ir.F64Type))
         multiply, add = (arith.mulf, arith.addf) if floats else (arith.muli, arith.addi)
+        if x.type != z.type:
+            x, y = ((arith.extf if floats else arith.extsi)(z.type, v) for v in (x, y))
         cast("Any", linalg).YieldOp([add(z, multiply(x, y))])
     return cast("Any", tensor).ExpandShapeOp(out.type, made.results[0], _groups(groups), [], _shape(out)).result
 

@@ -16,6 +16,10 @@ from foretune.passes.mlir.grammar.options import LoweringOptions
 from foretune.passes.mlir.grammar.types import MLIRError, functions_of, identity_layout, shape_of, walk
 from foretune.passes.mlir.graph.functions import callee_name
 from foretune.passes.mlir.graph.scalars import Scalar, loop_scalars
+from foretune.passes.mlir.rewriting.dot_kernel import DotTiling
+from foretune.passes.mlir.rewriting.dot_products import use_dot_instruction
+from foretune.passes.mlir.rewriting.raised_products import raise_products
+from foretune.passes.mlir.rewriting.widening import widen_operands
 
 
 class Illegal(Exception):
@@ -191,6 +195,14 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
             lowering.bufferize(module)
         if action.name == "gather-columns" and action.target is not None:
             columns.gather_columns(module, *action.target)
+        if action.name == "dot-product" and action.target is not None:
+            options = cast("Any", dict(action.options))
+            by = options.pop("by")
+            use_dot_instruction(_find(module, *action.target), by, DotTiling(**options))
+        if action.name == "widen-operands" and action.target is not None:
+            widen_operands(_find(module, *action.target))
+        if action.name == "raise-to-products":
+            raise_products(module)
         if action.name == "expand-exp":
             rewrites.expand_exp(module)
         if action.name == "expand-functions":
@@ -204,6 +216,19 @@ def _step(module: ir.Module, action: MlirAction, step: int) -> int:
     except (MLIRError, ValueError, RuntimeError) as error:
         raise Illegal(f"{action}: {' '.join(str(error).split())}", step) from None
     return count
+
+
+def _find(module: ir.Module, kind: str, index: int) -> Any:
+    """The operation that an action works on."""
+    found: list[Any] = []
+
+    def look(op: Any) -> ir.WalkResult:
+        if is_kind(op.name, kind):
+            found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    walk(module, look)
+    return found[index]
 
 
 def _count(module: ir.Module, kind: str, index: int) -> int:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from foretune.errors import IllegalActionError
+from foretune.passes.mlir.grammar.dot_instructions import DOT_INSTRUCTIONS
 from foretune.passes.mlir.grammar.options import CONTRACTS, MATHS, REDUCTIONS, TRANSPOSES, LoweringOptions
 from foretune.trace import Action, Trace
 
@@ -418,6 +419,22 @@ ACTIONS: dict[str, ActionKind] = {
         "Convolution to a matrix product over gathered columns, by a copy without arithmetic on indices.",
         STRUCTURED,
     ),
+    "dot-product": ActionKind(
+        "Product of narrow numbers by an instruction that sums groups of neighbours into lanes of 32 bits: tiles of so"
+        " many rows and vectors, and so many rows for all columns before the next ones.",
+        STRUCTURED,
+        {
+            "by": Word(tuple(DOT_INSTRUCTIONS)),
+            "rows": Int(1, 64),
+            "vectors": Int(1, 16),
+            "bits": Int(128, 512),
+            "block": Int(1, 1 << 16),
+        },
+        ("by", "rows", "vectors", "bits"),
+    ),
+    "widen-operands": ActionKind(
+        "Product of narrow numbers to one of copies of its operands that are widened once.", STRUCTURED
+    ),
     "img2col": ActionKind(
         "Convolution to a matrix product over gathered columns.",
         STRUCTURED,
@@ -560,10 +577,10 @@ ACTIONS: dict[str, ActionKind] = {
     ),
     "hoist-all-subsets": ActionKind(
         "`hoist-subsets` of every loop.",
-        script=_each_function(
-            '%{p}l = transform.structured.match ops{{["scf.for"]}} in {f} : ({ANY}) -> {ANY}',
-            "transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}",
-        ),
+        script=lambda o, t, p: [  # in the module: a handle of several functions cannot be looked into
+            f'%{p}l = transform.structured.match ops{{["scf.for"]}} in {t} : ({ANY}) -> {ANY}',
+            f"transform.loop.hoist_loop_invariant_subsets %{p}l : {ANY}",
+        ],
     ),
     "lower-contraction": ActionKind(
         "vector.contract to simpler operations.",
@@ -702,6 +719,9 @@ ACTIONS: dict[str, ActionKind] = {
         options={"op": Word(("tanh", "sinh", "cosh", "powf", "exp2f", "rsqrt", "fpowi"))},
         needed=("op",),
         passes=lambda o: (f"func.func(math-expand-ops{{ops={o['op']}}})",),
+    ),
+    "raise-to-products": ActionKind(
+        "Loop nests over memrefs that accumulate products of matrices to structured operations on tensors."
     ),
     "bufferize": ActionKind("Tensors to memrefs, in one shot."),
     "to-loops": ActionKind(
@@ -948,7 +968,8 @@ class Schedule:
         """One transform module that does the whole schedule; passes stand in it as `transform.apply_registered_pass`.
 
         The two actions `bufferize` and `lower` stand for pipelines; `lowering.BUFFERIZE` and
-        `lowering.lowering_pipeline` have their texts.
+        `lowering.lowering_pipeline` have their texts. Rewrites that upstream has no transform for (`gather-columns`,
+        `dot-product`, `widen-operands`, `raise-to-products`, `expand-exp`, `expand-functions`) stand in it as comments.
 
         Args:
             counts: of each action's target kind, as `MlirSession.build` tells; 1 where nothing is told.

@@ -13,129 +13,22 @@ innermost reduction are tiled by 1 and folded away.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import Any
 
 from foretune.errors import DataError, IllegalActionError
 from foretune.passes.mlir.grammar.actions import MlirAction, Schedule
-
-Choose = Callable[[str, Sequence[Any]], Any]
-"""(name of the fork, answers, the most promising first) -> the answer."""
+from foretune.passes.mlir.grammar.loop_templates import schedule_affine_loops, schedule_loops
+from foretune.passes.mlir.grammar.product_templates import product_roles, schedule_product
+from foretune.passes.mlir.grammar.template_parts import Built, Choose, Op, Registers, divisors
 
 Describe = Callable[[Schedule], dict[str, Any]]
 """What a module has after a schedule; see `modules.describe`."""
 
-_LEAST_ROWS = 3  # of a tile; where only fewer divide the rows, padding may pay
-_PANEL_BYTES, _ELEMENT_BYTES = 32 << 10, 4  # what the first cache holds of the right operand
 _MAX_ROW = 2048  # elements of a row that is reduced as one vector
-_PRODUCTS = ({"arith.mulf", "arith.addf"}, {"arith.muli", "arith.addi"})
-_WIDENING = {"arith.extf", "arith.extsi", "arith.extui", "linalg.yield"}
 _GATHERED = ("linalg.conv_2d_nhwc_hwcf", "linalg.conv_2d_nchw_fchw")
 _EXPANDED = {"math.erf", "math.tanh", "math.log"}
-
-
-@dataclass(frozen=True)
-class _Op:
-    """A structured operation, as `modules.describe` tells it, with what it is."""
-
-    index: int
-    extents: tuple[int, ...]
-    parallel: tuple[bool, ...]
-    maps: tuple[tuple[int, ...], ...]
-    num_inputs: int
-    element: str
-    body: frozenset[str]
-    depth: int
-    uses: tuple[int, ...]
-    tensors: bool
-    input: str = ""
-    strided: frozenset[int] = frozenset()
-
-    @classmethod
-    def of(cls, index: int, row: dict[str, Any]) -> _Op:
-        maps = tuple(tuple(m) for m in row["maps"])
-        strided = frozenset(d for dims in row.get("strided", ()) for d in dims)
-        return cls(
-            index,
-            tuple(row["extents"]),
-            tuple(row["parallel"]),
-            maps,
-            row["num_inputs"],
-            row["element"],
-            frozenset(row["body"]),
-            row["depth"],
-            tuple(row["uses"]),
-            row["tensors"],
-            row.get("input", row["element"]),
-            strided,
-        )
-
-    @property
-    def key(self) -> str:
-        """What it computes, wherever it stands: body, extents, how operands are indexed, element types."""
-        extents = "x".join(f"{n}{'' if parallel else 'r'}" for n, parallel in zip(self.extents, self.parallel))
-        maps = " ".join(",".join(map(str, m)) for m in self.maps)
-        kind = f"{self.input}->{self.element} {'tensor' if self.tensors else 'memref'}"
-        return f"{'+'.join(sorted(self.body))} {extents} [{maps}] {kind} {self.num_inputs}"
-
-    @property
-    def output(self) -> tuple[int, ...]:
-        return self.maps[-1]
-
-    @property
-    def is_product(self) -> bool:
-        """Whether it is a sum of products of two operands."""
-        multiplies = any(pair <= self.body <= pair | _WIDENING for pair in _PRODUCTS)
-        return self.num_inputs == 2 and multiplies and not all(self.parallel) and not self._reads_twice
-
-    @property
-    def _reads_twice(self) -> bool:
-        return any(not m for m in self.maps)
-
-    @property
-    def is_fill(self) -> bool:
-        return all(self.parallel) and self.body == {"linalg.yield"} and not any(self.maps[: self.num_inputs])
-
-    @property
-    def is_reduction(self) -> bool:
-        """Whether it reduces something, without a product of matrices."""
-        return not all(self.parallel) and not self.is_product
-
-    @property
-    def is_transposition(self) -> bool:
-        plain = [d for d in self.maps[0] if d >= 0]
-        return self.num_inputs == 1 and all(self.parallel) and len(plain) > 1 and plain != sorted(plain)
-
-
-@dataclass(frozen=True)
-class _Registers:
-    """Vector registers that tiles are made for.
-
-    Attributes:
-        lanes: numbers of 32 bits in one.
-        count: how many there are.
-        preferred: of them, for the accumulators of a product.
-    """
-
-    lanes: int
-    count: int
-    preferred: int
-
-    @classmethod
-    def of(cls, bits: int) -> _Registers:
-        """Of a processor with so wide ones: 32 registers of 512 bits, or 16 smaller ones."""
-        return cls(16, 32, 20) if bits >= 512 else cls(max(bits, 128) // 32, 16, 12)
-
-    def most_rows(self, vectors: int) -> int:
-        """Rows of so many vectors whose accumulators fit beside a row of the right operand and a broadcast number."""
-        return max(1, (self.count - 1 - vectors) // vectors)
-
-
-def divisors(extent: int, least: int, most: int, multiple: int = 1) -> list[int]:
-    """Divisors of an extent within bounds that are multiples of a number."""
-    return [d for d in range(least, min(extent, most) + 1) if extent % d == 0 and d % multiple == 0]
+_LOOPS = {"affine.for", "scf.for"}
 
 
 class Template:
@@ -144,13 +37,15 @@ class Template:
     Args:
         describe: of the module; called for each prefix once.
         vector_bits: of the processor's registers.
+        dot_instructions: those that it has, of `DOT_INSTRUCTIONS`.
 
     Attributes:
-        operations: place, as forks' names begin with it, -> operation that the last schedule had there; see `_Op.key`.
+        operations: place, as forks' names begin with it, -> operation that the last schedule had there; see `Op.key`.
     """
 
-    def __init__(self, describe: Describe, vector_bits: int = 512) -> None:
-        self._describe, self._known, self._registers = describe, {}, _Registers.of(vector_bits)
+    def __init__(self, describe: Describe, vector_bits: int = 512, dot_instructions: Collection[str] = ()) -> None:
+        self._describe, self._known = describe, {}
+        self._registers = Registers.of(vector_bits, dot_instructions)
         self.operations: dict[str, str] = {}
 
     def schedule(self, choose: Choose) -> Schedule:
@@ -159,8 +54,12 @@ class Template:
         Raises:
             IllegalActionError: a prefix of it cannot be applied.
         """
-        built = _Built(self._look, self._registers)
+        built = Built(self._look, self._registers)
         first = self._look(())
+        loops = not first["ops"] and _LOOPS & set(first["names"])
+        if loops and self._raises() and choose("raise products", (True, False)):
+            built.add("raise-to-products")
+            first = built.describe()
         for _ in range(first["names"].count("linalg.softmax")):
             built.add("decompose-aggregate{on=linalg.softmax:0}")
         if {"linalg.pack", "linalg.unpack"} & set(first["names"]):
@@ -168,9 +67,9 @@ class Template:
         self._gather(built, choose, first["ops"])
         if not first["ops"] and "linalg.softmax" not in first["names"]:
             return (
-                _affine(built, choose)
+                schedule_affine_loops(built, choose)
                 if any(name == "affine.for" for name in first["names"])
-                else _loops(built, choose)
+                else schedule_loops(built, choose)
             )
         built.add("expand-exp", *(("expand-functions",) if _EXPANDED & set(first["names"]) else ()), "generalize-all")
         heavy = any(o.is_product for o in built.ops())  # a product with more in its body is none for the register tiles
@@ -191,12 +90,19 @@ class Template:
         built.add("bufferize", "lower{reductions=tree}")
         return built.schedule
 
-    def _gather(self, built: _Built, choose: Choose, rows: list[dict[str, Any]]) -> None:
+    def _raises(self) -> bool:
+        """Whether loops of the module are products of matrices."""
+        try:
+            return bool(self._look((MlirAction("raise-to-products"),))["ops"])
+        except IllegalActionError:
+            return False
+
+    def _gather(self, built: Built, choose: Choose, rows: list[dict[str, Any]]) -> None:
         """Convolutions with strides as products over gathered columns: rows that are not neighbours are no tile of
         registers.
         """
         for kind in _GATHERED:
-            found = [_Op.of(i, row) for i, row in enumerate(r for r in rows if r["name"] == kind)]
+            found = [Op.of(i, row) for i, row in enumerate(r for r in rows if r["name"] == kind)]
             for op in reversed(found):
                 if op.tensors and choose(
                     f"{kind}:{op.index} columns gathered",
@@ -219,7 +125,7 @@ class Template:
             raise found
         return found
 
-    def _fuse(self, built: _Built, choose: Choose) -> None:
+    def _fuse(self, built: Built, choose: Choose) -> None:
         """Outer loops that the last operation shares with what it reads."""
         ops = built.ops()
         if not ops:
@@ -266,44 +172,12 @@ class Template:
         built.add("canonicalize", "fold-unit-extents", "canonicalize", "cse")
 
 
-class _Built:
-    """Actions so far."""
-
-    def __init__(self, look: Callable[[tuple[MlirAction, ...]], dict[str, Any]], registers: _Registers) -> None:
-        self._look, self._actions, self.registers = look, [], registers
-
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule(tuple(self._actions))
-
-    def add(self, *texts: str) -> None:
-        self._actions += [MlirAction.parse(text) for text in texts]
-
-    def tile(
-        self, index: int, sizes: dict[int, int], num_dims: int, order: Sequence[int] | None = None, by: str = "tile"
-    ) -> None:
-        """Tiles dimensions; `order` names all of them, the outermost first."""
-        texts = f"on=linalg:{index} sizes={','.join(str(sizes.get(d, 0)) for d in range(num_dims))}"
-        if order is not None:
-            tiled = [d for d in order if sizes.get(d, 0)]
-            rank = sorted(tiled)
-            if tiled != rank:
-                texts += f" interchange={','.join(map(str, order))}"
-        self.add(f"{by}{{{texts}}}")
-
-    def describe(self) -> dict[str, Any]:
-        return self._look(tuple(self._actions))
-
-    def ops(self) -> list[_Op]:
-        return [_Op.of(i, row) for i, row in enumerate(self.describe()["ops"])]
-
-
-def _schedule_op(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> list[_Op]:
+def _schedule_op(built: Built, choose: Choose, op: Op, before: list[Op]) -> list[Op]:
     """Schedules an operation; those before it, as they are afterwards."""
     if 0 in op.extents or any(d < 0 for d in op.output):
         return before
-    if op.is_product and (roles := _roles(op)) is not None:
-        return _product(built, choose, op, before, roles)
+    if op.is_product and (roles := product_roles(op)) is not None:
+        return schedule_product(built, choose, op, before, roles)
     if not all(op.parallel):
         _reduction(built, choose, op)
     elif op.is_transposition:
@@ -313,173 +187,7 @@ def _schedule_op(built: _Built, choose: Choose, op: _Op, before: list[_Op]) -> l
     return before
 
 
-# -- products --------------------------------------------------------------------------------------
-
-
-def _product(
-    built: _Built, choose: Choose, op: _Op, before: list[_Op], roles: tuple[int | None, int, int, tuple[int, ...]]
-) -> list[_Op]:
-    """A product of matrices, by register tiles; the operations before it, as they are afterwards."""
-    m, n, k, right = roles
-    name = f"op{op.index}"
-    op, before = _pad(built, choose, op, before, m, n)
-    registers, lanes = built.registers, built.registers.lanes
-    columns = divisors(op.extents[n], lanes, 4 * lanes, lanes) or divisors(op.extents[n], 4, 4 * lanes)
-    if not columns:
-        return before
-    width = choose(f"{name} columns", sorted(columns, key=lambda c: (abs(c - 2 * lanes), c)))
-    vectors = -(-width // lanes)
-    rows = divisors(op.extents[m], 1, registers.most_rows(vectors)) if m is not None and m not in op.strided else [1]
-    height = choose(f"{name} rows", sorted(rows, key=lambda r: abs(r - registers.preferred // vectors)))
-    packed = False
-    panels = right[-2:] in ((k, n), (n, k))
-    if op.tensors and not op.depth and panels and op.extents[n] > width and m is not None:
-        reads = math.prod(op.extents[d] for d in op.output if d not in right)  # of the right operand
-        worthwhile = right[-1] == k or (math.prod(op.extents[d] for d in right) >= 1 << 16 and reads >= 64)
-        packed = choose(f"{name} pack", (True, False) if worthwhile else (False, True))
-    inner = {d: 1 for d in range(len(op.extents)) if op.parallel[d] and d not in (m, n) and op.extents[d] > 1}
-    if packed:
-        op, before = _pack(built, op, n, width, right)
-        inner[n] = 1
-    elif op.extents[n] > width:
-        inner[n] = width
-    dims = len(op.extents)
-    blocks = [
-        b
-        for b in (256, 128, 64, 512)
-        if m is not None and op.extents[m] % b == 0 and b % height == 0 and b < op.extents[m]
-    ]
-    block = choose(f"{name} block", [*blocks[:1], 0, *blocks[1:]]) if blocks else 0
-    if depth := _depth(built, choose, op, k, width) if m is not None else 0:
-        built.tile(op.index, {k: depth}, dims)
-    if block and m is not None:
-        built.tile(op.index, {m: block}, dims)
-    order = [d for d in range(dims) if d not in (m, n)] + ([n, m] if m is not None else [n])
-    if m is not None and op.extents[m] > height:
-        inner[m] = height
-        if (
-            n in inner
-            and choose(f"{name} order", ("columns", "rows") if packed or op.depth else ("rows", "columns")) == "rows"
-        ):
-            order[-2:] = [m, n]
-    if inner:
-        built.tile(op.index, inner, dims, order)
-    _vectorize_product(built, op, k)
-    return before
-
-
-def _depth(built: _Built, choose: Choose, op: _Op, k: int, width: int) -> int:
-    """Steps of the reduction that are done for all tiles before the next ones are begun, so that a panel of the right
-    operand stays in the first cache, and a block of the left one in the second; 0 for all at once.
-    """
-    extent = op.extents[k]
-    panel = extent * width * _ELEMENT_BYTES
-    depths = [d for d in (512, 256, 384, 128) if extent % d == 0 and d < extent]
-    if op.depth or panel <= _PANEL_BYTES or not depths:
-        return 0
-    return choose(f"op{op.index} depth", [0, *depths] if panel <= 2 * _PANEL_BYTES else [*depths, 0])
-
-
-def _pad(built: _Built, choose: Choose, op: _Op, before: list[_Op], m: int | None, n: int) -> tuple[_Op, list[_Op]]:
-    """Pads rows and columns that no good tile divides; (the product, the operations before it)."""
-    lanes, good = built.registers.lanes, built.registers.preferred // 2
-    multiples = {n: lanes * (2 if op.extents[n] > lanes else 1)} if op.extents[n] % lanes and op.extents[n] > 1 else {}
-    movable = None  # rows, but not those of a convolution, which overlap
-    if m is not None and any(m in dims for dims in op.maps[:2]) and op.extents[m] > good:
-        movable = m
-    if movable is not None and not divisors(op.extents[movable], _LEAST_ROWS, built.registers.most_rows(2)):
-        multiples[movable] = good
-    answers = (True, False) if multiples else (False, True)
-    if not multiples and movable is not None and op.extents[movable] % good:
-        multiples[movable] = good  # what divides the rows may still be far from the best
-    if not multiples or not op.tensors or op.depth or not choose(f"op{op.index} pad", answers):
-        return op, before
-    kinds = "" if op.element == op.input == "f32" else f" element={op.element} input={op.input}"
-    built.add(
-        f"pad{{on=linalg:{op.index}"
-        f" multiples={','.join(str(multiples.get(d, 1)) for d in range(len(op.extents)))}{kinds}}}",
-        "canonicalize",
-        "cse",
-    )
-    ops = built.ops()
-    padded = next(
-        (
-            o
-            for o in reversed(ops)
-            if o.is_product and all(o.extents[d] % size == 0 for d, size in multiples.items() if d < len(o.extents))
-        ),
-        None,
-    )
-    if padded is None:
-        raise IllegalActionError("the padded product is not found")
-    return padded, ops[: padded.index]
-
-
-def _pack(built: _Built, op: _Op, n: int, width: int, right: tuple[int, ...]) -> tuple[_Op, list[_Op]]:
-    """Copies the operand with the columns into panels; (the product, which has one dimension more, the operations
-    before it).
-    """
-    rank = len(op.extents)
-    built.add(f"pack{{on=linalg:{op.index} sizes={','.join(str(width if d == n else 0) for d in range(rank))}}}")
-    if right[-1] == n:  # panels one after another, each with its rows one after another
-        last = len(right) - 1
-        built.add(f"pack-transpose{{on=linalg.pack:0 outer={','.join(map(str, [*range(last - 1), last, last - 1]))}}}")
-    built.add("lower-packs", "canonicalize")
-    ops = built.ops()
-    packed = next((o for o in ops[op.index :] if o.is_product and len(o.extents) == rank + 1), None)
-    if packed is None:
-        raise IllegalActionError("the packed product is not found")
-    for copy in ops[packed.index + 1 :]:
-        if packed.index in copy.uses and copy.body == {
-            "linalg.yield"
-        }:  # the result needs no copy, because its layout is the same
-            built.add(f"generalize{{on=linalg:{copy.index}}}", "canonicalize")
-            break
-    return packed, ops[: packed.index]
-
-
-def _vectorize_product(built: _Built, op: _Op, k: int) -> None:
-    """Makes a tile a product of two matrices, reduced one step at a time."""
-    others = {d: 1 for d, parallel in enumerate(op.parallel) if not parallel and d != k and op.extents[d] > 1}
-    if others:
-        built.tile(op.index, others, len(op.extents))
-    built.add("fold-unit-extents", "canonicalize")
-    if len(built.ops()[op.index].extents) == 3 and all(d >= 0 for dims in built.ops()[op.index].maps for d in dims):
-        built.add(f"specialize{{on=linalg:{op.index}}}")
-    left = built.ops()[op.index]
-    deepest = [d for d, parallel in enumerate(left.parallel) if not parallel]
-    if not deepest:
-        raise IllegalActionError("nothing is left to reduce")
-    if left.extents[deepest[-1]] > 1:
-        built.tile(op.index, {deepest[-1]: 1}, len(left.extents))
-    built.add(f"vectorize{{on=linalg:{op.index}}}")
-
-
-def _roles(op: _Op) -> tuple[int | None, int, int, tuple[int, ...]] | None:
-    """(rows, columns, innermost reduction, dimensions of the operand with the columns); None where it is no product of
-    matrices.
-    """
-    if not op.output:
-        return None
-    n = op.output[-1]
-    holders = [i for i in range(2) if n in op.maps[i]]
-    if len(holders) != 1:
-        return None
-    right, left = op.maps[holders[0]], op.maps[1 - holders[0]]
-    reductions = [d for d in range(len(op.extents)) if not op.parallel[d] and d in right]
-    if not reductions:
-        return None
-    rows = [d for d in op.output[:-1] if d not in right and op.extents[d] > 1]
-    k = next((d for d in reversed(reductions) if d in left), reductions[-1])
-    if not rows and right[-1] != n:
-        return None  # rows of a matrix times a vector
-    return (rows[-1] if rows else None), n, k, right
-
-
-# -- everything else -------------------------------------------------------------------------------
-
-
-def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
+def _elementwise(built: Built, choose: Choose, op: Op) -> None:
     if (
         not op.output or "tensor.extract" in op.body or any(d < 0 for dims in op.maps for d in dims)
     ):  # what gathers stays a loop
@@ -508,7 +216,7 @@ def _elementwise(built: _Built, choose: Choose, op: _Op) -> None:
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
 
-def _masked_width(built: _Built, choose: Choose, op: _Op, inner: int) -> int:
+def _masked_width(built: Built, choose: Choose, op: Op, inner: int) -> int:
     """Elements of a vector whose last ones are masked where the extent ends, for extents that no register's width
     divides; 0 for none.
     """
@@ -519,7 +227,7 @@ def _masked_width(built: _Built, choose: Choose, op: _Op, inner: int) -> int:
     return choose(f"op{op.index} masks", (*widths, 0))
 
 
-def _one_vector(built: _Built, choose: Choose, op: _Op, inner: int) -> dict[int, int] | None:
+def _one_vector(built: Built, choose: Choose, op: Op, inner: int) -> dict[int, int] | None:
     """Tile sizes that leave one vector along a dimension; None if no width divides it."""
     extent, lanes = op.extents[inner], built.registers.lanes
     widths = divisors(extent, lanes, 16 * lanes, lanes) or divisors(extent, 1, 4 * lanes)
@@ -532,7 +240,7 @@ def _one_vector(built: _Built, choose: Choose, op: _Op, inner: int) -> dict[int,
     return sizes
 
 
-def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
+def _reduction(built: Built, choose: Choose, op: Op) -> None:
     reductions = [d for d in range(len(op.extents)) if not op.parallel[d]]
     inner = op.maps[0][-1] if op.num_inputs and op.maps[0] else -1
     if inner < 0 or not choose(f"op{op.index} vectorise", (True, False)):
@@ -557,7 +265,7 @@ def _reduction(built: _Built, choose: Choose, op: _Op) -> None:
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
 
-def _transpose(built: _Built, choose: Choose, op: _Op) -> None:
+def _transpose(built: Built, choose: Choose, op: Op) -> None:
     if op.body != {"linalg.yield"}:
         _elementwise(built, choose, op)
         return
@@ -570,7 +278,7 @@ def _transpose(built: _Built, choose: Choose, op: _Op) -> None:
     built.add(f"vectorize{{on=linalg:{op.index}}}")
 
 
-def _unroll(built: _Built, choose: Choose) -> None:
+def _unroll(built: Built, choose: Choose) -> None:
     """Unrolls the loops that carry vectors, the later ones first, so that positions of the earlier ones stay."""
     loops = built.describe()["loops"]
     carrying = [
@@ -585,42 +293,3 @@ def _unroll(built: _Built, choose: Choose) -> None:
         if factor > 1 and loop["trips"] % factor == 0 and loop["trips"] > factor:
             built.add(f"unroll{{on=scf.for:{i} factor={factor}}}")
     built.add("canonicalize", "cse")
-
-
-# -- programs of loops -----------------------------------------------------------------------------
-
-
-def _affine(built: _Built, choose: Choose) -> Schedule:
-    if choose("affine fusion", (False, True)):
-        built.add("affine-fusion")
-    if choose("affine copies", (True, False)):
-        built.add("affine-scalrep", "affine-licm")
-    tiles = choose("affine tile", (0, 32, 64, 16, 128))
-    if tiles:
-        built.add(f"affine-tile{{tile_sizes={tiles}}}")
-    jam = choose("affine jam", (0, 4, 2, 8))
-    if jam:
-        built.add(f"affine-unroll-jam{{unroll_jam_factor={jam}}}")
-    width = choose("affine vector", (16, 32, 0, 8, 64))
-    if width:
-        reductions = choose("affine reductions", (True, False))
-        built.add(f"affine-vectorize{{virtual_vector_size={width} vectorize_reductions={str(reductions).lower()}}}")
-    unroll = choose("affine unroll", (0, 2, 4, 8))
-    if unroll:
-        built.add(f"affine-unroll{{unroll_factor={unroll}}}")
-    built.add("canonicalize", "cse", "lower{reductions=tree}")
-    return built.schedule
-
-
-def _loops(built: _Built, choose: Choose) -> Schedule:
-    if choose("raise", (False, True)):
-        built.add("raise-to-affine", "affine-scalrep")
-    if choose("invariants", (True, False)):
-        built.add("licm")
-    factor = choose("unroll", (1, 2, 4, 8))
-    loops = [i for i, loop in enumerate(built.describe()["loops"]) if loop["innermost"] and loop["trips"] > factor]
-    for i in reversed(loops):
-        if factor > 1:
-            built.add(f"unroll{{on=scf.for:{i} factor={factor}}}")
-    built.add("canonicalize", "cse", f"lower{{math={choose('math', ('libm', 'libmvec'))} reductions=tree}}")
-    return built.schedule

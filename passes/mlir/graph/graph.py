@@ -492,6 +492,12 @@ class _Walker:
             self._library_copy(math.prod(shape) * element_bits(source.type) / 8, statement)
         return True
 
+    def prints(self, op: Any, statement: _Statement) -> None:
+        """What is printed, number by number."""
+        numbers = float(sum(math.prod(shape_of(v.type) or [1]) for v in op.operands))
+        self.facts.printed += numbers
+        self.facts.printed_runs += numbers * math.prod(loop.trip for loop in statement.chain)
+
     def pointer_copy(self, op: Any, statement: _Statement) -> bool:
         """A copy of so many bytes, by the C library."""
         size = self.scope.mean(self.scope.form(op.operands[2]))
@@ -715,6 +721,7 @@ _HANDLERS = {
     "tensor.concat": _Walker.concat,
     **dict.fromkeys(("linalg.pack", "linalg.unpack"), _Walker.repack),
     "memref.copy": _Walker.copy,
+    "vector.print": _Walker.prints,
     **dict.fromkeys(("affine.apply", "affine.min", "affine.max"), _Walker.apply),
     **dict.fromkeys(("memref.subview", "tensor.extract_slice"), _Walker.subview),
     "tensor.insert_slice": _Walker.insert_slice,

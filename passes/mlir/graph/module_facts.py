@@ -26,6 +26,7 @@ class ModuleFacts:
         elements: element types that the training data has not.
         outside: functions that are called and have no body here.
         library_bytes: copied by the C library in one run; `largest_copy` of them at once.
+        printed: numbers that are printed, each by calls of a library; `printed_runs` as often as they are.
         uncertain: whether a note concerns how often something runs.
     """
 
@@ -39,6 +40,8 @@ class ModuleFacts:
     library_bytes: float = 0.0
     largest_copy: float = 0.0
     uncertain: bool = False
+    printed: float = 0.0
+    printed_runs: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON data."""
@@ -62,6 +65,8 @@ class FactsSoFar:
     outside: set[str] = field(default_factory=set)
     library_bytes: float = 0.0
     largest_copy: float = 0.0
+    printed: float = 0.0
+    printed_runs: float = 0.0
     _notes: dict[str, None] = field(default_factory=dict)
     _trips: Counter[str] = field(default_factory=Counter)
     _taken: float = 0.0
@@ -98,4 +103,6 @@ class FactsSoFar:
             self.library_bytes,
             self.largest_copy,
             self._uncertain or bool(self._trips),
+            self.printed,
+            self.printed_runs,
         )

@@ -1,7 +1,7 @@
 """A seeded generator of varied legal MLIR programs, for training data.
 
-Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs; single operations and code on
-vectors are as other people's modules have them. Shapes and element types are
+Operator graphs are `linalg` on tensors; loop nests are `affine` and `scf` on memrefs; single operations, code on
+vectors and whole modules are as other people's have them. Shapes and element types are
 drawn so that one run takes a few milliseconds at most. The same family and seed always give the same text. Programs
 write to their result or to arguments named last; loops that read what they wrote average it, so that values stay
 ordinary numbers however often they run.
@@ -16,7 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretune.errors import OptionError
-from foretune.passes.mlir.programs import loop_programs, named_programs, operator_programs, vector_programs
+from foretune.passes.mlir.programs import (
+    loop_programs,
+    module_programs,
+    named_programs,
+    operator_programs,
+    vector_programs,
+)
 from foretune.passes.mlir.programs.shapes import Draw
 
 ENTRY = "main"
@@ -26,6 +32,7 @@ FAMILIES: dict[str, Callable[[Draw], str]] = {
     **loop_programs.FAMILIES,
     **named_programs.FAMILIES,
     **vector_programs.FAMILIES,
+    **module_programs.FAMILIES,
 }
 """family -> writer of a module with the function `main`."""
 

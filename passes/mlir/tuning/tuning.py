@@ -17,7 +17,7 @@ from foretune.passes.mlir.tuning.measure import DEFAULT, MlirMeasurer, PreparedM
 from foretune.passes.mlir.tuning.search import MlirSearch
 from foretune.passes.mlir.tuning.winners import Winners
 from foretune.record import MeasureRecord, Status, Trajectory
-from foretune.target import vector_bits
+from foretune.target import dot_product_instructions, vector_bits
 from foretune.trace import Trace
 from foretune.tuning import loop
 from foretune.tuning.callback import Callback
@@ -151,7 +151,9 @@ def tune(
         DataError: the program cannot be lowered or checked; see `MlirMeasurer.prepare`.
     """
     session, domain = measurer.session, MlirDomain(program, measurer)
-    template = Template(lambda schedule: session.describe(program.text, schedule), vector_bits())
+    template = Template(
+        lambda schedule: session.describe(program.text, schedule), vector_bits(), dot_product_instructions()
+    )
     result = MlirTuneResult(program.name, program.hash, entry=program.signature.name)
 
     def note(result: MlirTuneResult) -> None:

@@ -132,3 +132,16 @@ def test_packing_is_as_much_work_as_there_are_elements(counting):
     exact, fast = (predict_costs(counting, PACK, HASWELL, settings=settings) for settings in (EXACT, FAST))
     low, high = fast.interval("dynamic_instructions")
     assert low <= exact.costs["dynamic_instructions"] <= high and fast.costs["bytes_written"] > 5000
+
+
+def test_prints_are_counted_number_by_number(session, counting):
+    source = """func.func @main() {
+  %mask = vector.constant_mask [2, 2, 2] : vector<3x3x3xi1>
+  vector.print %mask : vector<3x3x3xi1>
+  %numbers = arith.constant dense<7> : vector<10xi32>
+  vector.print %numbers : vector<10xi32>
+  return
+}"""
+    fast, exact = (predict_costs(counting, source, HASWELL, settings=TierSettings(mode)) for mode in ("fast", "exact"))
+    for name in ("instructions", "dynamic_instructions"):
+        assert 0.6 < fast.costs[name] / exact.costs[name] < 1.6

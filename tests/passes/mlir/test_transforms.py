@@ -92,6 +92,10 @@ SCHEDULES = {
             " contract=dot reductions=tree}"
         ),
     ),
+    "hoist in a module of several functions": (
+        MATMUL + "\nfunc.func private @other(f32) -> f32\n",
+        "tile{on=linalg.matmul:0 sizes=8,16,4}; vectorize{on=linalg.matmul:0}; hoist-all-subsets; canonicalize",
+    ),
     "exp": (
         sources.softmax(4, 32),
         "decompose-aggregate{on=linalg.softmax:0}; expand-exp; generalize-all; fuse-elementwise",

@@ -52,7 +52,9 @@ def screening(secs, polly=False, **options):
     kept = options.pop("kept", None)
     compiler = FakeCompiler(clock, secs, **options)
     measurer = SimpleNamespace(compiler=compiler, has_polly=polly, settings=SimpleNamespace(build_timeout_secs=1000.0))
-    return Screening(SimpleNamespace(hash="p", is_relaxed=False), measurer, False, secs, kept=kept, clock=clock), compiler
+    return Screening(
+        SimpleNamespace(hash="p", is_relaxed=False), measurer, False, secs, kept=kept, clock=clock
+    ), compiler
 
 
 @pytest.mark.parametrize("secs", [0.01, 1.0, 10.0, 60.0])
