@@ -272,17 +272,21 @@ class _Raising(Writer):
 
     # -- triangles ---------------------------------------------------------------------------------
 
-    def _triangle(self, loops: Sequence[Loop]) -> list[Loop]:
-        return [loop for loop in loops if loop.below is not None]
+    def _triangle(self, loops: Sequence[Loop]) -> list[tuple[Loop, Loop]]:
+        """(triangular loop, the loop whose variable bounds it)."""
+        return [(loop, loop.below) for loop in loops if loop.below is not None]
 
-    def _kept(self, triangle: list[Loop], loops: Sequence[Loop], inside: str, outside: str, kind: str) -> str:
+    def _kept(
+        self, triangle: list[tuple[Loop, Loop]], loops: Sequence[Loop], inside: str, outside: str, kind: str
+    ) -> str:
         """One value where all triangular loops run, another one elsewhere."""
         places = list(loops)
-        for loop in triangle:
-            row, column = (self.value(f"linalg.index {places.index(which)} : index") for which in (loop.below, loop))
+        for loop, below in triangle:
+            row = self.value(f"linalg.index {places.index(below)} : index")
+            column = self.value(f"linalg.index {places.index(loop)} : index")
             bound = self.add(row, loop.extent)
-            below = self.value(f"arith.cmpi slt, {column}, {bound} : index")
-            inside = self.value(f"arith.select {below}, {inside}, {outside} : {kind}")
+            is_inside = self.value(f"arith.cmpi slt, {column}, {bound} : index")
+            inside = self.value(f"arith.select {is_inside}, {inside}, {outside} : {kind}")
         return inside
 
     # -- values from outside -----------------------------------------------------------------------
