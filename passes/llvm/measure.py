@@ -281,12 +281,12 @@ class PassMeasurer:
         on = f" on the check input {' '.join(given.arguments)!r}" if is_check else ""
         runs = []
         fast = self.settings.run_timeout_secs
-        for build, limit in ((baseline, fast), (baseline, fast), (plain, slow)):
+        for build, limit, how in ((baseline, fast, "under -O3"),) * 2 + ((plain, slow, "without passes"),):
             runs.append(self._run(program, build.linked, given, limit))
             if not runs[-1].is_ok:
                 is_late = runs[-1].ran.status == Status.RUN_TIMEOUT.value
                 hint = "; give it less to do, or more time with --run-timeout" if is_late else ""
-                raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error}{hint}")
+                raise DataError(f"{program.name} does not run{on}: {runs[-1].ran.error} {how}{hint}")
         first, second, unoptimised = runs
         expected = unoptimised.result
         if not is_check and program.options.run.expect_exit not in (None, expected[0]):

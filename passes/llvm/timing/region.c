@@ -1,8 +1,10 @@
 /* Counts calls of one function and the processor time that they take; `instrument.py` puts the two calls around it.
  *
- * What is counted is time of the process and of the children that it waited for, as of whole runs, while some thread
- * is in the function; calls inside a call belong to it. The numbers are in a file that is mapped, in the folder where
- * the program starts, so that they are there however it ends. `execution/region.py` reads it.
+ * What is counted is processor time of the process and of the children that it waited for, as of whole runs, while some
+ * thread is in the function; calls inside a call belong to it. Where the processor did nothing else meanwhile, that is
+ * the time that passed: the clock of the process stands still now and then on virtual machines, which take off later
+ * what was stolen from them. The numbers are in a file that is mapped, in the folder where the program starts, so that
+ * they are there however it ends. `execution/region.py` reads it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,8 +19,6 @@
 
 #define FILE_NAME ".foretune-region"
 #define MAGIC 0x31676e6f69676572u
-#define LOOKED_AT 50000u /* nanoseconds */
-#define MOST_AWAITED 20000000u
 
 struct counts {
     uint64_t magic;
@@ -30,17 +30,42 @@ struct counts {
 
 static struct counts unshared, *counts = &unshared;
 static atomic_flag lock = ATOMIC_FLAG_INIT;
-static uint64_t num_inside, start; /* threads, and since when there is one */
+
+struct moment {
+    uint64_t passed, worked, children; /* nanoseconds, the latter two of processor time */
+    uint64_t switches; /* to other threads and processes */
+};
+
+static uint64_t num_inside; /* threads */
+static struct moment start; /* since when there is one */
 static _Thread_local char *outermost; /* where the stack was when this thread came in; 0 outside */
 
-static uint64_t now(void) {
-    struct timespec own;
-    struct rusage children;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+static uint64_t clock_of(clockid_t which) {
+    struct timespec at;
+    clock_gettime(which, &at);
+    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+}
+
+static struct moment now(void) {
+    struct rusage own, children;
+    getrusage(RUSAGE_SELF, &own);
     getrusage(RUSAGE_CHILDREN, &children);
-    uint64_t seconds = (uint64_t)(own.tv_sec + children.ru_utime.tv_sec + children.ru_stime.tv_sec);
+    uint64_t seconds = (uint64_t)(children.ru_utime.tv_sec + children.ru_stime.tv_sec);
     uint64_t micros = (uint64_t)(children.ru_utime.tv_usec + children.ru_stime.tv_usec);
-    return seconds * 1000000000u + micros * 1000u + (uint64_t)own.tv_nsec;
+    struct moment found = {
+        .worked = clock_of(CLOCK_PROCESS_CPUTIME_ID),
+        .children = seconds * 1000000000u + micros * 1000u,
+        .switches = (uint64_t)(own.ru_nvcsw + own.ru_nivcsw),
+    };
+    found.passed = clock_of(CLOCK_MONOTONIC); /* last, likewise */
+    return found;
+}
+
+static uint64_t since(struct moment before) {
+    uint64_t passed = clock_of(CLOCK_MONOTONIC); /* first, so that a switch behind it is seen, too */
+    struct moment after = now();
+    uint64_t own = after.switches == before.switches ? passed - before.passed : after.worked - before.worked;
+    return own + after.children - before.children;
 }
 
 static void take(void) {
@@ -53,7 +78,7 @@ static void give(void) {
 
 static void come_out(void) {
     take();
-    if (num_inside && !--num_inside) atomic_fetch_add(&counts->nanoseconds, now() - start);
+    if (num_inside && !--num_inside) atomic_fetch_add(&counts->nanoseconds, since(start));
     give();
 }
 
@@ -84,23 +109,6 @@ static void in_child(void) { /* of fork: its time is its parent's, who waits for
     give();
 }
 
-static uint64_t wall(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
-}
-
-/* On virtual machines time that was stolen before is taken off afterwards, so that the clock of a process that has just
- * begun may stand still for some milliseconds. */
-static void await_clock(void) {
-    uint64_t begun = wall();
-    for (uint64_t since = begun; since < begun + MOST_AWAITED; since = wall()) {
-        uint64_t before = now();
-        while (wall() < since + LOOKED_AT) {}
-        if (now() - before > LOOKED_AT / 2) return;
-    }
-}
-
 __attribute__((constructor(101))) static void begin(void) {
     uint64_t least = UINT64_MAX;
     int file = open(FILE_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -110,9 +118,8 @@ __attribute__((constructor(101))) static void begin(void) {
     }
     if (file >= 0) close(file);
     pthread_atfork(0, 0, in_child);
-    await_clock();
     for (int i = 0; i < 32; i++) {
-        uint64_t before = now(), taken = now() - before;
+        uint64_t taken = since(now());
         if (taken < least) least = taken;
     }
     counts->clock_nanoseconds = least;
@@ -123,7 +130,7 @@ __attribute__((destructor(101))) static void end(void) { /* some programs end in
     char *here = __builtin_frame_address(0);
     if (outermost && here > outermost) atomic_fetch_add(&counts->jumps, 1);
     take();
-    if (num_inside) atomic_fetch_add(&counts->nanoseconds, now() - start);
+    if (num_inside) atomic_fetch_add(&counts->nanoseconds, since(start));
     num_inside = 0;
     give();
 }
