@@ -23,7 +23,8 @@ from tuning_report import geomean
 from tuning_workloads import host_target
 
 from foretune.compiler.measure.measurer import Measurer
-from foretune.compiler.metaschedule.tuner import Tuner, TunerConfig
+from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.pytorch import importer
 from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database

@@ -221,7 +221,8 @@ def tuned_row(task: Task, method: str, seed: int, num_trials: int, measurer: Mea
 
 def pick_row(task: Task, seed: int) -> dict[str, Any]:
     """The pick of the bundled weights, nothing measured."""
-    from foretune.compiler.metaschedule.tuner import Tuner, TunerConfig
+    from foretune.compiler.metaschedule.tuner import Tuner
+    from foretune.compiler.metaschedule.tuner_config import TunerConfig
     from foretune.costmodel.latent.model import LatentCostModel
 
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "records.db") as database:

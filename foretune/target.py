@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -163,6 +164,7 @@ def _plain_attr(value: Value) -> Any:
 
 _RATES = ("peak_gflops", "memory_gb_per_sec")
 _MOST_SLOWDOWN = 100  # of a machine by its load; what was more before is no measurement
+_ENOUGH = 20  # processes that measured a machine; one of them found it quiet
 
 
 def num_usable_cores() -> int:
@@ -172,12 +174,25 @@ def num_usable_cores() -> int:
 
 @lru_cache(maxsize=1)
 def measure_host() -> HardwareFeatures:
-    """Reads and measures this machine's CPU; about half a second, once a process.
+    """Reads and measures this machine's CPU; about half a second, once a process, until a few processes have.
 
     The best rates seen are kept in the user's cache folder: on a busy machine they come out at a third, and a cost
     model that is told another machine chooses otherwise.
     """
-    return at_its_best(_measure_host(), Path.home() / ".cache" / "foretune" / "host.json")
+    path, host = Path.home() / ".cache" / "foretune" / "host.json", _read_host()
+    return known_well(host, path) or at_its_best(_measured(host), path)
+
+
+def known_well(host: HardwareFeatures, path: Path) -> HardwareFeatures | None:
+    """The features with the best rates, if enough processes have measured this machine.
+
+    Args:
+        host: without rates.
+        path: see `at_its_best`.
+    """
+    kept, times = _kept_in(path)
+    is_same = kept is not None and times >= _ENOUGH and replace(kept, **dict.fromkeys(_RATES, 0.0)) == host
+    return kept if is_same and all(_is_rate(getattr(kept, name)) for name in _RATES) else None
 
 
 def at_its_best(measured: HardwareFeatures, path: Path) -> HardwareFeatures:
@@ -188,29 +203,37 @@ def at_its_best(measured: HardwareFeatures, path: Path) -> HardwareFeatures:
         measured: just now.
         path: file with those so far; written anew where they change, and left alone where that is not possible.
     """
-    kept = _kept_in(path)
+    kept, times = _kept_in(path)
     rates = {name: getattr(measured, name) for name in _RATES}
-    if kept is not None and replace(kept, **rates) == measured:  # the same processors of the same machine
+    is_same = kept is not None and replace(kept, **rates) == measured  # the same processors of the same machine
+    if is_same:
         rates = {name: _grown(getattr(kept, name), rate) for name, rate in rates.items()}
     best = replace(measured, **rates)
-    if best != kept:
-        text = json.dumps({"cpu": _cpu_name(), "hardware": best.to_json()})
+    times = times + 1 if is_same else 1
+    if best != kept or times <= _ENOUGH:
+        text = json.dumps({"cpu": _cpu_name(), "hardware": best.to_json(), "times": times})
         with contextlib.suppress(OSError):
             write_atomically(path, lambda temporary: temporary.write_text(text))
     return best
 
 
-def _kept_in(path: Path) -> HardwareFeatures | None:
+def _kept_in(path: Path) -> tuple[HardwareFeatures | None, int]:
+    """(features with the best rates so far, how often they were measured)."""
     try:
         known = json.loads(path.read_text())
-        return HardwareFeatures.from_json(known["hardware"]) if known["cpu"] == _cpu_name() else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, TargetError):
-        return None  # it is written anew
+        kept = HardwareFeatures.from_json(known["hardware"]) if known["cpu"] == _cpu_name() else None
+        return kept, int(known.get("times", 0))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, TargetError):
+        return None, 0  # it is written anew
 
 
 def _grown(kept: float, measured: float) -> float:
-    is_plausible = isinstance(kept, float | int) and 0 < kept <= _MOST_SLOWDOWN * measured
+    is_plausible = _is_rate(kept) and kept <= _MOST_SLOWDOWN * measured
     return measured if not is_plausible or measured > 1.05 * kept else kept
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, float | int) and 0 < value < math.inf
 
 
 def _cpu_name() -> str:
@@ -220,7 +243,19 @@ def _cpu_name() -> str:
         return platform.processor()
 
 
-def _measure_host() -> HardwareFeatures:
+def _read_host() -> HardwareFeatures:
+    """What the system says of this machine."""
+    return HardwareFeatures(
+        cores=num_usable_cores(),
+        vector_bits=vector_bits(),
+        l1_bytes=_cache_bytes(1),
+        l2_bytes=_cache_bytes(2),
+        l3_bytes=_cache_bytes(3),
+    )
+
+
+def _measured(host: HardwareFeatures) -> HardwareFeatures:
+    """The features with rates as they are now."""
     import numpy as np
 
     def best(function, repeats: int) -> float:
@@ -237,12 +272,8 @@ def _measure_host() -> HardwareFeatures:
     source = np.ones(1 << 24, np.float32)
     copy = np.empty_like(source)
     copy_secs = best(lambda: np.copyto(copy, source), 4)
-    return HardwareFeatures(
-        cores=num_usable_cores(),
-        vector_bits=vector_bits(),
-        l1_bytes=_cache_bytes(1),
-        l2_bytes=_cache_bytes(2),
-        l3_bytes=_cache_bytes(3),
+    return replace(
+        host,
         peak_gflops=round(2 * n**3 / matmul_secs / 1e9, 1),
         memory_gb_per_sec=round(2 * source.nbytes / copy_secs / 1e9, 1),
     )

@@ -60,6 +60,7 @@ def choose(
     inputs: Sequence[Any],
     tolerance: float,
     better: Mapping[str, Sequence[str]] = {},
+    racing: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> tuple[Callable, Choice]:
     """Runs PyTorch's own graph against others.
 
@@ -69,6 +70,7 @@ def choose(
         inputs: example inputs; none of them is changed.
         tolerance: largest error accepted, relative to the largest magnitude of each reference output.
         better: name -> contenders made before it, of which one that takes part makes this one needless.
+        racing: makes what is entered while the contenders take turns.
 
     Returns:
         (what runs the graph from now on, how that came).
@@ -128,7 +130,7 @@ def choose(
             choice.ms[PYTORCH] = secs * 1e3
             return reference, choice
         most_secs = max(_FEWEST_RACE_SECS, _RACE_SHARE * (time.perf_counter() - start))
-        with phase("contest"):
+        with phase("contest"), racing():
             result = race(runs, inputs, expected.changed, trains, most_secs)
     choice.name, choice.ms, choice.sureness, choice.num_rounds = (
         result.winner,

@@ -34,16 +34,17 @@ class LibraryTimes:
             values: tensors of the sizes and strides; their numbers do not matter.
             packs: whether the second of the two is a weight, and may be packed.
         """
-        key = f"{product.words(values)} {[v.stride() for v in values]} {product.rest} {packs}"
-        if key not in self._known:
-            self._known[key] = self._measure(product, values, packs)
-        return self._known[key]
+        key = f"{product.words(values)} {[v.stride() for v in values]} {product.rest}"
+        ways = ways_of(product, values, packs)
+        if not {*ways} <= self._known.get(key, {}).keys():  # with packed weights there are more
+            self._known[key] = self._measure(product, values, ways)
+        return {way: self._known[key][way] for way in ways}
 
-    def _measure(self, product: Product, values: Sequence[torch.Tensor], packs: bool) -> dict[str, float]:
+    def _measure(self, product: Product, values: Sequence[torch.Tensor], ways: Sequence[str]) -> dict[str, float]:
         numbers = torch.Generator().manual_seed(0)  # the program's own stay as they are
         with torch.no_grad():
             inputs = [torch.empty_strided(v.shape, v.stride()).normal_(generator=numbers) for v in values]
-            runs = {way: LibraryProduct(product, way, self._make_watch()) for way in ways_of(product, values, packs)}
+            runs = {way: LibraryProduct(product, way, self._make_watch()) for way in ways}
             times: dict[str, list[float]] = {way: [] for way in runs}
             for _ in range(_ROUNDS if len(runs) > 1 else 1):
                 fastest = min((min(burst) for burst in times.values() if burst), default=math.inf)

@@ -9,19 +9,17 @@ has built on the next free one.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import logging
 import os
 import platform
-import stat
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foretune.compiler.measure.lock import Waiting, measuring_lock
 from foretune.compiler.measure.messages import (
     Build,
     Check,
@@ -81,6 +79,7 @@ class Measurer:
         device_wait_secs: how long to wait for a device that is free.
         quiet_wait_secs: if other processes disturbed a batch, how long to wait for quiet before it is timed again; 0
             takes times as they come.
+        waiting: entered, with the reason, while another process measures on this machine.
     """
 
     def __init__(
@@ -92,8 +91,9 @@ class Measurer:
         device: Device | None = None,
         device_wait_secs: float = 60.0,
         quiet_wait_secs: float = 0.0,
+        waiting: Waiting = contextlib.nullcontext,
     ) -> None:
-        self.settings = settings
+        self.settings, self._waiting = settings, waiting
         self._store_features = store_features
         self._device, self._device_wait_secs = device, device_wait_secs
         self._library_folder = ScratchFolder("foretune-libraries-") if device is not None else None
@@ -144,7 +144,7 @@ class Measurer:
         jobs = [_Job(next(self._ids), candidate, self._workers[0]) for candidate in candidates]
         self._workers.map(self._build_in, jobs)
         if self._device is None:
-            with measuring_lock():
+            with measuring_lock(self._waiting):
                 self._run_quietly(jobs)
         else:
             self._workers.each(lambda worker: self._run_built([job for job in jobs if job.worker is worker]))
@@ -346,34 +346,6 @@ class _Job:
     features: tuple[tuple[float, ...], ...] = ()
     build_secs: float = 0.0
     generation: int = 0
-
-
-@contextlib.contextmanager
-def measuring_lock() -> Iterator[None]:
-    """Holds this user's measuring lock of this machine; waits for it if another process has it.
-
-    Raises:
-        WorkerError: no folder of this user's own can be made for it.
-    """
-    with open(_lock_folder() / "measuring.lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _lock_folder() -> Path:
-    """A folder that only this user can write to: a lock file straight in a shared temporary folder could be another
-    user's, or a link.
-    """
-    folder = Path(tempfile.gettempdir()) / f"foretune-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise WorkerError(
-            f"{folder} must be a folder that only user {os.getuid()} can write to, for the lock of measuring processes;"
-            " remove it"
-        )
-    return folder
 
 
 def cpu_name() -> str:

@@ -8,6 +8,7 @@ The task scheduler says whose turn it is: the budget goes where the latency of t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,12 +17,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from foretune.compiler.measure.lock import Waiting
 from foretune.compiler.measure.looker import Looker, shared_looker
 from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.measure.one_thread import one_torch_thread
 from foretune.compiler.metaschedule.code_rung import CodeRung
 from foretune.compiler.metaschedule.picking import Picker
 from foretune.compiler.metaschedule.task_search import TuningProgram
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.space import ScheduleContext, design_spaces, postprocs_of, rewritten_spaces
 from foretune.compiler.tir.workload import module_from_program, module_hash
@@ -31,7 +34,7 @@ from foretune.costmodel.planning.acquisition import expected_improvement
 from foretune.costmodel.planning.halving import groups_of, propose_in_turn
 from foretune.costmodel.planning.planner import Planner
 from foretune.datasets.records.database import Database
-from foretune.errors import IllegalActionError, OptionError, UnsupportedError
+from foretune.errors import IllegalActionError, UnsupportedError
 from foretune.record import MeasureRecord, Status, fastest
 from foretune.space import DesignSpace
 from foretune.support.once import warn_once
@@ -39,63 +42,12 @@ from foretune.task import Candidate, Task
 from foretune.trace import Trace
 from foretune.tuning.callback import SECONDS, Announcer, Callback
 from foretune.tuning.rungs import Rung, RungClock
-from foretune.tuning.task_scheduler import SchedulerConfig, TaskScheduler
+from foretune.tuning.task_scheduler import TaskScheduler
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_TRACE = Trace(())
 _FINALISTS = 3
-_SMALL_BATCH = 4
-
-
-@dataclass(frozen=True)
-class TunerConfig:
-    """How to tune.
-
-    Attributes:
-        trials: measurements for each task on average, counting those already in the database. One task gets from a
-            quarter of it to three times as many; less is spent where the model expects nothing more, or a task has
-            fewer schedules.
-        batch_size: most candidates measured between two adaptations.
-        tolerance: largest error of a winner, relative to the largest magnitude of the reference output.
-        seed: of the search.
-        secs: no batch begins so long after the start; tasks that had none by then are left to the model.
-        ops: words, such as `conv2d` or `matmul`; only tasks whose name or family has one of them are measured. All are,
-            if there is none.
-        looks: schedules of a task whose machine code is looked at before the model alone picks one, and so many more
-            than its first batch has before that is measured; 0 to go by the model.
-        look_secs: seconds that all tasks without measurements together wait for these looks, the heavy ones first.
-    """
-
-    trials: int = 64
-    batch_size: int = 16
-    tolerance: float = 1e-3
-    seed: int = 0
-    secs: float = math.inf
-    ops: tuple[str, ...] = ()
-    looks: int = 8
-    look_secs: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.looks < 0 or not self.look_secs >= 0:
-            raise OptionError(f"`looks >= 0` and `look_secs >= 0` must hold, but got {self.looks} and {self.look_secs}")
-        if self.trials < 0 or self.batch_size < 1:
-            raise OptionError(
-                f"`trials >= 0` and `batch_size >= 1` must hold, but got {self.trials} and {self.batch_size}"
-            )
-
-    def measures(self, task: Task) -> bool:
-        """Whether the budget is for this task."""
-        return not self.ops or any(
-            word in name for word in self.ops for name in (task.workload.name, task.workload.family)
-        )
-
-    def scheduler(self, num_tasks: int) -> SchedulerConfig:
-        """How a scheduler spends the budget on some tasks: small budgets go in small batches, so that there is a
-        choice.
-        """
-        batch_size = min(self.batch_size, self.trials, max(_SMALL_BATCH, self.trials // 4))
-        return SchedulerConfig(batch_size, self.trials * num_tasks, max(batch_size, self.trials // 4), 3 * self.trials)
 
 
 @dataclass(frozen=True)
@@ -223,6 +175,7 @@ class Tuner:
         picks: task key -> what the same model picked for it before, with the same seed and without records; added to.
         looker: compiles what is looked at; that of the process by default.
         callbacks: follow the run, until `close`.
+        waiting: entered, with the reason, while another process measures on this machine.
     """
 
     def __init__(
@@ -234,11 +187,12 @@ class Tuner:
         picks: dict[tuple[str, str], Trace] | None = None,
         looker: Looker | None = None,
         callbacks: Sequence[Callback] = (),
+        waiting: Waiting = contextlib.nullcontext,
     ) -> None:
         self._model, self._database, self._config, self._measurer = model, database, config, measurer
         self._picks = {} if picks is None else picks
         self._planner = Planner(model, seed=config.seed)
-        self._looker, self._announcer = looker, Announcer(callbacks, SECONDS)
+        self._looker, self._announcer, self._waiting = looker, Announcer(callbacks, SECONDS), waiting
         self._clock = RungClock()
 
     def close(self) -> None:
@@ -403,7 +357,7 @@ class Tuner:
 
     def _running_measurer(self) -> Measurer:
         if self._measurer is None:
-            self._measurer = Measurer()
+            self._measurer = Measurer(waiting=self._waiting)
         return self._measurer
 
     def _winner(self, state: TaskState) -> MeasureRecord | None:

@@ -7,13 +7,14 @@ PyTorch's own kernels and with Inductor, and the fastest one runs the graph.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,30 +23,41 @@ from foretune.compiler.contest.comparison import asks_for_gradients
 from foretune.compiler.contest.guard import PYTORCH, Choice, choose
 from foretune.compiler.graphs.effects import effect_of
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.measure.lock import Waiting
 from foretune.compiler.observed import logs
 from foretune.compiler.observed.graph_trace import compile_id, trace_graph
 from foretune.compiler.pytorch.background import Switch, tune_in_background
 from foretune.compiler.pytorch.explain import describe
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
+from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
-from foretune.compiler.tir.target import parse_target
 from foretune.compiler.torch_private import CompileId, FakeTensor, functorch_config
-from foretune.costmodel.latent.model import LatentCostModel
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
+from foretune.support.memory import give_back
 from foretune.support.once import warn_once
+from foretune.support.optional import expect
+from foretune.support.phases import Phases, phases_line
 from foretune.support.text import telling_line
+from foretune.target import Target
 from foretune.trace import Trace
+
+if TYPE_CHECKING:  # they need TVM, which is loaded beside Inductor
+    from foretune.compiler.metaschedule.tuner import Tuner
+    from foretune.costmodel.latent.model import LatentCostModel
 
 __all__ = ["MODES", "TVM", "Backend", "compile_reports", "foretune_backend"]
 
 _log = logs.LOG
 logs.register()
+
+for _package in ("tvm", "tvm_ffi", "psutil"):  # `torch.compile` says so, and not the first call
+    expect(_package, "scheduling tensor programs")
 
 TVM, MIXED = "tvm", "tvm, products in libraries"
 INDUCTOR, ONEDNN, FROZEN = "inductor", "inductor, products in oneDNN", "inductor, weights frozen"
@@ -93,16 +105,33 @@ class Backend:
     def __init__(self, options: BackendOptions, mode: str | None = None, only: str | None = None) -> None:
         self.options, self.mode = options, mode
         self.only = only or (None if options.guard else TVM)
-        self.target = parse_target(options.target)
         self.database = Database(options.database)
         bring_to(self.database)
-        self.model = (
-            LatentCostModel.bundled() if options.cost_model is None else LatentCostModel.load(Path(options.cost_model))
-        )
+        self._loading = Loading(options.target, None if options.cost_model is None else Path(options.cost_model))
+        if options.target != "auto" or options.cost_model is not None:
+            self._loading.result()
         self._picks: dict[tuple[str, str], Trace] = {}
+
+    @property
+    def target(self) -> Target:
+        """Where kernels run; loads TVM."""
+        return self._loading.result().target
+
+    @property
+    def model(self) -> LatentCostModel:
+        """Ranks schedules; loads what it is computed with."""
+        return self._loading.result().model
 
     def compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable:
         """The graph as the fastest of its compilers runs it, or, without the guard, as TVM does."""
+        expected = expected_secs(len(gm.graph.nodes), self.options)
+        with phases_line("compiling", expected, self.options.progress) as phases:
+            run = self._compile(gm, inputs, phases)
+        give_back()  # what lost is gone by now
+        _log.info("compiled: %s", ", ".join(f"{name} {secs:.1f} s" for name, secs in phases.took_secs.items()))
+        return run
+
+    def _compile(self, gm: torch.fx.GraphModule, inputs: Sequence[Any], phases: Phases) -> Callable:
         start = time.perf_counter()
         report = CompileReport()
         note_graph(report, filter(is_weight, inputs))
@@ -114,14 +143,15 @@ class Backend:
         if self.options.background and self.options.trials and not asks_for_gradients(inputs) and not saves:
             later = []
         times = LibraryTimes(lambda: StaticInputs(self.options.freeze))
-        tvm = TvmGraph(gm, inputs, self.options, self.target, self.tuner, report, times)
+        tvm = TvmGraph(gm, inputs, self.options, self._loading, self.tuner, report, times, phases)
         graphs = InductorGraphs(gm, inputs, times, self.mode)
         only = self.only or (TVM if any(isinstance(x, FakeTensor) for x in inputs) else None)
 
         def beside_tvm(make: Callable[[], Callable]) -> Callable:
             if only is None and not symbols and not saves:
                 tvm.begin()
-            return make()
+            with phases.phase(COMPILE):
+                return make()
 
         def kept(run: Callable) -> Callable:
             if not saves:
@@ -146,7 +176,10 @@ class Backend:
             contenders.pop(ONEDNN, None)  # its operators have no gradients
         if not self.options.freeze and self.only != FROZEN:
             contenders.pop(FROZEN, None)
-        if effect := effect_of(gm, inputs):
+        effect = effect_of(gm, inputs)
+        if effect or symbols:  # Inductor alone will compile it
+            phases.leave_rest()
+        if effect:
             only, later = INDUCTOR, None
             run, report.choice = _once_a_call(inductor, gm.forward, contenders, effect)
         elif symbols and only == TVM:  # its kernels have fixed sizes
@@ -158,7 +191,15 @@ class Backend:
                 del contenders[TVM]
             if symbols or later is not None:
                 del contenders[MIXED]
-            run, report.choice = choose(gm.forward, contenders, inputs, self.options.tolerance, _BETTER)
+
+            def racing() -> contextlib.AbstractContextManager[Any]:
+                phases.leave_rest()
+                return phases.phase(CONTEST)
+
+            with phases.phase(RUN):
+                run, report.choice = choose(
+                    gm.forward, contenders, inputs, self.options.tolerance, _BETTER, racing=racing
+                )
         if symbols:
             report.choice.refused[TVM] = _dynamic(symbols)
             warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
@@ -208,14 +249,24 @@ class Backend:
         if report.kernels:
             record_artifacts(self.database, self.target, [kernel.workload for kernel in report.kernels])
 
-    def tuner(self, **other: int) -> Tuner:
+    def tuner(self, waiting: Waiting = contextlib.nullcontext, **other: int) -> Tuner:
         """Spends the budget of the options.
 
         Args:
+            waiting: see `Tuner`.
             other: fields of `TunerConfig` that shall differ.
         """
+        from foretune.compiler.metaschedule.tuner import Tuner
+
         config = replace(self.options.tuner(), **other)
-        return Tuner(self.model, self.database, config, picks=self._picks, callbacks=self.options.callbacks)
+        return Tuner(
+            self.model,
+            self.database,
+            config,
+            picks=self._picks,
+            callbacks=self.options.callbacks,
+            waiting=waiting,
+        )
 
 
 def _without_contest(

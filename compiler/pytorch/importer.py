@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from foretune.compiler.graphs.decompositions import decompositions
+from foretune.compiler.graphs.flat_program import FlatProgram
 from foretune.compiler.tir import quiet, traces
 from foretune.compiler.tir._tvm import meta_schedule, tvm
 from foretune.compiler.tir.lowerings import lowerings
@@ -33,7 +34,9 @@ _log = logging.getLogger("foretune")
 _MOST_FUSED = 32  # operators in a kernel: MetaSchedule's time grows exponentially in unrolled loops
 
 
-def import_exported(program: torch.export.ExportedProgram, static_inputs: frozenset[int] = frozenset()) -> tvm.IRModule:
+def import_exported(
+    program: torch.export.ExportedProgram | FlatProgram, static_inputs: frozenset[int] = frozenset()
+) -> tvm.IRModule:
     """An exported program as a Relax module of fused kernels.
 
     Args:

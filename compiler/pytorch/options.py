@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from foretune.compiler.metaschedule.tuner import TunerConfig
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.pytorch.precision import PRECISIONS
 from foretune.datasets.records.database import default_path
 from foretune.errors import OptionError
@@ -30,7 +30,7 @@ class BackendOptions:
         database: file of measured records.
         target: `auto` for this machine, or a TVM target.
         seed: of the search.
-        progress: show a progress bar while tuning.
+        progress: show one line of progress while a graph is compiled.
         tolerance: largest error accepted, relative to the largest magnitude of the reference output.
         cost_model: file of model weights; None for the bundled ones.
         guard: run what TVM makes of a graph only where it is faster than PyTorch's own kernels and Inductor's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.fx.node import map_arg
@@ -22,10 +22,33 @@ from foretune.compiler.graphs.operators import (
     origin_of,
     reason_against,
 )
-from foretune.compiler.pytorch.region import reason_against_tensor
+from foretune.compiler.graphs.tensors import make_values_own, reason_against_tensor
+from foretune.compiler.graphs.views import sink_views
+from foretune.compiler.pytorch.products import ProductTimes, leave_with_library
 
+_PREPARED = "foretune_prepared"  # mark in a graph's meta
 # moving these alone to TVM would only add a hand-over
 _NO_WORK = MOVES | {"arange", "full", "full_like", "scalar_tensor"}
+
+
+def prepare(gm: torch.fx.GraphModule, left: Sequence[ProductTimes] = (), frozen: bool = False) -> None:
+    """Rewrites a functional ATen graph in place, once, so that it can be split.
+
+    It computes with tensors without data, which is for the thread alone that traced them; whatever comes after it may
+    be done in another one. TVM is not needed for it.
+
+    Args:
+        gm: the graph.
+        left: products that stay with PyTorch's libraries.
+        frozen: whether the user promised not to change weights behind PyTorch's back.
+    """
+    if gm.meta.get(_PREPARED):
+        return
+    sink_views(gm)
+    keep_output_views(gm)
+    leave_with_library(gm, left, frozen)
+    make_values_own(gm.graph)
+    gm.meta[_PREPARED] = True
 
 
 def translatable_operators() -> frozenset[str]:

@@ -15,13 +15,8 @@ from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import set_num_threads, tvm
 from foretune.compiler.tir.openmp import range_check
 from foretune.compiler.tir.program import Program
-from foretune.errors import UnsupportedError
 
 _ALIGNMENT = 64  # bytes that TVM's kernels assume
-
-SUPPORTED_DTYPES = frozenset(
-    {torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool}
-)
 
 
 @dataclass(frozen=True)
@@ -142,12 +137,6 @@ def _in_range(indices: torch.Tensor, size: int) -> bool:
     return low.item() >= 0 and high.item() < size
 
 
-def zeros_like_strided(value: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same shape, strides and type, also where elements share their memory."""
-    span = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride())) + 1
-    return torch.zeros(span, dtype=value.dtype).as_strided(value.shape, value.stride())
-
-
 def _restrided(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
@@ -165,30 +154,6 @@ def _prepared(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.data_ptr() % _ALIGNMENT:
         tensor = tensor.clone()
     return tensor
-
-
-def check_inputs(inputs: Sequence[object]) -> None:
-    """Checks that a region's inputs can go to TVM.
-
-    Raises:
-        UnsupportedError: an input is no tensor on the CPU of a supported type and of fixed, non-zero size.
-    """
-    for value in inputs:
-        if not isinstance(value, torch.Tensor):
-            raise UnsupportedError(f"an input of type {type(value).__name__}")
-        if why := reason_against_tensor(value):
-            raise UnsupportedError(why)
-
-
-def reason_against_tensor(value: torch.Tensor, may_be_empty: bool = False) -> str:
-    """Why a tensor cannot go to TVM; empty if it can."""
-    if any(not isinstance(d, int) for d in value.shape):
-        return "a dynamic shape"
-    if value.numel() == 0 and not may_be_empty:
-        return "a tensor of size zero"
-    if value.dtype not in SUPPORTED_DTYPES:
-        return f"dtype {value.dtype}"
-    return f"device {value.device}" if value.device.type != "cpu" else ""
 
 
 def runner_of(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable:

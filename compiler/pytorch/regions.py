@@ -8,17 +8,17 @@ from typing import Any, cast
 
 import torch
 
+from foretune.compiler.graphs.flat_program import flat_program
 from foretune.compiler.graphs.operators import arguments_of, index_uses, is_within, origin_of
 from foretune.compiler.graphs.region_form import form_of
-from foretune.compiler.graphs.views import sink_views
 from foretune.compiler.metaschedule.tuner import TuneReport, distinct
 from foretune.compiler.observed.ranges import range_name
 from foretune.compiler.pytorch import importer
 from foretune.compiler.pytorch.graph_report import CompileReport, KernelReport, RegionReport
 from foretune.compiler.pytorch.inductor import own_graph
-from foretune.compiler.pytorch.partition import alone, escapes, keep_output_views, operators_of, partition
-from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products, leave_with_library
-from foretune.compiler.pytorch.region import CompiledRegion, Signature, check_inputs, runner_of, zeros_like_strided
+from foretune.compiler.pytorch.partition import alone, escapes, operators_of, partition, prepare
+from foretune.compiler.pytorch.products import ProductTimes, is_product, kernels_of_products
+from foretune.compiler.pytorch.region import CompiledRegion, Signature, runner_of
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.program import Code, Program, build
 from foretune.errors import UnsupportedError
@@ -37,11 +37,12 @@ class RegionGraph:
     """A functional ATen graph in which TVM's programs take the place of regions.
 
     Args:
-        gm: the graph; it is changed.
+        gm: the graph; it is changed (see `prepare`, which may have been called before).
         static: names of the placeholders that are weights.
         target: where it runs.
         left: products that stay with PyTorch's libraries.
         frozen: whether the user promised not to change weights behind PyTorch's back.
+        go_on: called before each step; what it raises ends the work.
 
     Attributes:
         source: the graph before it was split.
@@ -59,19 +60,19 @@ class RegionGraph:
         target: Target,
         left: Sequence[ProductTimes] = (),
         frozen: bool = False,
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
-        sink_views(gm)
-        keep_output_views(gm)
-        leave_with_library(gm, left, frozen)
+        prepare(gm, left, frozen)
         self.source = gm.graph
         self._target, self.frozen = target, frozen
         self.codes: dict[str, Code] = {}
         self.chosen: Mapping[str, Trace] = {}
-        self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen)
+        self._fused, self._imported, self.eager_operators = _import_regions(gm, static, frozen, go_on)
         self._operators = {name: sorted(operators_of(_region(self._fused, name))) for name in self._imported}
         self._graph_tasks: dict[str, list[importer.GraphTask]] = {}
         self.kernels_of_products: dict[str, str] = {}
         for first, *others in self._equal_regions():
+            go_on()
             mod = self._imported[first][0]
             graph_tasks = importer.extract_tasks(mod, target)
             products = {kernel for t in graph_tasks if is_product(t.task) for kernel in t.kernels}
@@ -200,7 +201,7 @@ _Modules = dict[tuple[str, frozenset[int]], Any]  # (form of a region, its weigh
 
 
 def _import_regions(
-    gm: torch.fx.GraphModule, static: frozenset[str], frozen: bool
+    gm: torch.fx.GraphModule, static: frozenset[str], frozen: bool, go_on: Callable[[], None]
 ) -> tuple[torch.fx.GraphModule, dict[str, _Imported], list[str]]:
     """(graph with regions as submodules, what each becomes in TVM and how it is called, what stays with PyTorch).
 
@@ -213,11 +214,12 @@ def _import_regions(
         fused, regions, left = partition(own_graph(gm), frozenset(refused))
         imported, failed, found = {}, {}, {}
         for name in regions:
+            go_on()
             try:
                 imported[name] = _import(fused, name, static, frozen, mods)
             except UnsupportedError as error:
                 failed[name] = str(error)
-                found.update(_refused_operators(_region(fused, name)))
+                found.update(_refused_operators(_region(fused, name), go_on))
         if not found or found.keys() <= refused.keys():
             return fused, imported, [*(f"{name} ({why})" for name, why in (left | refused).items()), *failed.values()]
         refused.update(found)
@@ -260,7 +262,7 @@ def _import(fused: torch.fx.GraphModule, name: str, static: frozenset[str], froz
     if form is not None:
         mod = known.get((form, signature.static_inputs))
     if mod is None:
-        mod = importer.import_exported(_exported(submodule), signature.static_inputs)
+        mod = importer.import_exported(flat_program(submodule), signature.static_inputs)
     if form is not None:
         known[form, signature.static_inputs] = mod
     return mod, signature
@@ -305,22 +307,13 @@ def _indices(submodule: torch.fx.GraphModule, placeholders: Sequence[torch.fx.No
     return found
 
 
-def _exported(submodule: torch.fx.GraphModule) -> torch.export.ExportedProgram:
-    values = [n.meta["val"] for n in submodule.graph.nodes if n.op == "placeholder"]
-    check_inputs(values)
-    try:
-        with torch.no_grad():
-            return torch.export.export(submodule, tuple(map(zeros_like_strided, values)))
-    except Exception as error:  # export raises errors of many kinds; the region stays with PyTorch
-        raise UnsupportedError(f"a region that cannot be exported ({type(error).__name__})") from error
-
-
-def _refused_operators(submodule: torch.fx.GraphModule) -> dict[str, str]:
+def _refused_operators(submodule: torch.fx.GraphModule, go_on: Callable[[], None]) -> dict[str, str]:
     """Operators of a region that TVM does not even take alone, and why."""
     refused: dict[str, str] = {}
     for name, node in operators_of(submodule).items():
+        go_on()
         try:
-            importer.import_exported(_exported(alone(submodule, node)))
+            importer.import_exported(flat_program(alone(submodule, node)))
         except UnsupportedError as error:
             refused[name] = str(error)
     return refused

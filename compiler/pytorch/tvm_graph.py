@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,14 +14,15 @@ from foretune.compiler.contest.comparison import asks_for_gradients, error_of
 from foretune.compiler.contest.rounding import observe_widened
 from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.libraries.times import LibraryTimes
-from foretune.compiler.metaschedule.tuner import Progress, Tuner
 from foretune.compiler.observed.phases import phase
 from foretune.compiler.pytorch.beside import Beside
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.inductor import own_graph
+from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
+from foretune.compiler.pytorch.partition import prepare
+from foretune.compiler.pytorch.phases import BUILD, IMPORT, LIBRARIES, LOAD, PLAN, TRACE, TUNE
 from foretune.compiler.pytorch.products import ProductTimes, measure_products
-from foretune.compiler.pytorch.regions import RegionGraph
 from foretune.compiler.torch_private import (
     MutationType,
     OutputType,
@@ -36,11 +37,16 @@ from foretune.compiler.torch_private import (
 )
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
-from foretune.support.progress import progress_bar
+from foretune.support.phases import Phases
 from foretune.target import Target
+
+if TYPE_CHECKING:  # they need TVM
+    from foretune.compiler.metaschedule.tuner import Progress, Tuner
+    from foretune.compiler.pytorch.regions import RegionGraph
 
 _log = logging.getLogger("foretune")
 
+_LIGHT = "its products take so little time that TVM computes them as well"
 _HEAVY_SECS = 3e-3  # of all products together; below, what is saved between kernels counts more
 
 
@@ -52,27 +58,36 @@ class TvmGraph:
         gm: the graph; it stays as it is.
         inputs: example inputs.
         options: of the backend.
-        target: where it runs.
-        make_tuner: makes a tuner of the options; by name it is given what shall differ, `trials` or `looks`.
+        target: where it runs, or what loads that with TVM.
+        make_tuner: makes a tuner of the options; by name it is given what shall differ, `trials`, `looks` or `waiting`.
         report: what happens is added to it.
-        library_times: of products in PyTorch's libraries."""
+        library_times: of products in PyTorch's libraries.
+        phases: is told how far the work is.
+    """
 
     def __init__(
         self,
         gm: torch.fx.GraphModule,
         inputs: Sequence[Any],
         options: BackendOptions,
-        target: Target,
+        target: Target | Loading,
         make_tuner: Callable[..., Tuner],
         report: CompileReport,
         library_times: LibraryTimes,
+        phases: Phases | None = None,
     ) -> None:
-        self._library_times = library_times
+        self._library_times, self._phases = library_times, phases or Phases()
         self._gm, self._inputs, self._trains = gm, list(inputs), asks_for_gradients(inputs)
-        self._options, self._target, self._make_tuner, self._report = options, target, make_tuner, report
+        self._options, self._given_target, self._make_tuner, self._report = options, target, make_tuner, report
         self._tuned: list[Callable[[], list[ProductTimes]]] = []  # for each ATen graph
         self._made: list[tuple[Callable, RegionGraph]] = []
         self._begun: dict[bool, Beside | Exception] = {}  # whether it is around libraries -> who builds it
+        self._is_light = False  # whether what was begun around libraries is the whole graph
+
+    @property
+    def _target(self) -> Target:
+        target = self._given_target
+        return target.result().target if isinstance(target, Loading) else target
 
     def regions(self) -> list[RegionGraph]:
         """The functional graphs with their regions, forward and backward; nothing is tuned or built."""
@@ -101,9 +116,7 @@ class TvmGraph:
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
             reference = copy.deepcopy(gm) if checks else None
-            run, graph = self._build(gm, static, self._report, (), {} if later is None else {"trials": 0}, beside)
-            if later is not None:
-                later.append(graph)
+            run = self._build(gm, static, self._report, (), {} if later is None else {"trials": 0}, beside, later)
             return run if reference is None else _FirstCallCheck(run, reference, self._options.tolerance)
 
         return self._with_aot(build)
@@ -120,7 +133,8 @@ class TvmGraph:
         if not self._tuned:
             with contextlib.suppress(UnsupportedError):  # what fails may be a product that leaves
                 self.compile()
-        times = [measure() for measure in self._tuned]
+        with self._phases.phase(LIBRARIES):
+            times = [measure() for measure in self._tuned]
         self._report.products += [str(product) for products in times for product in products]
         left = [[product for product in products if product.leaves] for products in times]
         if not any(left) and not self._has_attention:
@@ -128,9 +142,7 @@ class TvmGraph:
                 "TVM computes every heavy product about as fast" if any(times) else "there is no heavy product"
             )
         report, graphs = CompileReport(), iter(left)
-        run = self._with_aot(
-            lambda gm, static: self._build(gm, static, report, next(graphs, ()), {})[0], attention=False
-        )
+        run = self._with_aot(lambda gm, static: self._build(gm, static, report, next(graphs, ()), {}), attention=False)
         self._report.num_trials += report.num_trials
         self._report.num_looks += report.num_looks
         self._report.look_secs += report.look_secs
@@ -141,12 +153,14 @@ class TvmGraph:
     def begin(self) -> None:
         """Has kernels picked and built without measurements in a thread, while the caller does something else.
 
-        What looks at PyTorch's graphs is done before it returns: it touches states of the process.
+        What traces is done before it returns: it touches states of the process.
         """
         if self._options.trials or self._begun:
             return
         self._begin(True, self._around_unmeasured)
-        if isinstance(self._begun[True], Beside):
+        if self._is_light:
+            self._begun = {False: self._begun[True], True: UnsupportedError(_LIGHT)}
+        elif isinstance(self._begun[True], Beside):
             self._begun[False] = UnsupportedError("TVM's kernels of heavy products would have to be measured first")
         else:
             self._begin(False, self._compile)
@@ -187,18 +201,22 @@ class TvmGraph:
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
             packable = frozenset() if self._trains else static
-            products = measure_products(gm.graph, packable, {}, {}, self._library_times)
+            with self._phases.phase(LIBRARIES):
+                products = measure_products(gm.graph, packable, {}, {}, self._library_times)
             left = [product for product in products if product.leaves]
             nonlocal is_heavy
             secs = sum(product.secs[product.best] for product in left)
             is_heavy = is_heavy or secs >= (_HEAVY_SECS if beside else 0.0)
+            if not is_heavy and beside and not self._trains and not self._has_attention:
+                self._is_light = True  # this graph is the one that TVM takes whole; none need be traced for that
+                return self._build(gm, static, self._report, (), {}, beside)
             if not is_heavy:
-                raise UnsupportedError("its products take so little time that TVM computes them as well")
+                raise UnsupportedError(_LIGHT)
             if not left and not self._has_attention:
                 raise UnsupportedError("there is no heavy product")
             self._report.products += [str(product) for product in products]
             # what is left are chains, of which machine code tells little, while workers would hinder Inductor
-            return self._build(gm, static, self._report, left, {"looks": 0}, beside)[0]
+            return self._build(gm, static, self._report, left, {"looks": 0}, beside)
 
         return self._with_aot(build, attention=False)
 
@@ -232,7 +250,10 @@ class TvmGraph:
             decompositions=decompositions(attention and not self._trains),
             partition_fn=min_cut_rematerialization_partition,
         )
-        with functorch_config.patch(force_autograd_cache=False, bundled_autograd_cache=False):
+        with (
+            self._phases.phase(TRACE),
+            functorch_config.patch(force_autograd_cache=False, bundled_autograd_cache=False),
+        ):
             run = compiler(source, self._inputs)  # without PyTorch's cache, whose graphs are Inductor's
         return plain[0] if plain else run
 
@@ -244,25 +265,33 @@ class TvmGraph:
         left: Sequence[ProductTimes],
         config: Mapping[str, int],
         beside: Beside | None = None,
-    ) -> tuple[Callable, RegionGraph]:
+        later: list[RegionGraph] | None = None,
+    ) -> Callable:
         kernels: dict[str, str] = {}
         secs: dict[str, float] = {}
         if report is self._report:  # noted before TVM can fail: products may do without it
             packable = frozenset() if self._trains else static  # weights that are trained change at each step
             self._tuned.append(lambda: measure_products(gm.graph, packable, kernels, secs, self._library_times))
-        with phase("import_regions"):
-            graph = RegionGraph(gm, frozenset() if self._trains else static, self._target, left, self._options.freeze)
-        if graph.eager_operators:
-            warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
+        prepare(gm, left, self._options.freeze)
 
         def go_on() -> None:
             if beside is not None:
                 beside.go_on()
 
         def finish() -> Callable:
+            with self._phases.phase(LOAD):
+                target = self._target
+            from foretune.compiler.pytorch.regions import RegionGraph
+
+            with self._phases.phase(IMPORT), phase("import_regions"):
+                weights = frozenset() if self._trains else static
+                graph = RegionGraph(gm, weights, target, left, self._options.freeze, go_on)
+            if graph.eager_operators:
+                warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
+            tunes = self._options.trials and config.get("trials", self._options.trials)
             with (
-                progress_bar("tuning", self._options.progress, transient=True) as show,
-                contextlib.closing(self._make_tuner(**config)) as tuner,
+                self._phases.phase(TUNE if tunes else PLAN) as show,
+                contextlib.closing(self._make_tuner(waiting=self._phases.waiting, **config)) as tuner,
             ):
 
                 def shown(progress: Progress) -> None:
@@ -273,14 +302,16 @@ class TvmGraph:
                     tuned = tuner.tune(graph.tasks, shown)
             kernels.update(graph.kernels_of_products)
             secs.update(tuned.secs)
-            with phase("build_regions"):
+            with self._phases.phase(BUILD), phase("build_regions"):
                 graph.build(tuned.chosen, go_on)
             graph.report(tuned, report)
-            return graph.runner()
+            if later is not None:
+                later.append(graph)
+            run = graph.runner()
+            self._made.append((run, graph))
+            return run
 
-        run = finish() if beside is None else beside(finish)
-        self._made.append((run, graph))
-        return run, graph
+        return finish() if beside is None else beside(finish)
 
 
 def _is_plain(gm: torch.fx.GraphModule, source: torch.fx.GraphModule) -> bool:

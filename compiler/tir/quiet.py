@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from foretune.compiler.tir._tvm import tvm
 
 if TYPE_CHECKING:
     import torch  # which worker processes do without
+
+    from foretune.compiler.graphs.flat_program import FlatProgram
 
 _RULES = (
     *(
@@ -32,7 +34,9 @@ _RULES = (
 _MOST_BLOCKS = 16  # that are open at once; there is one
 
 
-def import_program(program: torch.export.ExportedProgram, translations: Mapping[str, Callable]) -> tvm.IRModule:
+def import_program(
+    program: torch.export.ExportedProgram | FlatProgram, translations: Mapping[str, Callable]
+) -> tvm.IRModule:
     """A program of PyTorch's as a Relax module, as `relax.frontend.torch.from_exported_program` makes it.
 
     Args:
@@ -44,7 +48,7 @@ def import_program(program: torch.export.ExportedProgram, translations: Mapping[
     importer = ExportedProgramImporter()
     try:
         return importer.from_exported_program(
-            program,
+            cast("torch.export.ExportedProgram", program),
             keep_params_as_input=True,
             unwrap_unit_return_tuple=True,
             no_bind_return_tuple=False,

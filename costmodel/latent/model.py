@@ -129,8 +129,9 @@ class LatentCostModel(CostModel):
 
     @classmethod
     def bundled(cls) -> Self:
-        """The weights that ship with Foretune."""
-        return cls.load(cls.bundled_path())
+        """The weights that ship with Foretune; read once a process, since they are only read."""
+        network, training_hash = _bundled(cls)
+        return cls(network, training_hash)
 
     @classmethod
     def bundled_path(cls) -> Path:
@@ -311,6 +312,12 @@ class LatentCostModel(CostModel):
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _bundled(kind: type[LatentCostModel]) -> tuple[Ensemble, str]:
+    model = kind.load(kind.bundled_path())
+    return model.network, model.training_hash
 
 
 def _view_key(task: Task, rewrite: Rewrite | None) -> tuple[str, ...]:

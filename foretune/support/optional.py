@@ -5,6 +5,7 @@ missing.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from foretune.errors import UnsupportedError
@@ -32,6 +33,20 @@ def require(module: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise missing(module, purpose, str(error)) from error
+
+
+def expect(module: str, purpose: str) -> None:
+    """Checks that a module of an optional package is installed, and leaves the import for later.
+
+    Args:
+        module: see `require`; without a dot.
+        purpose: what needs it.
+
+    Raises:
+        UnsupportedError: it is not; the message says what to install.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise missing(module, purpose)
 
 
 def missing(module: str, purpose: str, reason: str = "") -> UnsupportedError:

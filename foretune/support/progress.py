@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from foretune.support.phases import duration
+
 _SECS_BETWEEN_LINES = 30.0
 
 
@@ -92,13 +94,7 @@ class _Lines:
             return
         self._last_line = now
         rate = (done - self._start[1]) / max(now - self._start[0], 1e-9)
-        eta = f", {rate:.2g}/s, ETA {_duration((total - done) / rate)}" if rate > 0 else ""
+        eta = f", {rate:.2g}/s, ETA {duration((total - done) / rate)}" if rate > 0 else ""
         self._console.print(
             f"{self._label} {done}/{total}{eta} {detail}".rstrip(), highlight=False, markup=False, soft_wrap=True
         )
-
-
-def _duration(secs: float) -> str:
-    minutes, seconds = divmod(round(secs), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

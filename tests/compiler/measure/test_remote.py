@@ -24,7 +24,8 @@ from foretune.compiler.measure.environment import TvmEnvironment
 from foretune.compiler.measure.measurer import Measurer
 from foretune.compiler.measure.messages import Build
 from foretune.compiler.measure.remote import Device
-from foretune.compiler.metaschedule.tuner import Progress, Tuner, TunerConfig
+from foretune.compiler.metaschedule.tuner import Progress, Tuner
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.tir.space import design_spaces
 from foretune.compiler.tir.target import architecture, parse_target
 from foretune.costmodel.latent.model import LatentCostModel

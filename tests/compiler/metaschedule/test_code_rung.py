@@ -12,7 +12,8 @@ import pytest
 from foretune import Candidate, Target
 from foretune.compiler.measure.looker import Looker, LookSettings
 from foretune.compiler.metaschedule.code_rung import CodeRung, work_of
-from foretune.compiler.metaschedule.tuner import DEFAULT_TRACE, Tuner, TunerConfig
+from foretune.compiler.metaschedule.tuner import DEFAULT_TRACE, Tuner
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.tir.space import design_spaces
 from foretune.compiler.tir.workload import task_from_module
 from foretune.costmodel.latent.model import LatentCostModel

@@ -11,7 +11,8 @@ import pytest
 
 from foretune import MeasureRecord, OptionError, Status
 from foretune.compiler.metaschedule.task_search import TuningProgram
-from foretune.compiler.metaschedule.tuner import DEFAULT_TRACE, Tuner, TunerConfig
+from foretune.compiler.metaschedule.tuner import DEFAULT_TRACE, Tuner
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.tir.space import ScheduleContext
 from foretune.compiler.tir.workload import module_from_program, module_hash, task_from_module
 from foretune.costmodel.latent.model import LatentCostModel

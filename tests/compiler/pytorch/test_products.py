@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foretune.compiler.contest.guard import Choice
-from foretune.compiler.pytorch import tvm_graph
+from foretune.compiler.pytorch import regions
 from foretune.compiler.pytorch.backend import MIXED, TVM, Backend, compile_reports
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.products import ProductTimes
@@ -48,8 +48,8 @@ class Mixer(nn.Module):
 @pytest.mark.parametrize("freeze", [False, True])
 def test_a_product_is_matched_to_its_own_kernel(options, monkeypatch, freeze):
     graphs = []
-    made = tvm_graph.RegionGraph
-    monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
+    made = regions.RegionGraph
+    monkeypatch.setattr(regions, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
     backend = Backend(BackendOptions.from_dict({**options, "trials": 0, "looks": 0, "freeze": freeze}), only=TVM)
     with torch.no_grad():
         torch.compile(Mixer().eval(), backend=backend.compile)(torch.randn(2, 6, 16))
@@ -94,8 +94,8 @@ def test_a_graph_with_its_products_in_libraries(options, monkeypatch):
     with torch.no_grad():
         backend = Backend(BackendOptions.from_dict(options), only=MIXED)
         graphs = []
-        made = tvm_graph.RegionGraph
-        monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
+        made = regions.RegionGraph
+        monkeypatch.setattr(regions, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
         compiled = torch.compile(model, backend=backend.compile)
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
         around = graphs[-1]
@@ -186,7 +186,6 @@ def test_equal_kernels_of_several_regions_may_name_their_blocks_differently(opti
 
 def test_products_in_libraries_live_when_tvm_fails_on_another_region(options, monkeypatch):
     """A schedule that does not apply, and a region that TVM cannot build, concern nobody else."""
-    from foretune.compiler.pytorch import regions
 
     class TwoRegions(nn.Module):
         def __init__(self):
@@ -233,8 +232,8 @@ def test_pointwise_operators_between_products_are_computed_with_them(options, mo
     """oneDNN's way is taken here, whatever this machine measures."""
     monkeypatch.setattr(ProductTimes, "best", "oneDNN")
     graphs = []
-    made = tvm_graph.RegionGraph
-    monkeypatch.setattr(tvm_graph, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
+    made = regions.RegionGraph
+    monkeypatch.setattr(regions, "RegionGraph", lambda *args: graphs.append(made(*args)) or graphs[-1])
     model = nn.Sequential(
         nn.Linear(256, 512), nn.GELU(approximate="tanh"), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256)
     ).eval()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from foretune import Candidate, MeasureRecord, Status, Task
-from foretune.compiler.metaschedule.tuner import Tuner, TunerConfig
+from foretune.compiler.metaschedule.tuner import Tuner
+from foretune.compiler.metaschedule.tuner_config import TunerConfig
 from foretune.compiler.tir._tvm import tvm
 from foretune.compiler.tir.packing import packing
 from foretune.compiler.tir.space import design_spaces, rewritten_spaces

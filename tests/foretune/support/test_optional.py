@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foretune import UnsupportedError
-from foretune.support.optional import EXTRAS, require
+from foretune.support.optional import EXTRAS, expect, require
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
 
@@ -36,6 +37,18 @@ def test_what_is_missing_is_named(monkeypatch):
         ),
     ):
         require("lightgbm", "the forest")
+
+
+def test_what_is_needed_later_is_looked_for_and_not_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "catboost", raising=False)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with contextlib.suppress(UnsupportedError):  # where it is not installed
+        expect("catboost", "the forest")
+    assert "catboost" not in sys.modules
+    with pytest.raises(
+        UnsupportedError, match=r"^the forest needs the package lightgbm, which cannot be imported: pip"
+    ):
+        expect("lightgbm", "the forest")
 
 
 def test_extras_exist():
