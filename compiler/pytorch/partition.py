@@ -10,6 +10,8 @@ import torch
 from torch.fx.node import map_arg
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partition
 from torch.fx.passes.operator_support import OperatorSupportBase
+from torch.fx.passes.tools_common import stable_topological_sort
+from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, topo_sort
 
 from foretune.compiler.graphs.operators import (
     LEFT,
@@ -199,10 +201,35 @@ def partition(
     for part in proposed:
         _peel(part)
     proposed = [p for p in proposed if any(_does_work(n) for n in p.nodes)]
-    before = {name for name, _ in graph.named_children()}
-    fused = partitioner.fuse_partitions(proposed)
-    regions = [name for name, _ in fused.named_children() if name not in before]
-    return fused, regions, support.refused
+    return graph, _fuse(graph, proposed), support.refused
+
+
+def _fuse(graph: torch.fx.GraphModule, parts: Sequence[Partition]) -> list[str]:
+    """Puts a submodule in the place of each partition; their names.
+
+    PyTorch's `fuse_by_partitions` makes nodes by proxies, which note what other threads trace at that time.
+    """
+    names = []
+    for number, part in enumerate(parts):
+        nodes, name = topo_sort(list(part.nodes)), f"fused_{number}"
+        made, inputs, outputs = fuse_as_graphmodule(graph, nodes, name, part.nodes)
+        graph.add_submodule(name, made)
+        names.append(name)
+        with graph.graph.inserting_after(nodes[-1]):
+            call = graph.graph.call_module(name, tuple(inputs))
+        if len(outputs) == 1 and not isinstance(made.graph.output_node().args[0], tuple):
+            outputs[0].replace_all_uses_with(call, propagate_meta=True)
+        else:
+            following = call.next
+            for position, output in enumerate(outputs):
+                with graph.graph.inserting_before(following):
+                    item = graph.graph.call_function(operator.getitem, (call, position))
+                output.replace_all_uses_with(item, propagate_meta=True)
+            call.meta["val"] = tuple(output.meta.get("val") for output in outputs)
+        erase_nodes(graph, nodes)
+    stable_topological_sort(graph)
+    graph.graph.lint()
+    return names
 
 
 def operators_of(graph: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
