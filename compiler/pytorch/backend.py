@@ -127,7 +127,8 @@ class Backend:
         expected = expected_secs(len(gm.graph.nodes), self.options)
         with phases_line("compiling", expected, self.options.progress) as phases:
             run = self._compile(gm, inputs, phases)
-        give_back()  # what lost is gone by now
+        if CONTEST in phases.took_secs:
+            give_back()  # what lost is gone by now
         _log.info("compiled: %s", ", ".join(f"{name} {secs:.1f} s" for name, secs in phases.took_secs.items()))
         return run
 
