@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
@@ -14,6 +16,7 @@ from foretune.workers.process import WorkerProcess
 ENGINE = "foretune.compiler.workloads.engine"
 TIMEOUT_SECS = 3600.0
 PAUSE_SECS = 0.05
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 @contextlib.contextmanager
@@ -58,3 +61,16 @@ def time_in_turns(
                 raise WorkerError(f"{model} cannot be timed with {name}: {reply.error}")
             times[name].append(statistics.median(reply.run_ms))
     return times
+
+
+@contextlib.contextmanager
+def own_inductor_cache(stack: contextlib.ExitStack) -> Iterator[None]:
+    """Processes that start meanwhile have an empty cache of Inductor's, which the stack removes."""
+    kept = os.environ.get(_CACHE)
+    os.environ[_CACHE] = stack.enter_context(tempfile.TemporaryDirectory())
+    try:
+        yield
+    finally:
+        os.environ.pop(_CACHE)
+        if kept is not None:
+            os.environ[_CACHE] = kept

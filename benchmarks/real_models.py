@@ -15,13 +15,11 @@ import json
 import os
 import statistics
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from in_turns import started, time_in_turns
+from in_turns import own_inductor_cache, started, time_in_turns
 from real_models_cases import PRECISIONS, REAL_MODELS, case_name
 from results import FOLDER, write_results
 from tuning_report import geomean
@@ -40,7 +38,6 @@ QUIET_SECS = 30.0
 ROWS = FOLDER / "real_models"
 _RUNS = FOLDER.parent.parent / "runs"
 _DATABASE = {"database": str(_RUNS / "real_models.db")}
-_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 CHILD = str(Path(__file__).with_name("real_models_child.py"))
 
 
@@ -49,7 +46,7 @@ def measure_first_calls(row: dict[str, Any], trials: int, seconds: float, seed: 
     for engine in ("inductor", FORETUNE):
         options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": False} | _DATABASE
         hello = CompileModels(engine, seed, "", (row["model"],), options if engine == FORETUNE else None)
-        with contextlib.ExitStack() as stack, _own_cache(stack):
+        with contextlib.ExitStack() as stack, own_inductor_cache(stack):
             welcome = stack.enter_context(started(CHILD, hello)).welcome
             row["engines"][engine] |= {**asdict(welcome.made[row["model"]]), "peak_bytes": welcome.peak_bytes}
 
@@ -66,7 +63,7 @@ def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]
             options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN} | _DATABASE
             hello = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
             try:
-                with _own_cache(stack):
+                with own_inductor_cache(stack):
                     processes[engine] = stack.enter_context(started(CHILD, hello))
             except WorkerError as error:
                 row["engines"][engine] = {"error": str(error)}
@@ -84,19 +81,6 @@ def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]
     for engine, values in times.items():
         row["engines"][engine] |= {"ms": statistics.median(values), "min_ms": min(values)}
     return row
-
-
-@contextlib.contextmanager
-def _own_cache(stack: contextlib.ExitStack) -> Iterator[None]:
-    """Processes that start meanwhile have an empty cache of Inductor's, which the stack removes."""
-    kept = os.environ.get(_CACHE)
-    os.environ[_CACHE] = stack.enter_context(tempfile.TemporaryDirectory())
-    try:
-        yield
-    finally:
-        os.environ.pop(_CACHE)
-        if kept is not None:
-            os.environ[_CACHE] = kept
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -158,6 +158,8 @@ def rel_error(expected: torch.Tensor, actual: torch.Tensor, floor: float = 0.0) 
     """
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return math.inf
+    if expected.is_quantized:
+        expected, actual = expected.dequantize(), actual.dequantize()
     if not (expected.is_floating_point() or expected.is_complex()):
         return 0.0 if torch.equal(expected, actual) else math.inf
     wide = torch.complex128 if expected.is_complex() else torch.float64

@@ -9,49 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from foretune.compiler.contest.choice import PYTORCH, Choice
 from foretune.compiler.contest.comparison import asks_for_gradients, copies_of, largest_error, observe
 from foretune.compiler.contest.race import mean_secs, race
-from foretune.compiler.contest.rounding import WatchFor16Bits, observe_widened
+from foretune.compiler.contest.repeat import Repeats, Unsettled
+from foretune.compiler.contest.rounding import QUANTISED_ERROR, WatchForRounding, observe_widened
 from foretune.compiler.measure.random_numbers import NoRandomOperators, RandomOperator
 from foretune.compiler.observed.phases import phase
-from foretune.compiler.torch_private import get_metrics_context
+from foretune.compiler.torch_private import RestartAnalysis, get_metrics_context
 from foretune.errors import UnsupportedError
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 
 _log = logging.getLogger("foretune")
 
-PYTORCH = "pytorch"
 _GLANCE_SECS = 1e-3
 _TOO_SMALL_SECS = 5e-6
 _RACE_SHARE, _FEWEST_RACE_SECS = 0.07, 1.0  # of the time that making the contenders took
-
-
-@dataclass
-class Choice:
-    """What became of a contest.
-
-    Attributes:
-        name: of the contender that runs the graph.
-        ms: name -> median milliseconds of a call, of those that took part.
-        refused: name -> why it did not take part.
-        sureness: the share of resampled contests in which the same one wins; more is better, None without a contest.
-        num_rounds: in which the winner took part.
-    """
-
-    name: str = PYTORCH
-    ms: dict[str, float] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    sureness: float | None = None
-    num_rounds: int = 0
 
 
 def choose(
@@ -61,6 +43,7 @@ def choose(
     tolerance: float,
     better: Mapping[str, Sequence[str]] = {},
     racing: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    repeats: Repeats | None = None,
 ) -> tuple[Callable, Choice]:
     """Runs PyTorch's own graph against others.
 
@@ -71,17 +54,21 @@ def choose(
         tolerance: largest error accepted, relative to the largest magnitude of each reference output.
         better: name -> contenders made before it, of which one that takes part makes this one needless.
         racing: makes what is entered while the contenders take turns.
+        repeats: has a contest that is not settled go on while the program runs; None for contests that end here, as
+            those of training do.
 
     Returns:
         (what runs the graph from now on, how that came).
     """
+    from foretune.compiler.measure.quietness import Quietness
+
     choice = Choice()
     trains = asks_for_gradients(inputs)
     with _random_numbers_kept() as first_run:
         try:
             with first_run:
                 expected = observe(reference, inputs, trains)
-            with WatchFor16Bits() as watch:
+            with WatchForRounding() as watch:
                 again = observe(reference, inputs, trains, expected.changed)
         except RandomOperator as error:
             choice.refused = dict.fromkeys(contenders, str(error))
@@ -98,7 +85,8 @@ def choose(
             choice.ms[PYTORCH] = secs * 1e3
             choice.refused = dict.fromkeys(contenders, f"PyTorch needs {secs * 1e6:.1f} us, as much as handing over")
             return reference, choice
-        exact = observe_widened(reference, inputs, trains, expected.changed) if watch.found else None
+        exact = observe_widened(reference, inputs, trains, expected.changed) if watch.to_16_bits else None
+        tolerance += QUANTISED_ERROR if watch.quantises else 0.0
         runs, start = {PYTORCH: reference}, time.perf_counter()
         for name, make in contenders.items():
             if instead := [other for other in better.get(name, ()) if other in runs]:
@@ -108,6 +96,8 @@ def choose(
                 with _metrics_of_its_own():
                     run = make()
                     error = largest_error(expected, observe(run, inputs, trains, expected.changed), exact)
+            except RestartAnalysis:  # Dynamo shall trace the program once more, with guards on what was found out
+                raise
             except UnsupportedError as failure:
                 choice.refused[name] = str(failure)
                 continue
@@ -130,15 +120,13 @@ def choose(
             choice.ms[PYTORCH] = secs * 1e3
             return reference, choice
         most_secs = max(_FEWEST_RACE_SECS, _RACE_SHARE * (time.perf_counter() - start))
+        quiet = Quietness([os.getpid()])
         with phase("contest"), racing():
             result = race(runs, inputs, expected.changed, trains, most_secs)
-    choice.name, choice.ms, choice.sureness, choice.num_rounds = (
-        result.winner,
-        result.ms,
-        result.sureness,
-        result.num_rounds,
-    )
-    return runs[choice.name], choice
+    choice.note(result, result.winner, quiet.is_disturbed())
+    if repeats is None or trains or choice.is_sure:
+        return runs[choice.name], choice
+    return Unsettled(runs, result, choice, expected.changed, repeats), choice
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 The runs take turns, in bursts with a pause between them, because the thread pools of PyTorch and TVM spin on for a
 while after each call. What disturbs one turn slows down all that run in it, so that turns are compared in pairs, and
-the choice is drawn again from resampled turns (a bootstrap).
+the choice is drawn again from resampled turns (a bootstrap). How sure it is, is an interval of the paired ratios to the
+second best.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from foretune.compiler.contest.comparison import call, copies_of
 _FEWEST_ROUNDS, _MOST_ROUNDS = 7, 21
 _BURST_SECS, _PAUSE_SECS = 0.01, 0.005
 _MOST_SECS = 20.0  # for all rounds; there are two at least
-_SURE = 0.95
+SURE = 0.95
 _HOPELESS = 1.5  # times as slow as the fastest in each of the first rounds: no more of it
 _RESAMPLES = 1000
 
@@ -55,6 +56,34 @@ class RaceResult:
     def num_rounds(self) -> int:
         """Rounds that the winner took part in."""
         return len(self.secs[self.winner])
+
+    def best_but(self, name: str) -> str:
+        """The fastest of the others; empty if there is none."""
+        others = [other for other in self.secs if other != name]
+        return max(others, key=lambda other: (len(self.secs[other]), -self.ms[other]), default="")
+
+    def successor(self, incumbent: str) -> str:
+        """Who runs from now on: another one than before only if it is surely faster."""
+        best = self.winner
+        fell_behind = len(self.secs[incumbent]) < self.num_rounds
+        return best if fell_behind or self.gain(best, incumbent)[0] > 1.0 else incumbent
+
+    def gain(self, name: str, over: str) -> tuple[float, float]:
+        """How many times as fast a run is as another: an interval of 95 % of what resampled pairs of rounds say.
+
+        Args:
+            name: of the run.
+            over: of the other one; rounds that only one of them took part in do not count.
+        """
+        num = min(len(self.secs[name]), len(self.secs[over]))
+        ratios = np.log(self.secs[over][:num]) - np.log(self.secs[name][:num])  # [R]
+        rows = np.random.default_rng(0).integers(num, size=(_RESAMPLES, num))
+        low, high = np.exp(np.quantile(np.median(ratios[rows], axis=1), [(1 - SURE) / 2, (1 + SURE) / 2]))
+        return float(low), float(high)
+
+    def followed_by(self, later: RaceResult) -> RaceResult:
+        """The rounds of both, of the runs of the later one, which took part in all rounds of this one."""
+        return RaceResult({name: [*self.secs[name], *secs] for name, secs in later.secs.items()})
 
     def win_rates(self) -> dict[str, float]:
         """Name -> the share of contests that it wins, when rounds are drawn again with replacement."""
@@ -97,7 +126,7 @@ def race(
             break
         if number < _FEWEST_ROUNDS:
             continue
-        if RaceResult(times).sureness >= _SURE:
+        if RaceResult(times).sureness >= SURE:
             break
         fastest = np.min([times[name] for name in running], axis=0)
         running = [name for name in running if (np.array(times[name]) <= _HOPELESS * fastest).any()]

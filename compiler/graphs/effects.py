@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from foretune.compiler.measure.random_numbers import drops_nothing
 from foretune.compiler.torch_private import (
     FakeTensorMode,
     HigherOrderOperator,
@@ -18,7 +19,7 @@ from foretune.compiler.torch_private import (
     TorchDispatchMode,
 )
 
-_PURE = ("aten", "prims", "prim")
+_PURE = ("aten", "prims", "prim", "quantized", "quantized_decomposed", "torchao")
 _FOREIGN = "it has an operator that is not PyTorch's own"
 _KNOWN_EFFECTS = ("_print",)
 
@@ -89,19 +90,10 @@ class _Watch(TorchDispatchMode):
 def _effect_of_operator(operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     if operator.namespace not in _PURE:
         return f"{_FOREIGN}: {operator.name()}"
-    if torch.Tag.nondeterministic_seeded in operator.tags and not _drops_nothing(operator, args, kwargs):
+    if torch.Tag.nondeterministic_seeded in operator.tags and not drops_nothing(operator, args, kwargs):
         return f"it draws random numbers: {operator.name()}"
     name = operator._schema.name.split("::")[-1]
     return f"it has a side effect: {operator.name()}" if name in _KNOWN_EFFECTS else ""
-
-
-def _drops_nothing(operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the only random thing about a call, its dropout, has probability 0."""
-    for position, argument in enumerate(operator._schema.arguments):
-        if argument.name == "dropout_p":
-            value = kwargs.get("dropout_p", args[position] if position < len(args) else argument.default_value)
-            return value == 0
-    return False
 
 
 def _run_without_data(gm: torch.fx.GraphModule, inputs: Sequence[Any], watch: _Watch) -> None:

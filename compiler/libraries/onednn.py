@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 
+from foretune.compiler.graphs.operators import base_name
 from foretune.compiler.libraries.products import (
     AS_IT_IS,
     MKL_PACKED,
@@ -28,6 +29,23 @@ from foretune.compiler.libraries.products import (
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.torch_private import CustomGraphPass, TracingContext, disable_current_modes
 
+_EIGHT_BITS = (torch.int8, torch.uint8)
+_DEQUANTISING = frozenset(
+    (
+        "convert_element_type",
+        "_to_copy",
+        "sub",
+        "mul",
+        "permute",
+        "t",
+        "view",
+        "reshape",
+        "expand",
+        "clone",
+        "quantized_decomposed",
+    )
+)  # operators between a tensor of 8 bits and a product, the last ones by their namespace
+_DEQUANTISING_STEPS = 8
 _GAIN = 0.95  # of the time that Inductor's own way takes; less is better
 
 
@@ -56,7 +74,9 @@ class OneDnnProducts(CustomGraphPass):
         static = _frozen_placeholders(graph) if self._packs else frozenset()
         for node in list(graph.nodes):
             product = product_of(node)
-            if product is not None and product.name in ("mm.default", "addmm.default"):
+            if product is None or product.name not in ("mm.default", "addmm.default"):
+                continue
+            if not any(map(_is_dequantised, tensors_of(node))):
                 self._change(graph, node, product, weight_of(node, product).name in static)
         graph.lint()
 
@@ -80,6 +100,21 @@ class OneDnnProducts(CustomGraphPass):
         node.replace_all_uses_with(made)
         graph.erase_node(node)
         self.changed += 1
+
+
+def _is_dequantised(node: torch.fx.Node) -> bool:
+    """Whether a tensor is one of 8 bits, widened and scaled; Inductor computes products of such in integers."""
+    reached = [node]
+    for _ in range(_DEQUANTISING_STEPS):
+        if any(_dtype_of(source) in _EIGHT_BITS for source in reached):
+            return True
+        widened = [source for source in reached if source.op == "call_function" and base_name(source) in _DEQUANTISING]
+        reached = [further for source in widened for further in source.all_input_nodes]
+    return False
+
+
+def _dtype_of(node: torch.fx.Node) -> torch.dtype | None:
+    return getattr(node.meta.get("val"), "dtype", None)
 
 
 def _frozen_placeholders(graph: torch.fx.Graph) -> frozenset[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from foretune.compiler.torch_private import TorchDispatchMode
+from foretune.compiler.torch_private import OpOverload, TorchDispatchMode
 
 
 class RandomOperator(Exception):
@@ -26,7 +26,17 @@ class NoRandomOperators(TorchDispatchMode):
         if (
             torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
             and (kwargs or {}).get("generator") is None
+            and not drops_nothing(operator, args, kwargs or {})
         ):
             raise RandomOperator(f"the operator {operator} draws random numbers")
         run: Callable = operator
         return run(*args, **(kwargs or {}))
+
+
+def drops_nothing(operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the only random thing about a call, its dropout, has probability 0, as in attention."""
+    for position, argument in enumerate(operator._schema.arguments):
+        if argument.name == "dropout_p":
+            value = kwargs.get("dropout_p", args[position] if position < len(args) else argument.default_value)
+            return value == 0
+    return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,24 +19,38 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foretune.compiler.caches.mega_cache import bring_to, record_artifacts
+from foretune.compiler.contest.choice import PYTORCH, Choice
 from foretune.compiler.contest.comparison import asks_for_gradients
-from foretune.compiler.contest.guard import PYTORCH, Choice, choose
-from foretune.compiler.graphs.effects import effect_of
+from foretune.compiler.contest.guard import choose
+from foretune.compiler.contest.own import AllSizes, OwnContests
+from foretune.compiler.contest.repeat import Repeats
+from foretune.compiler.contest.sizes import BySize
+from foretune.compiler.graphs.effects import changed_inputs, effect_of
+from foretune.compiler.graphs.sizes import put_in_sizes
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.measure.lock import Waiting
 from foretune.compiler.observed import logs
 from foretune.compiler.observed.graph_trace import compile_id, trace_graph
-from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.background import Switch, in_background, tune_in_background
+from foretune.compiler.pytorch.beside import PutOff
 from foretune.compiler.pytorch.explain import describe
-from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
-from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
+from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, forget_graph, note_graph
+from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight, own_graph
 from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
-from foretune.compiler.torch_private import CompileId, FakeTensor, functorch_config
+from foretune.compiler.torch_private import (
+    CompileId,
+    FakeTensor,
+    FakeTensorMode,
+    RestartAnalysis,
+    TracingContext,
+    functorch_config,
+    tracing,
+)
 from foretune.datasets.records.database import Database
 from foretune.errors import OptionError, UnsupportedError
 from foretune.support.memory import give_back
@@ -138,7 +152,7 @@ class Backend:
         note_graph(report, filter(is_weight, inputs))
         if self.options.precision is not None:
             gm = in_precision(gm, self.options.precision)
-        symbols = sorted({str(x.node.expr) for x in inputs if isinstance(x, torch.SymInt)})
+        symbols = {i: str(x.node.expr) for i, x in enumerate(inputs) if isinstance(x, torch.SymInt)}
         saves = bool(functorch_config.bundled_autograd_cache)  # PyTorch is about to write what it gets to a file
         later = None
         if self.options.background and self.options.trials and not asks_for_gradients(inputs) and not saves:
@@ -192,18 +206,30 @@ class Backend:
                 del contenders[TVM]
             if symbols or later is not None:
                 del contenders[MIXED]
+            weights = frozenset(i for i, x in enumerate(inputs) if is_weight(x))
+            repeats = Repeats(partial(in_background, name="foretune-contest"), weights)
+            repeats = None if saves or later is not None else repeats
 
             def racing() -> contextlib.AbstractContextManager[Any]:
                 phases.leave_rest()
                 return phases.phase(CONTEST)
 
-            with phases.phase(RUN):
-                run, report.choice = choose(
-                    gm.forward, contenders, inputs, self.options.tolerance, _BETTER, racing=racing
-                )
+            try:
+                with phases.phase(RUN):
+                    run, report.choice = choose(
+                        gm.forward, contenders, inputs, self.options.tolerance, _BETTER, racing, repeats
+                    )
+            except RestartAnalysis:  # Dynamo comes back with another graph
+                forget_graph(report)
+                raise
+            by_size = symbols and self.options.sizes and not saves and not asks_for_gradients(inputs)
+            if by_size and report.choice.num_rounds:
+                fixed = weights - changed_inputs(gm, inputs)
+                run = self._by_size(run, gm, symbols, fixed, contenders, times, report)
         if symbols:
             report.choice.refused[TVM] = _dynamic(symbols)
-            warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
+            if not isinstance(run, BySize):
+                warn_once(_log, "left with PyTorch, because %s", report.choice.refused[TVM])
         if saves:
             from foretune.compiler.pytorch import serialized
 
@@ -225,6 +251,56 @@ class Backend:
         )
         return switch
 
+    def _by_size(
+        self,
+        run: Callable,
+        gm: torch.fx.GraphModule,
+        symbols: Mapping[int, str],
+        fixed: frozenset[int],
+        contenders: dict[str, Callable[[], Callable]],
+        times: LibraryTimes,
+        report: CompileReport,
+    ) -> BySize:
+        """Runs the sizes that are seen most with kernels of their own.
+
+        Args:
+            run: runs all sizes.
+            gm: the graph; it stays as it is.
+            symbols: position of each input that is a size -> its name.
+            fixed: positions of weights that the graph leaves alone.
+            contenders: of all sizes.
+            times: of products.
+            report: of the graph.
+        """
+        others = {report.choice.name, INDUCTOR, ONEDNN} - report.choice.refused.keys()
+        made = {name: make for name, make in _made(contenders).items() if name in others}
+        options = replace(self.options, trials=0, progress=False)  # begun at once; the tuner has its own trials
+
+        def make_report(given: Sequence[Any]) -> CompileReport:
+            name = ", ".join(f"{symbol}={given[i]}" for i, symbol in symbols.items())
+            return report.sizes.setdefault(name, CompileReport())
+
+        def begin(given: Sequence[Any], own: CompileReport) -> dict[str, Callable[[], Callable]]:
+            kept = [i for i in range(len(given)) if i not in symbols]
+            graph = put_in_sizes(own_graph(gm), given, symbols)
+            tvm = TvmGraph(graph, [given[i] for i in kept], options, self._loading, self.tuner, own, times)
+            with tracing(TracingContext(FakeTensorMode())):  # without symbols; Dynamo's is gone
+                tvm.begin(PutOff)
+
+            def for_all_inputs(make: Callable[[], Callable]) -> Callable:
+                run = make()
+                return lambda *inputs: run(*[inputs[i] for i in kept])
+
+            return {
+                MIXED: lambda: for_all_inputs(tvm.compile_around_libraries),
+                TVM: lambda: for_all_inputs(tvm.compile),
+            }
+
+        start = partial(in_background, name="foretune-sizes")
+        shared = AllSizes(gm.forward, made, report.choice)
+        make = OwnContests(shared, fixed, begin, make_report, start, self.options.tolerance)
+        return BySize(run, [*symbols], self.options.sizes, make)
+
     def _choose_again(
         self,
         gm: torch.fx.GraphModule,
@@ -235,7 +311,7 @@ class Backend:
         """A contest in another thread, of those that were made already: compiling there would touch states of the
         process.
         """
-        made = {name: make for name, make in contenders.items() if make.cache_info().currsize}
+        made = _made(contenders)
         with torch.no_grad():  # another thread has gradients on
             run, choice = choose(gm.forward, made, inputs, self.options.tolerance)
         choice.refused = {**{name: why for name, why in first.refused.items() if name not in made}, **choice.refused}
@@ -283,8 +359,13 @@ def _without_contest(
         return contenders[_PLAINER[name]](), Choice(_PLAINER[name], refused={name: str(error)})
 
 
-def _dynamic(symbols: Sequence[str]) -> str:
-    return f"shapes are dynamic: {', '.join(symbols)}"
+def _made(contenders: Mapping[str, Any]) -> dict[str, Callable[[], Callable]]:
+    """Those that were made already."""
+    return {name: make for name, make in contenders.items() if make.cache_info().currsize}
+
+
+def _dynamic(symbols: Mapping[int, str]) -> str:
+    return f"shapes are dynamic: {', '.join(sorted({*symbols.values()}))}"
 
 
 def _once_a_call(

@@ -1,4 +1,4 @@
-"""Tuning while the program runs: faster kernels are swapped in when they are there."""
+"""Work while the program runs, such as tuning: faster kernels are swapped in when they are there."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foretune.compiler.contest.guard import Choice
+from foretune.compiler.contest.choice import Choice
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.support.once import warn_once
 from foretune.support.text import telling_line
 
 if TYPE_CHECKING:
-    from foretune.compiler.metaschedule.tuner import Progress, Tuner
+    from foretune.compiler.metaschedule.tuner import Tuner
     from foretune.compiler.pytorch.regions import RegionGraph
 
 _log = logging.getLogger("foretune")
 _threads: list[threading.Thread] = []
+_lock = threading.Lock()  # of the list
 _stop = threading.Event()
 
 
@@ -43,6 +44,27 @@ class _Stopped(Exception):
     """The process ends."""
 
 
+def in_background(job: Callable[[], None], name: str) -> None:
+    """Runs a job in a thread, which the end of the process waits for, for a while.
+
+    Args:
+        job: raises nothing, and calls `keep_on` between its steps.
+        name: of the thread.
+    """
+    if _stop.is_set():
+        return
+    thread = threading.Thread(target=job, name=name, daemon=True)
+    with _lock:
+        _threads[:] = [*(other for other in _threads if other.is_alive()), thread]
+        thread.start()
+
+
+def keep_on() -> None:
+    """To be called by jobs between their steps; what it raises ends them when the process ends."""
+    if _stop.is_set():
+        raise _Stopped
+
+
 def tune_in_background(
     graphs: Sequence[RegionGraph], make_tuner: Callable[[], Tuner], switch: Switch, report: CompileReport,
     contest: Callable[[], tuple[Callable, Choice]] | None, tell: Callable[[], None] = lambda: None,
@@ -59,21 +81,18 @@ def tune_in_background(
         contest: says who is the fastest now; None where nobody else may run the graph.
         tell: called when all is over.
     """
-    thread = threading.Thread(
-        target=_tune, args=(graphs, make_tuner, switch, report, contest, tell), name="foretune-background", daemon=True
-    )
     report.background = "running"
-    _threads.append(thread)
-    thread.start()
+    in_background(lambda: _tune(graphs, make_tuner, switch, report, contest, tell), "foretune-background")
 
 
 def wait_for_background(timeout_secs: float | None = None) -> bool:
-    """Waits until all tuning in the background is over; False if it is not by then."""
+    """Waits until all work in the background is over; False if it is not by then."""
     end = None if timeout_secs is None else time.monotonic() + timeout_secs
-    for thread in list(_threads):
+    with _lock:
+        waiting = list(_threads)
+    for thread in waiting:
         thread.join(None if end is None else max(0.0, end - time.monotonic()))
-    _threads[:] = [thread for thread in _threads if thread.is_alive()]
-    return not _threads
+    return not any(thread.is_alive() for thread in waiting)
 
 
 def _tune(
@@ -86,15 +105,11 @@ def _tune(
 ) -> None:
     from foretune.compiler.pytorch.regions import kernel_reports
 
-    def keep_on(_: Progress) -> None:
-        if _stop.is_set():
-            raise _Stopped
-
     try:
         kernels = []
         for graph in graphs:
             with contextlib.closing(make_tuner()) as tuner:
-                tuned = tuner.tune(graph.tasks, keep_on)
+                tuned = tuner.tune(graph.tasks, lambda _: keep_on())
             graph.build(tuned.chosen)
             kernels += kernel_reports(graph.tasks, tuned)
             report.add_rungs(tuned)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from foretune.compiler.pytorch.background import Switch
+from foretune.compiler.pytorch.background import Switch, keep_on
 from foretune.errors import UnsupportedError
 
 _FEWEST_SECS, _SHARE = 20.0, 2.0  # that are waited for it, and of the time that the caller's work took
@@ -31,6 +31,9 @@ class Beside:
         self._is_open = True
         self._made = make(self)
         self._is_open = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._start = time.perf_counter()
         self._thread = threading.Thread(target=self._work, name="foretune-beside", daemon=True)
         self._thread.start()
@@ -74,6 +77,28 @@ class Beside:
             self._thread.join()
             secs = time.perf_counter() - self._start
             raise UnsupportedError(f"it was not done in {secs:.0f} s; with `trials` there is no such limit")
+        if self._error is not None:
+            raise self._error
+        return self._made
+
+
+class PutOff(Beside):
+    """The same without a thread: the slow parts are done where the result is asked for, however long they take."""
+
+    def _begin(self) -> None:
+        """Nothing is begun."""
+
+    def go_on(self) -> None:
+        """To be called between the steps of a job; raises an exception when the process ends."""
+        keep_on()
+
+    def result(self) -> Callable:
+        """What was made, with all jobs done.
+
+        Raises:
+            Exception: whatever a job raised.
+        """
+        self._work()
         if self._error is not None:
             raise self._error
         return self._made

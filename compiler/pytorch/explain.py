@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from foretune.compiler.contest.choice import Choice
 from foretune.compiler.pytorch.graph_report import CompiledGraph, CompileReport, compiled_graphs
 
 
@@ -50,8 +51,7 @@ def describe(report: CompileReport) -> str:
     choice = report.choice
     lines = [f"run by {choice.name}"]
     if choice.sureness is not None:
-        sure = "" if choice.sureness >= _SURE else "; others are about as fast, or the machine was busy"
-        lines.append(f"it wins {choice.sureness:.0%} of resampled contests, after {choice.num_rounds} rounds{sure}")
+        lines.append(_sureness(choice))
     if choice.ms:
         lines.append(
             "milliseconds a call: "
@@ -76,11 +76,39 @@ def describe(report: CompileReport) -> str:
         lines += ["heavy products by themselves:", *(f"  {product}" for product in report.products[:_SHOWN_KERNELS])]
     if report.eager_operators:
         lines.append("left with PyTorch by TVM: " + ", ".join(report.eager_operators))
+    lines += [_with_kernels_of_its_own(sizes, own) for sizes, own in report.sizes.items()]
     if report.background:
         lines.append(f"tuning in the background: {report.background}")
     lines.append(f"compiled in {report.secs:.1f} s")
     return "\n  ".join(lines)
 
 
+def _sureness(choice: Choice) -> str:
+    """How sure it is that the fastest one runs the graph."""
+    told = f"it wins {choice.sureness:.0%} of resampled contests, after {choice.num_rounds} rounds"
+    if choice.gain is not None:
+        low, high = choice.gain
+        told += f", and is {low:.2f} to {high:.2f} times as fast as {choice.second}"
+    if choice.was_busy:
+        told += "; the machine was busy"
+    elif not choice.is_sure:
+        told += "; others are about as fast"
+    if choice.num_repeats:
+        told += f"; measured again {choice.num_repeats} times while the program ran"
+    return told + ("; it is to be measured again while the program runs" if choice.is_open else "")
+
+
+def _with_kernels_of_its_own(sizes: str, report: CompileReport) -> str:
+    """What became of sizes that are seen often."""
+    choice = report.choice
+    if report.background != "done":
+        return f"kernels for {sizes}, which is seen often: {report.background}"
+    times = sorted(choice.ms.items(), key=lambda item: item[1])
+    told = f"{sizes}, which is seen often: run by {choice.name}"
+    if times:
+        told += "; milliseconds a call: " + ", ".join(f"{name} {ms:.4g}" for name, ms in times)
+    told += "".join(f"; without {name}: {why}" for name, why in choice.refused.items())
+    return f"{told}; {report.num_regions} regions, traced within a call in {report.secs:.1f} s"
+
+
 _SHOWN_KERNELS = 10
-_SURE = 0.95  # as where the contest ends

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from foretune.compiler.contest.guard import Choice
+from foretune.compiler.contest.choice import Choice
 
 if TYPE_CHECKING:  # the tuner needs TVM, reports do not
     from foretune.compiler.metaschedule.tuner import TuneReport
@@ -83,6 +83,7 @@ class CompileReport:
         choice: who runs the graph, and why.
         background: what became of tuning in the background: empty if there is none, `running`, `done`, or why it
             failed.
+        sizes: of a graph with symbolic sizes, such as `s0=128` -> what became of kernels for these alone.
     """
 
     num_regions: int = 0
@@ -104,6 +105,7 @@ class CompileReport:
     products: list[str] = field(default_factory=list)
     choice: Choice = field(default_factory=Choice)
     background: str = ""
+    sizes: dict[str, CompileReport] = field(default_factory=dict)
 
     def add_rungs(self, tuned: TuneReport) -> None:
         """Adds what the rungs of a tuning run did."""
@@ -158,6 +160,15 @@ def note_graph(report: CompileReport, weights: Iterable[torch.Tensor]) -> None:
         of_functions = [graph for graph in kept if not graph.weights]
         forgotten = {id(graph) for graph in of_functions[:-_MOST_WITHOUT_WEIGHTS]}
         _graphs[:] = [graph for graph in kept if id(graph) not in forgotten][-_MOST_GRAPHS:]
+
+
+def forget_graph(report: CompileReport) -> None:
+    """Forgets a graph whose compilation is begun anew."""
+    with _lock:
+        _graphs[:] = [graph for graph in _graphs if graph.report is not report]
+        kept = [other for other in _reports if other is not report]
+        _reports.clear()
+        _reports.extend(kept)
 
 
 def compiled_graphs() -> list[CompiledGraph]:

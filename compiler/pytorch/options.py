@@ -47,6 +47,8 @@ class BackendOptions:
         look_seconds: that a graph waits at most for these looks.
         precision: `bf16` or `fp16` has the graph computed in 16 bits where PyTorch's autocast would do so, and answers
             compared with autocast's; None leaves all types as they are.
+        sizes: of a graph with dynamic shapes, how many sizes at most have kernels of their own, those that are seen
+            most; each prepares its own weights. 0 for none.
         callbacks: follow the measurements; see `foretune.tuning.callback`.
     """
 
@@ -65,6 +67,7 @@ class BackendOptions:
     looks: int = 8
     look_seconds: float = 4.0
     precision: str | None = None
+    sizes: int = 4
     callbacks: tuple[Callback, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class BackendOptions:
             raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
         if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 0:
             raise OptionError(f"`looks >= 0` must hold and be an integer, but got looks={self.looks!r}")
+        if isinstance(self.sizes, bool) or not isinstance(self.sizes, int) or self.sizes < 0:
+            raise OptionError(f"`sizes >= 0` must hold and be an integer, but got sizes={self.sizes!r}")
         if (
             isinstance(self.look_seconds, bool)
             or not isinstance(self.look_seconds, (int, float))

@@ -33,6 +33,7 @@ from foretune.compiler.torch_private import (
     is_any_autocast_enabled,
     make_boxed_func,
     min_cut_rematerialization_partition,
+    tracing,
     unset_fake_temporarily,
 )
 from foretune.errors import UnsupportedError
@@ -150,20 +151,23 @@ class TvmGraph:
         self._report.kernels += [kernel for kernel in report.kernels if kernel.workload not in known]
         return run
 
-    def begin(self) -> None:
+    def begin(self, beside: Callable[..., Beside] = Beside) -> None:
         """Has kernels picked and built without measurements in a thread, while the caller does something else.
 
         What traces is done before it returns: it touches states of the process.
+
+        Args:
+            beside: what has the slow parts done.
         """
         if self._options.trials or self._begun:
             return
-        self._begin(True, self._around_unmeasured)
+        self._begin(True, self._around_unmeasured, beside)
         if self._is_light:
             self._begun = {False: self._begun[True], True: UnsupportedError(_LIGHT)}
         elif isinstance(self._begun[True], Beside):
             self._begun[False] = UnsupportedError("TVM's kernels of heavy products would have to be measured first")
         else:
-            self._begin(False, self._compile)
+            self._begin(False, self._compile, beside)
 
     def regions_of(self, run: Callable) -> RegionGraph:
         """The graph with regions that something that was made here runs.
@@ -179,9 +183,9 @@ class TvmGraph:
             " be written to a file"
         )
 
-    def _begin(self, around: bool, make: Callable[[Beside], Callable]) -> None:
+    def _begin(self, around: bool, make: Callable[[Beside], Callable], beside: Callable[..., Beside]) -> None:
         try:
-            self._begun[around] = Beside(make)
+            self._begun[around] = beside(make)
         except Exception as error:  # raised again where the result is wanted
             self._begun[around] = error
 
@@ -237,7 +241,8 @@ class TvmGraph:
         )  # which AOTAutograd turns off around a graph, in which its casts are written out
 
         def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
-            with unset_fake_temporarily():  # the cost model computes with real tensors
+            # the cost model computes with real tensors, and exported regions have nothing to do with this trace
+            with unset_fake_temporarily(), tracing(None):
                 run = build(gm, static)
             if inference and not autocast and _is_plain(gm, source):
                 plain.append(run)

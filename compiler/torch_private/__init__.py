@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from torch._decomp import core_aten_decompositions, get_decompositions
     from torch._dynamo.aot_compile_types import GraphModuleSerializableCallable, SerializableCallable
     from torch._dynamo.backends.common import aot_autograd
+    from torch._dynamo.exc import RestartAnalysis
     from torch._dynamo.utils import dynamo_timed, get_metrics_context
     from torch._functorch import config as functorch_config
     from torch._functorch._aot_autograd.schemas import MutationType, OutputType, PlainTensorMeta
     from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
-    from torch._guards import CompileContext, CompileId, TracingContext
+    from torch._guards import CompileContext, CompileId, TracingContext, tracing
     from torch._inductor import config as inductor_config
     from torch._inductor import ir as inductor_ir
     from torch._inductor import list_mode_options
@@ -46,12 +47,12 @@ __all__ = [
     "ATTRIBUTES", "PLACES", "CacheArtifact", "CacheArtifactFactory", "CacheArtifactManager", "CompileContext",
     "CompileId", "CustomGraphPass", "FakeTensor", "FakeTensorMode", "GraphModuleSerializableCallable",
     "HigherOrderOperator", "MutationType", "OpOverload", "OpOverloadPacket", "OutputType", "PlainTensorMeta",
-    "SerializableCallable", "TorchDispatchMode", "TracingContext", "aot_autograd", "clone_preserve_strides",
-    "compile_fx", "core_aten_decompositions", "disable_current_modes", "dynamo_timed", "enter_autocast",
-    "exit_autocast", "functorch_config", "get_custom_graph_passes", "get_decompositions", "get_metrics_context",
-    "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled", "list_mode_options",
-    "make_boxed_func", "min_cut_rematerialization_partition", "op_db", "pytree", "register_log", "register_lowering",
-    "trace_structured", "unset_fake_temporarily",
+    "RestartAnalysis", "SerializableCallable", "TorchDispatchMode", "TracingContext", "aot_autograd",
+    "clone_preserve_strides", "compile_fx", "core_aten_decompositions", "disable_current_modes", "dynamo_timed",
+    "enter_autocast", "exit_autocast", "functorch_config", "get_custom_graph_passes", "get_decompositions",
+    "get_metrics_context", "inductor_config", "inductor_ir", "inductor_mkldnn_ir", "is_any_autocast_enabled",
+    "list_mode_options", "make_boxed_func", "min_cut_rematerialization_partition", "op_db", "pytree", "register_log",
+    "register_lowering", "trace_structured", "tracing", "unset_fake_temporarily",
 ]  # fmt: skip
 
 PLACES = {
@@ -70,6 +71,7 @@ PLACES = {
     "OpOverloadPacket": "torch._ops:OpOverloadPacket",
     "OutputType": "torch._functorch._aot_autograd.schemas:OutputType",
     "PlainTensorMeta": "torch._functorch._aot_autograd.schemas:PlainTensorMeta",
+    "RestartAnalysis": "torch._dynamo.exc:RestartAnalysis",
     "SerializableCallable": "torch._dynamo.aot_compile_types:SerializableCallable",
     "TorchDispatchMode": "torch.utils._python_dispatch:TorchDispatchMode",
     "TracingContext": "torch._guards:TracingContext",
@@ -97,6 +99,7 @@ PLACES = {
     "register_log": "torch._logging._internal:register_log",
     "register_lowering": "torch._inductor.lowering:register_lowering",
     "trace_structured": "torch._logging._internal:trace_structured",
+    "tracing": "torch._guards:tracing",
     "unset_fake_temporarily": "torch._subclasses.fake_tensor:unset_fake_temporarily",
 }
 """Name here -> `module:name` of PyTorch's."""

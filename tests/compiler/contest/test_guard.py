@@ -11,6 +11,7 @@ import torch
 from foretune.compiler.contest.comparison import rel_error
 from foretune.compiler.contest.guard import PYTORCH, choose
 from foretune.compiler.pytorch.static_inputs import StaticInputs
+from foretune.compiler.torch_private import RestartAnalysis
 from foretune.errors import UnsupportedError
 
 
@@ -191,6 +192,24 @@ def test_a_contest_beside_the_program_leaves_its_random_numbers_alone(is_random)
     torch.manual_seed(7)
     assert meanwhile + afterwards == [float(torch.rand(1)) for _ in range(len(meanwhile) + 50)]
     assert ("draws random numbers" in choice.refused["other"]) if is_random else choice.name == "other"
+
+
+@pytest.mark.parametrize(("dropout", "refused"), [(0.0, ""), (0.5, "draws random numbers")])
+def test_attention_that_drops_nothing_takes_part_beside_the_program(dropout, refused):
+    def attention(x):
+        time.sleep(2e-3)
+        return (torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=dropout),)
+
+    choice, _, _ = contest_in_a_thread(attention, attention, [torch.ones(1, 2, 4, 8)])
+    assert refused in choice.refused.get("other", "") and ("other" in choice.ms) != bool(refused)
+
+
+def test_a_restart_that_dynamo_asks_for_goes_through():
+    def make():
+        raise RestartAnalysis(restart_reason="a float")
+
+    with pytest.raises(RestartAnalysis):
+        choose(slow, {"other": make}, [torch.ones(4, 4)], 1e-3)
 
 
 def test_a_contest_in_the_foreground_puts_the_random_numbers_back():

@@ -36,6 +36,27 @@ def test_a_clear_race_is_short_and_a_close_one_longer(monkeypatch):
     slow = lambda y: (time.sleep(2e-3), y)  # noqa: E731
     clear = race({"slow": slow, "fast": lambda y: (y + 1,)}, x, frozenset(), False)
     assert clear.winner == "fast" and clear.num_rounds == races._FEWEST_ROUNDS and clear.ms["fast"] < clear.ms["slow"]
-    monkeypatch.setattr(races, "_SURE", 1.1)  # never sure
+    monkeypatch.setattr(races, "SURE", 1.1)  # never sure
     close = race({"slow": slow, "a": lambda y: (y + 1,), "b": lambda y: (y + 1,)}, x, frozenset(), False)
     assert close.num_rounds == races._MOST_ROUNDS and len(close.secs["slow"]) < races._MOST_ROUNDS
+
+
+def test_an_interval_of_pairs_says_how_much_faster():
+    machine = np.exp(np.random.default_rng(3).uniform(0, 2.3, 21))
+    noise = np.exp(0.01 * np.random.default_rng(4).standard_normal(21))
+    result = RaceResult({"slower": list(1.2 * machine * noise), "faster": list(machine), "slowest": [99.0] * 5})
+    low, high = result.gain("faster", result.best_but("faster"))
+    assert 1.15 < low < 1.2 < high < 1.25
+    assert result.gain("slower", "faster") == pytest.approx((1 / high, 1 / low))
+    assert result.gain("faster", "slowest")[0] > 9  # in the rounds that both ran in
+    assert RaceResult({"alone": [1.0]}).best_but("alone") == ""
+
+
+def test_another_one_takes_over_only_if_it_is_surely_faster():
+    numbers = np.random.default_rng(5)
+    secs = {name: list(1 + 0.1 * numbers.standard_normal(21)) for name in "ab"}
+    close = RaceResult(secs)
+    assert close.successor("a") == "a" and close.successor("b") == "b"
+    later = RaceResult({"a": [1.0] * 21, "b": [0.8] * 21})
+    assert close.followed_by(later).num_rounds == 42 and later.successor("a") == "b"
+    assert RaceResult({"a": [1.0] * 7, "b": [0.9] * 9}).successor("a") == "b"  # who fell behind

@@ -12,7 +12,7 @@ from torch import nn
 from foretune import explain
 from foretune.compiler.contest.comparison import observe
 from foretune.compiler.contest.guard import choose
-from foretune.compiler.contest.rounding import WatchFor16Bits, observe_widened
+from foretune.compiler.contest.rounding import WatchForRounding, observe_widened
 from foretune.compiler.pytorch.backend import INDUCTOR, Backend
 from foretune.compiler.pytorch.options import BackendOptions
 
@@ -30,12 +30,30 @@ def deep(depth=16, width=256) -> nn.Module:
 
 def test_16_bits_are_seen_inside():
     model, x = nn.Linear(8, 8), torch.randn(2, 8)
-    with torch.no_grad(), WatchFor16Bits() as watch:
+    with torch.no_grad(), WatchForRounding() as watch:
         model(x)
-    assert not watch.found
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), WatchFor16Bits() as watch:
+    assert not watch.to_16_bits
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), WatchForRounding() as watch:
         model(x)
-    assert watch.found
+    assert watch.to_16_bits
+
+
+def test_a_quantised_graph_is_told_from_one_that_makes_an_image():
+    def scaled(x):
+        return (x * 100).round().to(torch.int8)
+
+    x = torch.rand(4, 4)
+    for program, quantises in (
+        (lambda: (scaled(x), x * 2), False),
+        (lambda: scaled(x).float() / 100, True),
+        (lambda: torch._int_mm(scaled(x), scaled(x)).float(), True),
+        (lambda: scaled(x).float() + x.byte(), True),
+        (lambda: x.byte() + (x + 1).byte(), False),
+        (lambda: torch.ones(4, dtype=torch.uint8).float() * x, False),
+    ):
+        with WatchForRounding() as watch:
+            program()
+        assert watch.quantises == quantises and not watch.to_16_bits
 
 
 @pytest.mark.parametrize("trains", [False, True])

@@ -10,7 +10,13 @@ from torch import nn
 
 from foretune.compiler.pytorch import graph_report
 from foretune.compiler.pytorch.explain import explain
-from foretune.compiler.pytorch.graph_report import CompileReport, compiled_graphs, note_graph
+from foretune.compiler.pytorch.graph_report import (
+    CompileReport,
+    compile_reports,
+    compiled_graphs,
+    forget_graph,
+    note_graph,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +45,12 @@ def test_of_functions_the_newest_are_kept():
     found = [graph.report.num_tasks for graph in explain(torch.relu).graphs]
     assert found == list(range(200 - graph_report._MOST_WITHOUT_WEIGHTS, 200))
     assert explain(model).graphs[0].report.num_tasks == 1000
+
+
+def test_a_compilation_that_is_begun_anew_is_told_once():
+    first, second = CompileReport(), CompileReport()
+    note_graph(first, [])
+    forget_graph(first)
+    note_graph(second, [])
+    assert [graph.report is second for graph in compiled_graphs()] == [True]
+    assert compile_reports()[-1] is second and not any(report is first for report in compile_reports())
