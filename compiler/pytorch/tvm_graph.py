@@ -91,6 +91,8 @@ class TvmGraph:
 
     def regions(self) -> list[RegionGraph]:
         """The functional graphs with their regions, forward and backward; nothing is tuned or built."""
+        from foretune.compiler.pytorch.regions import RegionGraph
+
         found = []
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
