@@ -27,12 +27,12 @@ from foretune.compiler.measure.lock import Waiting
 from foretune.compiler.observed import logs
 from foretune.compiler.observed.graph_trace import compile_id, trace_graph
 from foretune.compiler.pytorch.background import Switch, tune_in_background
+from foretune.compiler.pytorch.compile_phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.explain import describe
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight
 from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
-from foretune.compiler.pytorch.phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph
