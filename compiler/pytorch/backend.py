@@ -33,12 +33,12 @@ from foretune.compiler.observed import logs
 from foretune.compiler.observed.graph_trace import compile_id, trace_graph
 from foretune.compiler.pytorch.background import Switch, in_background, tune_in_background
 from foretune.compiler.pytorch.beside import PutOff
+from foretune.compiler.pytorch.compile_phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.explain import describe
 from foretune.compiler.pytorch.graph_report import CompileReport, compile_reports, forget_graph, note_graph
 from foretune.compiler.pytorch.inductor import FrozenGraph, InductorGraphs, is_weight, own_graph
 from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
-from foretune.compiler.pytorch.phases import COMPILE, CONTEST, RUN, expected_secs
 from foretune.compiler.pytorch.precision import in_precision
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.pytorch.tvm_graph import TvmGraph

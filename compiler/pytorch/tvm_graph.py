@@ -16,12 +16,12 @@ from foretune.compiler.graphs.decompositions import decompositions
 from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.observed.phases import phase
 from foretune.compiler.pytorch.beside import Beside
+from foretune.compiler.pytorch.compile_phases import BUILD, IMPORT, LIBRARIES, LOAD, PLAN, TRACE, TUNE
 from foretune.compiler.pytorch.graph_report import CompileReport
 from foretune.compiler.pytorch.inductor import own_graph
 from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
 from foretune.compiler.pytorch.partition import prepare
-from foretune.compiler.pytorch.phases import BUILD, IMPORT, LIBRARIES, LOAD, PLAN, TRACE, TUNE
 from foretune.compiler.pytorch.products import ProductTimes, measure_products
 from foretune.compiler.torch_private import (
     MutationType,
@@ -92,6 +92,8 @@ class TvmGraph:
 
     def regions(self) -> list[RegionGraph]:
         """The functional graphs with their regions, forward and backward; nothing is tuned or built."""
+        from foretune.compiler.pytorch.regions import RegionGraph
+
         found = []
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:

@@ -239,7 +239,10 @@ def test_views_sink_so_that_activations_fuse(options):
     [
         ({"trials": -1}, r"`trials >= 0` must hold"),
         ({"trials": "many"}, r"trials='many'"),
-        ({"trails": 3}, r"unknown options \['trails'\] of backend 'foretune'; known are \['trials', 'database'"),
+        (
+            {"trails": 3},
+            r"unknown options \['trails'\] of backend 'foretune'; known are \['effort', 'trials', 'database'",
+        ),
         ({"target": "llvm -mcpu=pentium9"}, r"unknown processor mcpu='pentium9'"),
         ({"target": "nonsense!"}, r"a target kind must be a word"),
         ({"database": "/proc/nothing/records.db"}, r"choose another path"),

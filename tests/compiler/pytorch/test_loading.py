@@ -12,9 +12,9 @@ from torch import nn
 
 from foretune.compiler.pytorch import backend as module
 from foretune.compiler.pytorch.backend import INDUCTOR, Backend, compile_reports
+from foretune.compiler.pytorch.compile_phases import BUILD, COMPILE, CONTEST, IMPORT, LIBRARIES, LOAD, PLAN, RUN, TRACE
 from foretune.compiler.pytorch.loading import Loading
 from foretune.compiler.pytorch.options import BackendOptions
-from foretune.compiler.pytorch.phases import BUILD, COMPILE, CONTEST, IMPORT, LIBRARIES, LOAD, PLAN, RUN, TRACE
 from foretune.errors import ModelError, TargetError
 from foretune.support.phases import Phases
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from foretune.compiler.metaschedule import tuner as tuner_module
 from foretune.compiler.pytorch import backend as backend_module
 from foretune.compiler.pytorch import serialized
 from foretune.compiler.pytorch.backend import INDUCTOR, TVM, Backend
@@ -80,7 +81,7 @@ def no_work(monkeypatch):
     """Whoever measures or compiles from here on fails."""
 
     def forbid() -> None:
-        for module, name in ((serialized, "build"), (backend_module, "Tuner"), (backend_module, "TvmGraph")):
+        for module, name in ((serialized, "build"), (tuner_module, "Tuner"), (backend_module, "TvmGraph")):
             monkeypatch.setattr(module, name, None)
 
     return forbid
