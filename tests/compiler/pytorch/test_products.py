@@ -85,7 +85,7 @@ class Model(nn.Module):
 
 @pytest.fixture
 def options(tmp_path):
-    return {"trials": 2, "database": str(tmp_path / "records.db"), "progress": False}
+    return {"trials": 1, "looks": 0, "database": str(tmp_path / "records.db"), "progress": False}
 
 
 def test_a_graph_with_its_products_in_libraries(options, monkeypatch):
