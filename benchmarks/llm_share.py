@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from passes_sets import OURS, Case, cases
+from passes_sets import CANNOT, OURS, Case, cases, keep_row
 from results import FOLDER, write_results
 
-from foretune.errors import ForetuneError, UnsupportedError
+from foretune.errors import UnsupportedError
 from foretune.passes.language import local_model
 from foretune.passes.language.llm_client import LlmClient, LlmConfig, LlmUsage, Message, Reply
 from foretune.passes.llvm.actions import INTENTS, PassSequence
@@ -35,14 +35,12 @@ from foretune.passes.llvm.tuning.strategies import StrategyConfig
 from foretune.passes.llvm.tuning.strategist import Strategist
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, tune
 from foretune.record import Status
-from foretune.support.files import write_text_atomically
 from foretune.support.optional import require
 from foretune.target import num_usable_cores
 
 BUDGET = 40
 LOCAL, SKILLS = "local", "skills"
 ROWS = FOLDER / "llm_share"
-CANNOT = "cannot_be_tuned"
 _ANSWER = 12  # proposals of the skills at once, as many as a language model is asked for
 _RESAMPLES = 4000
 
@@ -236,17 +234,12 @@ def _run_all(chosen: Sequence[Case], options: argparse.Namespace) -> None:
         kind = LOCAL if asked is not None else SKILLS
         for seed in range(options.seeds):
             for case in chosen:
-                path = ROWS / f"{case.name}-{kind}-{seed}.json"
-                if path.exists():
-                    continue
-                try:
-                    row = run(case.load(Path(folder)), seed, measurer, asked, options.budget)
-                    told = f"{row['measured']} of {row['accepted']} proposals measured, {row['secs']:.0f} s"
-                except ForetuneError as error:
-                    row = {CANNOT: str(error)[:400]}
-                    told = row[CANNOT]
-                write_text_atomically(path, json.dumps(row, indent=1) + "\n")
-                print(f"{case.name} {kind} {seed}: {told}", flush=True)
+                keep_row(
+                    ROWS / f"{case.name}-{kind}-{seed}.json",
+                    lambda case=case, seed=seed: run(case.load(Path(folder)), seed, measurer, asked, options.budget),
+                    f"{case.name} {kind} {seed}",
+                    "{measured} of {accepted} proposals measured, {secs:.0f} s",
+                )
 
 
 if __name__ == "__main__":

@@ -17,17 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from passes_sets import OURS, POLYBENCH, SETS, TEST_SUITE, Case, cases
+from passes_sets import CANNOT, OURS, POLYBENCH, SETS, TEST_SUITE, Case, cases, keep_row
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.errors import ForetuneError
 from foretune.passes.llvm.measure import PassMeasurer
 from foretune.passes.llvm.program import Program
 from foretune.passes.llvm.tuning.strategies import StrategyConfig
 from foretune.passes.llvm.tuning.tuning import PassTuneConfig, confirm, tune
 from foretune.record import Status
-from foretune.support.files import write_text_atomically
 
 BUDGET = 50
 METHODS = {  # (search, skills)
@@ -44,7 +42,6 @@ PAIRS = {
     "_without_skills": ("latent", "genetic"),
 }  # the same search with and without the model
 ROWS = FOLDER / "passes"
-CANNOT = "cannot_be_tuned"
 Rows = dict[tuple[str, str, int], dict[str, Any]]
 """By key of the case, method and seed."""
 
@@ -219,19 +216,18 @@ def _run_all(chosen: list[Case], options: argparse.Namespace) -> None:
         for seed in range(options.seeds):
             for case in chosen:
                 for method in options.methods:  # one after another, so that a part of all rows compares them, too
-                    path = row_path(case, method, seed)
-                    if path.exists():
-                        continue
-                    try:
+
+                    def made(case: Case = case, method: str = method, seed: int = seed) -> dict[str, Any]:
                         program = programs.setdefault(case.key, programs.get(case.key) or case.load(Path(folder)))
                         of_case = {"set": case.set, "is_numeric": case.is_numeric}
-                        row = of_case | run(program, method, seed, measurer, options.budget)
-                        told = f"{row['gain']:.3f}, {row['num_trials']} measurements, {row['secs']:.0f} s"
-                    except ForetuneError as error:
-                        row = {CANNOT: str(error)[:400]}
-                        told = row[CANNOT]
-                    write_text_atomically(path, json.dumps(row, indent=1) + "\n")
-                    print(f"{case.key} {method} {seed}: {told}", flush=True)
+                        return of_case | run(program, method, seed, measurer, options.budget)
+
+                    keep_row(
+                        row_path(case, method, seed),
+                        made,
+                        f"{case.key} {method} {seed}",
+                        "{gain:.3f}, {num_trials} measurements, {secs:.0f} s",
+                    )
 
 
 if __name__ == "__main__":

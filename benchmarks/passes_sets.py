@@ -7,14 +7,17 @@ would be most of the time, and checked with it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from foretune.errors import ForetuneError
 from foretune.passes.llvm.program import BuildOptions, Program, Selection, load, load_programs
 from foretune.passes.llvm.suite import FOLDER, categories, held_out
+from foretune.support.files import write_text_atomically
 
 OURS, POLYBENCH, TEST_SUITE = "ours", "polybench", "llvm_test_suite"
 SETS = (OURS, POLYBENCH, TEST_SUITE)
@@ -26,6 +29,29 @@ _NUMERIC_FILES = re.compile(
 _LEFT_OUT = ("Adobe-C++", "Polybench", "Linpack", "aarch64")  # of the test suite: they print times, or are elsewhere
 _QUADRATIC = ("atax", "bicg", "deriche", "durbin", "gemver", "gesummv", "jacobi-1d", "mvt", "trisolv")
 _DUMP = "POLYBENCH_DUMP_ARRAYS"
+CANNOT = "cannot_be_tuned"
+"""The only key of a program's row that cannot be tuned: why."""
+
+
+def keep_row(path: Path, make: Callable[[], dict[str, Any]], label: str, told: str) -> None:
+    """Makes a program's row, unless it is there, and writes it; why it cannot be made is a row, too.
+
+    Args:
+        path: of the row.
+        make: makes it.
+        label: of what is printed.
+        told: format of that, of the row's values.
+    """
+    if path.exists():
+        return
+    try:
+        row = make()
+        line = told.format(**row)
+    except ForetuneError as error:
+        row = {CANNOT: str(error)[:400]}
+        line = row[CANNOT]
+    write_text_atomically(path, json.dumps(row, indent=1) + "\n")
+    print(f"{label}: {line}", flush=True)
 
 
 @dataclass(frozen=True)

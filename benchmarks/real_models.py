@@ -12,23 +12,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from in_turns import own_inductor_cache, started, time_in_turns
+from in_turns import compile_and_time, own_inductor_cache, started
 from real_models_cases import PRECISIONS, REAL_MODELS, case_name
 from results import FOLDER, write_results
 from tuning_report import geomean
 
-from foretune.compiler.measure.quietness import Quietness
-from foretune.compiler.workloads.engine import FREEZING, MAX_AUTOTUNE, Compiled, CompileModels
-from foretune.errors import WorkerError
+from foretune.compiler.workloads.engine import FREEZING, MAX_AUTOTUNE, CompileModels
 from foretune.support.files import write_text_atomically
-from foretune.workers.process import WorkerProcess
 
 FORETUNE, FROZEN = "foretune", "foretune, frozen"
 RIVALS = ("eager", "inductor", MAX_AUTOTUNE, FREEZING)
@@ -52,35 +47,20 @@ def measure_first_calls(row: dict[str, Any], trials: int, seconds: float, seed: 
 
 
 def measure(name: str, trials: int, seconds: float, seed: int) -> dict[str, Any]:
-    """The row of a model: compiled by each engine alone, none of which finds what others compiled; then timed in
-    turns.
-    """
-    row: dict[str, Any] = {"model": name, "trials": trials, "engines": {}}
-    with contextlib.ExitStack() as stack:
-        processes: dict[str, WorkerProcess[Compiled]] = {}
-        for engine in ENGINES:
-            is_own = engine in (FORETUNE, FROZEN)
-            options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN} | _DATABASE
-            hello = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
-            try:
-                with own_inductor_cache(stack):
-                    processes[engine] = stack.enter_context(started(CHILD, hello))
-            except WorkerError as error:
-                row["engines"][engine] = {"error": str(error)}
-                continue
-            welcome = processes[engine].welcome
-            row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
-            if is_own:
-                row["engines"][engine]["run_by"] = [report["choice"]["name"] for report in welcome.reports]
-                row["engines"][engine]["refused"] = [report["choice"]["refused"] for report in welcome.reports]
-        quiet = Quietness([os.getpid(), *(process.pid for process in processes.values())])
-        row["was_quiet"] = quiet.wait(QUIET_SECS)
-        quiet.begin()
-        times = time_in_turns(processes, name, ROUNDS, BURST_SECS)
-        row["was_quiet"] = row["was_quiet"] and not quiet.is_disturbed()
-    for engine, values in times.items():
-        row["engines"][engine] |= {"ms": statistics.median(values), "min_ms": min(values)}
-    return row
+    """The row of a model: compiled by each engine alone, then timed in turns."""
+    hellos = {}
+    for engine in ENGINES:
+        is_own = engine in (FORETUNE, FROZEN)
+        options = {"trials": trials, "seconds": seconds, "progress": False, "freeze": engine == FROZEN} | _DATABASE
+        hellos[engine] = CompileModels(FORETUNE if is_own else engine, seed, "", (name,), options if is_own else None)
+    row, reports = compile_and_time(hellos, CHILD, name, ROUNDS, BURST_SECS, QUIET_SECS)
+    for engine in reports.keys() & {FORETUNE, FROZEN}:
+        choices = [report["choice"] for report in reports[engine]]
+        row["engines"][engine] |= {
+            "run_by": [choice["name"] for choice in choices],
+            "refused": [choice["refused"] for choice in choices],
+        }
+    return {"model": name, "trials": trials, **row}
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,24 +7,17 @@ then all take steps in turns. Needs a quiet machine; `--tiny` tries the benchmar
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import statistics
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from in_turns import own_inductor_cache, started, time_in_turns
+from in_turns import compile_and_time
 from results import FOLDER, write_results
 from training_cases import SIZES
 from tuning_report import geomean
 
-from foretune.compiler.measure.quietness import Quietness
-from foretune.compiler.workloads.engine import ENGINES, Compiled, CompileModels
-from foretune.errors import WorkerError
-from foretune.workers.process import WorkerProcess
+from foretune.compiler.workloads.engine import ENGINES, CompileModels
 
 EAGER, INDUCTOR, FORETUNE = ENGINES
 ROUNDS, BURST_SECS = 9, 1.0
@@ -45,29 +38,11 @@ def measure(
         rounds: bursts of each engine.
         burst: seconds of steps.
     """
-    row: dict[str, Any] = {"model": name, "engines": {}}
-    with contextlib.ExitStack() as stack:
-        processes: dict[str, WorkerProcess[Compiled]] = {}
-        for engine in ENGINES:
-            hello = CompileModels(engine, seed, size, (name,), options if engine == FORETUNE else None)
-            try:
-                with own_inductor_cache(stack):
-                    processes[engine] = stack.enter_context(started(CHILD, hello))
-            except WorkerError as error:
-                row["engines"][engine] = {"error": str(error)}
-                continue
-            welcome = processes[engine].welcome
-            row["engines"][engine] = {**asdict(welcome.made[name]), "peak_bytes": welcome.peak_bytes}
-            if engine == FORETUNE:
-                row["choices"] = [report["choice"] for report in welcome.reports]
-        quiet = Quietness([os.getpid(), *(process.pid for process in processes.values() if process.pid)])
-        row["was_quiet"] = quiet.wait(QUIET_SECS if size == "real" else 0.0)
-        quiet.begin()
-        times = time_in_turns(processes, name, rounds, burst)
-        row["was_quiet"] = row["was_quiet"] and not quiet.is_disturbed()
-    for engine, values in times.items():
-        row["engines"][engine] |= {"ms": statistics.median(values), "min_ms": min(values)}
-    return row
+    hellos = {e: CompileModels(e, seed, size, (name,), options if e == FORETUNE else None) for e in ENGINES}
+    row, reports = compile_and_time(hellos, CHILD, name, rounds, burst, QUIET_SECS if size == "real" else 0.0)
+    if FORETUNE in reports:
+        row["choices"] = [report["choice"] for report in reports[FORETUNE]]
+    return {"model": name, **row}
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

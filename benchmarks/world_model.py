@@ -81,12 +81,7 @@ def ways(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, Callable[[Cod
         return replace(task, counters=task.counters[rng.permutation(len(task.counters))])
 
     def grown(table: Callable[[CodeTask], np.ndarray]) -> Callable[[CodeTask], np.ndarray]:
-        trees = TreeHead(*_TREES)
-        trees.grow([table(t) for t in tasks["train"]], [t.relative for t in tasks["train"]], seed)
-        return lambda t: trees(torch.from_numpy(table(t))).double().numpy()
-
-    def both(task: CodeTask) -> np.ndarray:
-        return np.concatenate([task.states, task.counters], 1)
+        return grown_on(tasks["train"], table, seed)
 
     rung = train_ranker(tasks["train"], tasks["validation"], seed)
     say(f"seed {seed}: weight of the trees beside the latent model {rung.weight:g}")
@@ -99,6 +94,20 @@ def ways(tasks: dict[str, list[CodeTask]], seed: int) -> dict[str, Callable[[Cod
         "latent and machine code": lambda t: rung.score(t.latent, [*t.counters]),
         "latent and machine code of its first 8": lambda t: of_first(t, rung),
     }
+
+
+def both(task: CodeTask) -> np.ndarray:
+    """State and true counters of each candidate."""
+    return np.concatenate([task.states, task.counters], 1)
+
+
+def grown_on(
+    train: Sequence[CodeTask], table: Callable[[CodeTask], np.ndarray], seed: int
+) -> Callable[[CodeTask], np.ndarray]:
+    """Scores by trees on a table of features."""
+    trees = TreeHead(*_TREES)
+    trees.grow([table(t) for t in train], [t.relative for t in train], seed)
+    return lambda t: trees(torch.from_numpy(table(t))).double().numpy()
 
 
 def of_first(task: CodeTask, rung: CodeRanker, num: int = 8) -> np.ndarray:
@@ -125,6 +134,21 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(values.mean()), *(float(q) for q in np.quantile(means, [0.025, 0.975]))]
 
 
+def compared(values: np.ndarray, against: np.ndarray, base: str) -> dict:
+    """Figures with intervals, and their paired differences to those of a base, if it has a name.
+
+    Args:
+        values, against: [tasks, figures].
+        base: name of the latter.
+    """
+    row: dict = {"num_tasks": len(values)}
+    for k, figure in enumerate(FIGURES):
+        row[figure] = interval(values[:, k])
+        if base:
+            row[f"{figure}_over_{base}"] = interval(values[:, k] - against[:, k])
+    return row
+
+
 def oracle(tasks: dict[str, list[CodeTask]]) -> list[dict]:
     """A row for each way and part: figures with intervals, and their paired differences to what it is compared with."""
     per_seed = []
@@ -142,11 +166,7 @@ def oracle(tasks: dict[str, list[CodeTask]]) -> list[dict]:
         values = np.mean([found[name, part] for found in per_seed], 0)  # [tasks, figures]
         base = "latent" if name.startswith("latent") else "state"
         against = np.mean([found[base, part] for found in per_seed], 0)
-        row: dict = {"stage": "a", "part": part, "way": name, "num_tasks": len(values)}
-        for k, figure in enumerate(FIGURES):
-            row[figure] = interval(values[:, k])
-            if name != base:
-                row[f"{figure}_over_{base}"] = interval(values[:, k] - against[:, k])
+        row = {"stage": "a", "part": part, "way": name, **compared(values, against, "" if name == base else base)}
         rows.append(row)
         say(part, name, {f: [round(v, 4) for v in row[f]] for f in row if f.startswith(FIGURES)})
     return rows
@@ -240,11 +260,8 @@ def use(tasks: dict[str, list[CodeTask]], seed: int) -> list[dict]:
     values = {way: np.array([*map(task_figures, tasks["test"], found)]) for way, found in scores.items()}
     rows = []
     for way, found in values.items():
-        row: dict = {"stage": "c", "part": "test", "way": way, "num_tasks": len(found)}
-        for k, figure in enumerate(FIGURES):
-            row[figure] = interval(found[:, k])
-            if way != "latent":
-                row[f"{figure}_over_latent"] = interval(found[:, k] - values["latent"][:, k])
+        base = "" if way == "latent" else "latent"
+        row = {"stage": "c", "part": "test", "way": way, **compared(found, values["latent"], base)}
         rows.append(row)
         say(row)
     return rows
@@ -258,18 +275,15 @@ def labels(tasks: dict[str, list[CodeTask]]) -> list[dict]:
     test = tasks["test"]
     tables: dict[str, Callable[[CodeTask], np.ndarray]] = {
         "state": lambda t: t.states,
-        "state and machine code": lambda t: np.concatenate([t.states, t.counters], 1),
+        "state and machine code": both,
     }
     rows = []
     for fraction in FRACTIONS:
         for way, table in tables.items():
             pairs = []
             for seed in SEEDS:
-                part = part_of(tasks["train"], fraction, seed)
-                trees = TreeHead(*_TREES)
-                trees.grow([table(t) for t in part], [t.relative for t in part], seed)
-                scores = [trees(torch.from_numpy(table(t))).double().numpy() for t in test]
-                pairs.append([metrics.pairwise_accuracy(s, t.secs) for s, t in zip(scores, test)])
+                score = grown_on(part_of(tasks["train"], fraction, seed), table, seed)
+                pairs.append([metrics.pairwise_accuracy(score(t), t.secs) for t in test])
             rows.append({"stage": "d", "fraction": fraction, "way": way, "pairs": interval(np.mean(pairs, 0))})
             say(rows[-1])
     return rows

@@ -104,6 +104,13 @@ def copies_of(inputs: Sequence[Any], changed: frozenset[int] | None = None) -> l
     return [copied[id(x)] for x in inputs]
 
 
+def copies_beside(inputs: Sequence[Any], same: frozenset[int]) -> list[Any]:
+    """Inputs to run on beside the program, which goes on with its own: copies of all but those at some positions, which
+    stay the same from call to call.
+    """
+    return copies_of(inputs, frozenset(range(len(inputs))) - same)
+
+
 def _copy(x: Any, changes: bool) -> Any:
     if isinstance(x, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         return x.node.hint

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from foretune.compiler.contest.choice import Choice
-from foretune.compiler.contest.comparison import copies_of
+from foretune.compiler.contest.comparison import copies_beside
 from foretune.compiler.contest.guard import choose
 from foretune.compiler.contest.modes import modes_of_this_thread
 from foretune.support.text import telling_line
@@ -79,7 +79,7 @@ class OwnContests:
         report, start = self._make_report(inputs), time.perf_counter()
         report.background = "running"
         try:
-            kept = copies_of(inputs, frozenset(range(len(inputs))) - self._fixed)  # the program goes on with its own
+            kept = copies_beside(inputs, self._fixed)
             contenders = self._begin(inputs, report)
         except Exception as error:  # of any kind: the program goes on as it was
             _fail(report, error)

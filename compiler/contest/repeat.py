@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretune.compiler.contest.choice import Choice
-from foretune.compiler.contest.comparison import copies_of
+from foretune.compiler.contest.comparison import copies_beside
 from foretune.compiler.contest.modes import modes_of_this_thread
 from foretune.compiler.contest.race import RaceResult, race
 from foretune.support.text import telling_line
@@ -82,7 +82,7 @@ class Unsettled:
             if self._due is None:  # another thread was first
                 return
             self._due = None
-        own = copies_of(inputs, frozenset(range(len(inputs))) - self._repeats.weights)  # the program goes on with its
+        own = copies_beside(inputs, self._repeats.weights)
         modes = modes_of_this_thread()
         self._repeats.start(lambda: self._repeat(own, modes))
 

@@ -53,10 +53,7 @@ def describe(report: CompileReport) -> str:
     if choice.sureness is not None:
         lines.append(_sureness(choice))
     if choice.ms:
-        lines.append(
-            "milliseconds a call: "
-            + ", ".join(f"{name} {ms:.4g}" for name, ms in sorted(choice.ms.items(), key=lambda item: item[1]))
-        )
+        lines.append(_times(choice))
     lines += [f"without {name}: {reason}" for name, reason in choice.refused.items()]
     if report.num_regions:
         lines.append(
@@ -83,6 +80,12 @@ def describe(report: CompileReport) -> str:
     return "\n  ".join(lines)
 
 
+def _times(choice: Choice) -> str:
+    """What each contender takes, the fastest first."""
+    times = sorted(choice.ms.items(), key=lambda item: item[1])
+    return "milliseconds a call: " + ", ".join(f"{name} {ms:.4g}" for name, ms in times)
+
+
 def _sureness(choice: Choice) -> str:
     """How sure it is that the fastest one runs the graph."""
     told = f"it wins {choice.sureness:.0%} of resampled contests, after {choice.num_rounds} rounds"
@@ -103,10 +106,9 @@ def _with_kernels_of_its_own(sizes: str, report: CompileReport) -> str:
     choice = report.choice
     if report.background != "done":
         return f"kernels for {sizes}, which is seen often: {report.background}"
-    times = sorted(choice.ms.items(), key=lambda item: item[1])
     told = f"{sizes}, which is seen often: run by {choice.name}"
-    if times:
-        told += "; milliseconds a call: " + ", ".join(f"{name} {ms:.4g}" for name, ms in times)
+    if choice.ms:
+        told += f"; {_times(choice)}"
     told += "".join(f"; without {name}: {why}" for name, why in choice.refused.items())
     return f"{told}; {report.num_regions} regions, traced within a call in {report.secs:.1f} s"
 

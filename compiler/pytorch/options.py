@@ -71,14 +71,10 @@ class BackendOptions:
     callbacks: tuple[Callback, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 0:
-            raise OptionError(f"`trials >= 0` must hold and be an integer, but got trials={self.trials!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(f"`seed >= 0` must hold and be an integer, but got seed={self.seed!r}")
-        if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 0:
-            raise OptionError(f"`looks >= 0` must hold and be an integer, but got looks={self.looks!r}")
-        if isinstance(self.sizes, bool) or not isinstance(self.sizes, int) or self.sizes < 0:
-            raise OptionError(f"`sizes >= 0` must hold and be an integer, but got sizes={self.sizes!r}")
+        for name in ("trials", "seed", "looks", "sizes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise OptionError(f"`{name} >= 0` must hold and be an integer, but got {name}={value!r}")
         if (
             isinstance(self.look_seconds, bool)
             or not isinstance(self.look_seconds, (int, float))

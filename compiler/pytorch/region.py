@@ -13,10 +13,9 @@ import torch
 from foretune.compiler.observed.ranges import profiled, profiler
 from foretune.compiler.pytorch.static_inputs import StaticInputs
 from foretune.compiler.tir._tvm import set_num_threads, tvm
+from foretune.compiler.tir.call_sequence import aligned
 from foretune.compiler.tir.openmp import range_check
 from foretune.compiler.tir.program import Program
-
-_ALIGNMENT = 64  # bytes that TVM's kernels assume
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,7 @@ def _prepared(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.detach()
     if not tensor.is_contiguous():
         tensor = tensor.contiguous()
-    if tensor.data_ptr() % _ALIGNMENT:
-        tensor = tensor.clone()
-    return tensor
+    return aligned(tensor)
 
 
 def runner_of(fused: torch.fx.GraphModule, regions: Sequence[str]) -> Callable:

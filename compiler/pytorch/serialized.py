@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 import safetensors.torch
 import torch
 
+from foretune.compiler.contest.choice import PYTORCH, Choice
 from foretune.compiler.contest.comparison import asks_for_gradients, largest_error, observe
-from foretune.compiler.contest.guard import PYTORCH, Choice
 from foretune.compiler.exported.graph_json import graph_from_json, graph_to_json, value_from_json, value_to_json
 from foretune.compiler.exported.json_data import parse_json
 from foretune.compiler.exported.program_text import operator_named

@@ -97,8 +97,7 @@ class TvmGraph:
         found = []
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
-            weights = frozenset() if self._trains else static
-            found.append(RegionGraph(copy.deepcopy(gm), weights, self._target, frozen=self._options.freeze))
+            found.append(RegionGraph(copy.deepcopy(gm), static, self._target, frozen=self._options.freeze))
             return gm.forward
 
         with functorch_config.patch(force_non_lazy_backward_lowering=True):
@@ -206,9 +205,8 @@ class TvmGraph:
         is_heavy = False  # a graph so far
 
         def build(gm: torch.fx.GraphModule, static: frozenset[str]) -> Callable:
-            packable = frozenset() if self._trains else static
             with self._phases.phase(LIBRARIES):
-                products = measure_products(gm.graph, packable, {}, {}, self._library_times)
+                products = measure_products(gm.graph, static, {}, {}, self._library_times)
             left = [product for product in products if product.leaves]
             nonlocal is_heavy
             secs = sum(product.secs[product.best] for product in left)
@@ -233,7 +231,8 @@ class TvmGraph:
     def _with_aot(
         self, build: Callable[[torch.fx.GraphModule, frozenset[str]], Callable], attention: bool = True
     ) -> Callable:
-        """Has the functional graphs built: each takes a list of inputs (boxed) and returns a tuple.
+        """Has the functional graphs built, given the placeholders that are weights: each takes a list of inputs (boxed)
+        and returns a tuple.
 
         What AOTAutograd does around a graph in each call, 10 us and more, is left out where it has nothing to do.
         """
@@ -245,7 +244,7 @@ class TvmGraph:
         def built(gm: torch.fx.GraphModule, static: frozenset[str], inference: bool = False) -> Callable:
             # the cost model computes with real tensors, and exported regions have nothing to do with this trace
             with unset_fake_temporarily(), tracing(None):
-                run = build(gm, static)
+                run = build(gm, frozenset() if self._trains else static)  # weights that are trained change at each step
             if inference and not autocast and _is_plain(gm, source):
                 plain.append(run)
             return make_boxed_func(run)
@@ -277,8 +276,7 @@ class TvmGraph:
         kernels: dict[str, str] = {}
         secs: dict[str, float] = {}
         if report is self._report:  # noted before TVM can fail: products may do without it
-            packable = frozenset() if self._trains else static  # weights that are trained change at each step
-            self._tuned.append(lambda: measure_products(gm.graph, packable, kernels, secs, self._library_times))
+            self._tuned.append(lambda: measure_products(gm.graph, static, kernels, secs, self._library_times))
         prepare(gm, left, self._options.freeze)
 
         def go_on() -> None:
@@ -291,8 +289,7 @@ class TvmGraph:
             from foretune.compiler.pytorch.regions import RegionGraph
 
             with self._phases.phase(IMPORT), phase("import_regions"):
-                weights = frozenset() if self._trains else static
-                graph = RegionGraph(gm, weights, target, left, self._options.freeze, go_on)
+                graph = RegionGraph(gm, static, target, left, self._options.freeze, go_on)
             if graph.eager_operators:
                 warn_once(_log, "left with PyTorch: %s", ", ".join(graph.eager_operators))
             tunes = self._options.trials and config.get("trials", self._options.trials)

@@ -18,8 +18,10 @@ from torch.utils.dlpack import from_dlpack
 from foretune.compiler.observed.ranges import profiled, range_name
 from foretune.compiler.tir._tvm import tvm
 
-_ALIGNMENT = 64  # bytes that TVM's kernels assume
-_PAGE, _APART = 4096, 3 * _ALIGNMENT  # tensors at the same offset in a page would hinder each other in the cache
+ALIGNMENT = 64
+"""Bytes that TVM's kernels assume."""
+
+_PAGE, _APART = 4096, 3 * ALIGNMENT  # tensors at the same offset in a page would hinder each other in the cache
 _SYMBOL = "__tvm_ffi_{}"  # a kernel in the compiled library
 _TENSOR_POINTER = 7  # type index of a DLTensor, in TVM's c_api.h
 
@@ -193,19 +195,22 @@ class _Reader:
 
     def _reserve(self, num_bytes: int) -> int:
         offset = self._bytes
-        self._bytes += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT + (_APART if num_bytes >= _PAGE else 0)
+        self._bytes += -(-num_bytes // ALIGNMENT) * ALIGNMENT + (_APART if num_bytes >= _PAGE else 0)
         return offset
 
     def _buffer(self, value: Any) -> Buffer:
         if isinstance(value, tvm.ir.GenericConst):
             data = cast("Any", value).value  # an attribute of C++, which TVM's stubs do not have
-            constant = from_dlpack(data).contiguous()
-            if constant.data_ptr() % _ALIGNMENT:
-                constant = constant.clone()
+            constant = aligned(from_dlpack(data).contiguous())
             return Buffer(Memory("constant", constant=constant), tuple(constant.shape), str(data.dtype))
         if value not in self._buffers:
             raise _NotASequence
         return self._buffers[value]
+
+
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy where kernels could not read it."""
+    return tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
 
 
 def _shape_and_dtype(type_) -> tuple[tuple[int, ...], str]:

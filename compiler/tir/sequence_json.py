@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 
-from foretune.compiler.tir.call_sequence import Buffer, CallSequence, Memory
+from foretune.compiler.tir.call_sequence import Buffer, CallSequence, Memory, aligned
 from foretune.errors import DataError
-
-_ALIGNMENT = 64  # bytes that TVM's kernels assume
 
 
 def sequence_to_json(sequence: CallSequence) -> tuple[dict[str, Any], list[torch.Tensor]]:
@@ -49,7 +47,7 @@ def sequence_from_json(data: Any, constants: Mapping[int, torch.Tensor]) -> Call
             raise DataError(f"there is no memory of the kind {str(kind)[:40]}")
         memory = Memory(kind, int(place))
         if kind == "constant":
-            memory = Memory(kind, constant=_aligned(constants[place]))
+            memory = Memory(kind, constant=aligned(constants[place]))
         return Buffer(memory, tuple(map(int, shape)), str(dtype))
 
     try:
@@ -58,7 +56,3 @@ def sequence_from_json(data: Any, constants: Mapping[int, torch.Tensor]) -> Call
         return CallSequence(inputs, calls, made, results, int(data["workspace_bytes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"a sequence of calls is damaged: {type(error).__name__}: {str(error)[:120]}") from error
-
-
-def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor

@@ -320,7 +320,7 @@ class PassMeasurer:
         Raises:
             DataError: the function whose calls are timed has none, or they are not seen to end.
         """
-        if program.timed and (why := why_untimed(run.region, program.timed)):
+        if why := _why_untimed(program, run):
             raise DataError(f"{program.name} cannot be timed: {why}")
         if run.outcome.is_silent and program.checked is None:
             _log.warning(
@@ -529,13 +529,13 @@ class PassMeasurer:
                 return Timing(self._record(prepared, build, Status(run.ran.status), (), run.ran.error))
             if wrong := self._why_wrong(prepared.program, run, prepared.expected):
                 return Timing(self._record(prepared, build, Status.WRONG_OUTPUT, (), wrong))
-            if prepared.program.timed and (why := why_untimed(run.region, prepared.program.timed)):
+            if why := _why_untimed(prepared.program, run):
                 return Timing(self._record(prepared, build, Status.RUN_ERROR, (), why))
             own.append(max(run.secs, 1e-6))
             other = self._run(prepared.program, prepared.baseline.linked)
             if not other.is_ok:
                 raise DataError(f"{prepared.program.name} no longer runs under -O3: {other.ran.error}")
-            if prepared.program.timed and (why := why_untimed(other.region, prepared.program.timed)):
+            if why := _why_untimed(prepared.program, other):
                 raise DataError(f"{prepared.program.name} can no longer be timed under -O3: {why}")
             baseline.append(max(other.secs, 1e-6))
             if min(own) > _HOPELESS * min(baseline):
@@ -565,6 +565,11 @@ class PassMeasurer:
         if build.executable is not None:
             with contextlib.suppress(FileNotFoundError):
                 build.executable.unlink()
+
+
+def _why_untimed(program: Program, run: ProgramRun) -> str:
+    """Why a run has no time where one function's calls are timed; empty where it has one."""
+    return why_untimed(run.region, program.timed) if program.timed else ""
 
 
 def _why(said: str) -> str:

@@ -13,16 +13,10 @@ from foretune.compiler.pytorch.backend import FROZEN, INDUCTOR, Backend, compile
 from foretune.compiler.pytorch.backend import ONEDNN as WITH_ONEDNN
 from foretune.compiler.pytorch.options import BackendOptions
 
+pytestmark = pytest.mark.usefixtures("fresh_inductor")
+
 GOOD = {AS_IT_IS: 3e-3, ONEDNN: 2e-3, ONEDNN_PACKED: 1e-3}
 BAD = {AS_IT_IS: 1e-3, ONEDNN: 1e-3, ONEDNN_PACKED: 1e-3}
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    with torch._inductor.config.patch(fx_graph_cache=False):
-        yield
 
 
 @pytest.fixture

@@ -17,15 +17,10 @@ from foretune.compiler.libraries.times import LibraryTimes
 from foretune.compiler.pytorch.backend import FROZEN, INDUCTOR, ONEDNN, Backend, compile_reports
 from foretune.compiler.pytorch.options import BackendOptions
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # that torch.ao is to move to torchao
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    with torch._inductor.config.patch(fx_graph_cache=False):
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # that torch.ao is to move to torchao
+    pytest.mark.usefixtures("fresh_inductor"),
+]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from foretune.passes.mlir.rewriting.dot_kernel import DotTiling, WideningProduct
 from foretune.record import Status
 from foretune.target import dot_product_instructions, vector_bits
 from tests.passes.mlir import nests
+from tests.passes.mlir.running import run_beside_default
 
 SPOKEN = {"vpdpbusd": "vpdpbusd", "vpmaddwd": "vpdpwssd", "vdpbf16ps": "vdpbf16ps"}  # of the processor below
 RESULTS = {"i8": "i32", "i16": "i32", "bf16": "f32"}
@@ -56,12 +57,7 @@ def first_schedule(session, source, bits, instructions, answers=None):
 
 
 def check_outputs(session, source, schedule, exactly):
-    kept = session.file(".npz")
-    assert session.run(session.build(source, "main"), keep=kept).status is Status.OK
-    build = session.build(source, "main", schedule)
-    assert build.status is Status.OK, build.error
-    run = session.run(build, reference=kept)
-    assert run.status is Status.OK and (run.difference == 0 or not exactly), run.error
+    assert run_beside_default(session, source, schedule).difference == 0 or not exactly
 
 
 @pytest.mark.parametrize("name", DOT_INSTRUCTIONS)

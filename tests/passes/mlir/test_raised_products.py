@@ -6,7 +6,7 @@ import pytest
 
 from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
-from foretune.record import Status
+from tests.passes.mlir.running import run_beside_default
 
 RAISE = Schedule.of("raise-to-products")
 
@@ -172,7 +172,7 @@ def test_products_are_raised(session, name):
     source, operations = RIGHT[name]
     text = session.apply(source, RAISE)[0]
     assert text.count("linalg.generic") == operations and "affine.for" not in text and "scf.for" not in text
-    check_outputs(session, source, RAISE)
+    run_beside_default(session, source, RAISE)
 
 
 @pytest.mark.parametrize("name", ["gemm", "syrk", "2mm", "scf in another order"])
@@ -185,19 +185,10 @@ def test_schedules_of_products_reach_them(session, counting, name):
         )
     assert "raise-to-products" in str(schedules[True]) and "raise-to-products" not in str(schedules[False])
     assert "vectorize" in str(schedules[True])
-    check_outputs(session, source, schedules[True])
+    run_beside_default(session, source, schedules[True])
     labels = counting.count(source, "haswell", schedules[True]).labels
     assert labels["dynamic_vector_share"] > 0.9
     assert labels["mca_cycles"] < counting.count(source, "haswell").labels["mca_cycles"]
-
-
-def check_outputs(session, source, schedule):
-    kept = session.file(".npz")
-    assert session.run(session.build(source, "main"), keep=kept).status is Status.OK
-    build = session.build(source, "main", schedule)
-    assert build.status is Status.OK, build.error
-    run = session.run(build, reference=kept)
-    assert run.status is Status.OK, run.error
 
 
 SQUARE = (("i", "0", "16"), ("j", "0", "16"), ("k", "0", "16"))

@@ -11,6 +11,7 @@ from foretune.passes.mlir.grammar.actions import Schedule
 from foretune.passes.mlir.grammar.templates import Template
 from foretune.record import Status
 from tests.passes.mlir import nests, sources
+from tests.passes.mlir.running import run_beside_default
 from tests.passes.mlir.test_environment import outputs
 
 POOL = """func.func @main(%a: tensor<1x11x11x32xf32>) -> tensor<1x5x5x32xf32> {
@@ -84,12 +85,7 @@ PROGRAMS = {
 def test_the_first_schedule_is_right_and_of_vectors(session, counting, name):
     source = PROGRAMS[name]
     schedule = Template(lambda s: session.describe(source, s), 256).schedule(lambda fork, answers: answers[0])
-    kept = session.file(".npz")
-    assert session.run(session.build(source, "main"), keep=kept).status is Status.OK
-    build = session.build(source, "main", schedule)
-    assert build.status is Status.OK, build.error
-    run = session.run(build, reference=kept)
-    assert run.status is Status.OK, run.error
+    run_beside_default(session, source, schedule)
     plain, made = counting.count(source, "haswell").labels, counting.count(source, "haswell", schedule).labels
     if "math." in source:  # what the library computed is in no count
         assert made["dynamic_vector_share"] > 0.9
